@@ -1,0 +1,38 @@
+"""Errors that a user can cause, each naming the input, what was expected and what to do.
+
+Every class inherits `VantageError` and the built-in type that fits, so both
+`except VantageError` and `except ValueError` catch it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VantageError(Exception):
+    """Root of all errors raised on purpose by vantage."""
+
+
+class InputError(VantageError, ValueError):
+    """Data handed to vantage (rollouts, rows, rewards) does not fit."""
+
+
+class ConfigError(VantageError, ValueError):
+    """An option is unknown, of a wrong type, or contradicts another one."""
+
+
+class EngineError(VantageError, RuntimeError):
+    """The installed engine (TRL, veRL) or model cannot do what is asked."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown `name`: the closest known one, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def some(rows: Iterable[int], limit: int = 5) -> str:
+    """The first few of many row numbers, for an error message."""
+    rows = [int(row) for row in rows]
+    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
+    return ", ".join(map(str, rows[:limit])) + more

@@ -1,0 +1,124 @@
+"""Advantages of rollouts, compared with the other rollouts of their group.
+
+Rewards are compared exactly first: where all rewards of a group are equal, or the
+group has one member, the advantage is exactly 0, whatever floating point makes of
+the mean. `ESTIMATORS` names what a recipe can ask for.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vantage.methods.rollouts import Rollouts
+
+EPSILON = 1e-6
+
+
+class Advantages(NamedTuple):
+    """Two parts of the advantage of each rollout.
+
+    Attributes:
+        across_N: compared with all rollouts of the question; ranks the rollouts
+            and goes wherever the response is shared.
+        within_N: compared with the rollouts of its own prompt; added where the
+            response is trained under the prompt that generated it.
+    """
+
+    across_N: np.ndarray
+    within_N: np.ndarray
+
+
+def group_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """`(r - mean) / (std + 1e-6)` over each group, std with n - 1.
+
+    GRPO, https://arxiv.org/abs/2402.03300, eq. 1 of its outcome supervision.
+
+    Args:
+        reward_N: rewards, finite.
+        group_N: any id of the group of each rollout.
+    """
+    index_N, count_G = _groups(group_N)
+    centred_N = _centred(reward_N, index_N, count_G)
+    square_G = np.bincount(index_N, centred_N**2)
+    std_G = np.sqrt(square_G / np.maximum(count_G - 1, 1))
+    return centred_N / (std_G + EPSILON)[index_N]
+
+
+def centred_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """`r - mean` over each group. Dr.GRPO, https://arxiv.org/abs/2503.20783, sec. 3.2."""
+    return _centred(reward_N, *_groups(group_N))
+
+
+def leave_one_out_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """`r - mean of the others` in each group. RLOO, https://arxiv.org/abs/2402.14740, eq. 8."""
+    index_N, count_G = _groups(group_N)
+    scale_G = count_G / np.maximum(count_G - 1, 1)
+    return _centred(reward_N, index_N, count_G) * scale_G[index_N]
+
+
+def hierarchical_advantage(
+    reward_N: np.ndarray, question_N: np.ndarray, prompt_N: np.ndarray
+) -> Advantages:
+    """z-scores over the question and over the prompt. Share-GRPO, https://arxiv.org/abs/2505.16673.
+
+    A question with a single prompt is plain GRPO: one part, not twice the same.
+    Each response counts once in the statistics over the question.
+    """
+    across_N = group_advantage(reward_N, question_N)
+    within_N = group_advantage(reward_N, prompt_N)
+    return Advantages(across_N, np.where(_has_one_prompt(question_N, prompt_N), 0.0, within_N))
+
+
+def _groups(group_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    _, index_N, count_G = np.unique(group_N, return_inverse=True, return_counts=True)
+    return index_N, count_G
+
+
+def _centred(reward_N: np.ndarray, index_N: np.ndarray, count_G: np.ndarray) -> np.ndarray:
+    reward_N = np.asarray(reward_N, dtype=np.float64)
+    mean_G = np.bincount(index_N, reward_N) / count_G
+    low_G, high_G = np.full(len(count_G), np.inf), np.full(len(count_G), -np.inf)
+    np.minimum.at(low_G, index_N, reward_N)
+    np.maximum.at(high_G, index_N, reward_N)
+    return np.where((low_G == high_G)[index_N], 0.0, reward_N - mean_G[index_N])
+
+
+def _has_one_prompt(question_N: np.ndarray, prompt_N: np.ndarray) -> np.ndarray:
+    index_N, count_Q = _groups(question_N)
+    low_Q = np.full(len(count_Q), np.iinfo(np.int64).max)
+    high_Q = np.full(len(count_Q), np.iinfo(np.int64).min)
+    np.minimum.at(low_Q, index_N, prompt_N)
+    np.maximum.at(high_Q, index_N, prompt_N)
+    return (low_Q == high_Q)[index_N]
+
+
+def group(rollouts: Rollouts) -> Advantages:
+    """z-score over the rollouts of a question (GRPO)."""
+    return _one_part(group_advantage(rollouts.reward_N, rollouts.question_N))
+
+
+def centred(rollouts: Rollouts) -> Advantages:
+    """Reward minus the mean of its question (Dr.GRPO)."""
+    return _one_part(centred_advantage(rollouts.reward_N, rollouts.question_N))
+
+
+def leave_one_out(rollouts: Rollouts) -> Advantages:
+    """Reward minus the mean of the other rollouts of its question (RLOO)."""
+    return _one_part(leave_one_out_advantage(rollouts.reward_N, rollouts.question_N))
+
+
+def hierarchical(rollouts: Rollouts) -> Advantages:
+    """z-score over the question plus z-score over the prompt (Share-GRPO)."""
+    return hierarchical_advantage(rollouts.reward_N, rollouts.question_N, rollouts.prompt_N)
+
+
+def _one_part(across_N: np.ndarray) -> Advantages:
+    return Advantages(across_N, np.zeros_like(across_N))
+
+
+ESTIMATORS = {
+    "group": group,
+    "centred": centred,
+    "leave-one-out": leave_one_out,
+    "hierarchical": hierarchical,
+}

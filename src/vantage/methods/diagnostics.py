@@ -1,0 +1,101 @@
+"""What a plan does with its rollouts, in numbers."""
+
+import numpy as np
+
+from vantage.methods.advantages import group_advantage
+from vantage.methods.rollouts import Rollouts, Samples
+
+QUANTILES = (10, 50, 90)
+NEAR_ZERO = 0.1
+
+
+def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dict[str, float]:
+    """Advantage collapsing, rollout silencing, and where the gradient comes from.
+
+    Args:
+        rollouts: N rollouts.
+        samples: the plan made from them.
+        right: a reward above this counts as a right answer.
+
+    Returns:
+        Shares are between 0 and 1. "Before" is of the rollouts generated, with the plain
+        group advantage; "after" is of the samples trained, filler left out.
+
+        - rollouts, questions, samples: counts; samples without filler.
+        - filler: number of samples that are filler.
+        - silent_questions: share of questions whose rewards are all equal.
+        - all_right, all_wrong: share of questions with only right, with no right rollout.
+        - silent_rollouts: share of rollouts generated whose advantage is exactly 0.
+        - silent_samples: share of samples trained whose advantage is exactly 0.
+        - useful_rollouts: number of rollouts trained at least once with an advantage that
+          is not 0; useful_share: their share of all rollouts.
+        - dropped_rollouts: share of rollouts that no sample trains.
+        - collapse_before, collapse_after: share with |advantage| < 0.1.
+        - abs_advantage_before_p10 (p50, p90), abs_advantage_after_p10 (p50, p90):
+          quantiles of |advantage|.
+        - distinct_samples: number of distinct (prompt, rollout) trained.
+        - repeats: mean times that a distinct sample is trained; max_repeats: the most.
+        - shared_samples: share of samples under a prompt that did not generate them.
+        - contrast: mean difference of advantage between the halves of a pair, 0 without.
+    """
+    advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
+    trained = samples.take(~samples.filler_M)
+    return {
+        "rollouts": len(rollouts),
+        "samples": len(trained),
+        "filler": len(samples) - len(trained),
+        **_questions(rollouts, right),
+        "silent_rollouts": _mean(advantage_N == 0),
+        "silent_samples": _mean(trained.advantage_M == 0),
+        **_use(rollouts, trained),
+        **_distribution("before", np.abs(advantage_N)),
+        **_distribution("after", np.abs(trained.advantage_M)),
+        "contrast": _contrast(trained),
+    }
+
+
+def _questions(rollouts: Rollouts, right: float) -> dict[str, float]:
+    _, index_N, size_Q = np.unique(rollouts.question_N, return_inverse=True, return_counts=True)
+    low_Q, high_Q = np.full(len(size_Q), np.inf), np.full(len(size_Q), -np.inf)
+    np.minimum.at(low_Q, index_N, rollouts.reward_N)
+    np.maximum.at(high_Q, index_N, rollouts.reward_N)
+    return {
+        "questions": len(size_Q),
+        "silent_questions": _mean(low_Q == high_Q),
+        "all_right": _mean(low_Q > right),
+        "all_wrong": _mean(high_Q <= right),
+    }
+
+
+def _use(rollouts: Rollouts, trained: Samples) -> dict[str, float]:
+    useful = len(np.unique(trained.rollout_M[trained.advantage_M != 0]))
+    _, prompt_M = np.unique(trained.prompt_M, return_inverse=True)
+    _, times = np.unique(prompt_M * len(rollouts) + trained.rollout_M, return_counts=True)
+    return {
+        "useful_rollouts": useful,
+        "useful_share": useful / len(rollouts),
+        "dropped_rollouts": 1 - len(np.unique(trained.rollout_M)) / len(rollouts),
+        "distinct_samples": len(times),
+        "repeats": _mean(times),
+        "max_repeats": int(times.max(initial=0)),
+        "shared_samples": _mean(trained.prompt_M != rollouts.prompt_N[trained.rollout_M]),
+    }
+
+
+def _distribution(when: str, magnitude: np.ndarray) -> dict[str, float]:
+    values = np.percentile(magnitude, QUANTILES) if len(magnitude) else np.zeros(len(QUANTILES))
+    names = [f"abs_advantage_{when}_p{q}" for q in QUANTILES]
+    return {f"collapse_{when}": _mean(magnitude < NEAR_ZERO)} | {
+        name: float(value) for name, value in zip(names, values, strict=True)
+    }
+
+
+def _contrast(trained: Samples) -> float:
+    if not len(trained) or trained.unit_size == 1:
+        return 0.0
+    halves = trained.advantage_M.reshape(-1, 2)
+    return _mean(np.abs(halves[:, 0] - halves[:, 1]))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else 0.0

@@ -1,0 +1,278 @@
+"""Recipes: named compositions of an estimator, a selection, a sharing and a composition.
+
+To add a method, write its stage in the file of its kind (or your own), and a factory
+here (or in your own file, named in YAML as `my_file.py:my_recipe`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from vantage.errors import ConfigError, nearest
+from vantage.methods import advantages, composition, selection, sharing
+from vantage.methods.advantages import ESTIMATORS, Advantages
+from vantage.methods.composition import COMPOSITIONS
+from vantage.methods.ranking import Ranked, rank
+from vantage.methods.rollouts import Rollouts, Samples
+from vantage.methods.selection import SELECTIONS
+from vantage.methods.sharing import SHARINGS
+
+Estimator = Callable[[Rollouts], Advantages]
+Selection = Callable[[Ranked, np.random.Generator], Samples]
+Sharing = Callable[[Samples, Ranked], Samples]
+Composition = Callable[[Samples, Ranked, np.random.Generator], Samples]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Loss settings that belong to a method; an engine translates them, a user overrides them.
+
+    Attributes:
+        mean: "token" divides by all response tokens of a mini-batch, "constant" by rows
+            times the longest response allowed (Dr.GRPO), "sequence" takes the mean of each
+            response first.
+        ratio: importance ratio per "token" or per "sequence".
+        clip_low: lower clip of the ratio, 1 - clip_low.
+        clip_high: upper clip of the ratio, 1 + clip_high.
+        kl: weight of the divergence from the reference model; 0 loads none.
+        updates: optimizer updates made from one rollout batch.
+    """
+
+    mean: str = "token"
+    ratio: str = "token"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl: float = 0.0
+    updates: int = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """From rewards and ids to what is trained on; pure, so it works in every engine.
+
+    Attributes:
+        name: what logs and tables call it.
+        estimator: rollouts -> advantages.
+        selection: ranked rollouts -> samples.
+        sharing: samples -> samples under more prompts.
+        composition: samples -> samples in order of training.
+        loss: settings of the loss that belong to the method.
+    """
+
+    name: str
+    estimator: Estimator = advantages.group
+    selection: Selection = selection.keep_all
+    sharing: Sharing = sharing.own_prompt
+    composition: Composition = composition.in_order
+    loss: Loss = field(default_factory=Loss)
+
+    def plan(self, rollouts: Rollouts, rng: np.random.Generator) -> Samples:
+        """What to train on.
+
+        Args:
+            rollouts: N scored rollouts of a batch.
+            rng: source of every tie-break and draw; the same state gives the same plan.
+
+        Returns:
+            Samples in order of training. Their number depends on the sizes of the groups
+            alone, except under the "non-zero" selection.
+        """
+        ranked = rank(rollouts, self.estimator(rollouts), rng)
+        samples = self.sharing(self.selection(ranked, rng), ranked)
+        return self.composition(samples, ranked, rng)
+
+    @property
+    def rounds(self) -> int | None:
+        """Rounds of the composition, None where it has none; an update is made of whole rounds."""
+        rounds = _options(self.composition).get("rounds")
+        return rounds if isinstance(rounds, int) else None
+
+    @property
+    def shares(self) -> bool:
+        """Whether responses are trained under prompts that did not generate them."""
+        return self.sharing is not sharing.own_prompt
+
+
+RECIPES: dict[str, Callable[..., Recipe]] = {}
+
+
+def register(name: str) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
+    """Make a factory available as `vantage.recipe(name, **options)`."""
+
+    def add(factory):
+        RECIPES[name] = factory
+        return factory
+
+    return add
+
+
+def recipe(name: str, **options) -> Recipe:
+    """The recipe of that name, its options overriding the published defaults.
+
+    Args:
+        name: one of `RECIPES`, or a factory of your own as "file.py:function" or
+            "package.module:function".
+        options: keyword arguments of the factory.
+
+    Raises:
+        ConfigError: unknown name or option, or a value out of range; found by planning
+            four made-up rollouts, so that nothing fails after the first real ones.
+    """
+    factory = _load(name) if ":" in name else RECIPES.get(name)
+    if factory is None:
+        raise ConfigError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
+    _check_options(f"recipe {name!r}", factory, options)
+    made = factory(**options)
+    if not isinstance(made, Recipe):
+        raise ConfigError(f"recipe {name!r} returned {type(made).__name__}, expected a Recipe")
+    if not isinstance(made.plan(_made_up(), np.random.default_rng(0)), Samples):
+        raise ConfigError(f"recipe {name!r} plans something else than Samples")
+    return made
+
+
+def _made_up() -> Rollouts:
+    prompt_N = np.array([0, 0, 1, 1])
+    return Rollouts(np.zeros_like(prompt_N), prompt_N, np.array([0.0, 1.0, 0.5, 0.0]))
+
+
+@register("grpo")
+def grpo() -> Recipe:
+    """Group relative policy optimization: every rollout once. arXiv 2402.03300"""
+    return Recipe("grpo")
+
+
+@register("dr-grpo")
+def dr_grpo() -> Recipe:
+    """GRPO without division by std and by length. arXiv 2503.20783"""
+    return Recipe("dr-grpo", estimator=advantages.centred, loss=Loss(mean="constant"))
+
+
+@register("rloo")
+def rloo() -> Recipe:
+    """REINFORCE with a leave-one-out baseline. arXiv 2402.14740"""
+    return Recipe("rloo", estimator=advantages.leave_one_out)
+
+
+@register("pods")
+def pods(keep: float = 0.25) -> Recipe:
+    """Train the rollouts of maximal reward variance. arXiv 2504.13818"""
+    return Recipe("pods", selection=functools.partial(selection.max_variance, keep=keep))
+
+
+@register("dapo-filter")
+def dapo_filter() -> Recipe:
+    """Drop questions whose rewards are all equal; clip higher. arXiv 2503.14476"""
+    return Recipe("dapo-filter", selection=selection.non_zero, loss=Loss(clip_high=0.28))
+
+
+@register("shuffle-r1")
+def shuffle_r1(keep: float = 0.5, rounds: int = 8) -> Recipe:
+    """Pairs of high contrast, drawn by advantage. arXiv 2508.05612"""
+    return Recipe(
+        "shuffle-r1",
+        selection=functools.partial(selection.pairwise, keep=keep),
+        composition=functools.partial(composition.advantage_shuffle, rounds=rounds),
+    )
+
+
+@register("share-grpo")
+def share_grpo() -> Recipe:
+    """Every response under every prompt of its question. arXiv 2505.16673"""
+    return Recipe(
+        "share-grpo",
+        estimator=advantages.hierarchical,
+        sharing=sharing.all_prompts,
+        loss=Loss(clip_high=0.3),
+    )
+
+
+@register("share-shuffle")
+def share_shuffle(keep: float = 0.5, rounds: int = 8) -> Recipe:
+    """Pairs of high contrast of a question, shared over its prompts, drawn by advantage.
+
+    arXiv 2508.05612 and 2505.16673 together.
+    """
+    return replace(
+        shuffle_r1(keep=keep, rounds=rounds),
+        name="share-shuffle",
+        estimator=advantages.hierarchical,
+        sharing=sharing.all_prompts,
+        loss=Loss(clip_high=0.3),
+    )
+
+
+@register("compose")
+def compose(
+    estimator: str = "group",
+    selection: str | Mapping = "all",
+    sharing: str = "own-prompt",
+    composition: str | Mapping = "none",
+) -> Recipe:
+    """Stages of your choice: a name each, or {name: ..., option: value}."""
+    return Recipe(
+        "compose",
+        estimator=_stage("estimator", ESTIMATORS, estimator),
+        selection=_stage("selection", SELECTIONS, selection),
+        sharing=_stage("sharing", SHARINGS, sharing),
+        composition=_stage("composition", COMPOSITIONS, composition),
+    )
+
+
+def _stage(kind: str, known: Mapping[str, Callable], spec: str | Mapping) -> Callable:
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", None)
+    if name not in known:
+        raise ConfigError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
+    _check_options(f"{kind} {name!r}", known[name], options)
+    return functools.partial(known[name], **options) if options else known[name]
+
+
+def _options(function: Callable) -> dict[str, object]:
+    """Keyword options of a stage or factory, with the values it will use."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _check_options(what: str, function: Callable, options: Mapping) -> None:
+    known = _options(function)
+    for name in options:
+        if name not in known:
+            hint = nearest(name, known) if known else "it has none"
+            raise ConfigError(f"{what} has no option {name!r}: {hint}")
+
+
+def _load(path: str) -> Callable[..., Recipe]:
+    """The function at "file.py:function" or "package.module:function"."""
+    where, _, name = path.rpartition(":")
+    module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        functions = [n for n, _ in inspect.getmembers(module, inspect.isfunction)]
+        raise ConfigError(f"{path!r}: {where} has no function {name!r}; {nearest(name, functions)}")
+    return factory
+
+
+def _module_from_file(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise ConfigError(f"no file {str(file)!r} (looked in {Path.cwd()})")
+    loader = SourceFileLoader(file.stem, str(file))
+    module = ModuleType(file.stem)
+    module.__file__ = str(file)
+    loader.exec_module(module)
+    return module
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"no module {name!r}: {error}") from error

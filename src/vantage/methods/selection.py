@@ -1,0 +1,118 @@
+"""Which rollouts are trained. `SELECTIONS` names what a recipe can ask for.
+
+A selection takes the ranked rollouts and a random generator and returns samples,
+each under the prompt that generated it. Advantages stay those of the full group.
+"""
+
+import numpy as np
+
+from vantage.errors import ConfigError
+from vantage.methods.ranking import Ranked, rank_in_group
+from vantage.methods.rollouts import Samples
+
+
+def keep_all(ranked: Ranked, rng: np.random.Generator) -> Samples:
+    """Every rollout once."""
+    return ranked.samples(np.arange(len(ranked.row_R)))
+
+
+def pairwise(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.5) -> Samples:
+    """Pairwise trajectory sampling. Shuffle-R1, https://arxiv.org/abs/2508.05612, sec. 3.
+
+    The i-th best rollout of a question is paired with the i-th worst: K pairs of 2K
+    rollouts, of which the max(1, floor(keep * K)) of largest contrast stay. The middle
+    one of an odd group has no partner and is dropped, and so is a group of one.
+
+    Args:
+        keep: share of the pairs that stays, in (0, 1].
+
+    Returns:
+        Samples pair by pair, the better half first.
+    """
+    place_R = np.minimum(ranked.rank_R, ranked.size_R - 1 - ranked.rank_R)
+    pairs_R = ranked.size_R // 2
+    chosen = np.flatnonzero(place_R < np.minimum(pairs_R, _share(keep, pairs_R, at_least=1)))
+    is_worse = ranked.rank_R[chosen] != place_R[chosen]
+    chosen = chosen[np.lexsort((is_worse, place_R[chosen], ranked.question_R[chosen]))]
+    return ranked.samples(chosen, pair_M=np.arange(len(chosen)) // 2)
+
+
+def non_zero(ranked: Ranked, rng: np.random.Generator) -> Samples:
+    """Only questions whose rewards differ. DAPO, https://arxiv.org/abs/2503.14476, sec. 3.2."""
+    reward_R = ranked.rollouts.reward_N[ranked.row_R]
+    start_Q = np.flatnonzero(ranked.rank_R == 0)
+    spread_Q = np.maximum.reduceat(reward_R, start_Q) > np.minimum.reduceat(reward_R, start_Q)
+    return ranked.samples(spread_Q[ranked.question_R])
+
+
+def max_variance(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.25) -> Samples:
+    """The k rewards of maximal variance. PODS, https://arxiv.org/abs/2504.13818, sec. 3.
+
+    They are always some i best and k - i worst, so every i is tried: all questions at
+    once, by differences of running sums.
+
+    Args:
+        keep: share of the rollouts of a question that stays, in (0, 1]; at least two do.
+    """
+    start_Q = np.flatnonzero(ranked.rank_R == 0)
+    size_Q = ranked.size_R[start_Q]
+    kept_Q = np.minimum(size_Q, _share(keep, size_Q, at_least=2))
+    best_Q = _best_of_split(ranked, start_Q, size_Q, kept_Q)
+    worst_R = ranked.size_R - (kept_Q - best_Q)[ranked.question_R]
+    return ranked.samples((ranked.rank_R < best_Q[ranked.question_R]) | (ranked.rank_R >= worst_R))
+
+
+def random(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.5) -> Samples:
+    """A random share of the rollouts of each question, at least one: a control."""
+    return _first(ranked, rng.random(len(ranked.row_R)), keep)
+
+
+def top_magnitude(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.5) -> Samples:
+    """The rollouts of largest |advantage| of each question, at least one: a control."""
+    return _first(ranked, -np.abs(ranked.advantages.across_N[ranked.row_R]), keep, rng)
+
+
+def _first(
+    ranked: Ranked, key_R: np.ndarray, keep: float, rng: np.random.Generator | None = None
+) -> Samples:
+    tie_R = ranked.rank_R if rng is None else rng.random(len(key_R))
+    order = np.lexsort((tie_R, key_R, ranked.question_R))
+    kept = rank_in_group(ranked.question_R) < _share(keep, ranked.size_R, at_least=1)
+    return ranked.samples(np.sort(order[kept]))
+
+
+def _best_of_split(
+    ranked: Ranked, start_Q: np.ndarray, size_Q: np.ndarray, kept_Q: np.ndarray
+) -> np.ndarray:
+    """How many of the kept ones come from the top of each question, for maximal variance."""
+    reward_R = ranked.rollouts.reward_N[ranked.row_R]
+    shifted_R = reward_R - np.minimum.reduceat(reward_R, start_Q)[ranked.question_R]
+    question_I = np.repeat(np.arange(len(start_Q)), kept_Q + 1)
+    best_I = rank_in_group(question_I)
+    start_I, stop_I = start_Q[question_I], (start_Q + size_Q)[question_I]
+    top_I, bottom_I = start_I + best_I, stop_I - (kept_Q[question_I] - best_I)
+
+    def kept_sum(value_R):
+        total = np.concatenate([[0.0], np.cumsum(value_R)])
+        return total[top_I] - total[start_I] + total[stop_I] - total[bottom_I]
+
+    variance_I = kept_sum(shifted_R**2) - kept_sum(shifted_R) ** 2 / kept_Q[question_I]
+    order = np.lexsort((best_I, -variance_I, question_I))
+    return best_I[order][best_I == 0]
+
+
+def _share(keep: float, count, *, at_least: int) -> np.ndarray:
+    """`max(at_least, floor(keep * count))`, exact where keep * count is a whole number."""
+    if not 0 < keep <= 1:
+        raise ConfigError(f"keep={keep!r}: expected a share above 0 and up to 1")
+    return np.maximum(at_least, np.floor(keep * np.asarray(count) + 1e-9).astype(np.int64))
+
+
+SELECTIONS = {
+    "all": keep_all,
+    "pairwise": pairwise,
+    "non-zero": non_zero,
+    "max-variance": max_variance,
+    "random": random,
+    "top-magnitude": top_magnitude,
+}

@@ -1,0 +1,58 @@
+"""Under which prompts a response is trained. `SHARINGS` names what a recipe can ask for."""
+
+import numpy as np
+
+from vantage.methods.ranking import Ranked
+from vantage.methods.rollouts import Samples
+
+
+def own_prompt(samples: Samples, ranked: Ranked) -> Samples:
+    """Every response under the prompt that generated it."""
+    return samples
+
+
+def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
+    """Every response under every prompt of its question.
+
+    Share-GRPO, https://arxiv.org/abs/2505.16673, its objective: a sample under the prompt
+    that generated it keeps its advantage, any other gets `across` alone, and each of the
+    samples of a question with V prompts weighs 1/V^2, so that every question weighs the same.
+
+    Returns:
+        M * V samples. A pair becomes one pair a prompt, both halves under that prompt.
+    """
+    prompt_P, first_P, count_Q = _prompts_by_question(ranked)
+    question_N = np.empty(len(ranked.row_R), dtype=np.int64)
+    question_N[ranked.row_R] = ranked.question_R
+    question_M = question_N[samples.rollout_M]
+
+    copy = np.repeat(np.arange(len(samples)), count_Q[question_M])
+    nth = np.arange(len(copy)) - np.repeat(
+        np.cumsum(count_Q[question_M]) - count_Q[question_M], count_Q[question_M]
+    )
+    unit = np.arange(len(samples)) // samples.unit_size
+    order = np.lexsort((copy, nth, unit[copy]))
+    copy, nth = copy[order], nth[order]
+
+    prompt_M = prompt_P[first_P[question_M[copy]] + nth]
+    shared_M = prompt_M != samples.prompt_M[copy]
+    across_M = ranked.advantages.across_N[samples.rollout_M[copy]]
+    pair_M = np.arange(len(copy)) // 2 if samples.unit_size == 2 else samples.pair_M[copy]
+    return samples.take(
+        copy,
+        prompt_M=prompt_M,
+        advantage_M=np.where(shared_M, across_M, samples.advantage_M[copy]),
+        pair_M=pair_M,
+        weight_M=samples.weight_M[copy] / count_Q[question_M[copy]] ** 2,
+    )
+
+
+def _prompts_by_question(ranked: Ranked) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Prompt ids question by question, where each question starts, and how many it has."""
+    prompt_P, row_P = np.unique(ranked.rollouts.prompt_N[ranked.row_R], return_index=True)
+    question_P = ranked.question_R[row_P]
+    count_Q = np.bincount(question_P)
+    return prompt_P[np.argsort(question_P, kind="stable")], np.cumsum(count_Q) - count_Q, count_Q
+
+
+SHARINGS = {"own-prompt": own_prompt, "all-prompts": all_prompts}
