@@ -2,7 +2,7 @@
 
 from vantage.methods.composition import update_of
 from vantage.methods.diagnostics import diagnose
-from vantage.methods.recipe import RECIPES, Loss, Recipe, recipe, register
+from vantage.methods.recipe import RECIPES, Loss, Recipe, compose, recipe, register
 from vantage.methods.rollouts import Rollouts, Samples
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Recipe",
     "Rollouts",
     "Samples",
+    "compose",
     "diagnose",
     "recipe",
     "register",

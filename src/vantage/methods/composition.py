@@ -29,15 +29,17 @@ def advantage_shuffle(
         rounds: number of rounds S; their sizes differ by at most one unit, and the number
             of rows stays that of `samples`.
     """
-    if not isinstance(rounds, int) or rounds < 1:
-        raise ConfigError(f"rounds={rounds!r}: expected a whole number of at least 1")
+    _check_count("rounds", rounds)
     across_M = np.abs(ranked.advantages.across_N[samples.rollout_M])
     weight_U = across_M.reshape(-1, samples.unit_size).sum(axis=1)
     size_S = np.diff(cuts(len(weight_U), rounds))
     drawn_U = np.concatenate([draw(weight_U, size, rng) for size in size_S])
     drawn_M = _rows(drawn_U, samples.unit_size)
     silent_M = np.repeat(weight_U[drawn_U] == 0, samples.unit_size)
-    return samples.take(drawn_M, filler_M=samples.filler_M[drawn_M] | silent_M)
+    filler_M = samples.filler_M[drawn_M] | silent_M
+    # The part within a prompt can be left where `across` is 0; filler trains nothing.
+    advantage_M = np.where(filler_M, 0.0, samples.advantage_M[drawn_M])
+    return samples.take(drawn_M, filler_M=filler_M, advantage_M=advantage_M)
 
 
 def draw(weight_U: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -69,8 +71,14 @@ def update_of(samples: Samples, updates: int) -> np.ndarray:
     Returns:
         update_M: 0 ... updates - 1, never decreasing.
     """
+    _check_count("updates", updates)
     unit_cuts = cuts(len(samples) // samples.unit_size, updates)
     return np.repeat(np.arange(updates), np.diff(unit_cuts) * samples.unit_size)
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}={value!r}: expected a whole number of at least 1")
 
 
 def _rows(unit_U: np.ndarray, unit_size: int) -> np.ndarray:

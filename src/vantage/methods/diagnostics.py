@@ -36,7 +36,7 @@ def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dic
         - distinct_samples: number of distinct (prompt, rollout) trained.
         - repeats: mean times that a distinct sample is trained; max_repeats: the most.
         - shared_samples: share of samples under a prompt that did not generate them.
-        - contrast: mean difference of advantage between the halves of a pair, 0 without.
+        - contrast: mean |difference| of advantage between the halves of a pair, 0 without.
     """
     advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
     trained = samples.take(~samples.filler_M)

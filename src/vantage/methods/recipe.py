@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.machinery import SourceFileLoader
@@ -228,10 +229,12 @@ def compose(
 
 
 def _stage(kind: str, known: Mapping[str, Callable], spec: str | Mapping) -> Callable:
+    if not isinstance(spec, str | Mapping):
+        raise ConfigError(f"{kind}={spec!r}: expected a name or {{name: ..., option: value}}")
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = options.pop("name", None)
+    name = str(options.pop("name", ""))
     if name not in known:
-        raise ConfigError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
+        raise ConfigError(f"unknown {kind} {name!r}: {nearest(name, known)}")
     _check_options(f"{kind} {name!r}", known[name], options)
     return functools.partial(known[name], **options) if options else known[name]
 
@@ -264,9 +267,10 @@ def _load(path: str) -> Callable[..., Recipe]:
 def _module_from_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise ConfigError(f"no file {str(file)!r} (looked in {Path.cwd()})")
-    loader = SourceFileLoader(file.stem, str(file))
-    module = ModuleType(file.stem)
+    loader = SourceFileLoader(f"vantage_recipe_{file.stem}", str(file))
+    module = ModuleType(loader.name)
     module.__file__ = str(file)
+    sys.modules[loader.name] = module  # dataclasses and pickle look their module up
     loader.exec_module(module)
     return module
 

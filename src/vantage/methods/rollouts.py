@@ -8,6 +8,8 @@ import numpy as np
 
 from vantage.errors import InputError, some
 
+LARGEST_REWARD = 1e30  # sums of squares of larger ones could overflow
+
 
 @dataclass(frozen=True, eq=False)
 class Rollouts:
@@ -17,11 +19,11 @@ class Rollouts:
         question_N: integer id of the question each rollout answers.
         prompt_N: integer id of the prompt (rendering of the question) that
             generated it; unique over the batch, so it belongs to one question.
-        reward_N: scalar reward, finite.
+        reward_N: scalar reward, finite, at most 1e30 in size.
 
     Raises:
-        InputError: unequal lengths, no rows, ids that are not integers, a reward
-            that is not finite, or a prompt id under two questions; names the rows.
+        InputError: unequal lengths, no rows, ids that are not 64-bit integers, a reward
+            out of range, or a prompt id under two questions; names the rows.
     """
 
     question_N: np.ndarray
@@ -50,7 +52,7 @@ class Samples:
     Attributes:
         prompt_M: id of the prompt that the sample is conditioned on.
         rollout_M: row of `Rollouts` whose response is trained.
-        advantage_M: its advantage.
+        advantage_M: its advantage, 0 for filler.
         pair_M: id of its pair, -1 when unpaired. A pair that was drawn twice keeps its id.
         filler_M: True where the sample only gives the batch its shape: no gradient,
             no part in any mean or metric.
@@ -91,27 +93,40 @@ class Samples:
 
 
 def _integers(name: str, values) -> np.ndarray:
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InputError(f"{name} must have one dimension, got shape {array.shape}")
-    if array.dtype.kind not in "iu" and len(array):
-        raise InputError(f"{name} must hold integers, got {array.dtype}, first value {array[0]!r}")
+    array = _column(name, values)
+    if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
+        ids = array.tolist()
+        bad = [row for row, value in enumerate(ids) if not _is_id(value)]
+        if bad:
+            raise InputError(
+                f"{name} must hold 64-bit integers, got {ids[bad[0]]!r} in row {some(bad)}"
+            )
     return array.astype(np.int64)
 
 
+def _is_id(value) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and -(2**63) <= value < 2**63
+
+
 def _finite(values) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"reward_N must hold numbers: {error}") from error
-    if array.ndim != 1:
-        raise InputError(f"reward_N must have one dimension, got shape {array.shape}")
-    bad = np.flatnonzero(~np.isfinite(array))
+    array = _column("reward_N", values, np.float64)
+    bad = np.flatnonzero(~(np.abs(array) <= LARGEST_REWARD))
     if len(bad):
         raise InputError(
-            f"reward_N is {array[bad[0]]} in row {some(bad)}: "
-            "drop rollouts without a reward before the plan"
+            f"reward_N is {array[bad[0]]} in row {some(bad)}: expected a finite number up to "
+            f"{LARGEST_REWARD:g} in size; drop rollouts without a reward before the plan"
         )
+    return array
+
+
+def _column(name: str, values, dtype: type | None = None) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a column of numbers: {error}") from error
+    if array.ndim != 1:
+        raise InputError(f"{name} must have one dimension, got shape {array.shape}")
     return array
 
 

@@ -4,6 +4,8 @@ A selection takes the ranked rollouts and a random generator and returns samples
 each under the prompt that generated it. Advantages stay those of the full group.
 """
 
+from numbers import Real
+
 import numpy as np
 
 from vantage.errors import ConfigError
@@ -86,7 +88,10 @@ def _best_of_split(
 ) -> np.ndarray:
     """How many of the kept ones come from the top of each question, for maximal variance."""
     reward_R = ranked.rollouts.reward_N[ranked.row_R]
-    shifted_R = reward_R - np.minimum.reduceat(reward_R, start_Q)[ranked.question_R]
+    low_Q, high_Q = (f.reduceat(reward_R, start_Q) for f in (np.minimum, np.maximum))
+    # From 0 to 1 in every question: the running sums must not mix sizes of rewards.
+    range_Q = np.where(high_Q > low_Q, high_Q - low_Q, 1.0)
+    shifted_R = (reward_R - low_Q[ranked.question_R]) / range_Q[ranked.question_R]
     question_I = np.repeat(np.arange(len(start_Q)), kept_Q + 1)
     best_I = rank_in_group(question_I)
     start_I, stop_I = start_Q[question_I], (start_Q + size_Q)[question_I]
@@ -103,7 +108,7 @@ def _best_of_split(
 
 def _share(keep: float, count, *, at_least: int) -> np.ndarray:
     """`max(at_least, floor(keep * count))`, exact where keep * count is a whole number."""
-    if not 0 < keep <= 1:
+    if not isinstance(keep, Real) or not 0 < keep <= 1:
         raise ConfigError(f"keep={keep!r}: expected a share above 0 and up to 1")
     return np.maximum(at_least, np.floor(keep * np.asarray(count) + 1e-9).astype(np.int64))
 

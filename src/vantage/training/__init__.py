@@ -1,0 +1,1 @@
+"""Engines that carry a plan out."""

@@ -1,0 +1,181 @@
+"""Options of a run on TRL: its `GRPOConfig`, a recipe, and the questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from vantage.errors import ConfigError
+from vantage.methods import Loss, Recipe, recipe
+from vantage.questions.variants import Variants
+
+LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
+
+
+@dataclass
+class VantageConfig(GRPOConfig):
+    """TRL's `GRPOConfig` with a recipe. Loss options left at None follow the recipe.
+
+    A rollout batch has `generation_batch_size` rollouts: `variants.count` prompts a
+    question, `num_generations` rollouts a prompt. It is used for `steps_per_generation /
+    gradient_accumulation_steps` optimizer updates; by default as many as the recipe says.
+
+    Raises:
+        ConfigError: an option contradicts the plan; the message names it and says what fits.
+    """
+
+    recipe: str | dict[str, Any] = field(
+        default="grpo",
+        metadata={
+            "help": "Name of a recipe, or {name: ..., option: value}; see `vantage recipes`."
+        },
+    )
+    variants: dict[str, Any] | None = field(
+        default=None,
+        metadata={"help": "Prompts a question: count, rewrites, transforms, probability."},
+    )
+    prompt_template: str = field(
+        default="{question}",
+        metadata={"help": "Text around every question; {question} stands for it."},
+    )
+    system_prompt: str | None = field(
+        default=None, metadata={"help": "System message put before every conversation."}
+    )
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "Longest prompt in tokens, images included."}
+    )
+    long_prompts: str = field(
+        default="refuse",
+        metadata={"help": "Longer prompts: `refuse` to start, or `drop` those questions."},
+    )
+    min_pixels: int | None = field(
+        default=None, metadata={"help": "Smaller images are scaled up to so many pixels."}
+    )
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "Larger images are scaled down to so many pixels."}
+    )
+    freeze_vision_tower: bool = field(
+        default=False, metadata={"help": "Train the language model alone."}
+    )
+    loss_type: str | None = field(default=None, metadata={"help": "TRL's loss; by the recipe."})
+    importance_sampling_level: str | None = field(
+        default=None, metadata={"help": "`token` or `sequence`; by the recipe."}
+    )
+    epsilon: float | None = field(default=None, metadata={"help": "Lower clip; by the recipe."})
+    epsilon_high: float | None = field(
+        default=None, metadata={"help": "Upper clip; by the recipe."}
+    )
+    beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+
+    def __post_init__(self):
+        self._follow(self.build_recipe().loss)
+        if self.num_generations < 2:
+            raise ConfigError(
+                f"num_generations={self.num_generations}: a group of one has no advantage, "
+                "give at least 2"
+            )
+        super().__post_init__()
+        _check(self, self.build_recipe(), self.build_variants())
+
+    def build_recipe(self) -> Recipe:
+        """The recipe that the options describe."""
+        spec = {"name": self.recipe} if isinstance(self.recipe, str) else dict(self.recipe)
+        if not isinstance(spec.get("name"), str):
+            raise ConfigError(f"recipe={self.recipe!r}: expected a name, or a mapping with a name")
+        return recipe(spec.pop("name"), **spec)
+
+    def build_variants(self) -> Variants:
+        """The variants that the options describe."""
+        try:
+            return Variants(**(self.variants or {}))
+        except TypeError as error:
+            known = ", ".join(Variants.__dataclass_fields__)
+            raise ConfigError(f"variants={self.variants!r}: {error}; known: {known}") from error
+
+    @property
+    def updates(self) -> int:
+        """Optimizer updates made from the rows of a rollout batch, once through."""
+        return self.steps_per_generation // self.gradient_accumulation_steps
+
+    @property
+    def updates_per_rollout_batch(self) -> int:
+        """Optimizer updates between two rollout batches."""
+        return self.updates * self.num_iterations
+
+    def _follow(self, loss: Loss) -> None:
+        """Take what the user left open from the recipe."""
+        theirs = {
+            "loss_type": LOSS_TYPES[loss.mean],
+            "importance_sampling_level": loss.ratio,
+            "epsilon_high": loss.clip_high if self.epsilon is None else self.epsilon,
+            "epsilon": loss.clip_low,
+            "beta": loss.kl,
+        }
+        if self.generation_batch_size is None:
+            theirs["steps_per_generation"] = self.gradient_accumulation_steps * loss.updates
+        for name, value in theirs.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+
+
+def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
+    """Refuse, by name, what would contradict a plan."""
+    whole, part = args.steps_per_generation, args.gradient_accumulation_steps
+    if whole % part:
+        raise ConfigError(
+            f"steps_per_generation={whole} is no multiple of gradient_accumulation_steps={part}: "
+            f"an update would mix two rollout batches; {_multiples(whole, part)} would do"
+        )
+    group = args.num_generations * variants.count
+    if args.generation_batch_size % group:
+        raise ConfigError(
+            f"generation_batch_size={args.generation_batch_size} is no multiple of {group} "
+            f"(num_generations={args.num_generations} x variants.count={variants.count}); "
+            f"{_multiples(args.generation_batch_size, group)} would do"
+        )
+    if recipe.rounds and recipe.rounds % args.updates:
+        raise ConfigError(
+            f"rounds={recipe.rounds} of recipe {recipe.name!r} is no multiple of the "
+            f"{args.updates} updates made from a rollout batch; "
+            f"{_multiples(recipe.rounds, args.updates)} would do"
+        )
+    if recipe.shares and variants.count < 2:
+        raise ConfigError(
+            f"recipe {recipe.name!r} shares responses between the prompts of a question, "
+            "but variants.count is 1: set variants.count to 2 or more"
+        )
+    if args.multi_objective_aggregation != "sum_then_normalize":
+        raise ConfigError(
+            f"multi_objective_aggregation={args.multi_objective_aggregation!r}: "
+            "a recipe takes one reward a rollout, use 'sum_then_normalize'"
+        )
+    if args.scale_rewards != "group":
+        raise ConfigError(
+            f"scale_rewards={args.scale_rewards!r}: the recipe's estimator scales rewards "
+            "('dr-grpo' does not, for one); leave it unset"
+        )
+    if "{question}" not in args.prompt_template:
+        raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
+    if args.long_prompts not in ("refuse", "drop"):
+        raise ConfigError(f"long_prompts={args.long_prompts!r}: expected 'refuse' or 'drop'")
+    _check_steps(args, args.updates_per_rollout_batch)
+
+
+def _check_steps(args: VantageConfig, every: int) -> None:
+    """Runs and checkpoints end where a rollout batch ends, `every` updates."""
+    steps = {"max_steps": args.max_steps if args.max_steps > 0 else every}
+    if args.save_strategy == "steps":
+        steps["save_steps"] = args.save_steps
+    for name, value in steps.items():
+        if value < 1 or value % every:
+            raise ConfigError(
+                f"{name}={value}: a run and its checkpoints end after whole rollout batches of "
+                f"{every} updates; {_multiples(value, every)} would do"
+            )
+
+
+def _multiples(number: float, of: int) -> str:
+    low = int(number) // of * of
+    return f"{low} or {low + of}" if low else str(of)

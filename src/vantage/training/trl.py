@@ -1,0 +1,760 @@
+"""GRPO recipes on TRL: `VantageTrainer` is used exactly like TRL's `GRPOTrainer`.
+
+What it overrides, written against the TRL versions in `SUPPORTED`:
+
+- the data loader and `training_step`: TRL generates and scores as it always does; then one
+  plan is made over the whole batch, and every update trains the rows of the plan in their
+  order, cut into forwards of `per_device_train_batch_size` rows;
+- `_tokenize_prompts`: the processor runs once a distinct prompt;
+- `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
+  known wait for the plan, and are computed once a distinct (prompt, rollout);
+- `_save_checkpoint`: a checkpoint counts once it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from packaging.specifiers import SpecifierSet
+from torch.utils.data import DataLoader
+from transformers import AutoProcessor, ProcessorMixin, Trainer
+from transformers.trainer_utils import rotate_checkpoints
+from trl import GRPOTrainer
+from trl.trainer.utils import pad, use_adapter
+
+from vantage.errors import ConfigError, EngineError, InputError, some
+from vantage.methods import Rollouts, Samples, diagnose
+from vantage.questions.sampling import Shuffle
+from vantage.questions.schema import Question, frame, read, render, with_text
+from vantage.training import checkpoints
+from vantage.training.config import VantageConfig
+from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
+from vantage.training.encoding import (
+    PER_TOKEN_FIELDS,
+    Encoding,
+    merge_fields,
+    per_prompt,
+    set_pixels,
+    tiles,
+)
+
+__all__ = ["VantageConfig", "VantageTrainer", "freeze_vision_tower"]
+
+SUPPORTED = SpecifierSet(">=1.16,<1.17")
+
+# Losses that are means over tokens; the others are means over rows.
+TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
+
+# Names that vision towers have in transformers.
+VISION_TOWERS = ("visual", "vision_tower", "vision_model")
+MEDIA_TOKENS = (
+    "image_token_id",
+    "video_token_id",
+    "audio_token_id",
+    "vision_start_token_id",
+    "vision_end_token_id",
+    "boi_token_id",
+    "eoi_token_id",
+)
+STAGES = ("generate", "reward", "plan", "log_probs", "update")
+
+
+@dataclass
+class _RolloutBatch:
+    """Scored rollouts of a batch, the plan made of them, and what its updates need.
+
+    Tensors that end in N hold all rollouts of all processes and stay on the device.
+
+    Attributes:
+        completion_NT: response tokens; mask_NT: which of them count.
+        samples: the plan; updates: how it is dealt; advantage_M: advantages times loss weights.
+        home_N: prompt that generated each rollout.
+        sampled: tensors that TRL made for the rollouts under their own prompts.
+        places: row of `old_RT` and `reference_RT` for each (prompt, rollout) dealt here.
+    """
+
+    completion_NT: torch.Tensor
+    mask_NT: torch.Tensor
+    samples: Samples
+    updates: list[Update]
+    advantage_M: np.ndarray
+    home_N: np.ndarray
+    sampled: dict[str, torch.Tensor]
+    places: dict[tuple[int, int], int] = field(default_factory=dict)
+    old_RT: torch.Tensor | None = None
+    reference_RT: torch.Tensor | None = None
+
+    def key(self, row: int) -> tuple[int, int]:
+        """(prompt, rollout) of a row of the plan; any one for filler."""
+        if row == FILLER:
+            return int(self.home_N[0]), 0
+        return int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
+
+    def distinct_keys(self, process: int) -> list[tuple[int, int]]:
+        """What a process trains, each (prompt, rollout) once; at least one."""
+        rows = np.concatenate([update.row_PR[process] for update in self.updates])
+        trained = rows[rows != FILLER]
+        return list(dict.fromkeys(map(self.key, trained if len(trained) else rows[:1])))
+
+
+class VantageTrainer(GRPOTrainer):
+    """TRL's `GRPOTrainer`, training what a recipe plans.
+
+    Takes the arguments of `GRPOTrainer`; `args` is a `VantageConfig`. Rows of the data set
+    have `prompt` and, for pictures, `image` or `images`; the reward functions get all other
+    columns.
+
+    Raises:
+        ConfigError: arguments that contradict a plan (tools, environments, iterable data).
+        InputError: a row that cannot become a prompt; names the row.
+        EngineError: a version of TRL that this was not written for, or a processor that
+            cannot read images although rows have some.
+    """
+
+    _tag_names = ("trl", "grpo", "vantage")
+
+    def __init__(
+        self, model, reward_funcs=None, args=None, train_dataset=None, eval_dataset=None, **rest
+    ):
+        check_version()
+        args = args or VantageConfig("runs/vantage")
+        for name in ("tools", "environment_factory"):
+            if rest.get(name):
+                raise ConfigError(f"{name}: tools and environments are not supported")
+        _check_rows("train_dataset", train_dataset, reward_funcs)
+        for name, rows in _named(eval_dataset).items():
+            _check_rows(name, rows, reward_funcs)
+        if isinstance(model, str) and rest.get("processing_class") is None:
+            rest["processing_class"] = AutoProcessor.from_pretrained(
+                model, truncation_side="left", padding_side="left"
+            )
+        self._recipe, self._variants = args.build_recipe(), args.build_variants()
+        self._batch: _RolloutBatch | None = None
+        self._asking_ahead = False
+        self._examples: list[dict[str, Any]] = []
+        self._sources: dict[int, dict[str, Any]] = {}
+        self._prompts: dict[int, Question] = {}
+        self._encodings: dict[int, Encoding] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+        super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
+        self._prepare_model()
+        self._check_questions()
+
+    # ---- start-up -------------------------------------------------------------------
+
+    def _prepare_model(self) -> None:
+        values = [getattr(self.model.config, name, None) for name in MEDIA_TOKENS]
+        self._media_ids = sorted({value for value in values if isinstance(value, int)})
+        if self._media_ids and not self.use_vllm:
+            self.generation_config.suppress_tokens = self._media_ids
+            self.generation_kwargs["suppress_tokens"] = self._media_ids
+        set_pixels(self.processing_class, self.args.min_pixels, self.args.max_pixels)
+        if self.args.freeze_vision_tower:
+            freeze_vision_tower(self.model)
+
+    def _check_questions(self) -> None:
+        """Read every row once, so that none fails in the middle of a run."""
+        bad, pictures = [], False
+        for row in range(len(self.train_dataset)):
+            try:
+                pictures |= self._has_images(row)
+            except InputError as error:
+                bad.append(f"row {row}: {error}")
+        if bad:
+            shown = bad[:20] + [f"and {len(bad) - 20} more"] * (len(bad) > 20)
+            raise InputError("\n".join(["train_dataset has rows that cannot be trained:", *shown]))
+        if pictures and not isinstance(self.processing_class, ProcessorMixin):
+            raise EngineError(
+                f"rows have images, but the processor is a {type(self.processing_class).__name__}, "
+                "which reads text alone; its image processor may need torchvision"
+            )
+        self._fitting = self._within_length(range(len(self.train_dataset)))
+
+    def _has_images(self, row: int) -> bool:
+        """Whether a row has images, having read all of it."""
+        try:
+            example = self.train_dataset[row]
+        except Exception as error:  # whatever a decoder raises on a broken image
+            raise InputError(f"cannot be read: {error}") from error
+        question = read(example)
+        for text in self._rewrites(example):
+            with_text(question, text)
+        return bool(question.images)
+
+    def _within_length(self, rows: range) -> list[int]:
+        """Rows whose prompt is short enough, by the policy of the configuration."""
+        limit = self.args.max_prompt_length
+        if limit is None:
+            return list(rows)
+        lengths = {row: len(self._encode(render(self._question(row))).ids) for row in rows}
+        long = [row for row, length in lengths.items() if length > limit]
+        if long and (self.args.long_prompts == "refuse" or len(long) == len(lengths)):
+            raise InputError(
+                f"prompts of {len(long)} rows are longer than max_prompt_length={limit}: "
+                f"rows {some(long)}, the longest {max(lengths.values())} tokens; lower "
+                "max_pixels, raise the limit, or set long_prompts to 'drop'"
+            )
+        return [row for row in rows if lengths[row] <= limit]
+
+    # ---- questions and prompts -------------------------------------------------------
+
+    def _question(self, row: int) -> Question:
+        return self._framed(read(self.train_dataset[row]))
+
+    def _framed(self, question: Question) -> Question:
+        return frame(question, self.args.prompt_template, self.args.system_prompt)
+
+    def _rewrites(self, example: dict[str, Any]) -> list[str]:
+        column = self._variants.rewrites
+        if column is None or not example.get(column):
+            return []
+        texts = example[column]
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise InputError(
+                f"column {column!r} holds {str(texts)[:80]!r}, expected a list of texts"
+            )
+        return texts
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Empty batches, one a training step: the questions come from `Shuffle`."""
+        args = self.args
+        questions = args.generation_batch_size // self._group
+        seed = args.seed if self.shuffle_dataset else None
+        self._shuffle = Shuffle(len(self._fitting), questions, seed)
+        batches = max(1, len(self._fitting) // questions)
+        if args.max_steps <= 0:  # a fraction of an epoch still ends after a whole rollout batch
+            whole = math.ceil(batches * args.num_train_epochs)
+            args.max_steps = whole * args.updates_per_rollout_batch
+        empty: Any = [{}] * (batches * args.steps_per_generation * self.num_iterations)
+        return DataLoader(empty, batch_size=1, collate_fn=_first)
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        """Number of questions; the loader itself holds none."""
+        return len(self._fitting)
+
+    @property
+    def _group(self) -> int:
+        return self.num_generations * self._variants.count
+
+    def _ask(self, number: int) -> None:
+        """Choose the questions of rollout batch `number`; forget those of the last one."""
+        self._number = number
+        self._rows = [self._fitting[place] for place in self._shuffle.ids(number)]
+        for cache in (self._sources, self._prompts, self._encodings):
+            cache.clear()
+
+    def _source(self, place: int) -> dict[str, Any]:
+        """Row of the data set behind the question at a place in the batch."""
+        if place not in self._sources:
+            self._sources[place] = self.train_dataset[self._rows[place]]
+        return self._sources[place]
+
+    def _prompt(self, prompt: int) -> Question:
+        """Prompt of that id: place of the question in the batch times variants, plus variant.
+
+        Made again wherever it is needed, on any process, from the data and the seed.
+        """
+        if prompt not in self._prompts:
+            place = prompt // self._variants.count
+            question = read(self._source(place))
+            rng = np.random.default_rng([self.args.seed, self._number, place])
+            original = self._framed(question)
+            variants = self._variants.expand(question, self._rewrites(self._source(place)), rng)
+            for number, variant in enumerate(variants, start=place * self._variants.count):
+                same = variant is question
+                self._prompts[number] = original if same else self._framed(variant)
+        return self._prompts[prompt]
+
+    def _prompt_ids(self) -> np.ndarray:
+        """Prompt of each rollout of the batch; variants that equal the original share its id."""
+        count = self._variants.count
+        prompt_P = np.arange(len(self._rows) * count)
+        first_P = prompt_P // count * count
+        same_P = [
+            self._prompt(p) is self._prompt(f) for p, f in zip(prompt_P, first_P, strict=True)
+        ]
+        return np.repeat(np.where(same_P, first_P, prompt_P), self.num_generations)
+
+    # ---- what the model takes --------------------------------------------------------
+
+    def _encode(self, prompt: str | list[dict[str, Any]]) -> Encoding:
+        ids, images, fields = super()._tokenize_prompts([prompt])
+        return Encoding(list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
+
+    def _encoding(self, prompt: int) -> Encoding:
+        """Encoding of the prompt of that id, made once a rollout batch."""
+        if prompt not in self._encodings:
+            self._encodings[prompt] = self._encode(render(self._prompt(prompt)))
+        return self._encodings[prompt]
+
+    def _tokenize_prompts(self, prompts: list):
+        if self._asking_ahead:
+            rows = [self._encoding(prompt) for prompt in self._local_prompts]
+        else:
+            rows = [self._encode(prompt) for prompt in prompts]
+        images = [row.images or None for row in rows]
+        return [row.ids for row in rows], images if any(images) else None, merge_fields(rows)
+
+    # ---- rollouts --------------------------------------------------------------------
+
+    def _roll_out(self) -> _RolloutBatch:
+        """Generate, score, plan, and compute the log-probs that the updates need."""
+        self._seconds.clear()
+        self._began = time.perf_counter()
+        self._ask(self.state.global_step // self.args.updates_per_rollout_batch)
+        home_N = self._prompt_ids()
+        local = len(home_N) // self.accelerator.num_processes
+        start = self.accelerator.process_index * local
+        self._local_prompts = [int(prompt) for prompt in home_N[start : start + local]]
+        rendered = {prompt: render(self._prompt(prompt)) for prompt in self._local_prompts}
+        self._examples = [
+            {**self._source(prompt // self._variants.count), "prompt": rendered[prompt]}
+            for prompt in self._local_prompts
+        ]
+        self._seed_generation()
+        self._asking_ahead = True
+        try:
+            output = self._generate_and_score_completions(self._examples)
+        finally:
+            self._asking_ahead = False
+        batch = self._plan(home_N, output)
+        with self._timed("log_probs"):
+            self._add_log_probs(batch)
+        return batch
+
+    def _seed_generation(self) -> None:
+        key = [self.args.seed, self._number, self.accelerator.process_index]
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        torch.manual_seed(seed)
+
+    def _generate_and_score_completions(self, inputs):
+        """As TRL does; images travel inside the prompts, so it makes no pixels of its own."""
+        if not self._asking_ahead:
+            inputs = [
+                {**example, "prompt": render(self._framed(read(example)))} for example in inputs
+            ]
+            self._examples = inputs
+        bare = [{k: v for k, v in row.items() if k not in ("image", "images")} for row in inputs]
+        return super()._generate_and_score_completions(bare)
+
+    def _generate(self, prompts: list):
+        with self._timed("generate"):
+            prompt_ids, ids, mask, texts, log_probs, extra, _, _ = super()._generate(prompts)
+        pad_id = self._tokenizer.pad_token_id
+        media = set(self._media_ids)
+        # A sampled image token would ask for an image that is not there.
+        self._spoiled = [not media.isdisjoint(row) for row in ids]
+        ids = [[pad_id if token in media else token for token in row] for row in ids]
+        return prompt_ids, ids, mask, texts, log_probs, extra, None, []
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        with self._timed("reward"):
+            rewards_NF = super()._calculate_rewards(
+                self._examples, prompts, completions, completion_ids_list
+            )
+        self._reward_NF = rewards_NF
+        return rewards_NF
+
+    def _rewards(self) -> np.ndarray:
+        """Reward of each rollout of all processes, NaN without a score.
+
+        Summed in the same order for every row, so that equal parts give equal rewards.
+        """
+        device = self.accelerator.device
+        spoiled_N = self.accelerator.gather(torch.tensor(self._spoiled, device=device))
+        parts_NF = self._reward_NF.double().cpu().numpy()
+        scored_N = ~np.isnan(parts_NF).all(axis=1) & ~spoiled_N.cpu().numpy()
+        reward_N = np.zeros(len(parts_NF))
+        for part_N, weight in zip(parts_NF.T, self.reward_weights.tolist(), strict=True):
+            reward_N += weight * np.nan_to_num(part_N, nan=0.0, posinf=np.inf, neginf=-np.inf)
+        return np.where(scored_N & np.isfinite(reward_N), reward_N, np.nan)
+
+    def _plan(self, home_N: np.ndarray, output: dict[str, Any]) -> _RolloutBatch:
+        """One plan over the rollouts of all processes, the same on each of them."""
+        with self._timed("plan"):
+            reward_N = self._rewards()
+            completion_NT = self._gathered(output["completion_ids"], self._tokenizer.pad_token_id)
+            mask_NT = self._gathered(output["completion_mask"], 0)
+            scored = np.flatnonzero(~np.isnan(reward_N))
+            samples = self._samples(home_N, reward_N, scored)
+            length_M = mask_NT.sum(dim=1).cpu().numpy()[samples.rollout_M]
+            size_M = length_M if self.loss_type in TOKEN_MEANS else np.ones(len(samples))
+            processes = self.accelerator.num_processes
+            updates = deal(samples, length_M, self.args.updates, processes)
+            advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
+        names = ("old_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio")
+        sampled = {name: self._gathered(output[name], 0.0) for name in names if name in output}
+        if not self._corrects_sampler:
+            sampled.pop("old_per_token_logps", None)
+        self._log_plan(len(reward_N) - len(scored))
+        return _RolloutBatch(completion_NT, mask_NT, samples, updates, advantage_M, home_N, sampled)
+
+    def _samples(self, home_N, reward_N, scored: np.ndarray) -> Samples:
+        """The plan, its rows pointing into the whole batch; empty when nothing has a score."""
+        if not len(scored):
+            nothing = np.zeros(0, dtype=np.int64)
+            self._diagnosis: dict[str, float] = {}
+            return Samples(nothing, nothing, nothing * 1.0, nothing, nothing > 0, nothing * 1.0)
+        rollouts = Rollouts(
+            home_N[scored] // self._variants.count, home_N[scored], reward_N[scored]
+        )
+        rng = np.random.default_rng([self.args.seed, self._number])
+        samples = self._recipe.plan(rollouts, rng)
+        self._diagnosis = diagnose(rollouts, samples)
+        return samples.take(np.arange(len(samples)), rollout_M=scored[samples.rollout_M])
+
+    def _gathered(self, local: torch.Tensor, padding: float) -> torch.Tensor:
+        padded = self.accelerator.pad_across_processes(local, dim=1, pad_index=padding)
+        return self.accelerator.gather(padded)
+
+    # ---- log-probs ahead of the updates ----------------------------------------------
+
+    @property
+    def _corrects_sampler(self) -> bool:
+        return self.use_vllm and self.vllm_importance_sampling_correction
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+    ):
+        early = self._asking_ahead or not self.model.training
+        if early and not (self._asking_ahead and self._corrects_sampler and model is self.model):
+            waiting = torch.full((len(input_ids), logits_to_keep), torch.nan)
+            return waiting.to(input_ids.device), None, None
+        if early:
+            rows = [self._encoding(prompt) for prompt in self._local_prompts]
+            kwargs |= self._model_fields(rows, input_ids.shape[1], logits_to_keep)
+        return super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+        )
+
+    def _add_log_probs(self, batch: _RolloutBatch) -> None:
+        """Old and reference log-probs, once a distinct (prompt, rollout) dealt to this process."""
+        off_policy = self.args.updates * self.num_iterations > 1
+        needs_old = off_policy or self._corrects_sampler
+        if not needs_old and self.beta == 0.0:
+            return
+        dealt = [batch.distinct_keys(p) for p in range(self.accelerator.num_processes)]
+        mine = dealt[self.accelerator.process_index]
+        batch.places = {key: place for place, key in enumerate(mine)}
+        # Sharded models need the same number of forwards everywhere.
+        longest = max(map(len, dealt))
+        mine = mine + mine[:1] * (longest - len(mine))
+        if needs_old:
+            batch.old_RT = self._score(self.model, batch, mine)
+        if self.beta != 0.0:
+            batch.reference_RT = self._score_reference(batch, mine)
+
+    def _score(self, model, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> torch.Tensor:
+        """Log-probs of the responses under the prompts, one row a key."""
+        most = self.args.per_device_train_batch_size
+        scored = []
+        for start in range(0, len(keys), most):
+            inputs = self._inputs(batch, keys[start : start + most])
+            with torch.no_grad():
+                log_probs, _, _ = self._forward(model, inputs)
+            scored.append(log_probs)
+        return torch.cat(scored)
+
+    def _score_reference(self, batch: _RolloutBatch, keys) -> torch.Tensor:
+        if self.ref_model is not None:
+            return self._score(self.ref_model, batch, keys)
+        adapted = self.accelerator.unwrap_model(self.model)
+        with use_adapter(adapted, adapter_name="ref" if "ref" in adapted.peft_config else None):
+            return self._score(self.model, batch, keys)
+
+    def _forward(self, model, inputs: dict[str, Any]):
+        plain = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+        input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        fields = {name: value for name, value in inputs.items() if name not in plain}
+        return self._get_per_token_logps_and_entropies(
+            model, input_ids, mask, inputs["completion_ids"].shape[1], **fields
+        )
+
+    # ---- updates ---------------------------------------------------------------------
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """The forwards of one training step, each of `per_device_train_batch_size` rows."""
+        steps = self.args.steps_per_generation
+        place = self._step % (steps * self.num_iterations)
+        if place == 0 or self._batch is None:
+            model.train()
+            self._batch = self._roll_out()
+        batch = self._batch
+        accumulation = self.args.gradient_accumulation_steps
+        number, part = divmod(place % steps, accumulation)
+        with self._timed("update"):
+            loss = self._train_on(model, batch, batch.updates[number], part, accumulation)
+        self._step += 1
+        if place == steps * self.num_iterations - 1:
+            self._log_time()
+        return loss
+
+    def _train_on(
+        self, model, batch: _RolloutBatch, update: Update, part: int, parts: int
+    ) -> torch.Tensor:
+        forwards = update.forwards(
+            self.accelerator.process_index, self.args.per_device_train_batch_size
+        )
+        self.current_gradient_accumulation_steps = len(forwards)
+        mine = forwards[share_of(len(forwards), part, parts)]
+        loss = torch.zeros((), device=self.accelerator.device)
+        for rows, last in _with_last(mine):
+            with self._gradients_kept(model, synchronize=last and part == parts - 1):
+                inputs = self._micro_batch(batch, update, rows, len(forwards))
+                loss += Trainer.training_step(self, model, inputs)
+        return loss
+
+    @contextlib.contextmanager
+    def _gradients_kept(self, model, *, synchronize: bool) -> Iterator[None]:
+        """Gradients stay on this process until the last forward of an update."""
+        state = self.accelerator.gradient_state
+        before = state.sync_gradients
+        state._set_sync_gradients(synchronize)
+        kept = contextlib.nullcontext() if synchronize else self.accelerator.no_sync(model)
+        with kept:
+            yield
+        state._set_sync_gradients(before)
+
+    def _micro_batch(
+        self, batch: _RolloutBatch, update: Update, rows: np.ndarray, forwards: int
+    ) -> dict[str, Any]:
+        """TRL's inputs for rows of the plan; filler has no token that counts."""
+        keys = [batch.key(row) for row in rows]
+        inputs = self._inputs(batch, keys)
+        filler_B = torch.from_numpy(rows == FILLER).to(self.accelerator.device)
+        inputs["completion_mask"] = inputs["completion_mask"].masked_fill(filler_B[:, None], 0)
+        advantage_B = [0.0 if row == FILLER else batch.advantage_M[row] for row in rows]
+        inputs["advantages"] = torch.tensor(advantage_B, dtype=torch.float32).to(filler_B.device)
+        inputs |= self._normalizers(update, inputs["completion_mask"], forwards)
+        return inputs | self._ahead(batch, keys)
+
+    def _normalizers(self, update: Update, mask_BT, forwards: int) -> dict[str, Any]:
+        """What makes TRL's means those of the whole mini-batch, however it is cut.
+
+        TRL divides token means by `num_items_in_batch` of the rollout batch, and means over
+        rows by the rows of a forward and the number of forwards.
+        """
+        processes = self.accelerator.num_processes
+        items = update.tokens * self.args.steps_per_generation / forwards
+        scale = 1.0
+        if self.loss_type == "bnpo":
+            scale = mask_BT.sum().item() * forwards * processes / max(update.tokens, 1)
+        elif self.loss_type not in TOKEN_MEANS:
+            scale = len(mask_BT) * forwards * processes / max(update.rows, 1)
+        items_tensor = torch.tensor(float(items), device=mask_BT.device)
+        return {"num_items_in_batch": items_tensor, "loss_scale": scale}
+
+    def _ahead(self, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """Log-probs and corrections computed before the updates, for the rows of a forward."""
+        ahead = {}
+        places = [batch.places.get(key, 0) for key in keys]
+        if batch.old_RT is not None:
+            ahead["old_per_token_logps"] = batch.old_RT[places]
+        if batch.reference_RT is not None:
+            ahead["ref_per_token_logps"] = batch.reference_RT[places]
+        if not batch.sampled:
+            return ahead
+        rollouts = [rollout for _, rollout in keys]
+        own = [prompt == batch.home_N[rollout] for prompt, rollout in keys]
+        own_B1 = torch.tensor(own, device=self.accelerator.device)[:, None]
+        # The sampler saw a shared response under another prompt: no correction for it.
+        if "importance_sampling_ratio" in batch.sampled:
+            ratio = batch.sampled["importance_sampling_ratio"][rollouts]
+            ahead["importance_sampling_ratio"] = torch.where(own_B1, ratio, 1.0)
+        if "sampling_per_token_logps" in batch.sampled and batch.old_RT is not None:
+            sampling = batch.sampled["sampling_per_token_logps"][rollouts]
+            ahead["sampling_per_token_logps"] = torch.where(
+                own_B1, sampling, ahead["old_per_token_logps"]
+            )
+        return ahead
+
+    def _inputs(self, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, Any]:
+        """Tokens, masks and pixels of responses under prompts."""
+        rows = [self._encoding(prompt) for prompt, _ in keys]
+        device = self.accelerator.device
+        ids = [torch.tensor(row.ids) for row in rows]
+        rollouts = [rollout for _, rollout in keys]
+        prompt_ids = self._left_padded(ids, self._tokenizer.pad_token_id)
+        fields = self._model_fields(
+            rows, prompt_ids.shape[1] + batch.completion_NT.shape[1], batch.completion_NT.shape[1]
+        )
+        return {
+            "prompt_ids": prompt_ids.to(device),
+            "prompt_mask": self._left_padded([torch.ones_like(row) for row in ids], 0).to(device),
+            "completion_ids": batch.completion_NT[rollouts],
+            "completion_mask": batch.mask_NT[rollouts],
+            **fields,
+        }
+
+    def _left_padded(self, rows: list[torch.Tensor], value: int) -> torch.Tensor:
+        return pad(rows, value, "left", pad_to_multiple_of=self.pad_to_multiple_of)
+
+    def _model_fields(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
+        """Pixels and token types of whole rows, `response` of `length` tokens being responses."""
+        fields = merge_fields(rows)
+        for name in PER_TOKEN_FIELDS:
+            if name in fields:
+                types = [torch.tensor([*types, *[0] * response]) for types in fields[name]]
+                wide = torch.zeros(len(rows), length, dtype=torch.long)
+                for row, values in zip(wide, types, strict=True):
+                    row[length - len(values) :] = values
+                fields[name] = wide
+        device = self.accelerator.device
+        placed = {k: v.to(device) if torch.is_tensor(v) else v for k, v in fields.items()}
+        if any(row.images for row in rows):
+            placed["num_images"] = [len(row.images) for row in rows]
+            placed |= tiles(rows)
+        return placed
+
+    def _prepare_inputs(self, generation_batch):
+        """Forwards come ready-made from `training_step`; an evaluation generates."""
+        if self.model.training:
+            return generation_batch
+        return self._generate_and_score_completions(generation_batch)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """TRL's loss, as a mean over the whole mini-batch."""
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return loss * inputs["loss_scale"]
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Generates and scores; the rewards are the result, a policy loss would say nothing."""
+        self._prepare_inputs(inputs)
+        return torch.zeros((), device=self.accelerator.device), None, None
+
+    # ---- metrics ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - began
+
+    def _log_plan(self, dropped: int) -> None:
+        metrics = self._metrics["train"]
+        for name, value in self._diagnosis.items():
+            metrics[f"plan/{name}"].append(value)
+        metrics["plan/unscored"].append(dropped)
+
+    def _log_time(self) -> None:
+        whole = time.perf_counter() - self._began
+        metrics = self._metrics["train"]
+        for name in STAGES:
+            metrics[f"seconds/{name}"].append(self._seconds[name])
+        metrics["seconds/rollout_batch"].append(whole)
+        useful = self._diagnosis.get("useful_rollouts", 0)
+        metrics["plan/useful_rollouts_per_second"].append(useful / whole)
+
+    # ---- checkpoints -----------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint=None, **rest):
+        """As TRL; `resume_from_checkpoint=True` takes the last whole checkpoint, if any."""
+        run = Path(self.args.output_dir)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = checkpoints.last_complete(run)
+        if resume_from_checkpoint is not None:
+            resume_from_checkpoint = str(resume_from_checkpoint)
+        self._batch, self._step = None, 0
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **rest)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        run = Path(self._get_output_dir(trial=trial))
+        checkpoint = run / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        # Older ones go only after this one is whole.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpoints.mark_complete(checkpoint)
+            rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=True)
+
+
+def check_version() -> None:
+    """Refuse a TRL that this file was not written for."""
+    version = metadata.version("trl")
+    if version not in SUPPORTED:
+        raise EngineError(f"TRL {version} is installed, vantage needs trl{SUPPORTED}")
+
+
+def freeze_vision_tower(model: torch.nn.Module) -> None:
+    """No gradient for the vision tower.
+
+    Raises:
+        ConfigError: the model has none under a known name.
+    """
+    towers = [m for name, m in model.named_modules() if name.rpartition(".")[2] in VISION_TOWERS]
+    if not towers:
+        raise ConfigError(
+            f"freeze_vision_tower: {type(model).__name__} has no module named "
+            f"{' or '.join(VISION_TOWERS)}"
+        )
+    for tower in towers:
+        tower.requires_grad_(False)
+
+
+def _named(eval_dataset) -> dict[str, Any]:
+    if eval_dataset is None:
+        return {}
+    if isinstance(eval_dataset, dict):
+        return {f"eval_dataset[{name!r}]": rows for name, rows in eval_dataset.items()}
+    return {"eval_dataset": eval_dataset}
+
+
+def _check_rows(name: str, rows, reward_funcs) -> None:
+    """Refuse data without rows, or without a column that is needed."""
+    if not isinstance(rows, Dataset):
+        raise ConfigError(
+            f"{name} is a {type(rows).__name__}: expected a datasets.Dataset, whose rows can be "
+            "read again in any order"
+        )
+    if not len(rows):
+        raise InputError(f"{name} has no rows")
+    functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+    for column, wanted_by in {"prompt": "a prompt", **_columns_wanted(functions)}.items():
+        if column not in rows.column_names:
+            raise InputError(
+                f"{name} has no column {column!r}, needed by {wanted_by}; "
+                f"its columns: {', '.join(rows.column_names)}"
+            )
+
+
+def _columns_wanted(functions: list) -> dict[str, str]:
+    """Columns that reward functions cannot do without, and the function."""
+    given = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+    wanted = {}
+    for function in functions:
+        if inspect.isfunction(function):
+            for parameter in inspect.signature(function).parameters.values():
+                named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+                if named and parameter.default is parameter.empty and parameter.name not in given:
+                    wanted[parameter.name] = f"reward function {function.__name__!r}"
+    return wanted
+
+
+def _first(batch: list[dict]) -> dict:
+    return batch[0]
+
+
+def _with_last(things: list) -> Iterator[tuple[Any, bool]]:
+    for number, thing in enumerate(things, start=1):
+        yield thing, number == len(things)
