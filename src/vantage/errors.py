@@ -25,10 +25,12 @@ class EngineError(VantageError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown `name`: the closest known one, or all of them."""
+    """A hint for an unknown `name`: the closest known one, or the first few."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}"
 
 
 def some(rows: Iterable[int], limit: int = 5) -> str:

@@ -128,7 +128,7 @@ def recipe(name: str, **options) -> Recipe:
         ConfigError: unknown name or option, or a value out of range; found by planning
             four made-up rollouts, so that nothing fails after the first real ones.
     """
-    factory = _load(name) if ":" in name else RECIPES.get(name)
+    factory = load_function(name) if ":" in name else RECIPES.get(name)
     if factory is None:
         raise ConfigError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
     _check_options(f"recipe {name!r}", factory, options)
@@ -138,6 +138,16 @@ def recipe(name: str, **options) -> Recipe:
     if not isinstance(made.plan(_made_up(), np.random.default_rng(0)), Samples):
         raise ConfigError(f"recipe {name!r} plans something else than Samples")
     return made
+
+
+def parse_recipe(spec: str | Mapping) -> Recipe:
+    """The recipe that a configuration names: a name, or {name: ..., option: value}.
+
+    Raises:
+        ConfigError: as `recipe`, or no name.
+    """
+    name, options = _name_and_options("recipe", spec)
+    return recipe(name, **options)
 
 
 def _made_up() -> Rollouts:
@@ -229,14 +239,18 @@ def compose(
 
 
 def _stage(kind: str, known: Mapping[str, Callable], spec: str | Mapping) -> Callable:
-    if not isinstance(spec, str | Mapping):
-        raise ConfigError(f"{kind}={spec!r}: expected a name or {{name: ..., option: value}}")
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = str(options.pop("name", ""))
+    name, options = _name_and_options(kind, spec)
     if name not in known:
         raise ConfigError(f"unknown {kind} {name!r}: {nearest(name, known)}")
     _check_options(f"{kind} {name!r}", known[name], options)
     return functools.partial(known[name], **options) if options else known[name]
+
+
+def _name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
+    options = {"name": spec} if isinstance(spec, str) else spec
+    if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
+        raise ConfigError(f"{what}={spec!r}: expected a name or {{name: ..., option: value}}")
+    return options["name"], {key: value for key, value in options.items() if key != "name"}
 
 
 def _options(function: Callable) -> dict[str, object]:
@@ -253,8 +267,12 @@ def _check_options(what: str, function: Callable, options: Mapping) -> None:
             raise ConfigError(f"{what} has no option {name!r}: {hint}")
 
 
-def _load(path: str) -> Callable[..., Recipe]:
-    """The function at "file.py:function" or "package.module:function"."""
+def load_function(path: str) -> Callable:
+    """The user's own function at "file.py:function" or "package.module:function".
+
+    Raises:
+        ConfigError: no such file, module or function.
+    """
     where, _, name = path.rpartition(":")
     module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
     factory = getattr(module, name, None)

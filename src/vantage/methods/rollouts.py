@@ -95,7 +95,7 @@ class Samples:
 def _integers(name: str, values) -> np.ndarray:
     array = _column(name, values)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
-        ids = array.tolist()
+        ids = np.asarray(values, dtype=object).tolist()
         bad = [row for row, value in enumerate(ids) if not _is_id(value)]
         if bad:
             raise InputError(

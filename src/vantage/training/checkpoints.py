@@ -11,13 +11,20 @@ NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Say that everything in the directory is written, and make sure it reached the disk."""
-    for path in [*checkpoint.rglob("*"), checkpoint]:
+    """List what is in the directory, after making sure that all of it reached the disk."""
+    paths = sorted(checkpoint.rglob("*"))
+    for path in [*paths, checkpoint]:
         _flush(path)
     mark = checkpoint / MARK
-    mark.write_text("Everything in this checkpoint was written.\n")
+    mark.write_text("\n".join(str(path.relative_to(checkpoint)) for path in paths))
     _flush(mark)
     _flush(checkpoint)
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether everything was written, and nothing was removed since."""
+    mark = checkpoint / MARK
+    return mark.is_file() and all((checkpoint / n).exists() for n in mark.read_text().splitlines())
 
 
 def last_complete(run: Path) -> Path | None:
@@ -25,7 +32,7 @@ def last_complete(run: Path) -> Path | None:
     steps = {
         int(found[1]): path
         for path in run.glob("checkpoint-*")
-        if (found := NAME.fullmatch(path.name)) and (path / MARK).is_file()
+        if (found := NAME.fullmatch(path.name)) and is_complete(path)
     }
     return steps[max(steps)] if steps else None
 

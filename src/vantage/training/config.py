@@ -7,9 +7,14 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from vantage.errors import ConfigError
-from vantage.methods import Loss, Recipe, recipe
+from vantage.errors import ConfigError, nearest
+from vantage.methods import Loss, Recipe
+from vantage.methods.recipe import parse_recipe
 from vantage.questions.variants import Variants
+
+# TRL's losses: means over tokens, and means over rows.
+TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
+ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")
 
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
 
@@ -81,10 +86,7 @@ class VantageConfig(GRPOConfig):
 
     def build_recipe(self) -> Recipe:
         """The recipe that the options describe."""
-        spec = {"name": self.recipe} if isinstance(self.recipe, str) else dict(self.recipe)
-        if not isinstance(spec.get("name"), str):
-            raise ConfigError(f"recipe={self.recipe!r}: expected a name, or a mapping with a name")
-        return recipe(spec.pop("name"), **spec)
+        return parse_recipe(self.recipe)
 
     def build_variants(self) -> Variants:
         """The variants that the options describe."""
@@ -156,10 +158,11 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
             f"scale_rewards={args.scale_rewards!r}: the recipe's estimator scales rewards "
             "('dr-grpo' does not, for one); leave it unset"
         )
+    _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
+    _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
+    _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
     if "{question}" not in args.prompt_template:
         raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
-    if args.long_prompts not in ("refuse", "drop"):
-        raise ConfigError(f"long_prompts={args.long_prompts!r}: expected 'refuse' or 'drop'")
     _check_steps(args, args.updates_per_rollout_batch)
 
 
@@ -174,6 +177,11 @@ def _check_steps(args: VantageConfig, every: int) -> None:
                 f"{name}={value}: a run and its checkpoints end after whole rollout batches of "
                 f"{every} updates; {_multiples(value, every)} would do"
             )
+
+
+def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name}={value!r}: {nearest(str(value), known)}")
 
 
 def _multiples(number: float, of: int) -> str:

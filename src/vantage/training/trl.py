@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from packaging.specifiers import SpecifierSet
 from torch.utils.data import DataLoader
@@ -40,7 +41,7 @@ from vantage.methods import Rollouts, Samples, diagnose
 from vantage.questions.sampling import Shuffle
 from vantage.questions.schema import Question, frame, read, render, with_text
 from vantage.training import checkpoints
-from vantage.training.config import VantageConfig
+from vantage.training.config import TOKEN_MEANS, VantageConfig
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.encoding import (
     PER_TOKEN_FIELDS,
@@ -54,9 +55,6 @@ from vantage.training.encoding import (
 __all__ = ["VantageConfig", "VantageTrainer", "freeze_vision_tower"]
 
 SUPPORTED = SpecifierSet(">=1.16,<1.17")
-
-# Losses that are means over tokens; the others are means over rows.
-TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
 
 # Names that vision towers have in transformers.
 VISION_TOWERS = ("visual", "vision_tower", "vision_model")
@@ -117,6 +115,11 @@ class VantageTrainer(GRPOTrainer):
     have `prompt` and, for pictures, `image` or `images`; the reward functions get all other
     columns.
 
+    Attributes:
+        recipe: the recipe at work.
+        rollouts, samples: the scored rollouts of the batch at work, and the plan made of
+            them; None before the first one, or when nothing had a score.
+
     Raises:
         ConfigError: arguments that contradict a plan (tools, environments, iterable data).
         InputError: a row that cannot become a prompt; names the row.
@@ -141,7 +144,10 @@ class VantageTrainer(GRPOTrainer):
             rest["processing_class"] = AutoProcessor.from_pretrained(
                 model, truncation_side="left", padding_side="left"
             )
-        self._recipe, self._variants = args.build_recipe(), args.build_variants()
+        self.recipe, self._variants = args.build_recipe(), args.build_variants()
+        self.rollouts: Rollouts | None = None
+        self.samples: Samples | None = None
+        self._diagnosis: dict[str, float] = {}
         self._batch: _RolloutBatch | None = None
         self._asking_ahead = False
         self._examples: list[dict[str, Any]] = []
@@ -406,13 +412,14 @@ class VantageTrainer(GRPOTrainer):
         """The plan, its rows pointing into the whole batch; empty when nothing has a score."""
         if not len(scored):
             nothing = np.zeros(0, dtype=np.int64)
-            self._diagnosis: dict[str, float] = {}
+            self.rollouts, self._diagnosis = None, {}
             return Samples(nothing, nothing, nothing * 1.0, nothing, nothing > 0, nothing * 1.0)
         rollouts = Rollouts(
             home_N[scored] // self._variants.count, home_N[scored], reward_N[scored]
         )
         rng = np.random.default_rng([self.args.seed, self._number])
-        samples = self._recipe.plan(rollouts, rng)
+        samples = self.recipe.plan(rollouts, rng)
+        self.rollouts, self.samples = rollouts, samples
         self._diagnosis = diagnose(rollouts, samples)
         return samples.take(np.arange(len(samples)), rollout_M=scored[samples.rollout_M])
 
@@ -662,14 +669,55 @@ class VantageTrainer(GRPOTrainer):
     # ---- checkpoints -----------------------------------------------------------------
 
     def train(self, resume_from_checkpoint=None, **rest):
-        """As TRL; `resume_from_checkpoint=True` takes the last whole checkpoint, if any."""
-        run = Path(self.args.output_dir)
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = checkpoints.last_complete(run)
-        if resume_from_checkpoint is not None:
-            resume_from_checkpoint = str(resume_from_checkpoint)
+        """As TRL; `resume_from_checkpoint=True` takes the last whole checkpoint, if any.
+
+        Raises:
+            InputError: the checkpoint that was given is not whole.
+        """
+        checkpoint = resume_from_checkpoint or None
+        if checkpoint is True:
+            checkpoint = checkpoints.last_complete(Path(self.args.output_dir))
+        elif checkpoint and not checkpoints.is_complete(Path(checkpoint)):
+            raise InputError(
+                f"resume_from_checkpoint={str(checkpoint)!r} is not a whole checkpoint: its list "
+                f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
+            )
         self._batch, self._step = None, 0
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **rest)
+        return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **rest)
+
+    def _run_epoch(self, *args, **kwargs) -> None:
+        """As transformers, which would train one step more when it resumes a finished run."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
+        """Logs before it saves: what is gathered for the next log is not in a checkpoint."""
+        self.control.should_log |= self.control.should_save or self.control.should_evaluate
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        """As `from_pretrained` does: weights of many vision-language models are saved under
+        other names than those of their modules, which the trainer of transformers does not
+        know (its issue 43701); it would go on without loading any.
+        """
+        if self._loads_otherwise:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        widest = max((p.dtype for p in self.model.parameters()), key=lambda dtype: dtype.itemsize)
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=widest)
+        self.model.load_state_dict(saved.state_dict())
+
+    def _load_best_model(self) -> None:
+        if self._loads_otherwise:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    @property
+    def _loads_otherwise(self) -> bool:
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled or is_peft_model(self.model)
 
     def _save_checkpoint(self, model, trial) -> None:
         run = Path(self._get_output_dir(trial=trial))

@@ -1,0 +1,233 @@
+"""The configuration of a run: one YAML file, typed, the same for every engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vantage.errors import ConfigError, nearest
+from vantage.methods.recipe import parse_recipe
+
+INSTRUCTION = (
+    "{question}\n\nFirst think about the problem inside <think> </think> tags, "
+    "then put the final answer in \\boxed{}."
+)
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are refused, and so are values of a wrong type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(Section):
+    """Low-rank adapters instead of all weights; see peft's `LoraConfig`."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = "all-linear"
+
+
+class Model(Section):
+    """What is trained.
+
+    `path` is a directory or a name on the Hugging Face hub; pixels bound the size of images.
+    """
+
+    path: str
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attention: str | None = None
+    lora: Lora | None = None
+    freeze_vision_tower: bool = False
+    min_pixels: int | None = Field(None, ge=1)
+    max_pixels: int | None = Field(None, ge=1)
+
+
+class Columns(Section):
+    """Which columns hold what; `image` and `images` may both be left out for text."""
+
+    question: str = "prompt"
+    answer: str = "answer"
+    image: str | None = None
+    images: str | None = None
+
+
+class Data(Section):
+    """What it is trained on.
+
+    `train` and `validation` are a file (parquet, jsonl, json, csv), a directory, or a name
+    on the hub.
+    """
+
+    train: str
+    split: str = "train"
+    validation: str | None = None
+    validation_split: str = "validation"
+    columns: Columns = Columns()
+    template: str = INSTRUCTION
+    system_prompt: str | None = None
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    long_prompts: Literal["refuse", "drop"] = "refuse"
+
+
+class Batch(Section):
+    """A rollout batch: questions, rollouts of each prompt, and how they are trained.
+
+    `updates` optimizer updates are made from it (by default as the recipe says), in
+    forwards of at most `forward` rows on each process.
+    """
+
+    questions: int = Field(32, ge=1)
+    rollouts: int = Field(8, ge=2)
+    updates: int | None = Field(None, ge=1)
+    forward: int = Field(8, ge=1)
+
+
+class VariantsSection(Section):
+    """Prompts a question; see `vantage.questions.variants.Variants`."""
+
+    count: int = Field(1, ge=1)
+    rewrites: str | None = None
+    transforms: list[str] = []
+    probability: float = Field(0.3, ge=0, le=1)
+
+
+class Generation(Section):
+    """How responses are sampled."""
+
+    max_tokens: int = Field(2048, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class Optimizer(Section):
+    """AdamW."""
+
+    learning_rate: float = Field(1e-6, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    max_grad_norm: float = Field(1.0, ge=0)
+    schedule: str = "constant"
+
+
+class Run(Section):
+    """Length and record of a run; `batches` and `*_every` count rollout batches."""
+
+    output: str
+    seed: int = Field(0, ge=0)
+    batches: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    save_every: int = Field(10, ge=1)
+    keep: int | None = Field(2, ge=1)
+    validate_every: int = Field(10, ge=1)
+    report_to: list[str] = []
+
+
+class Config(Section):
+    """All of it. `trl` takes any option of TRL's `GRPOConfig`, which then wins."""
+
+    model: Model
+    data: Data
+    run: Run
+    recipe: str | dict[str, Any] = "grpo"
+    variants: VariantsSection = VariantsSection()
+    rewards: dict[str, float] = {"accuracy": 0.9, "format": 0.1}
+    batch: Batch = Batch()
+    generation: Generation = Generation()
+    optimizer: Optimizer = Optimizer()
+    trl: dict[str, Any] = {}
+
+
+def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
+    """The configuration in a YAML file, some options replaced.
+
+    Args:
+        path: the file.
+        overrides: "section.option" -> value as written in YAML.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key (with the nearest known one), or
+            a value of a wrong type or out of range; all of them at once.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {str(path)!r}: {error.strerror}") from error
+    values = _yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected sections such as model, data, run")
+    for name, value in (overrides or {}).items():
+        _put(values, name, _yaml(value, f"--{name}"))
+    return check(values)
+
+
+def check(values: dict[str, Any]) -> Config:
+    """The configuration made of plain values; see `load`."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors()]
+        raise ConfigError("\n".join(["configuration refused:", *problems])) from error
+    parse_recipe(config.recipe)
+    if (config.run.batches is None) == (config.run.epochs is None):
+        raise ConfigError("run: give either batches (rollout batches) or epochs")
+    return config
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved configuration, defaults included."""
+    path.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return _numbers(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML: {error}") from error
+
+
+def _numbers(value: Any) -> Any:
+    """YAML 1.1 reads 1e-6 as a text; everybody who writes it means the number."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if isinstance(value, str) and value[:1].isdigit() and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, option = name.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            inner = values[section] = {"name": inner}  # recipe: grpo -> recipe.keep
+        values = inner
+    values[option] = value
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return (
+            f"  {where}: unknown; {nearest(str(problem['loc'][-1]), _known(problem['loc'][:-1]))}"
+        )
+    given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+    return f"  {where}: {problem['msg']}{given}"
+
+
+def _known(path: tuple[Any, ...]) -> list[str]:
+    """Options of the section at a path."""
+    section: Any = Config
+    for part in path:
+        kinds = getattr(section.model_fields[part].annotation, "__args__", ())
+        one = section.model_fields[part].annotation
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), one)
+    return list(section.model_fields)

@@ -1,0 +1,156 @@
+"""Handwritten-digit arithmetic on the 1,797 real digits that scikit-learn ships.
+
+A question shows k digits side by side on a square canvas and asks for their sum, in one of several wordings. The
+images are split by blocks of scikit-learn's original order, in which the sheets of the writers follow one another; every split
+begins where a writer's sheet begins, so no image and no sheet is in two splits.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import perm
+
+import numpy as np
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as Pictures
+from sklearn.datasets import load_digits
+
+SPLITS = {
+    "cold_start": range(0, 130),
+    "reinforcement": range(130, 1157),
+    "validation": range(1157, 1287),
+    "test": range(1287, 1797),
+}
+
+WORDINGS = (
+    "What is the sum of the digits in the image?",
+    "Add the digits that you see.",
+    "What do the handwritten digits add up to?",
+    "Find the total of all digits shown.",
+    "How much do the digits in the picture make together?",
+    "Read the digits and add them up.",
+    "Give the sum of all digits in this picture.",
+    "What total do you get when you add the digits?",
+)
+
+NOTES = {
+    "clockwise": "The image was turned 90 degrees clockwise; turn it back in your mind.",
+    "counter-clockwise": "The image was turned 90 degrees counter-clockwise; turn it back in your mind.",
+    "upside down": "The image was turned upside down (180 degrees); turn it back in your mind.",
+    "noise": "Noise was added to the image.",
+}
+
+CELL = 14  # pixels on a side of the square that one digit fills
+
+_TURNS = {
+    "clockwise": Pictures.Transpose.ROTATE_270,  # PIL counts its turns counter-clockwise
+    "counter-clockwise": Pictures.Transpose.ROTATE_90,
+    "upside down": Pictures.Transpose.ROTATE_180,
+}
+
+
+def questions(split: str, *, n: int, k: int = 2, seed: int = 0) -> Dataset:
+    """n distinct questions on k digit images each, drawn inside a split of SPLITS.
+
+    Columns: question (a wording), image (RGB, 14k × 14k pixels), answer, new_questions (the other wordings), digits
+    (rows of scikit-learn's array, in reading order), and for the cold start solution, the annotated response.
+    Digit images are used equally often, up to one.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}: the splits are {', '.join(SPLITS)}")
+    rng = np.random.default_rng([seed, list(SPLITS).index(split)])
+    rows_QK = _tuples(SPLITS[split], n, k, rng)
+    labels_QK = _digits().target[rows_QK]
+    wordings = [WORDINGS[w] for w in rng.integers(len(WORDINGS), size=n)]
+    columns = {
+        "question": wordings,
+        "image": [picture(rows_K) for rows_K in rows_QK],
+        "answer": [str(total) for total in labels_QK.sum(1)],
+        "new_questions": [rewordings(wording) for wording in wordings],
+        "digits": rows_QK.tolist(),
+    }
+    features = {
+        "question": Value("string"),
+        "image": Image(),
+        "answer": Value("string"),
+        "new_questions": List(Value("string")),
+        "digits": List(Value("int64")),
+    }
+    if split == "cold_start":
+        columns["solution"] = [solution(labels_K) for labels_K in labels_QK]
+        features["solution"] = Value("string")
+    return Dataset.from_dict(columns, features=Features(features))
+
+
+def rewordings(question: str) -> list[str]:
+    """The other wordings of a question: same meaning, same answer."""
+    if question not in WORDINGS:
+        raise ValueError(
+            f"no wordings are known for {question!r}: it is not one of the demo's {len(WORDINGS)} questions"
+        )
+    return [wording for wording in WORDINGS if wording != question]
+
+
+def solution(labels_K: np.ndarray) -> str:
+    """The annotated response to an image of these digits: [3, 8] gives <think>3 + 8</think>\\boxed{11}."""
+    return (
+        f"<think>{' + '.join(str(label) for label in labels_K)}</think>\\boxed{{{sum(labels_K)}}}"
+    )
+
+
+def prompt(question: str) -> list[dict]:
+    """The question as the conversation that a processor's chat template takes."""
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+
+
+def picture(rows_K: np.ndarray) -> Pictures.Image:
+    """Digit images by row of scikit-learn's array, side by side in one row of a square black RGB canvas, 14k pixels on a side.
+
+    The row is the middle one (the upper one of two), so the canvas can be turned by 90 degrees and keeps its size.
+    """
+    k = len(rows_K)
+    canvas = Pictures.new("L", (CELL * k, CELL * k))
+    for column, row in enumerate(rows_K):
+        canvas.paste(_cell(row), (CELL * column, CELL * ((k - 1) // 2)))
+    return canvas.convert("RGB")
+
+
+def alter(
+    image: Pictures.Image, kind: str, *, rng: np.random.Generator, sigma: float = 25.0
+) -> Pictures.Image:
+    """The image after what NOTES[kind] says: turned, or with Gaussian noise of sigma grey levels (of 255)."""
+    if kind in _TURNS:
+        return image.transpose(_TURNS[kind])
+    if kind != "noise":
+        raise ValueError(f"no alteration {kind!r}: there are {', '.join(NOTES)}")
+    grey_HWC = np.asarray(image, dtype=np.float64)
+    noisy_HWC = grey_HWC + rng.normal(scale=sigma, size=grey_HWC.shape)
+    return Pictures.fromarray(np.clip(noisy_HWC.round(), 0, 255).astype(np.uint8))
+
+
+@cache
+def _digits():
+    return load_digits()
+
+
+def _cell(row: int) -> Pictures.Image:
+    """One digit: scikit-learn's 8 × 8 pixels of 0 to 16, as grey levels on CELL × CELL pixels."""
+    grey_HW = np.round(_digits().images[row] * (255 / 16)).astype(np.uint8)
+    return Pictures.fromarray(grey_HW).resize((CELL, CELL), Pictures.Resampling.BICUBIC)
+
+
+def _tuples(rows: range, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
+    """n distinct k-tuples of different rows, dealt from shuffles of all rows: int64 [n, k]."""
+    if not 1 <= k <= len(rows):
+        raise ValueError(
+            f"k = {k} digits an image: a split of {len(rows)} images allows 1 to {len(rows)}"
+        )
+    if not 1 <= n <= perm(len(rows), k):
+        raise ValueError(
+            f"n = {n} questions: {len(rows)} images, {k} at a time, allow 1 to {perm(len(rows), k)}"
+        )
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < n:
+        deck = rng.permutation(rows)[: len(rows) // k * k]
+        found.update(dict.fromkeys(map(tuple, deck.reshape(-1, k).tolist())))
+    return np.array(list(found)[:n])

@@ -1,0 +1,249 @@
+"""The demo: cold start, recipes at equal generated rollouts, held-out accuracy, table, figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+
+from vantage import config as configuration
+from vantage.config import Config
+from vantage.demo import digits, figure
+from vantage.demo.cold_start import cold_start
+from vantage.evaluation.answers import answer, right_answers
+from vantage.evaluation.passk import Estimate, pass_at_k
+from vantage.methods import recipe
+from vantage.methods.advantages import group_advantage
+from vantage.rewards import accuracy
+from vantage.training import run as training
+
+QUESTIONS = {"reinforcement": 2_000, "validation": 320, "test": 1_500}
+BINS = np.linspace(0, 4, 41)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of one recipe; accuracies are on the held-out test questions at T = 1.
+
+    Attributes:
+        recipe: its name.
+        before, after: accuracy with its standard error.
+        silent_rollouts: share of generated rollouts without an advantage, mean over the run.
+        silent_samples: the same of the samples trained.
+        distinct_samples: distinct (prompt, rollout) trained, mean a rollout batch.
+        seconds: of training, validation included.
+        curve: points of the run: rollout batch, seconds, validation accuracy.
+        silent: share of silent rollouts of each rollout batch.
+        early, late: counts of |advantage| in `BINS`, of rollouts and of samples trained.
+    """
+
+    recipe: str
+    before: Estimate
+    after: Estimate
+    silent_rollouts: float
+    silent_samples: float
+    distinct_samples: float
+    seconds: float
+    curve: list[dict[str, float]]
+    silent: list[float]
+    early: dict[str, list[int]]
+    late: dict[str, list[int]]
+
+
+def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
+    """Train the tiny model under each recipe, and write `summary.json` and `learning.png`.
+
+    Args:
+        recipes: names of recipes.
+        output: directory for the runs; those of these recipes are made anew.
+        seed: of everything.
+
+    Raises:
+        ConfigError: an unknown recipe.
+    """
+    for name in recipes:
+        recipe(name)
+    console = Console()
+    console.print("Cold start: a few annotated images teach the format, and some reading.")
+    start = cold_start(_cache(), seed=seed)
+    test = _write_data(output / "data", seed)["test"]
+    before = _accuracy(start, test)
+    console.print(f"held-out accuracy before: {_text(before)} on {len(test)} questions")
+    outcomes = [_run(name, start, output, test, before, seed) for name in recipes]
+    _report(outcomes, output, console)
+    return outcomes
+
+
+def settings(name: str, model: Path, output: Path, seed: int) -> Config:
+    """The run of one recipe; the same number of rollouts for each."""
+    shares = recipe(name).shares
+    variants = {"count": 2, "rewrites": "new_questions", "transforms": list(digits.TRANSFORMS)}
+    return configuration.check(
+        {
+            "model": {"path": str(model), "dtype": "float32"},
+            "data": {
+                "train": str(output / "data" / "reinforcement.parquet"),
+                "validation": str(output / "data" / "validation.parquet"),
+                "template": "{question}",
+                "columns": {"question": "question", "image": "image"},
+            },
+            "run": {
+                "output": str(output / name),
+                "seed": seed,
+                "batches": 100,
+                "validate_every": 10,
+                "save_every": 50,
+                "keep": 1,
+            },
+            "recipe": name,
+            "variants": variants if shares else {},
+            "batch": {"questions": 16, "rollouts": 8 if shares else 16, "forward": 64},
+            "generation": {"max_tokens": 12},
+            "optimizer": {"learning_rate": 1.5e-4, "weight_decay": 0.0},
+            "trl": {"use_cpu": True, "gradient_checkpointing": False, "bf16": False},
+        }
+    )
+
+
+def _run(
+    name: str, start: Path, output: Path, test: Dataset, before: Estimate, seed: int
+) -> Outcome:
+    config = settings(name, start, output, seed)
+    shutil.rmtree(config.run.output, ignore_errors=True)
+    watch = Watch()
+    began = time.perf_counter()
+    trainer = training.train(config, callbacks=[watch])
+    seconds = time.perf_counter() - began
+    after = _accuracy(Path(config.run.output) / "model", test)
+    history = trainer.state.log_history
+    return Outcome(
+        name,
+        before,
+        after,
+        float(np.mean(_logged(history, "plan/silent_rollouts"))),
+        float(np.mean(_logged(history, "plan/silent_samples"))),
+        float(np.mean(_logged(history, "plan/distinct_samples"))),
+        seconds,
+        watch.curve(history, trainer.args.updates_per_rollout_batch),
+        _logged(history, "plan/silent_rollouts"),
+        watch.histogram(late=False),
+        watch.histogram(late=True),
+    )
+
+
+class Watch(TrainerCallback):
+    """Keeps |advantage| of every rollout batch, and the time."""
+
+    def __init__(self):
+        self.rollouts, self.samples, self.seconds = [], [], {}
+
+    def on_train_begin(self, args, state, control, **rest):
+        """Start the clock."""
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **rest):
+        """Look at the plan once a rollout batch."""
+        self.seconds[state.global_step] = time.perf_counter() - self.began
+        if state.global_step % args.updates_per_rollout_batch == 0:
+            rollouts, samples = self.trainer.rollouts, self.trainer.samples
+            advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
+            self.rollouts.append(_counts(advantage_N))
+            self.samples.append(_counts(samples.advantage_M[~samples.filler_M]))
+
+    def histogram(self, *, late: bool) -> dict[str, list[int]]:
+        """Counts over the first or the last tenth of the run."""
+        tenth = max(1, len(self.rollouts) // 10)
+        part = slice(-tenth, None) if late else slice(tenth)
+        counts = {"rollouts": self.rollouts[part], "samples": self.samples[part]}
+        return {name: np.sum(rows, axis=0).tolist() for name, rows in counts.items()}
+
+    def curve(self, history: list[dict[str, Any]], every: int) -> list[dict[str, float]]:
+        """Validation accuracy against rollout batches and seconds."""
+        return [
+            {
+                "batch": entry["step"] / every,
+                "seconds": self.seconds[entry["step"]],
+                "accuracy": entry["eval_rewards/accuracy/mean"],
+            }
+            for entry in history
+            if "eval_rewards/accuracy/mean" in entry
+        ]
+
+
+def _counts(advantage: np.ndarray) -> np.ndarray:
+    return np.histogram(np.abs(advantage).clip(max=BINS[-1]), BINS)[0]
+
+
+def _logged(history: list[dict[str, Any]], name: str) -> list[float]:
+    return [entry[name] for entry in history if name in entry]
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "vantage"
+
+
+def _write_data(folder: Path, seed: int) -> dict[str, Dataset]:
+    """The questions of each split, as files like anybody's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = {name: digits.questions(name, n=n, seed=seed) for name, n in QUESTIONS.items()}
+    for name, rows in splits.items():
+        rows.to_parquet(folder / f"{name}.parquet")
+    return {
+        name: rows.map(
+            lambda q: {"prompt": [{"role": "user", "content": q}]}, input_columns="question"
+        )
+        for name, rows in splits.items()
+    }
+
+
+def _accuracy(path: Path, rows: Dataset) -> Estimate:
+    model = AutoModelForImageTextToText.from_pretrained(path)
+    processor = AutoProcessor.from_pretrained(path)
+    texts = answer(model, processor, rows, max_tokens=12, batch=250)
+    return pass_at_k(right_answers(texts, rows, accuracy), 1, 1)
+
+
+def _text(estimate: Estimate) -> str:
+    return f"{estimate.mean:.3f} ± {estimate.error:.3f}"
+
+
+def _report(outcomes: list[Outcome], output: Path, console: Console) -> None:
+    table = Table(
+        "recipe",
+        "accuracy before",
+        "after",
+        "silent: generated",
+        "trained",
+        "distinct samples a batch",
+        "seconds",
+        title="Held-out accuracy ± standard error",
+    )
+    for one in outcomes:
+        table.add_row(
+            one.recipe,
+            _text(one.before),
+            _text(one.after),
+            f"{one.silent_rollouts:.0%}",
+            f"{one.silent_samples:.0%}",
+            f"{one.distinct_samples:.0f}",
+            f"{one.seconds:.0f}",
+        )
+    console.print(table)
+    values = [
+        asdict(one) | {"before": one.before._asdict(), "after": one.after._asdict()}
+        for one in outcomes
+    ]
+    (output / "summary.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    figure.draw(outcomes, output / "learning.png")
+    console.print(f"numbers in {output}/summary.json, figure in {output}/learning.png")

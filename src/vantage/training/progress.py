@@ -1,0 +1,47 @@
+"""One line that says how a run is going."""
+
+from __future__ import annotations
+
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+
+SHOWN = {
+    "reward": "reward",
+    "plan/silent_rollouts": "silent",
+    "plan/useful_rollouts_per_second": "useful/s",
+    "eval_reward": "validation",
+}
+
+
+class ProgressLine(TrainerCallback):
+    """A bar over the updates with the latest reward, silent share and useful rollouts a second."""
+
+    def __init__(self, name: str):
+        self.name, self.latest = name, dict[str, str]()
+
+    def on_train_begin(self, args, state, control, **rest):
+        """Start where the run starts."""
+        hidden = not state.is_world_process_zero
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.name,
+            unit="update",
+            disable=hidden,
+            dynamic_ncols=True,
+        )
+
+    def on_step_end(self, args, state, control, **rest):
+        """Move on."""
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **rest):
+        """Show what is new."""
+        for name, label in SHOWN.items():
+            if isinstance((logs or {}).get(name), float):
+                self.latest[label] = f"{logs[name]:.2f}"
+        self.bar.set_postfix(self.latest, refresh=False)
+
+    def on_train_end(self, args, state, control, **rest):
+        """Leave the last line standing."""
+        self.bar.close()

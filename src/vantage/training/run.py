@@ -1,0 +1,214 @@
+"""A run on TRL from a configuration file."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from peft import LoraConfig
+from transformers import AutoConfig, PrinterCallback, TrainerCallback
+
+from vantage import config as configuration
+from vantage.config import Config
+from vantage.errors import ConfigError, nearest
+from vantage.methods.recipe import load_function, parse_recipe
+from vantage.questions.loading import load
+from vantage.rewards import REWARDS
+from vantage.training.config import VantageConfig
+from vantage.training.progress import ProgressLine
+from vantage.training.trl import VantageTrainer
+
+
+def train(
+    config: Config, *, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
+) -> VantageTrainer:
+    """Train as the configuration says, and save the model into the run's directory.
+
+    Ctrl-C ends the run after the rollout batch at work, with a checkpoint.
+
+    Args:
+        config: the configuration; it is written to `config.yaml` in the run's directory.
+        resume: go on from the last whole checkpoint, if there is one.
+        callbacks: to be told how it goes; each can reach the trainer as `self.trainer`.
+
+    Raises:
+        VantageError: whatever cannot work, before the first rollout.
+    """
+    trainer = build(config)
+    run = Path(config.run.output)
+    if trainer.accelerator.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)
+        configuration.save(config, run / "config.yaml")
+    interrupt = FinishOnInterrupt(trainer.args.updates_per_rollout_batch)
+    for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
+        callback.trainer = trainer
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=resume or None)
+    trainer.save_model(str(run / "model"))
+    trainer.save_state()
+    return trainer
+
+
+def build(config: Config) -> VantageTrainer:
+    """The trainer of a configuration, everything checked."""
+    args = arguments(config)
+    _check_model(config.model.path)
+    data = config.data
+    columns = data.columns.model_dump()
+    rows = load(data.train, split=data.split, **columns)
+    validation = data.validation and load(data.validation, split=data.validation_split, **columns)
+    trainer = VantageTrainer(
+        config.model.path,
+        [_reward(name) for name in config.rewards],
+        args,
+        rows,
+        validation,
+        peft_config=_lora(config),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _check_model(path: str) -> None:
+    try:
+        AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
+
+
+def arguments(config: Config) -> VantageConfig:
+    """TRL's options for a configuration; those under `trl` win.
+
+    Raises:
+        ConfigError: an unknown option under `trl`, or sizes that do not divide.
+    """
+    options = _options(config) | config.trl
+    for name in config.trl:
+        if name not in VantageConfig.__dataclass_fields__:
+            hint = nearest(name, VantageConfig.__dataclass_fields__)
+            raise ConfigError(f"trl.{name}: unknown; {hint}")
+    try:
+        return VantageConfig(**options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"TRL refuses the options: {error}") from error
+
+
+def _options(config: Config) -> dict[str, Any]:
+    model, data, run = config.model, config.data, config.run
+    spec: dict[str, Any] = {"attn_implementation": model.attention, "dtype": model.dtype}
+    return {
+        "output_dir": run.output,
+        "recipe": config.recipe,
+        "variants": config.variants.model_dump(),
+        "model_init_kwargs": {name: value for name, value in spec.items() if value},
+        "freeze_vision_tower": model.freeze_vision_tower,
+        "min_pixels": model.min_pixels,
+        "max_pixels": model.max_pixels,
+        "prompt_template": data.template,
+        "system_prompt": data.system_prompt,
+        "max_prompt_length": data.max_prompt_tokens,
+        "long_prompts": data.long_prompts,
+        "reward_weights": list(config.rewards.values()),
+        "max_completion_length": config.generation.max_tokens,
+        "temperature": config.generation.temperature,
+        "top_p": config.generation.top_p,
+        "learning_rate": config.optimizer.learning_rate,
+        "weight_decay": config.optimizer.weight_decay,
+        "max_grad_norm": config.optimizer.max_grad_norm,
+        "lr_scheduler_type": config.optimizer.schedule,
+        "seed": run.seed,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "report_to": run.report_to or "none",
+        **_sizes(config),
+    }
+
+
+def _sizes(config: Config) -> dict[str, Any]:
+    """Row counts as TRL names them."""
+    batch, run = config.batch, config.run
+    updates = batch.updates or parse_recipe(config.recipe).loss.updates
+    rollouts = batch.questions * config.variants.count * batch.rollouts
+    processes = PartialState().num_processes
+    each, rest = divmod(rollouts, processes * updates)
+    if rest:
+        raise ConfigError(
+            f"batch: {rollouts} rollouts (questions={batch.questions} x variants.count="
+            f"{config.variants.count} x rollouts={batch.rollouts}) do not divide into "
+            f"updates={updates} on {processes} processes; make them a multiple of "
+            f"{processes * updates}"
+        )
+    forward = max(size for size in range(1, batch.forward + 1) if each % size == 0)
+    steps = {"max_steps": run.batches * updates} if run.batches else {}
+    validation = {
+        "eval_strategy": "steps",
+        "eval_steps": run.validate_every * updates,
+        "num_generations_eval": 1,
+        "metric_for_best_model": "eval_reward",
+    }
+    return {
+        "num_generations": batch.rollouts,
+        "per_device_train_batch_size": forward,
+        "per_device_eval_batch_size": 8 * batch.forward,
+        "gradient_accumulation_steps": each // forward,
+        "generation_batch_size": rollouts,
+        "num_train_epochs": run.epochs or 1,
+        "save_steps": run.save_every * updates,
+        "save_total_limit": run.keep,
+        **steps,
+        **(validation if config.data.validation else {}),
+    }
+
+
+def _reward(name: str) -> Callable[..., Any]:
+    """A reward by its name here, or the user's own as "file.py:function"."""
+    if ":" in name:
+        return load_function(name)
+    if name not in REWARDS:
+        raise ConfigError(f"rewards: unknown {name!r}; {nearest(name, REWARDS)}")
+    return REWARDS[name]
+
+
+def _lora(config: Config) -> LoraConfig | None:
+    lora = config.model.lora
+    if lora is None:
+        return None
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+class FinishOnInterrupt(TrainerCallback):
+    """The first Ctrl-C finishes the rollout batch, saves and stops; the second stops at once."""
+
+    def __init__(self, every: int):
+        self.every, self.asked = every, False
+
+    def on_train_begin(self, args, state, control, **rest):
+        """Listen."""
+        self._before = signal.signal(signal.SIGINT, self._ask)
+
+    def on_step_end(self, args, state, control, **rest):
+        """Stop where a rollout batch ends."""
+        if self.asked and state.global_step % self.every == 0:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **rest):
+        """Listen no more."""
+        signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\nstopping after this rollout batch, with a checkpoint; Ctrl-C again stops at once")

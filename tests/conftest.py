@@ -1,0 +1,25 @@
+"""What many tests share: a tiny random model in an ordinary directory, and rows to train on."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """Directory of an untrained model of the demo, with its processor."""
+    from vantage.demo import model
+
+    return str(model.build(tmp_path_factory.mktemp("model"), seed=0))
+
+
+@pytest.fixture(scope="session")
+def digit_rows():
+    """40 questions on two digits in TRL's format: prompt, image, answer, new_questions."""
+    from vantage.demo import digits
+
+    rows = digits.questions("reinforcement", n=40)
+    return rows.map(lambda row: {"prompt": [{"role": "user", "content": row["question"]}]})

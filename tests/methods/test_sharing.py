@@ -1,0 +1,122 @@
+"""Under which prompts a response is trained, by hand from methods.md section 4."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from method_cases import BOUNDED, ranked_of, rollout_tables, rollouts_of, seeded
+
+from vantage.methods.ranking import Ranked
+from vantage.methods.rollouts import Samples
+from vantage.methods.selection import SELECTIONS, keep_all, pairwise
+from vantage.methods.sharing import all_prompts, own_prompt
+
+# Questions with 2, 1 and 3 prompts, ragged; rows 0-3, 4-6, 7-9.
+# Question 1: across 1/2, -3/2, 1/2, 1/2; within +-0.707107 under prompt 10, 0 under 11.
+# Question 2: across 1, -1, 0 and nothing within, it has one prompt.
+# Question 3: mean 1, std 1, across 0, -1, 1; one rollout a prompt, nothing within.
+BATCH = rollouts_of([[1, 0], [1, 1]], [[3, 1, 2]], [[1], [0], [2]])
+
+
+def shared(ranked: Ranked, selection: str = "all", **options) -> Samples:
+    return all_prompts(SELECTIONS[selection](ranked, seeded(), **options), ranked)
+
+
+def advantages(samples: Samples) -> dict[tuple[int, int], float]:
+    """(prompt, rollout) -> advantage; each must be there once."""
+    keys = list(zip(samples.prompt_M.tolist(), samples.rollout_M.tolist(), strict=True))
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, samples.advantage_M, strict=True))
+
+
+def test_a_response_gets_both_parts_under_its_own_prompt_and_across_alone_under_others():
+    own, half = 0.707107, 0.5
+    expected = {
+        (10, 0): half + own, (11, 0): half,
+        (10, 1): -1.5 - own, (11, 1): -1.5,
+        (10, 2): half, (11, 2): half,
+        (10, 3): half, (11, 3): half,
+        (20, 4): 1, (20, 5): -1, (20, 6): 0,
+        (30, 7): 0, (31, 7): 0, (32, 7): 0,
+        (30, 8): -1, (31, 8): -1, (32, 8): -1,
+        (30, 9): 1, (31, 9): 1, (32, 9): 1,
+    }  # fmt: skip
+    found = advantages(shared(ranked_of(BATCH, "hierarchical")))
+    assert found == pytest.approx(expected, abs=5e-6)
+
+
+@pytest.mark.parametrize("estimator", ["group", "centred", "leave-one-out"])
+def test_estimators_of_one_part_give_a_response_the_same_advantage_everywhere(estimator):
+    ranked = ranked_of(BATCH, estimator)
+    samples = shared(ranked)
+    assert (samples.advantage_M == ranked.advantages.across_N[samples.rollout_M]).all()
+
+
+def test_a_sample_weighs_one_over_the_square_of_the_prompts_of_its_question():
+    samples = shared(ranked_of(BATCH))
+    weight_by_question = {1: 1 / 4, 2: 1, 3: 1 / 9}
+    expected = [weight_by_question[q] for q in BATCH.question_N[samples.rollout_M]]
+    assert samples.weight_M == pytest.approx(expected)
+
+
+def test_a_question_weighs_the_same_with_any_number_of_prompts():
+    # n = 4 rollouts a prompt: V * 4 * V samples of 1 / V^2 are 4 for V = 1, 2, 3.
+    rollouts = rollouts_of([[1, 0, 1, 0]], [[1, 0, 1, 0]] * 2, [[1, 0, 1, 0]] * 3)
+    samples = shared(ranked_of(rollouts))
+    weight_Q = np.bincount(rollouts.question_N[samples.rollout_M], samples.weight_M)
+    assert weight_Q[1:] == pytest.approx([4, 4, 4])
+
+
+def test_a_shared_pair_is_one_pair_a_prompt_with_both_halves_under_it():
+    samples = shared(ranked_of(BATCH, "hierarchical"), "pairwise", keep=0.5)
+    # Question 1: row 1 is the worst and meets one of 0, 2, 3, at random: K = 2, one pair.
+    # Question 2: rows 4 and 5; question 3: rows 9 and 8.
+    halves = {}
+    for pair, prompt, row in zip(
+        samples.pair_M.tolist(), samples.prompt_M.tolist(), samples.rollout_M.tolist(), strict=True
+    ):
+        halves.setdefault(pair, []).append((prompt, row))
+    better = samples.rollout_M[0]
+    assert better in (0, 2, 3)
+    assert sorted(halves.values()) == [
+        [(10, better), (10, 1)],
+        [(11, better), (11, 1)],
+        [(20, 4), (20, 5)],
+        [(30, 9), (30, 8)],
+        [(31, 9), (31, 8)],
+        [(32, 9), (32, 8)],
+    ]
+
+
+def test_without_sharing_samples_stay_as_they_are():
+    ranked = ranked_of(BATCH)
+    samples = keep_all(ranked, seeded())
+    assert own_prompt(samples, ranked) is samples
+
+
+@BOUNDED
+@given(rollout_tables(), st.sampled_from(sorted(SELECTIONS)))
+def test_sharing_is_every_kept_response_under_every_prompt_of_its_question(rollouts, selection):
+    ranked = ranked_of(rollouts, "hierarchical")
+    before = SELECTIONS[selection](ranked, seeded())
+    own = dict(zip(before.rollout_M.tolist(), before.advantage_M, strict=True))
+    expected = {}
+    for row in own:
+        question_N, generated = rollouts.question_N, rollouts.prompt_N[row]
+        for prompt in set(rollouts.prompt_N[question_N == question_N[row]].tolist()):
+            across = ranked.advantages.across_N[row]
+            expected[prompt, row] = own[row] if prompt == generated else across
+    assert advantages(all_prompts(before, ranked)) == expected
+
+
+@BOUNDED
+@given(rollout_tables())
+def test_each_half_of_a_pair_meets_its_partner_under_every_prompt(rollouts):
+    ranked = ranked_of(rollouts)
+    before = pairwise(ranked, seeded(), keep=1.0)
+    partners = set(map(tuple, before.rollout_M.reshape(-1, 2).tolist()))
+    after = all_prompts(before, ranked)
+    assert (after.prompt_M[::2] == after.prompt_M[1::2]).all()
+    assert (after.pair_M[::2] == after.pair_M[1::2]).all()
+    assert len(np.unique(after.pair_M)) == len(after) / 2
+    assert set(map(tuple, after.rollout_M.reshape(-1, 2).tolist())) == partners

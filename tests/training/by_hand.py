@@ -1,0 +1,134 @@
+"""The loss of one update and its gradients, by plain transformers: one row at a time, no trainer.
+
+The equations are those of the papers: `min(ratio A, clip(ratio) A)` for every token; a sample of
+a question with V prompts weighs 1/V^2 where responses are shared; filler is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass
+class Row:
+    """A row of the plan: a response under a prompt."""
+
+    prompt: list[dict]
+    response: list[int]
+    advantage: float
+    weight: float
+
+    @property
+    def images(self) -> int:
+        return sum(part["type"] == "image" for turn in self.prompt for part in turn["content"])
+
+
+@dataclass
+class Objective:
+    """What is added up over the rows of an update.
+
+    Attributes:
+        mean: "token": over all tokens; "row": of each response first; "constant": over rows
+            times `longest` tokens.
+        whole_ratio: one ratio a response, the geometric mean of those of its tokens.
+        kl: weight of the divergence from the reference, a mean over all tokens.
+    """
+
+    mean: str = "token"
+    whole_ratio: bool = False
+    lower: float = 0.2
+    upper: float = 0.2
+    kl: float = 0.0
+    longest: int = 6
+    temperature: float = 1.0
+
+
+class Hand:
+    """A model in double precision that takes one row at a time."""
+
+    def __init__(self, directory: str, weights: Weights):
+        self.processor = AutoProcessor.from_pretrained(directory)
+        self.model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float64)
+        parameters = dict(self.model.named_parameters())
+        assert parameters.keys() == weights.keys()
+        for name, value in weights.items():
+            parameters[name].data.copy_(value)
+
+    def log_probs(self, row: Row, temperature: float) -> torch.Tensor:
+        """Of the tokens of the response, under the prompt."""
+        inputs = self.processor.apply_chat_template(
+            [row.prompt],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(torch.float64)
+        prompt, response = inputs.pop("input_ids"), torch.tensor([row.response])
+        ids = torch.cat([prompt, response], dim=1)
+        inputs["attention_mask"] = torch.ones_like(ids)
+        logits = self.model(input_ids=ids, **inputs).logits[0] / temperature
+        before = logits[prompt.shape[1] - 1 : -1].log_softmax(-1)
+        return before.gather(-1, response.T)[:, 0]
+
+
+@dataclass
+class Outcome:
+    """Loss and gradients of an update, and the share of its tokens that the clip silenced."""
+
+    loss: float
+    gradients: Weights
+    clipped: float
+
+
+def update(
+    directory: str,
+    rows: list[Row],
+    objective: Objective,
+    *,
+    now: Weights,
+    then: Weights,
+    reference: Weights,
+) -> Outcome:
+    """One update from weights `now`, the rollouts having been sampled with weights `then`."""
+    policy, sampler, fixed = (Hand(directory, weights) for weights in (now, then, reference))
+    tokens = sum(len(row.response) for row in rows)
+    loss, clipped = 0.0, 0
+    for row in rows:
+        new = policy.log_probs(row, objective.temperature)
+        with torch.no_grad():
+            old = sampler.log_probs(row, objective.temperature)
+        gain, silenced = surrogate(new - old, row.advantage, objective)
+        part = -row.weight * share(gain, rows, objective)
+        if objective.kl:
+            with torch.no_grad():
+                behind = fixed.log_probs(row, objective.temperature) - new.detach()
+            behind = behind + new.detach() - new
+            part = part + objective.kl * (behind.exp() - behind - 1).sum() / tokens
+        part.backward()
+        loss += part.item()
+        clipped += int(silenced.sum())
+    parameters = policy.model.named_parameters()
+    gradients = {name: p.grad for name, p in parameters if p.grad is not None}
+    return Outcome(loss, gradients, clipped / max(tokens, 1))
+
+
+def surrogate(log_ratio: torch.Tensor, advantage: float, objective: Objective):
+    """Gain of every token, and whether the clip left it without a gradient."""
+    if objective.whole_ratio:
+        log_ratio = log_ratio.mean().expand(len(log_ratio))
+    plain = log_ratio.exp() * advantage
+    held = log_ratio.exp().clamp(1 - objective.lower, 1 + objective.upper) * advantage
+    return torch.minimum(plain, held), held < plain
+
+
+def share(gain: torch.Tensor, rows: list[Row], objective: Objective) -> torch.Tensor:
+    """What the gains of a response add to the weighted mean over all rows."""
+    if objective.mean == "token":
+        return gain.sum() / sum(row.weight * len(row.response) for row in rows)
+    of_row = gain.mean() if objective.mean == "row" else gain.sum() / objective.longest
+    return of_row / sum(row.weight for row in rows)
