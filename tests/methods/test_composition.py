@@ -92,6 +92,15 @@ def test_single_samples_are_drawn_by_their_own_magnitude():
     assert chi_square(times[:3], [3000, 1000, 2000]) < CHI_SQUARE_LIMIT[2]
 
 
+def test_a_pair_weighs_the_sum_of_its_two_magnitudes():
+    # 3, 0, 0: mean 1, the pair has |A| = 2 and 1; 1, 0: 1/2 and 1/2. One pair a round: 3/4, 1/4.
+    rollouts, times = rollouts_of([[3, 0, 0]], [[1, 0]]), Counter()
+    for seed in range(1500):
+        samples = shuffled(rollouts, 2, seed)
+        times.update(rollouts.question_N[samples.rollout_M[::2]].tolist())
+    assert chi_square([times[1], times[2]], [2250, 750]) < CHI_SQUARE_LIMIT[1]
+
+
 def test_a_sample_under_its_own_prompt_is_drawn_no_more_often_than_a_shared_one():
     # One pair, rows 0 and 1, both of prompt 10: under 10 its advantages have two parts and are
     # larger, under 11 one. One unit a round: each in half of the 2 * 1,500 rounds.

@@ -43,36 +43,38 @@ def plans(draw, name: str, rollouts=None) -> tuple[Recipe, dict, Rollouts, Sampl
     return made, options, rollouts, made.plan(rollouts, seeded(draw(st.integers(0, 99))))
 
 
-def rows_promised(name: str, options: dict, shares: bool, rollouts: Rollouts) -> int:
-    """Number of samples, from the sizes of the groups by the words of methods.md."""
-    published = {
-        "pods": ("max-variance", 0.25),
-        "dapo-filter": ("non-zero", None),
-        "shuffle-r1": ("pairwise", 0.5),
-        "share-shuffle": ("pairwise", 0.5),
-    }
-    selection, keep = published.get(name, ("all", None))
+PUBLISHED_SELECTION = {
+    "pods": ("max-variance", 0.25),
+    "dapo-filter": ("non-zero", None),
+    "shuffle-r1": ("pairwise", 0.5),
+    "share-shuffle": ("pairwise", 0.5),
+}
+
+
+def selection_of(name: str, options: dict) -> tuple[str, float | None]:
+    """Name and share of the selection that a recipe with these options makes."""
+    selection, keep = PUBLISHED_SELECTION.get(name, ("all", None))
     chosen = options.get("selection", selection)
     if isinstance(chosen, dict):
-        selection, keep = chosen["name"], chosen["keep"]
-    elif name == "compose":
-        selection, keep = chosen, 0.25 if chosen == "max-variance" else 0.5
-    keep = options.get("keep", keep)
+        return chosen["name"], chosen["keep"]
+    if name == "compose":
+        return chosen, 0.25 if chosen == "max-variance" else 0.5
+    return selection, options.get("keep", keep)
 
-    total = 0
-    for question in np.unique(rollouts.question_N):
-        rows = rollouts.question_N == question
-        size, rewards = int(rows.sum()), rollouts.reward_N[rows]
-        rows_kept = {
-            "all": lambda n=size: n,
-            "non-zero": lambda n=size, r=rewards: n if len(set(r)) > 1 else 0,
-            "pairwise": lambda n=size: 2 * min(n // 2, max(1, int(keep * (n // 2)))),
-            "max-variance": lambda n=size: min(n, max(2, int(keep * n))),
-            "random": lambda n=size: max(1, int(keep * n)),
-            "top-magnitude": lambda n=size: max(1, int(keep * n)),
-        }[selection]()
-        total += rows_kept * (len(np.unique(rollouts.prompt_N[rows])) if shares else 1)
-    return total
+
+def rows_kept(selection: str, keep: float | None, rewards: list[float]) -> int:
+    """Rollouts that are left of a question, in the words of methods.md section 3."""
+    size, pairs = len(rewards), len(rewards) // 2
+    match selection:
+        case "all":
+            return size
+        case "non-zero":
+            return size if len(set(rewards)) > 1 else 0
+        case "pairwise":
+            return 2 * min(pairs, max(1, int(keep * pairs)))
+        case "max-variance":
+            return min(size, max(2, int(keep * size)))
+    return max(1, int(keep * size))
 
 
 @for_every_recipe
@@ -80,7 +82,12 @@ def rows_promised(name: str, options: dict, shares: bool, rollouts: Rollouts) ->
 @given(st.data())
 def test_a_plan_has_the_promised_shape(name, data):
     made, options, rollouts, samples = data.draw(plans(name))
-    rows = rows_promised(name, options, made.shares, rollouts)
+    selection, keep = selection_of(name, options)
+    rows = 0
+    for question in np.unique(rollouts.question_N):
+        mine_N = rollouts.question_N == question
+        prompts = len(np.unique(rollouts.prompt_N[mine_N])) if made.shares else 1
+        rows += prompts * rows_kept(selection, keep, rollouts.reward_N[mine_N].tolist())
     assert {len(column) for column in vars(samples).values()} == {rows}
     assert [column.dtype.kind for column in vars(samples).values()] == list("iifibf")
 

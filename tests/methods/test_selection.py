@@ -120,15 +120,15 @@ def test_max_variance_keeps_the_rewards_of_largest_variance(keep, expected):
 )
 def test_max_variance_finds_what_trying_every_subset_finds(scale, questions, keep):
     # Rewards of different size in each question must not spoil each other's sums.
-    rewards = [[r * scale**nth for r in group] for nth, group in enumerate(questions)]
-    rollouts = rollouts_of(*([group] for group in rewards))
+    rollouts = rollouts_of(*([[r * scale**q for r in group]] for q, group in enumerate(questions)))
+    whole = [(q, reward) for q, group in enumerate(questions) for reward in group]
     rows = kept(max_variance, rollouts, keep=keep)
-    for nth, group in enumerate(rewards):
-        chosen = [rollouts.reward_N[row] for row in rows if rollouts.question_N[row] == nth + 1]
+    for question, group in enumerate(questions):
+        chosen = [whole[row][1] for row in rows if whole[row][0] == question]
         size = min(len(group), max(2, math.floor(keep * len(group))))
         best = max(np.var(subset) for subset in itertools.combinations(group, size))
         assert len(chosen) == size
-        assert np.var(chosen) == pytest.approx(best, rel=1e-9)
+        assert np.var(chosen) == pytest.approx(best)
 
 
 def test_non_zero_drops_questions_whose_rewards_are_all_equal():
@@ -192,7 +192,7 @@ WITH_KEEP = ["pairwise", "max-variance", "random", "top-magnitude"]
 
 
 @pytest.mark.parametrize("name", WITH_KEEP)
-@pytest.mark.parametrize("count", range(1, 101, 9))
+@pytest.mark.parametrize("count", [7, 29, 57, 58, 100])
 def test_a_share_that_is_a_whole_number_is_not_rounded_down(name, count):
     # In floats 0.29 * 100 = 28.999999999999996.
     size = 200 if name == "pairwise" else 100

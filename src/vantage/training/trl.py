@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoProcessor, ProcessorMixin, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
-from trl.trainer.utils import pad, use_adapter
+from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.methods import Rollouts, Samples, diagnose
@@ -347,17 +347,20 @@ class VantageTrainer(GRPOTrainer):
         torch.manual_seed(seed)
 
     def _generate_and_score_completions(self, inputs):
-        """As TRL does; images travel inside the prompts, so it makes no pixels of its own."""
+        """As TRL does, without images: it would make pixels of its own, and send the images of
+        all prompts to all processes for its log. Who needs them takes them from `_examples`.
+        """
         if not self._asking_ahead:
             inputs = [
                 {**example, "prompt": render(self._framed(read(example)))} for example in inputs
             ]
             self._examples = inputs
-        bare = [{k: v for k, v in row.items() if k not in ("image", "images")} for row in inputs]
+        bare = [{"prompt": strip_images_from_messages(row["prompt"])} for row in inputs]
         return super()._generate_and_score_completions(bare)
 
     def _generate(self, prompts: list):
         with self._timed("generate"):
+            prompts = [example["prompt"] for example in self._examples]
             prompt_ids, ids, mask, texts, log_probs, extra, _, _ = super()._generate(prompts)
         pad_id = self._tokenizer.pad_token_id
         media = set(self._media_ids)
@@ -368,9 +371,10 @@ class VantageTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         with self._timed("reward"):
-            rewards_NF = super()._calculate_rewards(
-                self._examples, prompts, completions, completion_ids_list
-            )
+            prompts = [example["prompt"] for example in self._examples]
+            # What a rollout function found out stands in `inputs`, the other columns do not.
+            rows = [{**row, **more} for row, more in zip(self._examples, inputs, strict=True)]
+            rewards_NF = super()._calculate_rewards(rows, prompts, completions, completion_ids_list)
         self._reward_NF = rewards_NF
         return rewards_NF
 
