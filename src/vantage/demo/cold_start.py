@@ -1,14 +1,13 @@
-"""The demo's cold start: supervised fine-tuning of the tiny model on annotated questions, stopped early.
+"""The demo's cold start: supervised fine-tuning of the tiny model, stopped early.
 
-It is stopped while the model's samples still differ: reinforcement learns from differences between the rollouts of
-a question, and a finished cold start leaves none.
+It is stopped while the model's samples still differ: reinforcement learns from differences
+between the rollouts of a question, and a finished cold start leaves none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -20,6 +19,10 @@ import transformers
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vantage.demo import digits, model
+from vantage.questions import transforms
+from vantage.questions.schema import IMAGE, Question, render
+from vantage.questions.transforms import TRANSFORMS
+from vantage.questions.variants import Variants
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,20 @@ class Settings:
     k: int = 2  # digits an image
     n: int = 1024  # annotated questions, all on the digit images of the cold-start split
     altered: float = 0.3  # share of them whose image is turned or noisy, with the matching note
-    steps: int = 150
+    steps: int = 250
     batch: int = 64  # questions a step
     learning_rate: float = 1e-3
 
 
-def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = Settings()) -> Path:
-    """Directory of the cold-started model and its processor: from the cache if it is there, else built into it.
+DEFAULTS = Settings()
 
-    The directory's name is a hash of the seed, the settings, the source of the demo and the versions of torch and transformers. It appears
-    under its name when it is complete, so a build that was killed is never picked up.
+
+def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = DEFAULTS) -> Path:
+    """Directory of the cold-started model and its processor, built into the cache if missing.
+
+    Its name is a hash of the seed, the settings, the source of the demo and the versions of
+    torch and transformers. It appears when it is complete, so a build that was killed is never
+    picked up.
     """
     target = Path(cache) / f"cold-start-{_key(seed, settings)}"
     if target.is_dir():
@@ -53,32 +60,31 @@ def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = Setting
     return target
 
 
-def examples(settings: Settings, *, seed: int) -> list[dict]:
-    """The annotated questions as the model meets them: image, question (with a note if the image was altered), solution."""
+def examples(settings: Settings, *, seed: int) -> list[tuple[Question, str]]:
+    """The annotated questions as the model meets them, some altered, and their solutions."""
     rng = np.random.default_rng(seed)
-    kinds = list(digits.NOTES)
-    rows = []
-    for row in digits.questions("cold_start", n=settings.n, k=settings.k, seed=seed):
-        question, image = row["question"], row["image"]
-        if rng.random() < settings.altered:
-            kind = kinds[rng.integers(len(kinds))]
-            question = f"{digits.NOTES[kind]} {question}"
-            image = digits.alter(image, kind, rng=rng)
-        rows.append({"question": question, "image": image, "solution": row["solution"]})
-    return rows
+    variants = Variants(2, transforms=tuple(TRANSFORMS), probability=settings.altered)
+    rows = digits.questions("cold_start", n=settings.n, k=settings.k, seed=seed)
+    asked = [Question(IMAGE + row["question"], (row["image"],)) for row in rows]
+    altered = [variants.expand(question, [], rng)[1] for question in asked]
+    return list(zip(altered, rows["solution"], strict=True))
 
 
-def encode(reader: transformers.ProcessorMixin, rows: list[dict]) -> dict[str, torch.Tensor]:
-    """The model's inputs for all rows, padded on the left: a dict of tensors [rows, ...]; labels are -100 outside the solution."""
-    ends = [row["solution"] + reader.tokenizer.eos_token for row in rows]
+def encode(
+    reader: transformers.ProcessorMixin, rows: list[tuple[Question, str]]
+) -> dict[str, torch.Tensor]:
+    """The model's inputs for all R rows, padded on the left.
+
+    Returns:
+        Tensors of R rows; labels_RT is -100 outside the solution.
+    """
+    ends = [solution + reader.tokenizer.eos_token for _, solution in rows]
     texts = [
-        reader.apply_chat_template(
-            digits.prompt(row["question"]), add_generation_prompt=True, tokenize=False
-        )
+        reader.apply_chat_template(render(question), add_generation_prompt=True, tokenize=False)
         + end
-        for row, end in zip(rows, ends, strict=True)
+        for (question, _), end in zip(rows, ends, strict=True)
     ]
-    images = [[row["image"]] for row in rows]
+    images = [list(question.images) for question, _ in rows]
     inputs = dict(reader(images=images, text=texts, padding=True, return_tensors="pt"))
     ids_RT = inputs["input_ids"]
     lengths_R = torch.tensor([len(ids) for ids in reader.tokenizer(ends)["input_ids"]])
@@ -111,15 +117,15 @@ def _key(seed: int, settings: Settings) -> str:
     digest.update(
         json.dumps({"seed": seed, **asdict(settings), **versions}, sort_keys=True).encode()
     )
-    for source in (digits.__file__, model.__file__, __file__):
+    for source in (digits.__file__, model.__file__, transforms.__file__, __file__):
         digest.update(Path(source).read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _publish(building: Path, target: Path) -> None:
-    """Give a finished directory its name; if another process was faster, keep what that one made."""
+    """Give a finished directory its name; what another process made meanwhile stays."""
     try:
-        os.replace(building, target)
+        building.replace(target)
     except OSError:
         if not target.is_dir():
             raise

@@ -1,8 +1,9 @@
 """Handwritten-digit arithmetic on the 1,797 real digits that scikit-learn ships.
 
-A question shows k digits side by side on a square canvas and asks for their sum, in one of several wordings. The
-images are split by blocks of scikit-learn's original order, in which the sheets of the writers follow one another; every split
-begins where a writer's sheet begins, so no image and no sheet is in two splits.
+A question shows k digits side by side on a square canvas and asks for their sum, in one of
+several wordings. The images are split by blocks of scikit-learn's original order, in which the
+sheets of the writers follow one another; every split begins where a writer's sheet begins, so
+no image and no sheet is in two splits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pictures
 from sklearn.datasets import load_digits
+
+from vantage.errors import InputError
 
 SPLITS = {
     "cold_start": range(0, 130),
@@ -33,31 +36,18 @@ WORDINGS = (
     "What total do you get when you add the digits?",
 )
 
-NOTES = {
-    "clockwise": "The image was turned 90 degrees clockwise; turn it back in your mind.",
-    "counter-clockwise": "The image was turned 90 degrees counter-clockwise; turn it back in your mind.",
-    "upside down": "The image was turned upside down (180 degrees); turn it back in your mind.",
-    "noise": "Noise was added to the image.",
-}
-
 CELL = 14  # pixels on a side of the square that one digit fills
-
-_TURNS = {
-    "clockwise": Pictures.Transpose.ROTATE_270,  # PIL counts its turns counter-clockwise
-    "counter-clockwise": Pictures.Transpose.ROTATE_90,
-    "upside down": Pictures.Transpose.ROTATE_180,
-}
 
 
 def questions(split: str, *, n: int, k: int = 2, seed: int = 0) -> Dataset:
     """n distinct questions on k digit images each, drawn inside a split of SPLITS.
 
-    Columns: question (a wording), image (RGB, 14k × 14k pixels), answer, new_questions (the other wordings), digits
-    (rows of scikit-learn's array, in reading order), and for the cold start solution, the annotated response.
-    Digit images are used equally often, up to one.
+    Columns: question (a wording), image (RGB, 14k × 14k pixels), answer, new_questions (the
+    other wordings), digits (rows of scikit-learn's array, in reading order), and for the cold
+    start solution, the annotated response. Digit images are used equally often, up to one.
     """
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}: the splits are {', '.join(SPLITS)}")
+        raise InputError(f"no split {split!r}: the splits are {', '.join(SPLITS)}")
     rng = np.random.default_rng([seed, list(SPLITS).index(split)])
     rows_QK = _tuples(SPLITS[split], n, k, rng)
     labels_QK = _digits().target[rows_QK]
@@ -85,47 +75,29 @@ def questions(split: str, *, n: int, k: int = 2, seed: int = 0) -> Dataset:
 def rewordings(question: str) -> list[str]:
     """The other wordings of a question: same meaning, same answer."""
     if question not in WORDINGS:
-        raise ValueError(
-            f"no wordings are known for {question!r}: it is not one of the demo's {len(WORDINGS)} questions"
+        raise InputError(
+            f"no wordings are known for {question!r}, which is none of the demo's questions"
         )
     return [wording for wording in WORDINGS if wording != question]
 
 
 def solution(labels_K: np.ndarray) -> str:
-    """The annotated response to an image of these digits: [3, 8] gives <think>3 + 8</think>\\boxed{11}."""
-    return (
-        f"<think>{' + '.join(str(label) for label in labels_K)}</think>\\boxed{{{sum(labels_K)}}}"
-    )
-
-
-def prompt(question: str) -> list[dict]:
-    """The question as the conversation that a processor's chat template takes."""
-    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+    """The annotated response: [3, 8] gives <think>3 + 8</think>\\boxed{11}."""
+    thought = " + ".join(str(label) for label in labels_K)
+    return f"<think>{thought}</think>\\boxed{{{sum(labels_K)}}}"
 
 
 def picture(rows_K: np.ndarray) -> Pictures.Image:
-    """Digit images by row of scikit-learn's array, side by side in one row of a square black RGB canvas, 14k pixels on a side.
+    """Digits by row of scikit-learn's array, side by side on a square black RGB canvas.
 
-    The row is the middle one (the upper one of two), so the canvas can be turned by 90 degrees and keeps its size.
+    They stand in its middle row (the upper of two), so that the canvas, 14k pixels on a side,
+    keeps its size when it is turned by 90 degrees.
     """
     k = len(rows_K)
     canvas = Pictures.new("L", (CELL * k, CELL * k))
     for column, row in enumerate(rows_K):
         canvas.paste(_cell(row), (CELL * column, CELL * ((k - 1) // 2)))
     return canvas.convert("RGB")
-
-
-def alter(
-    image: Pictures.Image, kind: str, *, rng: np.random.Generator, sigma: float = 25.0
-) -> Pictures.Image:
-    """The image after what NOTES[kind] says: turned, or with Gaussian noise of sigma grey levels (of 255)."""
-    if kind in _TURNS:
-        return image.transpose(_TURNS[kind])
-    if kind != "noise":
-        raise ValueError(f"no alteration {kind!r}: there are {', '.join(NOTES)}")
-    grey_HWC = np.asarray(image, dtype=np.float64)
-    noisy_HWC = grey_HWC + rng.normal(scale=sigma, size=grey_HWC.shape)
-    return Pictures.fromarray(np.clip(noisy_HWC.round(), 0, 255).astype(np.uint8))
 
 
 @cache
@@ -142,12 +114,12 @@ def _cell(row: int) -> Pictures.Image:
 def _tuples(rows: range, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
     """n distinct k-tuples of different rows, dealt from shuffles of all rows: int64 [n, k]."""
     if not 1 <= k <= len(rows):
-        raise ValueError(
+        raise InputError(
             f"k = {k} digits an image: a split of {len(rows)} images allows 1 to {len(rows)}"
         )
     if not 1 <= n <= perm(len(rows), k):
-        raise ValueError(
-            f"n = {n} questions: {len(rows)} images, {k} at a time, allow 1 to {perm(len(rows), k)}"
+        raise InputError(
+            f"n = {n} questions: {len(rows)} images, {k} at a time, allow {perm(len(rows), k)}"
         )
     found: dict[tuple[int, ...], None] = {}
     while len(found) < n:

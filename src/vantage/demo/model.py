@@ -1,7 +1,7 @@
-"""The tiny vision-language model of the demo: LLaVA (CLIP vision tower, Llama) with a word-level tokenizer.
+"""The tiny vision-language model of the demo: LLaVA (CLIP, Llama) with a word-level tokenizer.
 
-Written to an ordinary directory, it loads with AutoModelForImageTextToText and AutoProcessor like any other model, and
-needs neither torchvision nor this package.
+Written to an ordinary directory, it loads with AutoModelForImageTextToText and AutoProcessor
+like any other model, and needs neither torchvision nor this package.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from vantage.demo import digits
+from vantage.questions.transforms import TRANSFORMS
 
 PAD, UNKNOWN, END, USER, ASSISTANT, SYSTEM, IMAGE = SPECIAL = (
     "<pad>",
@@ -33,14 +34,16 @@ PAD, UNKNOWN, END, USER, ASSISTANT, SYSTEM, IMAGE = SPECIAL = (
     "<image>",
 )
 
-# A word takes the space before it along, so decoding is plain joining; <think> and \boxed{ are words like others.
+# A word takes the space before it along, so decoding is plain joining; <think> and \boxed{ are
+# words like others.
 WORD = r" ?</?think>| ?\\boxed\{| ?[A-Za-z]+| ?[^A-Za-z\s]|\s"
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>"
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'image' %}<image>"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -62,11 +65,12 @@ def build(directory: str | Path, *, seed: int, k: int = 2) -> Path:
 
 
 def sentences() -> list[str]:
-    """All texts that the tokenizer must know, word by word: a word in none of them becomes <unk>."""
+    """All texts that the tokenizer must know; a word in none of them becomes <unk>."""
     return [
         *digits.WORDINGS,
-        *digits.NOTES.values(),
-        "First think about the problem inside <think> </think> tags, then put the final answer in \\boxed{}.",
+        *(transform.note for transform in TRANSFORMS.values()),
+        "First think about the problem inside <think> </think> tags, "
+        "then put the final answer in \\boxed{}.",
         "You are a helpful assistant. Answer the question about the image.",
         "0123456789+-*/=()[]{}.,:;!?'\"%$&#@^_~|\\<>\n",
     ]

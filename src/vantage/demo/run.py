@@ -24,6 +24,7 @@ from vantage.evaluation.answers import answer, right_answers
 from vantage.evaluation.passk import Estimate, pass_at_k
 from vantage.methods import recipe
 from vantage.methods.advantages import group_advantage
+from vantage.questions.transforms import TRANSFORMS
 from vantage.rewards import accuracy
 from vantage.training import run as training
 
@@ -87,7 +88,7 @@ def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
 def settings(name: str, model: Path, output: Path, seed: int) -> Config:
     """The run of one recipe; the same number of rollouts for each."""
     shares = recipe(name).shares
-    variants = {"count": 2, "rewrites": "new_questions", "transforms": list(digits.TRANSFORMS)}
+    variants = {"count": 2, "rewrites": "new_questions", "transforms": list(TRANSFORMS)}
     return configuration.check(
         {
             "model": {"path": str(model), "dtype": "float32"},
@@ -109,7 +110,7 @@ def settings(name: str, model: Path, output: Path, seed: int) -> Config:
             "variants": variants if shares else {},
             "batch": {"questions": 16, "rollouts": 8 if shares else 16, "forward": 64},
             "generation": {"max_tokens": 12},
-            "optimizer": {"learning_rate": 1.5e-4, "weight_decay": 0.0},
+            "optimizer": {"learning_rate": 1.0e-4, "weight_decay": 0.0},
             "trl": {"use_cpu": True, "gradient_checkpointing": False, "bf16": False},
         }
     )

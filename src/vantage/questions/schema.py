@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from PIL.Image import Image
+
 from vantage.errors import InputError
 
 IMAGE = "<image>"
@@ -37,9 +39,11 @@ class Question:
 def read(row: Mapping[str, Any]) -> Question:
     """The question of a row in TRL's format.
 
+    Images inside the conversation count rather than those of the columns.
+
     Raises:
-        InputError: no prompt, an empty one, or `<image>` written another number of times
-            than the row has images; names the column and the value.
+        InputError: no prompt, an empty one, something that is no picture, or `<image>` written
+            another number of times than the row has images; names the column and the value.
     """
     prompt = row.get("prompt")
     images = _images(row)
@@ -50,12 +54,14 @@ def read(row: Mapping[str, Any]) -> Question:
                 "give a conversation, [{'role': 'user', 'content': ...}]"
             )
         return Question(_checked(prompt, 0), earlier=None)
-    if not prompt or not isinstance(prompt, Sequence) or prompt[-1].get("role") != "user":
+    if not isinstance(prompt, Sequence) or not prompt or not _is_asked(prompt[-1]):
         raise InputError(
             f"column 'prompt' is {str(prompt)[:80]!r}: "
             "expected a text or a conversation that ends with the user's question"
         )
-    text, inline = _flatten(prompt[-1]["content"])
+    *earlier, (text, inline) = [_flatten(message) for message in prompt]
+    for words, pictures in earlier:
+        _check_places(words, len(pictures))
     return with_text(Question("", inline or images, tuple(prompt[:-1])), text)
 
 
@@ -109,32 +115,62 @@ def _lead(text: str) -> str:
     return found[0] if found else ""
 
 
+def _is_asked(message: Any) -> bool:
+    return isinstance(message, Mapping) and message.get("role") == "user"
+
+
 def _images(row: Mapping[str, Any]) -> tuple[Any, ...]:
     if row.get("images") is not None:
-        return tuple(row["images"])
-    return () if row.get("image") is None else (row["image"],)
+        return tuple(_picture("images", image) for image in row["images"])
+    return () if row.get("image") is None else (_picture("image", row["image"]),)
 
 
-def _flatten(content: str | Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Any, ...]]:
+def _picture(column: str, image: Any) -> Any:
+    if not isinstance(image, Image):
+        raise InputError(
+            f"column {column!r} holds {str(image)[:80]!r}, expected a picture: "
+            "cast the column with datasets.Image()"
+        )
+    return image
+
+
+def _flatten(message: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     """A message's content as one text with placeholders, and the images found in it."""
+    content = message.get("content") if isinstance(message, Mapping) else None
     if isinstance(content, str):
         return content, ()
-    pieces = [IMAGE if part["type"] == "image" else part["text"] for part in content]
-    images = tuple(part["image"] for part in content if part.get("image") is not None)
-    return "".join(pieces), images
+    parts = content if isinstance(content, Sequence) else [message]
+    pieces, images = [], []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind not in ("text", "image") or (kind == "text" and not part.get("text")):
+            raise InputError(
+                f"column 'prompt' holds {str(part)[:80]!r}: expected a message with a text, or "
+                "with parts {'type': 'text', 'text': ...} and {'type': 'image'}"
+            )
+        pieces.append(IMAGE if kind == "image" else part["text"])
+        if kind == "image" and part.get("image") is not None:
+            images.append(_picture("prompt", part["image"]))
+    return "".join(pieces), tuple(images)
 
 
 def _checked(text: str, images: int) -> str:
     if not text.replace(IMAGE, "").strip():
         raise InputError(f"column 'prompt' holds an empty question: {text!r}")
+    _check_places(text, images)
+    return text
+
+
+def _check_places(text: str, images: int) -> None:
     if text.count(IMAGE) != images:
         raise InputError(
             f"column 'prompt' has {text.count(IMAGE)} {IMAGE} for {images} images: {text[:80]!r}"
         )
-    return text
 
 
 def _as_parts(message: Mapping[str, Any]) -> dict[str, Any]:
     content = message["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    return {**message, "content": parts}
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    # A data set fills parts up with None, which templates would take for images.
+    filled = [{name: value for name, value in part.items() if value is not None} for part in parts]
+    return {**message, "content": filled}

@@ -48,7 +48,7 @@ class Variants:
     def expand(
         self, question: Question, rewrites: list[str], rng: np.random.Generator
     ) -> list[Question]:
-        """`count` prompts of one question; where nothing was varied, the original itself.
+        """`count` prompts of one question; those that are the same are one object.
 
         Args:
             question: the original.
@@ -60,7 +60,7 @@ class Variants:
         for number in range(1, self.count):
             reworded = with_text(question, wordings[number % len(wordings)])
             prompts.append(self._transformed(reworded, rng) if question.images else reworded)
-        return [question if prompt == question else prompt for prompt in prompts]
+        return [prompts[prompts.index(prompt)] for prompt in prompts]
 
     def _transformed(self, question: Question, rng: np.random.Generator) -> Question:
         if not self.transforms or rng.random() >= self.probability:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +74,9 @@ class VantageConfig(GRPOConfig):
         default=None, metadata={"help": "Upper clip; by the recipe."}
     )
     beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+    metric_for_best_model: str | None = field(
+        default="eval_reward", metadata={"help": "What the best checkpoint is best at."}
+    )
 
     def __post_init__(self):
         self._follow(self.build_recipe().loss)
@@ -81,7 +85,10 @@ class VantageConfig(GRPOConfig):
                 f"num_generations={self.num_generations}: a group of one has no advantage, "
                 "give at least 2"
             )
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise ConfigError(f"TRL refuses the options: {error}") from error
         _check(self, self.build_recipe(), self.build_variants())
 
     def build_recipe(self) -> Recipe:
@@ -161,6 +168,8 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
     _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
     _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
+    if (args.min_pixels or 0) > (args.max_pixels or math.inf):
+        raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     if "{question}" not in args.prompt_template:
         raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
     _check_steps(args, args.updates_per_rollout_batch)
@@ -171,6 +180,10 @@ def _check_steps(args: VantageConfig, every: int) -> None:
     steps = {"max_steps": args.max_steps if args.max_steps > 0 else every}
     if args.save_strategy == "steps":
         steps["save_steps"] = args.save_steps
+    if args.save_strategy == "best" and args.eval_strategy == "steps":
+        steps["eval_steps"] = args.eval_steps
+    if args.save_strategy == "best" and args.eval_strategy == "steps":
+        steps["eval_steps"] = args.eval_steps
     for name, value in steps.items():
         if value < 1 or value % every:
             raise ConfigError(

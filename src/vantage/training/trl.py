@@ -101,6 +101,11 @@ class _RolloutBatch:
             return int(self.home_N[0]), 0
         return int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
 
+    def is_own(self, key: tuple[int, int]) -> bool:
+        """Whether the prompt generated the rollout."""
+        prompt, rollout = key
+        return prompt == self.home_N[rollout]
+
     def distinct_keys(self, process: int) -> list[tuple[int, int]]:
         """What a process trains, each (prompt, rollout) once; at least one."""
         rows = np.concatenate([update.row_PR[process] for update in self.updates])
@@ -137,14 +142,14 @@ class VantageTrainer(GRPOTrainer):
         for name in ("tools", "environment_factory"):
             if rest.get(name):
                 raise ConfigError(f"{name}: tools and environments are not supported")
-        _check_rows("train_dataset", train_dataset, reward_funcs)
+        self.recipe, self._variants = args.build_recipe(), args.build_variants()
+        _check_rows("train_dataset", train_dataset, reward_funcs, self._variants.rewrites)
         for name, rows in _named(eval_dataset).items():
             _check_rows(name, rows, reward_funcs)
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
                 model, truncation_side="left", padding_side="left"
             )
-        self.recipe, self._variants = args.build_recipe(), args.build_variants()
         self.rollouts: Rollouts | None = None
         self.samples: Samples | None = None
         self._diagnosis: dict[str, float] = {}
@@ -173,26 +178,32 @@ class VantageTrainer(GRPOTrainer):
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
-        bad, pictures = [], False
-        for row in range(len(self.train_dataset)):
-            try:
-                pictures |= self._has_images(row)
-            except InputError as error:
-                bad.append(f"row {row}: {error}")
-        if bad:
-            shown = bad[:20] + [f"and {len(bad) - 20} more"] * (len(bad) > 20)
-            raise InputError("\n".join(["train_dataset has rows that cannot be trained:", *shown]))
-        if pictures and not isinstance(self.processing_class, ProcessorMixin):
+        sets = {"train_dataset": self.train_dataset, **_named(self.eval_dataset)}
+        pictures = [self._read_all(name, rows) for name, rows in sets.items()]
+        if any(pictures) and not isinstance(self.processing_class, ProcessorMixin):
             raise EngineError(
                 f"rows have images, but the processor is a {type(self.processing_class).__name__}, "
                 "which reads text alone; its image processor may need torchvision"
             )
         self._fitting = self._within_length(range(len(self.train_dataset)))
 
-    def _has_images(self, row: int) -> bool:
+    def _read_all(self, name: str, rows: Dataset) -> bool:
+        """Whether any row has images, all of them having been read."""
+        bad, pictures = [], False
+        for row in range(len(rows)):
+            try:
+                pictures |= self._has_images(rows, row)
+            except InputError as error:
+                bad.append(f"row {row}: {error}")
+        if bad:
+            shown = bad[:20] + [f"and {len(bad) - 20} more"] * (len(bad) > 20)
+            raise InputError("\n".join([f"{name} has rows that cannot be used:", *shown]))
+        return pictures
+
+    def _has_images(self, rows: Dataset, row: int) -> bool:
         """Whether a row has images, having read all of it."""
         try:
-            example = self.train_dataset[row]
+            example = rows[row]
         except Exception as error:  # whatever a decoder raises on a broken image
             raise InputError(f"cannot be read: {error}") from error
         question = read(example)
@@ -277,22 +288,18 @@ class VantageTrainer(GRPOTrainer):
             place = prompt // self._variants.count
             question = read(self._source(place))
             rng = np.random.default_rng([self.args.seed, self._number, place])
-            original = self._framed(question)
             variants = self._variants.expand(question, self._rewrites(self._source(place)), rng)
+            framed = {id(variant): self._framed(variant) for variant in variants}
             for number, variant in enumerate(variants, start=place * self._variants.count):
-                same = variant is question
-                self._prompts[number] = original if same else self._framed(variant)
+                self._prompts[number] = framed[id(variant)]
         return self._prompts[prompt]
 
     def _prompt_ids(self) -> np.ndarray:
-        """Prompt of each rollout of the batch; variants that equal the original share its id."""
-        count = self._variants.count
-        prompt_P = np.arange(len(self._rows) * count)
-        first_P = prompt_P // count * count
-        same_P = [
-            self._prompt(p) is self._prompt(f) for p, f in zip(prompt_P, first_P, strict=True)
-        ]
-        return np.repeat(np.where(same_P, first_P, prompt_P), self.num_generations)
+        """Prompt of each rollout of the batch; variants that are the same share an id."""
+        first: dict[int, int] = {}
+        prompts = range(len(self._rows) * self._variants.count)
+        prompt_P = [first.setdefault(id(self._prompt(prompt)), prompt) for prompt in prompts]
+        return np.repeat(prompt_P, self.num_generations)
 
     # ---- what the model takes --------------------------------------------------------
 
@@ -416,7 +423,7 @@ class VantageTrainer(GRPOTrainer):
         """The plan, its rows pointing into the whole batch; empty when nothing has a score."""
         if not len(scored):
             nothing = np.zeros(0, dtype=np.int64)
-            self.rollouts, self._diagnosis = None, {}
+            self.rollouts, self.samples, self._diagnosis = None, None, {}
             return Samples(nothing, nothing, nothing * 1.0, nothing, nothing > 0, nothing * 1.0)
         rollouts = Rollouts(
             home_N[scored] // self._variants.count, home_N[scored], reward_N[scored]
@@ -445,11 +452,24 @@ class VantageTrainer(GRPOTrainer):
             waiting = torch.full((len(input_ids), logits_to_keep), torch.nan)
             return waiting.to(input_ids.device), None, None
         if early:
-            rows = [self._encoding(prompt) for prompt in self._local_prompts]
-            kwargs |= self._model_fields(rows, input_ids.shape[1], logits_to_keep)
+            return self._score_own(input_ids, attention_mask, logits_to_keep), None, None
         return super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
         )
+
+    def _score_own(self, input_ids, attention_mask, response: int) -> torch.Tensor:
+        """Log-probs of the responses, `response` tokens, under the prompts that generated them."""
+        most = self.args.per_device_train_batch_size
+        scored = []
+        for start in range(0, len(input_ids), most):
+            part = slice(start, start + most)
+            rows = [self._encoding(prompt) for prompt in self._local_prompts[part]]
+            fields = self._model_fields(rows, input_ids.shape[1], response)
+            log_probs, _, _ = super()._get_per_token_logps_and_entropies(
+                self.model, input_ids[part], attention_mask[part], response, **fields
+            )
+            scored.append(log_probs)
+        return torch.cat(scored)
 
     def _add_log_probs(self, batch: _RolloutBatch) -> None:
         """Old and reference log-probs, once a distinct (prompt, rollout) dealt to this process."""
@@ -460,13 +480,32 @@ class VantageTrainer(GRPOTrainer):
         dealt = [batch.distinct_keys(p) for p in range(self.accelerator.num_processes)]
         mine = dealt[self.accelerator.process_index]
         batch.places = {key: place for place, key in enumerate(mine)}
-        # Sharded models need the same number of forwards everywhere.
-        longest = max(map(len, dealt))
-        mine = mine + mine[:1] * (longest - len(mine))
         if needs_old:
-            batch.old_RT = self._score(self.model, batch, mine)
+            batch.old_RT = self._score_old(batch, dealt)
         if self.beta != 0.0:
-            batch.reference_RT = self._score_reference(batch, mine)
+            batch.reference_RT = self._score_reference(batch, self._evened(dealt, mine[0]))
+
+    def _evened(self, keys_P: list[list], spare: tuple[int, int]) -> list[tuple[int, int]]:
+        """The keys of this process, as many as the process with most of them has.
+
+        Sharded models need the same number of forwards everywhere.
+        """
+        mine = keys_P[self.accelerator.process_index]
+        return mine + [spare] * (max(map(len, keys_P)) - len(mine))
+
+    def _score_old(self, batch: _RolloutBatch, dealt: list[list]) -> torch.Tensor:
+        """Log-probs of what this process trains; those that TRL needed early are there."""
+        mine = dealt[self.accelerator.process_index]
+        known_NT = batch.sampled.pop("old_per_token_logps", None)
+        if known_NT is None:
+            return self._score(self.model, batch, self._evened(dealt, mine[0]))
+        old_RT = known_NT[[rollout for _, rollout in mine]]
+        shared = [[key for key in keys if not batch.is_own(key)] for keys in dealt]
+        if any(shared):
+            scored = self._score(self.model, batch, self._evened(shared, mine[0]))
+            places = [place for place, key in enumerate(mine) if not batch.is_own(key)]
+            old_RT[places] = scored[: len(places)]
+        return old_RT
 
     def _score(self, model, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> torch.Tensor:
         """Log-probs of the responses under the prompts, one row a key."""
@@ -522,11 +561,14 @@ class VantageTrainer(GRPOTrainer):
         )
         self.current_gradient_accumulation_steps = len(forwards)
         mine = forwards[share_of(len(forwards), part, parts)]
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
         loss = torch.zeros((), device=self.accelerator.device)
         for rows, last in _with_last(mine):
             with self._gradients_kept(model, synchronize=last and part == parts - 1):
                 inputs = self._micro_batch(batch, update, rows, len(forwards))
                 loss += Trainer.training_step(self, model, inputs)
+        if not update.tokens:  # nothing but filler, of which TRL would log zeros
+            self._metrics["train"] = defaultdict(list, metrics)
         return loss
 
     @contextlib.contextmanager
@@ -580,7 +622,7 @@ class VantageTrainer(GRPOTrainer):
         if not batch.sampled:
             return ahead
         rollouts = [rollout for _, rollout in keys]
-        own = [prompt == batch.home_N[rollout] for prompt, rollout in keys]
+        own = [batch.is_own(key) for key in keys]
         own_B1 = torch.tensor(own, device=self.accelerator.device)[:, None]
         # The sampler saw a shared response under another prompt: no correction for it.
         if "importance_sampling_ratio" in batch.sampled:
@@ -772,7 +814,7 @@ def _named(eval_dataset) -> dict[str, Any]:
     return {"eval_dataset": eval_dataset}
 
 
-def _check_rows(name: str, rows, reward_funcs) -> None:
+def _check_rows(name: str, rows, reward_funcs, rewrites: str | None = None) -> None:
     """Refuse data without rows, or without a column that is needed."""
     if not isinstance(rows, Dataset):
         raise ConfigError(
@@ -782,7 +824,10 @@ def _check_rows(name: str, rows, reward_funcs) -> None:
     if not len(rows):
         raise InputError(f"{name} has no rows")
     functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-    for column, wanted_by in {"prompt": "a prompt", **_columns_wanted(functions)}.items():
+    wanted = {"prompt": "a prompt", **_columns_wanted(functions)}
+    if rewrites is not None:
+        wanted[rewrites] = "variants.rewrites"
+    for column, wanted_by in wanted.items():
         if column not in rows.column_names:
             raise InputError(
                 f"{name} has no column {column!r}, needed by {wanted_by}; "

@@ -1,0 +1,150 @@
+"""Options of a run: what follows the recipe, what the user decides, and what is refused."""
+
+import pytest
+from training_cases import config
+
+from vantage.errors import ConfigError, VantageError
+from vantage.methods import RECIPES
+from vantage.training.config import VantageConfig
+
+SHARED = {"count": 2, "transforms": ["noise-10"]}
+
+BAD = [
+    ({"recipe": "grop"}, ["recipe", "'grop'", "did you mean 'grpo'"]),
+    ({"recipe": {"keep": 0.5}}, ["recipe=", "name"]),
+    ({"recipe": 3}, ["recipe=3", "name"]),
+    ({"recipe": {"name": "shuffle-r1", "keeep": 0.5}}, ["'keeep'", "did you mean 'keep'"]),
+    ({"recipe": {"name": "shuffle-r1", "keep": 1.5}}, ["keep=1.5"]),
+    ({"recipe": {"name": "shuffle-r1", "rounds": 0}}, ["rounds=0"]),
+    (
+        {"recipe": {"name": "shuffle-r1", "rounds": 3}},
+        ["rounds=3", "'shuffle-r1'", "2 updates", "2 or 4 would do"],
+    ),
+    ({"recipe": "share-grpo"}, ["'share-grpo' shares", "variants.count is 1"]),
+    ({"recipe": "share-shuffle"}, ["'share-shuffle' shares", "variants.count is 1"]),
+    ({"num_generations": 1}, ["num_generations=1", "at least 2"]),
+    (
+        {"variants": {"count": 3, "transforms": ["noise-10"]}},
+        ["generation_batch_size=16", "variants.count=3", "multiple of 12", "12 or 24 would do"],
+    ),
+    ({"num_generations": 6}, ["TRL", "generation_batch_size (16)", "num_generations (6)"]),
+    ({"generation_batch_size": 16}, ["TRL", "'generation_batch_size' and 'steps_per_generation'"]),
+    (
+        {"steps_per_generation": 4, "gradient_accumulation_steps": 3},
+        ["steps_per_generation=4", "gradient_accumulation_steps=3", "3 or 6 would do"],
+    ),
+    (
+        {"steps_per_generation": 2, "gradient_accumulation_steps": 4},
+        ["steps_per_generation=2", "gradient_accumulation_steps=4", "; 4 would do"],
+    ),
+    ({"max_steps": 7}, ["max_steps=7", "2 updates", "6 or 8 would do"]),
+    ({"max_steps": 6, "num_iterations": 2}, ["max_steps=6", "4 updates", "4 or 8 would do"]),
+    (
+        {"save_strategy": "steps", "save_steps": 5},
+        ["save_steps=5", "2 updates", "4 or 6 would do"],
+    ),
+    (
+        {"save_strategy": "best", "eval_strategy": "steps", "eval_steps": 3},
+        ["eval_steps=3", "2 or 4 would do"],
+    ),
+    ({"multi_objective_aggregation": "normalize_then_sum"}, ["multi_objective_aggregation="]),
+    ({"scale_rewards": "batch"}, ["scale_rewards='batch'", "leave it unset"]),
+    ({"scale_rewards": False}, ["scale_rewards='none'", "leave it unset"]),
+    ({"loss_type": "gpro"}, ["loss_type='gpro'", "did you mean 'grpo'"]),
+    ({"importance_sampling_level": "word"}, ["importance_sampling_level='word'", "token"]),
+    ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),
+    ({"long_prompts": "truncate"}, ["long_prompts='truncate'", "refuse"]),
+    ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
+    ({"variants": {"count": 0}}, ["variants.count=0"]),
+    ({"variants": {"count": 2.0, "rewrites": "other"}}, ["variants.count=2.0"]),
+    ({"variants": {"count": 2}}, ["variants.count=2", "nothing to vary"]),
+    ({"variants": {"cuont": 2}}, ["variants=", "cuont", "known: count"]),
+    ({"variants": {"transforms": ["noise-20"]}}, ["'noise-20'", "did you mean 'noise-"]),
+    ({"variants": {"probability": 1.5}}, ["variants.probability=1.5"]),
+    ({"variants": {"probability": "often"}}, ["variants", "often"]),
+    ({"variants": ["count"]}, ["variants=['count']"]),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), BAD, ids=[str(options) for options, _ in BAD])
+def test_what_contradicts_a_plan_is_refused_by_name_with_what_would_do(options, named, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        config(tmp_path, **options)
+    assert isinstance(caught.value, VantageError)
+    assert isinstance(caught.value, ValueError)
+    missing = [words for words in named if words not in str(caught.value)]
+    assert not missing, str(caught.value)
+
+
+ITS_OWN = {
+    "dr-grpo": {"loss_type": "dr_grpo"},
+    "dapo-filter": {"epsilon_high": 0.28},
+    "share-grpo": {"epsilon_high": 0.3},
+    "share-shuffle": {"epsilon_high": 0.3},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_loss_settings_follow_the_recipe(name, tmp_path):
+    variants = SHARED if name.startswith("share") else None
+    args = VantageConfig(str(tmp_path), recipe=name, variants=variants, use_cpu=True, bf16=False)
+    common = {
+        "loss_type": "dapo",
+        "importance_sampling_level": "token",
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
+        "beta": 0.0,
+        "updates": 4,
+    }
+    expected = common | ITS_OWN.get(name, {})
+    assert {option: getattr(args, option) for option in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"loss_type": "bnpo"}, {"loss_type": "bnpo", "epsilon_high": 0.3}),
+        ({"epsilon": 0.1}, {"epsilon": 0.1, "epsilon_high": 0.1}),
+        ({"epsilon_high": 0.25}, {"epsilon": 0.2, "epsilon_high": 0.25}),
+        ({"epsilon": 0.1, "epsilon_high": 0.4}, {"epsilon": 0.1, "epsilon_high": 0.4}),
+        ({"beta": 0.04}, {"beta": 0.04}),
+        ({"importance_sampling_level": "sequence"}, {"importance_sampling_level": "sequence"}),
+        ({"steps_per_generation": 2}, {"updates": 2}),
+        ({"steps_per_generation": 4, "gradient_accumulation_steps": 4}, {"updates": 1}),
+        ({"gradient_accumulation_steps": 2}, {"updates": 4, "generation_batch_size": 64}),
+        ({"generation_batch_size": 16}, {"updates": 2, "steps_per_generation": 2}),
+        ({"num_iterations": 3}, {"updates": 4, "updates_per_rollout_batch": 12}),
+        ({"metric_for_best_model": "eval_rewards/format/mean"}, {"greater_is_better": True}),
+        ({}, {"metric_for_best_model": "eval_reward", "greater_is_better": True}),
+    ],
+    ids=str,
+)
+def test_what_the_user_says_wins_over_the_recipe(given, expected, tmp_path):
+    args = VantageConfig(
+        str(tmp_path),
+        recipe="share-grpo",
+        variants=SHARED,
+        save_strategy="no",
+        use_cpu=True,
+        bf16=False,
+        **given,
+    )
+    assert {option: getattr(args, option) for option in expected} == expected
+
+
+def test_a_number_of_rounds_and_options_of_a_recipe_can_be_given(tmp_path):
+    args = config(tmp_path, recipe={"name": "shuffle-r1", "keep": 0.25, "rounds": 4})
+    assert args.build_recipe().rounds == 4
+
+
+def test_a_recipe_of_the_user_s_own_is_named_by_its_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from vantage.methods import Loss, Recipe\n"
+        "def gentle(clip=0.1):\n"
+        "    return Recipe('gentle', loss=Loss(clip_low=clip, clip_high=clip, updates=2))\n"
+    )
+    args = VantageConfig(
+        str(tmp_path), recipe={"name": f"{file}:gentle", "clip": 0.05}, use_cpu=True, bf16=False
+    )
+    assert (args.build_recipe().name, args.epsilon, args.updates) == ("gentle", 0.05, 2)

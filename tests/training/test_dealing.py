@@ -1,0 +1,116 @@
+"""Rows of the plan on every process, in every update and forward."""
+
+import numpy as np
+import pytest
+
+from vantage.methods.rollouts import Samples
+from vantage.training.dealing import FILLER, deal, loss_weights, share_of
+
+
+def plan(rows: int, *, pairs: bool = False, filler=(), weight=1.0) -> Samples:
+    index = np.arange(rows)
+    return Samples(
+        prompt_M=index,
+        rollout_M=index,
+        advantage_M=np.ones(rows),
+        pair_M=index // 2 if pairs else np.full(rows, -1),
+        filler_M=np.isin(index, list(filler)),
+        weight_M=np.broadcast_to(np.asarray(weight, float), rows).copy(),
+    )
+
+
+def rows_of(update) -> list[int]:
+    """Rows that an update trains, in the order in which processes and forwards take them."""
+    rows = update.row_PR.T.ravel()
+    return rows[rows != FILLER].tolist()
+
+
+def dealt(samples, updates, processes=1, length=3):
+    return deal(samples, np.full(len(samples), length), updates, processes)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    ("rows", "pairs", "filler", "updates", "expected"),
+    [
+        (8, False, (), 2, [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        (7, False, (), 2, [[0, 1, 2], [3, 4, 5, 6]]),
+        (8, True, (2, 3, 7), 2, [[0, 1], [4, 5, 6]]),
+        (6, True, (), 4, [[], [0, 1], [2, 3], [4, 5]]),
+        (4, False, (0, 1, 2, 3), 2, [[], []]),
+        (0, False, (), 3, [[], [], []]),
+        (2, False, (), 4, [[], [0], [], [1]]),
+    ],
+    ids=str,
+)
+def test_updates_keep_the_order_of_the_plan_on_any_number_of_processes(
+    rows, pairs, filler, updates, expected, processes
+):
+    made = dealt(plan(rows, pairs=pairs, filler=filler), updates, processes)
+    assert [rows_of(update) for update in made] == expected
+    assert [update.rows for update in made] == [len(each) for each in expected]
+    assert [update.tokens for update in made] == [3 * len(each) for each in expected]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_processes_share_the_rows_of_an_update_evenly(processes):
+    for update in dealt(plan(23, filler=(4, 9)), 3, processes):
+        each = (update.row_PR != FILLER).sum(axis=1)
+        assert update.row_PR.shape == (processes, max(each.max(), 1))
+        assert each.max() - each.min() <= 1
+
+
+def test_tokens_are_those_of_the_rows_that_train():
+    length_M = np.array([5, 1, 7, 2])
+    first, second = deal(plan(4, filler=(1,)), length_M, 2, 1)
+    assert (first.tokens, second.tokens) == (5, 9)
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "sizes"),
+    [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (10, 4, [4, 3, 3]), (3, 8, [3]), (4, 1, [1] * 4)],
+)
+def test_forwards_hold_no_more_rows_than_allowed_and_differ_by_one(rows, most, sizes):
+    (update,) = dealt(plan(rows), 1)
+    forwards = update.forwards(0, most)
+    assert [len(forward) for forward in forwards] == sizes
+    assert np.concatenate(forwards).tolist() == list(range(rows))
+
+
+def test_an_update_of_nothing_still_has_one_forward_on_every_process():
+    for update in dealt(plan(0), 2, processes=3):
+        assert [update.forwards(p, 4)[0].tolist() for p in range(3)] == [[FILLER]] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_training_steps_share_the_forwards_and_the_last_has_one(count, parts):
+    pieces = [list(range(count))[share_of(count, part, parts)] for part in range(parts)]
+    assert sum(pieces, []) == list(range(count))
+    assert pieces[-1]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_loss_weights_have_a_weighted_mean_of_one_in_every_update(processes):
+    samples = plan(12, filler=(3, 8), weight=[1, 0.25] * 6)
+    size_M = np.arange(1.0, 13.0)
+    updates = deal(samples, size_M, 3, processes)
+    weight_M = loss_weights(samples, size_M, updates)
+    for update in updates:
+        rows = rows_of(update)
+        assert (weight_M[rows] * size_M[rows]).sum() == pytest.approx(size_M[rows].sum())
+        ratio = weight_M[rows] / samples.weight_M[rows]
+        assert ratio == pytest.approx(ratio[0])
+    assert weight_M[[3, 8]].tolist() == [0, 0]
+
+
+def test_equal_weights_change_nothing():
+    samples = plan(6, weight=0.25)
+    weight_M = loss_weights(samples, np.ones(6), dealt(samples, 2))
+    assert weight_M.tolist() == [1.0] * 6
+
+
+def test_rows_without_tokens_leave_weights_finite():
+    samples = plan(4)
+    weight_M = loss_weights(samples, np.zeros(4), dealt(samples, 2, length=0))
+    assert weight_M.tolist() == [1.0] * 4
