@@ -78,7 +78,9 @@ def test_a_question_without_images_is_only_reworded():
     variants = Variants(count=2, rewrites="other", transforms=ALL, probability=1.0)
     _, other = expand(variants, Question("2 + 2?"), ["Two and two?"])
     assert other == Question("Two and two?")
-    assert all(p is not None and p.text == "2 + 2?" for p in expand(variants, Question("2 + 2?"), []))
+    assert all(
+        p is not None and p.text == "2 + 2?" for p in expand(variants, Question("2 + 2?"), [])
+    )
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])

@@ -16,12 +16,19 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass
 class Row:
-    """A row of the plan: a response under a prompt."""
+    """A row of the plan: a response under a prompt.
+
+    Attributes:
+        own: whether this prompt generated the response.
+        correction: factor for what another engine sampled, of every token or of all.
+    """
 
     prompt: list[dict]
     response: list[int]
     advantage: float
     weight: float
+    own: bool = True
+    correction: torch.Tensor | float = 1.0
 
     @property
     def images(self) -> int:
@@ -36,7 +43,8 @@ class Objective:
         mean: "token": over all tokens; "row": of each response first; "constant": over rows
             times `longest` tokens.
         whole_ratio: one ratio a response, the geometric mean of those of its tokens.
-        kl: weight of the divergence from the reference, a mean over all tokens.
+        kl: weight of the divergence from the reference, a mean over all tokens; each of them
+            times its ratio where `ratio_on_kl`, as TRL does unless told otherwise.
     """
 
     mean: str = "token"
@@ -44,20 +52,34 @@ class Objective:
     lower: float = 0.2
     upper: float = 0.2
     kl: float = 0.0
+    ratio_on_kl: bool = True
     longest: int = 6
     temperature: float = 1.0
 
 
 class Hand:
-    """A model in double precision that takes one row at a time."""
+    """A model in double precision that takes one row at a time, as its processor makes it."""
 
-    def __init__(self, directory: str, weights: Weights):
-        self.processor = AutoProcessor.from_pretrained(directory)
-        self.model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float64)
+    def __init__(self, model, processor):
+        self.model, self.processor = model.double(), processor
+
+    @classmethod
+    def load(cls, directory: str) -> Hand:
+        model = AutoModelForImageTextToText.from_pretrained(directory)
+        return cls(model, AutoProcessor.from_pretrained(directory))
+
+    def take(self, weights: Weights) -> None:
+        """Go on with these weights."""
         parameters = dict(self.model.named_parameters())
         assert parameters.keys() == weights.keys()
         for name, value in weights.items():
             parameters[name].data.copy_(value)
+            parameters[name].grad = None
+
+    def gradients(self) -> Weights:
+        """What the backward passes left, by parameter."""
+        parameters = self.model.named_parameters()
+        return {name: p.grad.clone() for name, p in parameters if p.grad is not None}
 
     def log_probs(self, row: Row, temperature: float) -> torch.Tensor:
         """Of the tokens of the response, under the prompt."""
@@ -71,9 +93,18 @@ class Hand:
         prompt, response = inputs.pop("input_ids"), torch.tensor([row.response])
         ids = torch.cat([prompt, response], dim=1)
         inputs["attention_mask"] = torch.ones_like(ids)
+        if "mm_token_type_ids" in inputs:  # responses are text
+            kinds = inputs["mm_token_type_ids"]
+            inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(response)], dim=1)
         logits = self.model(input_ids=ids, **inputs).logits[0] / temperature
         before = logits[prompt.shape[1] - 1 : -1].log_softmax(-1)
         return before.gather(-1, response.T)[:, 0]
+
+    def constants(self, weights: Weights, rows: list[Row], temperature: float):
+        """Log-probs of all rows with other weights, without gradients."""
+        self.take(weights)
+        with torch.no_grad():
+            return [self.log_probs(row, temperature) for row in rows]
 
 
 @dataclass
@@ -86,35 +117,23 @@ class Outcome:
 
 
 def update(
-    directory: str,
-    rows: list[Row],
-    objective: Objective,
-    *,
-    now: Weights,
-    then: Weights,
-    reference: Weights,
+    hand: Hand, rows: list[Row], objective: Objective, *, now: Weights, then: Weights
 ) -> Outcome:
-    """One update from weights `now`, the rollouts having been sampled with weights `then`."""
-    policy, sampler, fixed = (Hand(directory, weights) for weights in (now, then, reference))
+    """One update from weights `now`; those of the rollouts and of the reference were `then`."""
+    olds = hand.constants(then, rows, objective.temperature)
+    hand.take(now)
     tokens = sum(len(row.response) for row in rows)
     loss, clipped = 0.0, 0
-    for row in rows:
-        new = policy.log_probs(row, objective.temperature)
-        with torch.no_grad():
-            old = sampler.log_probs(row, objective.temperature)
+    for row, old in zip(rows, olds, strict=True):
+        new = hand.log_probs(row, objective.temperature)
         gain, silenced = surrogate(new - old, row.advantage, objective)
-        part = -row.weight * share(gain, rows, objective)
+        part = -row.weight * share(gain * row.correction, rows, objective)
         if objective.kl:
-            with torch.no_grad():
-                behind = fixed.log_probs(row, objective.temperature) - new.detach()
-            behind = behind + new.detach() - new
-            part = part + objective.kl * (behind.exp() - behind - 1).sum() / tokens
+            part = part + objective.kl * divergence(new, old, objective).sum() / tokens
         part.backward()
         loss += part.item()
         clipped += int(silenced.sum())
-    parameters = policy.model.named_parameters()
-    gradients = {name: p.grad for name, p in parameters if p.grad is not None}
-    return Outcome(loss, gradients, clipped / max(tokens, 1))
+    return Outcome(loss, hand.gradients(), clipped / max(tokens, 1))
 
 
 def surrogate(log_ratio: torch.Tensor, advantage: float, objective: Objective):
@@ -124,6 +143,13 @@ def surrogate(log_ratio: torch.Tensor, advantage: float, objective: Objective):
     plain = log_ratio.exp() * advantage
     held = log_ratio.exp().clamp(1 - objective.lower, 1 + objective.upper) * advantage
     return torch.minimum(plain, held), held < plain
+
+
+def divergence(new: torch.Tensor, reference: torch.Tensor, objective: Objective):
+    """Estimate of the divergence from the reference, which are the weights of the rollouts here."""
+    behind = reference - new
+    estimate = behind.exp() - behind - 1
+    return estimate * (-behind).exp() if objective.ratio_on_kl else estimate
 
 
 def share(gain: torch.Tensor, rows: list[Row], objective: Objective) -> torch.Tensor:

@@ -1,15 +1,19 @@
 """One update by the trainer is the one that plain transformers compute by hand."""
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import by_hand
-import numpy as np
 import pytest
 import torch
-from by_hand import Objective, Row
+from by_hand import Hand, Objective, Row
+from families import FAMILIES
 from peft import LoraConfig
 from training_cases import Reward, difference, mixed_rows, trained
+
+from vantage.training.trl import VantageTrainer
 
 TWO_PROMPTS = {"count": 2, "rewrites": "new_questions"}
 CLOSE = 1e-5
@@ -57,24 +61,27 @@ def planned(trainer) -> list[list[Row]]:
     question = dict(zip(rollouts.prompt_N, rollouts.question_N, strict=True))
     size = {p: sum(question[other] == question[p] for other in prompts) for p in prompts}
     weight = {p: 1 / size[p] ** 2 if trainer.recipe.shares else 1.0 for p in prompts}
+    columns = (samples.prompt_M, samples.rollout_M, samples.advantage_M, samples.filler_M)
     rows = [
-        None if filler else Row(prompts[p], reward.responses[scored[r]], advantage, weight[p])
-        for p, r, advantage, filler in zip(
-            samples.prompt_M,
-            samples.rollout_M,
-            samples.advantage_M,
-            samples.filler_M,
-            strict=True,
+        None
+        if filler
+        else Row(
+            prompts[p],
+            reward.responses[scored[r]],
+            advantage,
+            weight[p],
+            own=p == rollouts.prompt_N[r],
         )
+        for p, r, advantage, filler in zip(*columns, strict=True)
     ]
     updates, unit = trainer.args.updates, samples.unit_size
     cuts = [len(rows) // unit * number // updates * unit for number in range(updates + 1)]
     by_update = [rows[cuts[number] : cuts[number + 1]] for number in range(updates)]
     ends = trainer.eos_token_ids if trainer.args.mask_truncated_completions else range(10**6)
-    return [
-        [row for row in rows if row is not None and row.response[-1] in ends]
-        for rows in by_update
+    kept = [
+        [row for row in rows if row is not None and row.response[-1] in ends] for rows in by_update
     ]
+    return kept * trainer.num_iterations
 
 
 def occurrences(trainer, by_update: list[list[Row]], clipped: list[float]) -> set[str]:
@@ -85,11 +92,10 @@ def occurrences(trainer, by_update: list[list[Row]], clipped: list[float]) -> se
         "filler": trainer.samples.filler_M.any(),
         "repeats": any(len(a) < len(b) for a, b in zip(seen, by_update, strict=True)),
         "images": {row.images for row in rows} == {0, 1, 2},
-        "lengths": len({len(row.response) for row in rows}) > 3,
-        "shared": np.any(
-            trainer.samples.prompt_M != trainer.rollouts.prompt_N[trainer.samples.rollout_M]
-        ),
+        "lengths": len({len(row.response) for row in rows}) > 2,
+        "shared": not all(row.own for row in rows),
         "clip": 0 < max(clipped) < 1,
+        "weights": len({row.weight for row in rows}) > 1,
         "silent": any(row.advantage == 0 for row in rows),
     }
     return {name for name, it_did in happened.items() if it_did}
@@ -101,14 +107,12 @@ SHARE_SHUFFLE = {"name": "share-shuffle", "rounds": 4}
 CASES = {
     "grpo, one update": Case("grpo", 1, shows="images lengths silent"),
     "grpo": Case("grpo", 2, shows="images lengths silent clip"),
-    "shuffle-r1, one update": Case(
-        SHUFFLE, 1, questions=16, shows="images lengths repeats filler"
-    ),
+    "shuffle-r1, one update": Case(SHUFFLE, 1, questions=16, shows="images lengths repeats filler"),
     "shuffle-r1": Case(
         SHUFFLE, 2, questions=16, accumulation=2, shows="images lengths repeats filler clip"
     ),
     "share-grpo, one update": Case(
-        "share-grpo", 1, questions=4, prompts=2, shows="images lengths shared silent"
+        "share-grpo", 1, questions=4, prompts=2, shows="images lengths shared weights silent"
     ),
     "share-grpo": Case(
         "share-grpo",
@@ -117,7 +121,7 @@ CASES = {
         prompts=2,
         accumulation=2,
         objective=HIGHER,
-        shows="images lengths shared clip",
+        shows="images lengths shared weights clip",
     ),
     "share-shuffle, one update": Case(
         SHARE_SHUFFLE,
@@ -125,7 +129,7 @@ CASES = {
         questions=9,
         live=(3, 6),
         prompts=2,
-        shows="lengths shared repeats filler",
+        shows="lengths shared weights repeats filler",
     ),
     "share-shuffle": Case(
         SHARE_SHUFFLE,
@@ -135,7 +139,7 @@ CASES = {
         prompts=2,
         accumulation=3,
         objective=HIGHER,
-        shows="lengths shared repeats filler clip",
+        shows="lengths shared weights repeats filler clip",
     ),
     "dr-grpo": Case("dr-grpo", 2, objective=Objective(mean="constant"), shows="images clip"),
     "a mean over rows": Case(
@@ -155,7 +159,7 @@ CASES = {
         accumulation=4,
         objective=HIGHER,
         options={"loss_type": "bnpo"},
-        shows="images shared clip",
+        shows="images shared weights clip",
     ),
     "a mean over rows, shared": Case(
         "share-grpo",
@@ -164,7 +168,7 @@ CASES = {
         prompts=2,
         objective=Objective(mean="row"),
         options={"loss_type": "grpo"},
-        shows="images shared",
+        shows="images shared weights",
     ),
     "one ratio a response": Case(
         "grpo",
@@ -176,6 +180,12 @@ CASES = {
     "a reference": Case(
         "grpo", 2, accumulation=2, objective=Objective(kl=0.2), options={"beta": 0.2}
     ),
+    "a reference, its divergence without the ratio": Case(
+        "grpo",
+        2,
+        objective=Objective(kl=0.2, ratio_on_kl=False),
+        options={"beta": 0.2, "use_bias_correction_kl": False},
+    ),
     "cold sampling, responses without a score": Case(
         "share-grpo",
         2,
@@ -184,13 +194,42 @@ CASES = {
         objective=Objective(temperature=0.7, upper=0.3),
         options={"temperature": 0.7, "top_p": 0.9},
         unscored=3,
-        shows="images shared",
+        shows="images shared weights",
     ),
     "cut responses left out": Case(
         "grpo", 2, options={"mask_truncated_completions": True}, shows="images"
     ),
+    "turned and noisy images, shared": Case(
+        "share-grpo",
+        2,
+        questions=4,
+        objective=HIGHER,
+        options={
+            "variants": {"count": 2, "transforms": ["noise-50", "clockwise"], "probability": 1.0},
+            "per_device_train_batch_size": 16,
+        },
+        shows="images shared weights",
+    ),
+    "every row twice, padded": Case(
+        "grpo",
+        2,
+        accumulation=4,
+        options={"num_iterations": 2, "pad_to_multiple_of": 16},
+        shows="images clip",
+    ),
     "questions left out": Case("dapo-filter", 1, shows="images"),
 }
+
+
+def agree(steps, by_update: list[list[Row]], objective: Objective, hand: Hand) -> list[float]:
+    """Compare all updates with those by hand; the shares of tokens that the clip silenced."""
+    clipped, then = [], steps[0].weights
+    for step, rows in zip(steps, by_update, strict=True):
+        expected = by_hand.update(hand, rows, objective, now=step.weights, then=then)
+        assert step.loss == pytest.approx(expected.loss, rel=CLOSE, abs=CLOSE / 10)
+        assert difference(step.gradients, expected.gradients) < CLOSE
+        clipped.append(expected.clipped)
+    return clipped
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -198,16 +237,173 @@ def test_loss_and_gradients_of_every_update_are_those_by_hand(name, ragged_model
     case = CASES[name]
     trainer, steps = case.run(ragged_model, tmp_path)
     by_update = planned(trainer)
-    assert len(steps) == len(by_update) == case.updates
-    clipped = []
-    for step, rows in zip(steps, by_update, strict=True):
-        first = steps[0].weights
-        expected = by_hand.update(
-            ragged_model, rows, case.objective, now=step.weights, then=first, reference=first
-        )
-        assert step.loss == pytest.approx(expected.loss, rel=CLOSE, abs=CLOSE / 10)
-        assert difference(step.gradients, expected.gradients) < CLOSE
-        clipped.append(expected.clipped)
-    print(clipped, [len(r) for r in by_update])
+    assert len(steps) == len(by_update) == trainer.args.updates_per_rollout_batch
+    clipped = agree(steps, by_update, case.objective, Hand.load(ragged_model))
     missing = set(case.shows.split()) - occurrences(trainer, by_update, clipped)
     assert not missing
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_holds_for_every_kind_of_processor(family, tmp_path):
+    model, processor = FAMILIES[family]()
+    hand = Hand(copy.deepcopy(model), processor)
+    case = Case("share-grpo", 2, questions=4, live=(0, 2, 3), prompts=2, accumulation=4)
+    trainer, steps = case.run(model, tmp_path, rest={"processing_class": processor})
+    by_update = planned(trainer)
+    clipped = agree(steps, by_update, HIGHER, hand)
+    assert {"images", "shared", "weights"} <= occurrences(trainer, by_update, clipped)
+
+
+# ---- another engine samples ----------------------------------------------------------------
+
+
+class OtherEngine(VantageTrainer):
+    """Samples as ever, and then says what it takes the log-probs for, as vLLM does."""
+
+    def _generate_single_turn(self, *args, **kwargs):
+        self.use_vllm = False
+        responses, _ = super()._generate_single_turn(*args, **kwargs)
+        self.use_vllm = True
+        return responses, [self.believed(ids).tolist() for ids in responses]
+
+    @staticmethod
+    def believed(ids: list[int]) -> torch.Tensor:
+        return -5.0 - 0.2 * (torch.tensor(ids) % 5).double()
+
+
+def truncated(log_ratio):
+    return log_ratio.exp().clamp(max=1.5)
+
+
+def whole_or_nothing(log_ratio):
+    ratio = log_ratio.sum().exp()
+    return torch.where(ratio > 1.5, 0.0, ratio)
+
+
+@pytest.mark.parametrize(
+    ("mode", "corrected"),
+    [("token_truncate", truncated), ("sequence_mask", whole_or_nothing)],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_sampler_s_correction_is_for_the_prompts_that_it_saw(
+    mode, corrected, ragged_model, tmp_path
+):
+    case = Case("share-grpo", 2, questions=4, prompts=2, objective=HIGHER)
+    options = {"vllm_importance_sampling_mode": mode, "vllm_importance_sampling_clip_max": 1.5}
+    trainer, steps = case.run(ragged_model, tmp_path, kind=OtherEngine, **options)
+    hand, by_update = Hand.load(ragged_model), planned(trainer)
+    rows = [row for rows in by_update for row in rows]
+    for row, old in zip(rows, hand.constants(steps[0].weights, rows, 1.0), strict=True):
+        if row.own:
+            row.correction = corrected(old - trainer.believed(row.response))
+    agree(steps, by_update, HIGHER, hand)
+    corrections = [row.correction for row in rows if row.own]
+    assert 0 < len(corrections) < len(rows)
+    assert min(float(c.min()) for c in corrections) < 1 < max(float(c.max()) for c in corrections)
+
+
+# ---- however it is cut -------------------------------------------------------------------
+
+UNEVEN = Case(SHARE_SHUFFLE, 2, questions=9, live=(3, 6), prompts=2)
+CUTS = {"one by one": 1, "four": 4, "twelve, so 11 + 11 + 10": 12, "half": 18}
+LOSSES = {
+    "dr_grpo": {},
+    "grpo": {},
+    "bnpo": {},
+    "sapo": {},
+    "cispo": {"epsilon_high": 2.0},
+    "vespo": {},
+    "luspo": {"importance_sampling_level": "sequence"},
+}
+
+
+def gradients_in_forwards_of(rows, case, model, tmp_path, **options):
+    """Gradients of every update, `rows` rows in a forward, 72 rollouts used for two updates."""
+    accumulation = 36 // rows
+    _, steps = case.run(
+        model,
+        tmp_path,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=accumulation,
+        steps_per_generation=2 * accumulation,
+        **options,
+    )
+    return [step.gradients for step in steps], [step.loss for step in steps]
+
+
+@pytest.fixture(scope="module")
+def in_one_forward(ragged_model, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("whole")
+    return gradients_in_forwards_of(36, UNEVEN, ragged_model, directory)
+
+
+@pytest.mark.parametrize("rows", CUTS.values(), ids=CUTS)
+def test_the_cut_into_forwards_changes_nothing(rows, in_one_forward, ragged_model, tmp_path):
+    gradients, losses = gradients_in_forwards_of(rows, UNEVEN, ragged_model, tmp_path)
+    assert losses == pytest.approx(in_one_forward[1], rel=CLOSE, abs=CLOSE / 10)
+    for mine, whole in zip(gradients, in_one_forward[0], strict=True):
+        assert difference(mine, whole) < CLOSE
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_cut_changes_nothing_for_any_loss_of_trl(loss, ragged_model, tmp_path):
+    case = Case("grpo", 2, questions=18, live=(0, 2, 7, 9, 12, 15), unscored=3)
+    options = {"loss_type": loss, **LOSSES[loss]}
+    whole, whole_loss = gradients_in_forwards_of(36, case, ragged_model, tmp_path, **options)
+    cut, cut_loss = gradients_in_forwards_of(12, case, ragged_model, tmp_path, **options)
+    assert cut_loss == pytest.approx(whole_loss, rel=CLOSE, abs=CLOSE / 10)
+    for mine, other in zip(cut, whole, strict=True):
+        assert 0 < difference(mine, other) < CLOSE
+
+
+# ---- adapters ----------------------------------------------------------------------------
+
+SCALE = 2.0  # lora_alpha / r
+FRONT = "base_model.model."
+
+
+def adapters(weights: dict[str, torch.Tensor]) -> Iterator[tuple[str, str, str]]:
+    """Names of both halves of every adapter, and of what it adapts in the plain model."""
+    for low in weights:
+        if ".lora_A." in low:
+            plain = low.removeprefix(FRONT).replace(".lora_A.default", "")
+            yield low, low.replace(".lora_A.", ".lora_B."), plain
+
+
+def merged(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the plain model, adapters added to what they adapt."""
+    plain = {
+        name.removeprefix(FRONT).replace(".base_layer", ""): value.double()
+        for name, value in weights.items()
+        if "lora_" not in name
+    }
+    for low, high, name in adapters(weights):
+        plain[name] = plain[name] + SCALE * weights[high].double() @ weights[low].double()
+    return plain
+
+
+def through_adapters(gradients, weights) -> dict[str, torch.Tensor]:
+    """Gradients of the adapters, from those of the weights that they are added to."""
+    of = {}
+    for low, high, name in adapters(weights):
+        of[low] = SCALE * weights[high].double().T @ gradients[name]
+        of[high] = SCALE * gradients[name] @ weights[low].double().T
+    return of
+
+
+def test_with_adapters_only_they_train_and_as_by_hand(ragged_model, tmp_path):
+    case = Case("grpo", 2, accumulation=2, objective=Objective(kl=0.2))
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=r".*language_model.*(q_proj|v_proj)")
+    options = {"beta": 0.2, "learning_rate": 0.3, "rest": {"peft_config": lora}}
+    trainer, steps = case.run(ragged_model, tmp_path, **options)
+    hand, then = Hand.load(ragged_model), merged(steps[0].weights)
+    for step, rows in zip(steps, planned(trainer), strict=True):
+        of_plain = by_hand.update(hand, rows, case.objective, now=merged(step.weights), then=then)
+        expected = through_adapters(of_plain.gradients, step.weights)
+        assert step.loss == pytest.approx(of_plain.loss, rel=CLOSE, abs=CLOSE / 10)
+        assert step.gradients.keys() == expected.keys()
+        assert difference(step.gradients, expected) < CLOSE
+    after = dict(trainer.model.named_parameters())
+    frozen = [name for name in after if "lora_" not in name]
+    assert all(torch.equal(steps[0].weights[name], after[name]) for name in frozen)
+    assert trainer.ref_model is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ torch.set_num_threads(1)
 OPTIONS = {
     "num_generations": 4,
     "per_device_train_batch_size": 8,
+    "steps_per_generation": 2,
     "max_completion_length": 6,
     "optim": "sgd",
     "learning_rate": 0.03,
@@ -35,7 +35,7 @@ OPTIONS = {
 
 
 def config(tmp_path, **options) -> VantageConfig:
-    """Options of a run of one rollout batch, unless told otherwise."""
+    """Options of a run of one batch of 16 rollouts and 2 updates, unless told otherwise."""
     args = VantageConfig(str(tmp_path), **{**OPTIONS, **options})
     if "max_steps" not in options and "num_train_epochs" not in options:
         args.max_steps = args.updates_per_rollout_batch
@@ -49,8 +49,12 @@ def trainer(model, rows, tmp_path, *, reward=None, kind=VantageTrainer, rest=Non
 
 
 def mixed_rows(questions: int, live: tuple[int, ...] = (0, 3, 6)) -> Dataset:
-    """Questions with 1, 0, 2, 0, 1, 0... images; all but `live` have one reward always."""
-    pictures = [digits.picture(np.array(pair)) for pair in ([0, 1], [2, 3], [4, 5], [6, 7])]
+    """Questions with 1, 0, 2, 0, 1... images; every fourth can be put in one wording alone.
+
+    All but those in `live` get the same reward for any response.
+    """
+    pictures = [digits.picture(np.array(pair)) for pair in ([0, 1], [2, 3], [4, 5])]
+    pictures[1] = pictures[1].resize((56, 28))
     texts = ["What is the sum of the digits in the image?", "Add 3 + 4."]
     rows = [
         {
@@ -58,7 +62,7 @@ def mixed_rows(questions: int, live: tuple[int, ...] = (0, 3, 6)) -> Dataset:
             "images": [[pictures[0]], [], pictures[1:3], []][number % 4],
             "answer": str(number),
             "silent": number not in live,
-            "new_questions": [f"Add the digits that you see {number}.", "Find the total."],
+            "new_questions": ["Find the total.", "Add the digits."] if number % 4 < 3 else [],
         }
         for number in range(questions)
     ]
@@ -135,7 +139,7 @@ class Recorder(TrainerCallback):
             self.steps[-1].loss = logs["loss"]
 
 
-def trained(model, rows, tmp_path, **options) -> tuple[Any, list[Step]]:
+def trained(model, rows, tmp_path, **options) -> tuple[VantageTrainer, list[Step]]:
     """A trainer after its run, and the updates it made."""
     recorder = Recorder()
     options["rest"] = {**options.get("rest", {}), "callbacks": [recorder]}

@@ -7,6 +7,7 @@ between the rollouts of a question, and a finished cold start leaves none.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ import transformers
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vantage.demo import digits, model
-from vantage.questions import transforms
+from vantage.questions import schema, transforms, variants
 from vantage.questions.schema import IMAGE, Question, render
 from vantage.questions.transforms import TRANSFORMS
 from vantage.questions.variants import Variants
@@ -63,10 +64,10 @@ def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = DEFAULT
 def examples(settings: Settings, *, seed: int) -> list[tuple[Question, str]]:
     """The annotated questions as the model meets them, some altered, and their solutions."""
     rng = np.random.default_rng(seed)
-    variants = Variants(2, transforms=tuple(TRANSFORMS), probability=settings.altered)
+    expansion = Variants(2, transforms=tuple(TRANSFORMS), probability=settings.altered)
     rows = digits.questions("cold_start", n=settings.n, k=settings.k, seed=seed)
     asked = [Question(IMAGE + row["question"], (row["image"],)) for row in rows]
-    altered = [variants.expand(question, [], rng)[1] for question in asked]
+    altered = [expansion.expand(question, [], rng)[1] for question in asked]
     return list(zip(altered, rows["solution"], strict=True))
 
 
@@ -117,8 +118,9 @@ def _key(seed: int, settings: Settings) -> str:
     digest.update(
         json.dumps({"seed": seed, **asdict(settings), **versions}, sort_keys=True).encode()
     )
-    for source in (digits.__file__, model.__file__, transforms.__file__, __file__):
-        digest.update(Path(source).read_bytes())
+    for module in (digits, model, schema, transforms, variants):
+        digest.update(inspect.getsource(module).encode())
+    digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -37,8 +37,17 @@ def merge_fields(rows: list[Encoding]) -> dict[str, Any]:
         if name in PER_TOKEN_FIELDS:
             merged[name] = [row.fields.get(name, [0] * len(row.ids)) for row in rows]
         else:
-            merged[name] = torch.cat([row.fields[name] for row in rows if name in row.fields])
+            merged[name] = _joined([row.fields[name] for row in rows if name in row.fields])
     return merged
+
+
+def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """One after the other, those with fewer images or tiles filled up with zeros."""
+    shape = torch.tensor([tensor.shape[1:] for tensor in tensors]).amax(dim=0).tolist()
+    wide = [tensor.new_zeros(len(tensor), *shape) for tensor in tensors]
+    for room, tensor in zip(wide, tensors, strict=True):
+        room[tuple(map(slice, tensor.shape))] = tensor
+    return torch.cat(wide)
 
 
 def per_prompt(fields: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ What it overrides, written against the TRL versions in `SUPPORTED`:
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import shutil
 import time
@@ -28,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import is_peft_model
-from datasets import Dataset
 from packaging.specifiers import SpecifierSet
 from torch.utils.data import DataLoader
 from transformers import AutoProcessor, ProcessorMixin, Trainer
@@ -38,9 +36,10 @@ from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.methods import Rollouts, Samples, diagnose
+from vantage.questions.prompts import Prompts
 from vantage.questions.sampling import Shuffle
-from vantage.questions.schema import Question, frame, read, render, with_text
-from vantage.training import checkpoints
+from vantage.questions.schema import read, render
+from vantage.training import checkpoints, columns
 from vantage.training.config import TOKEN_MEANS, VantageConfig
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.encoding import (
@@ -122,6 +121,7 @@ class VantageTrainer(GRPOTrainer):
 
     Attributes:
         recipe: the recipe at work.
+        prompts: what it asks.
         rollouts, samples: the scored rollouts of the batch at work, and the plan made of
             them; None before the first one, or when nothing had a score.
 
@@ -142,10 +142,14 @@ class VantageTrainer(GRPOTrainer):
         for name in ("tools", "environment_factory"):
             if rest.get(name):
                 raise ConfigError(f"{name}: tools and environments are not supported")
-        self.recipe, self._variants = args.build_recipe(), args.build_variants()
-        _check_rows("train_dataset", train_dataset, reward_funcs, self._variants.rewrites)
-        for name, rows in _named(eval_dataset).items():
-            _check_rows(name, rows, reward_funcs)
+        self.recipe, variants = args.build_recipe(), args.build_variants()
+        rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        columns.check("train_dataset", train_dataset, rewards, variants.rewrites)
+        for name, rows in columns.named(eval_dataset).items():
+            columns.check(name, rows, rewards)
+        self.prompts = Prompts(
+            train_dataset, variants, args.prompt_template, args.system_prompt, args.seed
+        )
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
                 model, truncation_side="left", padding_side="left"
@@ -156,8 +160,6 @@ class VantageTrainer(GRPOTrainer):
         self._batch: _RolloutBatch | None = None
         self._asking_ahead = False
         self._examples: list[dict[str, Any]] = []
-        self._sources: dict[int, dict[str, Any]] = {}
-        self._prompts: dict[int, Question] = {}
         self._encodings: dict[int, Encoding] = {}
         self._seconds: dict[str, float] = defaultdict(float)
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
@@ -178,8 +180,8 @@ class VantageTrainer(GRPOTrainer):
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
-        sets = {"train_dataset": self.train_dataset, **_named(self.eval_dataset)}
-        pictures = [self._read_all(name, rows) for name, rows in sets.items()]
+        sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
+        pictures = [self.prompts.check(name, rows) for name, rows in sets.items()]
         if any(pictures) and not isinstance(self.processing_class, ProcessorMixin):
             raise EngineError(
                 f"rows have images, but the processor is a {type(self.processing_class).__name__}, "
@@ -187,36 +189,12 @@ class VantageTrainer(GRPOTrainer):
             )
         self._fitting = self._within_length(range(len(self.train_dataset)))
 
-    def _read_all(self, name: str, rows: Dataset) -> bool:
-        """Whether any row has images, all of them having been read."""
-        bad, pictures = [], False
-        for row in range(len(rows)):
-            try:
-                pictures |= self._has_images(rows, row)
-            except InputError as error:
-                bad.append(f"row {row}: {error}")
-        if bad:
-            shown = bad[:20] + [f"and {len(bad) - 20} more"] * (len(bad) > 20)
-            raise InputError("\n".join([f"{name} has rows that cannot be used:", *shown]))
-        return pictures
-
-    def _has_images(self, rows: Dataset, row: int) -> bool:
-        """Whether a row has images, having read all of it."""
-        try:
-            example = rows[row]
-        except Exception as error:  # whatever a decoder raises on a broken image
-            raise InputError(f"cannot be read: {error}") from error
-        question = read(example)
-        for text in self._rewrites(example):
-            with_text(question, text)
-        return bool(question.images)
-
     def _within_length(self, rows: range) -> list[int]:
         """Rows whose prompt is short enough, by the policy of the configuration."""
         limit = self.args.max_prompt_length
         if limit is None:
             return list(rows)
-        lengths = {row: len(self._encode(render(self._question(row))).ids) for row in rows}
+        lengths = {row: len(self._encode(self._asked(self.train_dataset[row])).ids) for row in rows}
         long = [row for row, length in lengths.items() if length > limit]
         if long and (self.args.long_prompts == "refuse" or len(long) == len(lengths)):
             raise InputError(
@@ -228,22 +206,9 @@ class VantageTrainer(GRPOTrainer):
 
     # ---- questions and prompts -------------------------------------------------------
 
-    def _question(self, row: int) -> Question:
-        return self._framed(read(self.train_dataset[row]))
-
-    def _framed(self, question: Question) -> Question:
-        return frame(question, self.args.prompt_template, self.args.system_prompt)
-
-    def _rewrites(self, example: dict[str, Any]) -> list[str]:
-        column = self._variants.rewrites
-        if column is None or not example.get(column):
-            return []
-        texts = example[column]
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise InputError(
-                f"column {column!r} holds {str(texts)[:80]!r}, expected a list of texts"
-            )
-        return texts
+    def _asked(self, source: dict[str, Any]) -> str | list[dict[str, Any]]:
+        """The original question of a row, as the processor takes it."""
+        return render(self.prompts.framed(read(source)))
 
     def get_train_dataloader(self) -> DataLoader:
         """Empty batches, one a training step: the questions come from `Shuffle`."""
@@ -264,42 +229,7 @@ class VantageTrainer(GRPOTrainer):
 
     @property
     def _group(self) -> int:
-        return self.num_generations * self._variants.count
-
-    def _ask(self, number: int) -> None:
-        """Choose the questions of rollout batch `number`; forget those of the last one."""
-        self._number = number
-        self._rows = [self._fitting[place] for place in self._shuffle.ids(number)]
-        for cache in (self._sources, self._prompts, self._encodings):
-            cache.clear()
-
-    def _source(self, place: int) -> dict[str, Any]:
-        """Row of the data set behind the question at a place in the batch."""
-        if place not in self._sources:
-            self._sources[place] = self.train_dataset[self._rows[place]]
-        return self._sources[place]
-
-    def _prompt(self, prompt: int) -> Question:
-        """Prompt of that id: place of the question in the batch times variants, plus variant.
-
-        Made again wherever it is needed, on any process, from the data and the seed.
-        """
-        if prompt not in self._prompts:
-            place = prompt // self._variants.count
-            question = read(self._source(place))
-            rng = np.random.default_rng([self.args.seed, self._number, place])
-            variants = self._variants.expand(question, self._rewrites(self._source(place)), rng)
-            framed = {id(variant): self._framed(variant) for variant in variants}
-            for number, variant in enumerate(variants, start=place * self._variants.count):
-                self._prompts[number] = framed[id(variant)]
-        return self._prompts[prompt]
-
-    def _prompt_ids(self) -> np.ndarray:
-        """Prompt of each rollout of the batch; variants that are the same share an id."""
-        first: dict[int, int] = {}
-        prompts = range(len(self._rows) * self._variants.count)
-        prompt_P = [first.setdefault(id(self._prompt(prompt)), prompt) for prompt in prompts]
-        return np.repeat(prompt_P, self.num_generations)
+        return self.num_generations * self.prompts.variants.count
 
     # ---- what the model takes --------------------------------------------------------
 
@@ -310,7 +240,7 @@ class VantageTrainer(GRPOTrainer):
     def _encoding(self, prompt: int) -> Encoding:
         """Encoding of the prompt of that id, made once a rollout batch."""
         if prompt not in self._encodings:
-            self._encodings[prompt] = self._encode(render(self._prompt(prompt)))
+            self._encodings[prompt] = self._encode(render(self.prompts.prompt(prompt)))
         return self._encodings[prompt]
 
     def _tokenize_prompts(self, prompts: list):
@@ -327,14 +257,17 @@ class VantageTrainer(GRPOTrainer):
         """Generate, score, plan, and compute the log-probs that the updates need."""
         self._seconds.clear()
         self._began = time.perf_counter()
-        self._ask(self.state.global_step // self.args.updates_per_rollout_batch)
-        home_N = self._prompt_ids()
+        self._number = self.state.global_step // self.args.updates_per_rollout_batch
+        self._encodings.clear()
+        places = self._shuffle.ids(self._number)
+        self.prompts.ask(self._number, [self._fitting[place] for place in places])
+        home_N = self.prompts.ids(self.num_generations)
         local = len(home_N) // self.accelerator.num_processes
         start = self.accelerator.process_index * local
         self._local_prompts = [int(prompt) for prompt in home_N[start : start + local]]
-        rendered = {prompt: render(self._prompt(prompt)) for prompt in self._local_prompts}
+        rendered = {prompt: render(self.prompts.prompt(prompt)) for prompt in self._local_prompts}
         self._examples = [
-            {**self._source(prompt // self._variants.count), "prompt": rendered[prompt]}
+            {**self.prompts.source(prompt), "prompt": rendered[prompt]}
             for prompt in self._local_prompts
         ]
         self._seed_generation()
@@ -358,9 +291,7 @@ class VantageTrainer(GRPOTrainer):
         all prompts to all processes for its log. Who needs them takes them from `_examples`.
         """
         if not self._asking_ahead:
-            inputs = [
-                {**example, "prompt": render(self._framed(read(example)))} for example in inputs
-            ]
+            inputs = [{**source, "prompt": self._asked(source)} for source in inputs]
             self._examples = inputs
         bare = [{"prompt": strip_images_from_messages(row["prompt"])} for row in inputs]
         return super()._generate_and_score_completions(bare)
@@ -426,7 +357,7 @@ class VantageTrainer(GRPOTrainer):
             self.rollouts, self.samples, self._diagnosis = None, None, {}
             return Samples(nothing, nothing, nothing * 1.0, nothing, nothing > 0, nothing * 1.0)
         rollouts = Rollouts(
-            home_N[scored] // self._variants.count, home_N[scored], reward_N[scored]
+            home_N[scored] // self.prompts.variants.count, home_N[scored], reward_N[scored]
         )
         rng = np.random.default_rng([self.args.seed, self._number])
         samples = self.recipe.plan(rollouts, rng)
@@ -804,48 +735,6 @@ def freeze_vision_tower(model: torch.nn.Module) -> None:
         )
     for tower in towers:
         tower.requires_grad_(False)
-
-
-def _named(eval_dataset) -> dict[str, Any]:
-    if eval_dataset is None:
-        return {}
-    if isinstance(eval_dataset, dict):
-        return {f"eval_dataset[{name!r}]": rows for name, rows in eval_dataset.items()}
-    return {"eval_dataset": eval_dataset}
-
-
-def _check_rows(name: str, rows, reward_funcs, rewrites: str | None = None) -> None:
-    """Refuse data without rows, or without a column that is needed."""
-    if not isinstance(rows, Dataset):
-        raise ConfigError(
-            f"{name} is a {type(rows).__name__}: expected a datasets.Dataset, whose rows can be "
-            "read again in any order"
-        )
-    if not len(rows):
-        raise InputError(f"{name} has no rows")
-    functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-    wanted = {"prompt": "a prompt", **_columns_wanted(functions)}
-    if rewrites is not None:
-        wanted[rewrites] = "variants.rewrites"
-    for column, wanted_by in wanted.items():
-        if column not in rows.column_names:
-            raise InputError(
-                f"{name} has no column {column!r}, needed by {wanted_by}; "
-                f"its columns: {', '.join(rows.column_names)}"
-            )
-
-
-def _columns_wanted(functions: list) -> dict[str, str]:
-    """Columns that reward functions cannot do without, and the function."""
-    given = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
-    wanted = {}
-    for function in functions:
-        if inspect.isfunction(function):
-            for parameter in inspect.signature(function).parameters.values():
-                named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-                if named and parameter.default is parameter.empty and parameter.name not in given:
-                    wanted[parameter.name] = f"reward function {function.__name__!r}"
-    return wanted
 
 
 def _first(batch: list[dict]) -> dict:

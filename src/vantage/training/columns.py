@@ -1,0 +1,68 @@
+"""Whether a data set has the rows and columns that a trainer will ask for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from datasets import Dataset
+
+from vantage.errors import ConfigError, InputError
+
+# What TRL hands to reward functions besides the columns.
+FROM_TRL = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+
+
+def named(eval_dataset: Any) -> dict[str, Any]:
+    """The evaluation sets, each with a name for messages."""
+    if eval_dataset is None:
+        return {}
+    if isinstance(eval_dataset, dict):
+        return {f"eval_dataset[{name!r}]": rows for name, rows in eval_dataset.items()}
+    return {"eval_dataset": eval_dataset}
+
+
+def check(name: str, rows: Any, rewards: list, rewrites: str | None = None) -> None:
+    """Refuse data without rows, or without a column that is needed.
+
+    Args:
+        name: of the data set, for the message.
+        rows: the data set.
+        rewards: reward functions, or models.
+        rewrites: column with other wordings, if there is one.
+
+    Raises:
+        ConfigError: something else than a `datasets.Dataset`.
+        InputError: no rows, or a column is missing.
+    """
+    if not isinstance(rows, Dataset):
+        raise ConfigError(
+            f"{name} is a {type(rows).__name__}: expected a datasets.Dataset, whose rows can be "
+            "read again in any order"
+        )
+    if not len(rows):
+        raise InputError(f"{name} has no rows")
+    wanted = {"prompt": "a prompt"}
+    for reward in filter(inspect.isfunction, rewards):
+        wanted |= dict.fromkeys(_columns(reward), f"reward function {reward.__name__!r}")
+    if rewrites is not None:
+        wanted[rewrites] = "variants.rewrites"
+    for column, wanted_by in wanted.items():
+        if column not in rows.column_names:
+            raise InputError(
+                f"{name} has no column {column!r}, needed by {wanted_by}; "
+                f"its columns: {', '.join(rows.column_names)}"
+            )
+
+
+def _columns(reward: Callable) -> list[str]:
+    """Columns that a reward function cannot do without."""
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        parameter.name
+        for parameter in inspect.signature(reward).parameters.values()
+        if parameter.kind in named
+        and parameter.default is parameter.empty
+        and parameter.name not in FROM_TRL
+    ]

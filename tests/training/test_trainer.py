@@ -1,0 +1,659 @@
+"""What the trainer asks for, computes once, leaves out, refuses and writes down."""
+
+import logging
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Image, IterableDataset
+from PIL import Image as Pictures
+from training_cases import Recorder, Reward, difference, mixed_rows, trained, trainer
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from trl import GRPOTrainer
+
+import vantage
+from vantage.errors import ConfigError, EngineError, InputError
+from vantage.training import trl
+from vantage.training.trl import VantageTrainer
+
+TWO_PROMPTS = {"count": 2, "rewrites": "new_questions"}
+SHARE = {"recipe": "share-grpo", "variants": TWO_PROMPTS, "steps_per_generation": 4}
+IMAGE = 6  # id of <image> in the tiny tokenizer
+
+
+def logged(made, key: str) -> list[float]:
+    return [entry[key] for entry in made.state.log_history if key in entry]
+
+
+def weights(made) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in made.model.named_parameters()}
+
+
+def texts(made, prompts) -> list[str]:
+    """What the model reads of conversations, images as the template writes them."""
+    words = made.processing_class
+    return [
+        words.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts
+    ]
+
+
+# ---- rollouts ------------------------------------------------------------------------------
+
+
+def test_each_prompt_gets_rollouts_of_its_own_the_original_first(tiny_model, tmp_path):
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, **SHARE)
+    asked = texts(made, made.reward_funcs[0].prompts)
+    assert [len(set(asked[first : first + 4])) for first in range(0, 32, 4)] == [1] * 8
+    one, other = asked[0], asked[4]
+    assert one == ("<|user|><image>What is the sum of the digits in the image?<|end|><|assistant|>")
+    assert other.startswith("<|user|><image>") and other != one
+    assert asked[24] == asked[28] == "<|user|>Add 3 + 4.<|end|><|assistant|>"
+
+
+def test_responses_are_those_of_the_model_to_each_prompt_alone(tiny_model, tmp_path):
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, top_k=1)
+    plain = AutoModelForImageTextToText.from_pretrained(tiny_model)
+    reader = AutoProcessor.from_pretrained(tiny_model)
+    reward = made.reward_funcs[0]
+    assert len({tuple(ids) for ids in reward.responses}) == 3  # two questions are the same
+    for prompt, response in zip(reward.prompts, reward.responses, strict=True):
+        inputs = reader.apply_chat_template(
+            [prompt],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        whole = plain.generate(**inputs, do_sample=False, max_new_tokens=6)
+        assert whole[0, inputs["input_ids"].shape[1] :].tolist() == response
+
+
+def test_template_and_system_message_surround_what_is_asked(tiny_model, tmp_path):
+    made, _ = trained(
+        tiny_model,
+        mixed_rows(2),
+        tmp_path,
+        prompt_template="First think. {question} Answer:",
+        system_prompt="You are a helpful assistant.",
+    )
+    front = "<|system|>You are a helpful assistant.<|end|><|user|>"
+    assert set(texts(made, made.reward_funcs[0].prompts)) == {
+        f"{front}<image>First think. What is the sum of the digits in the image? Answer:"
+        "<|end|><|assistant|>",
+        f"{front}First think. Add 3 + 4. Answer:<|end|><|assistant|>",
+    }
+
+
+def test_prompts_that_are_the_same_are_one_prompt(tiny_model, tmp_path):
+    variants = {"count": 4, "rewrites": "new_questions"}
+    options = {"variants": variants, "per_device_train_batch_size": 32}
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, recipe="share-grpo", **options)
+    rollouts = Counter(made.rollouts.prompt_N.tolist())
+    # 2 rewrites for 3 more prompts; the last question has none.
+    assert rollouts == {0: 8, 1: 4, 2: 4, 4: 8, 5: 4, 6: 4, 8: 8, 9: 4, 10: 4, 12: 16}
+
+
+class Listening(Reward):
+    """A reward that notes which questions it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __call__(self, answer, **columns):
+        self.asked.extend(answer)
+        return super().__call__(**columns)
+
+
+def test_every_question_comes_once_an_epoch(tiny_model, tmp_path):
+    reward = Listening()
+    trained(
+        tiny_model,
+        mixed_rows(6),
+        tmp_path,
+        reward=reward,
+        num_train_epochs=2,
+        shuffle_dataset=True,
+        steps_per_generation=1,
+        max_steps=-1,
+    )
+    asked = reward.asked
+    assert len(asked) == 6 * 4 * 2
+    for epoch in (asked[:24], asked[24:]):
+        assert Counter(epoch) == {str(number): 4 for number in range(6)}
+    assert asked[:24] != asked[24:]
+    assert asked[:24] != [str(number) for number in range(6) for _ in range(4)]
+
+
+def test_media_tokens_are_never_sampled(tiny_model, tmp_path):
+    made = trainer(tiny_model, mixed_rows(4), tmp_path)
+    eager = torch.zeros(made.model.config.text_config.vocab_size)
+    eager[IMAGE] = 100.0
+    made.model.lm_head.register_forward_hook(lambda module, inputs, output: output + eager)
+    made.train()
+    responses = made.reward_funcs[0].responses
+    assert responses
+    assert not any(IMAGE in ids for ids in responses)
+
+
+def given(responses):
+    """A rollout function that answers with the given responses."""
+
+    def rollout(prompts, made):
+        read = made.processing_class.apply_chat_template
+        ids = [
+            read([p], tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"][0]
+            for p in prompts
+        ]
+        return {"prompt_ids": ids, "completion_ids": responses, "logprobs": None}
+
+    return rollout
+
+
+def test_a_given_response_with_an_image_token_is_dropped(tiny_model, tmp_path):
+    responses = [[20 + number, 30, 2] for number in range(16)]
+    responses[5] = [20, IMAGE, 2]
+    rest = {"rollout_func": given(responses)}
+    made, steps = trained(tiny_model, mixed_rows(4, live=(0, 1, 2, 3)), tmp_path, rest=rest)
+    assert logged(made, "plan/unscored") == [1]
+    assert len(made.rollouts) == 15
+    assert Counter(made.rollouts.question_N.tolist()) == {0: 4, 1: 3, 2: 4, 3: 4}
+    assert all(math.isfinite(step.loss) for step in steps)
+
+
+# ---- rewards -------------------------------------------------------------------------------
+
+
+class Fixed(Reward):
+    """Rewards from a list, in the order of the rollouts."""
+
+    def __init__(self, rewards, name="fixed"):
+        super().__init__()
+        self.fixed, self.__name__ = rewards, name
+
+    def __call__(self, prompts, completion_ids, **columns):
+        super().__call__(prompts, completion_ids)
+        self.rewards = self.fixed
+        return self.fixed
+
+
+TWO_QUESTIONS = {"per_device_train_batch_size": 4, "reward_weights": [1.0, 0.5]}
+
+
+def test_advantages_are_those_of_the_rewards_given(tiny_model, tmp_path):
+    reward = Fixed([3, 1, 1, 3, 5, 5, 5, 5, 0, 0, 0, 2, 0.3, 0.3, 0.3, 0.3])
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, reward=reward)
+    expected = [0.8660, -0.8660, -0.8660, 0.8660, 0, 0, 0, 0, -0.5, -0.5, -0.5, 1.5, 0, 0, 0, 0]
+    assert made.samples.advantage_M.tolist() == pytest.approx(expected, abs=1e-4)
+    assert not made.samples.advantage_M[[4, 5, 6, 7, 12, 13, 14, 15]].any()
+
+
+def test_the_plan_follows_from_rewards_seed_and_batch_number_alone(tiny_model, tmp_path):
+    reward = Reward()
+    options = {"recipe": {"name": "share-shuffle", "rounds": 4}, "variants": TWO_PROMPTS}
+    made, _ = trained(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        reward=reward,
+        steps_per_generation=4,
+        max_steps=8,
+        **options,
+    )
+    prompt_N = np.repeat([0, 1, 2, 3, 4, 5, 6, 6], 4)
+    rollouts = vantage.Rollouts(prompt_N // 2, prompt_N, reward.rewards)
+    expected = vantage.recipe("share-shuffle", rounds=4).plan(
+        rollouts, np.random.default_rng([made.args.seed, 1])
+    )
+    for column in ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M"):
+        assert np.array_equal(getattr(made.samples, column), getattr(expected, column))
+
+
+def test_parts_of_a_reward_are_weighted_and_those_without_a_score_left_out(tiny_model, tmp_path):
+    rewards = [
+        Fixed([1, 0, None, None, 1, 1, 0, 0], "first"),
+        Fixed([0, 2, 2, None, None, None, None, None], "second"),
+    ]
+    made, _ = trained(tiny_model, mixed_rows(2), tmp_path, reward=rewards, **TWO_QUESTIONS)
+    assert made.rollouts.reward_N.tolist() == [1, 1, 1, 1, 1, 0, 0]
+    assert made.rollouts.question_N.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert logged(made, "plan/unscored") == [1]
+
+
+def test_equal_parts_make_equal_rewards_in_any_group(tiny_model, tmp_path):
+    parts = [Fixed([1] * 8, "accuracy"), Fixed([1] * 8, "format")]
+    made, _ = trained(tiny_model, mixed_rows(2), tmp_path, reward=parts, **TWO_QUESTIONS)
+    assert not made.samples.advantage_M.any()
+
+
+class Failing(Reward):
+    """A reward that works for the first batch only."""
+
+    def __call__(self, prompts, completion_ids, trainer_state, **columns):
+        scores = super().__call__(prompts, completion_ids, **columns)
+        return scores if trainer_state.global_step == 0 else [None] * len(scores)
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "share-grpo", "shuffle-r1", "dr-grpo"])
+def test_a_batch_without_any_score_trains_nothing_and_breaks_nothing(recipe, tiny_model, tmp_path):
+    made, steps = trained(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        reward=Failing(),
+        recipe=recipe,
+        variants=TWO_PROMPTS if recipe == "share-grpo" else None,
+        per_device_train_batch_size=16,
+        max_steps=4,
+    )
+    assert made.rollouts is None
+    assert made.samples is None
+    assert logged(made, "plan/unscored") == [0, 32]
+    assert difference(steps[1].weights, steps[2].weights) > 0
+    for step in steps[2:]:
+        assert step.loss == 0
+        assert not any(gradient.any() for gradient in step.gradients.values())
+        assert difference(weights(made), step.weights) == 0
+
+
+@pytest.mark.parametrize("value", [1.0, 0.0], ids=["all right", "all wrong"])
+def test_equal_rewards_make_a_valid_step_without_gradient(value, tiny_model, tmp_path):
+    made, steps = trained(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        reward=Fixed([value] * 16),
+        recipe="shuffle-r1",
+    )
+    assert made.samples.filler_M.all()
+    assert logged(made, "plan/silent_questions") == [1.0]
+    assert all(step.loss == 0 for step in steps)
+    assert difference(weights(made), steps[0].weights) == 0
+
+
+# ---- once ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Rows that were scored without a gradient: their tokens, padding left out."""
+    rows = []
+    forward = GRPOTrainer._get_per_token_logps_and_entropies
+
+    def spy(self, model, input_ids, attention_mask, *args, **kwargs):
+        if not torch.is_grad_enabled():
+            whole = zip(input_ids, attention_mask, strict=True)
+            rows.extend(tuple(ids[mask.bool()].tolist()) for ids, mask in whole)
+        return forward(self, model, input_ids, attention_mask, *args, **kwargs)
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", spy)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recipe": {"name": "shuffle-r1", "rounds": 4}, "steps_per_generation": 4},
+        {**SHARE, "steps_per_generation": 8},
+        {**SHARE, "recipe": {"name": "share-shuffle", "rounds": 8}, "steps_per_generation": 8},
+    ],
+    ids=["shuffled", "shared", "both"],
+)
+def test_old_log_probs_are_computed_once_a_distinct_sample(options, scored, tiny_model, tmp_path):
+    rows = mixed_rows(8, live=(0, 1, 2, 6))
+    made, _ = trained(tiny_model, rows, tmp_path, **options)
+    real = ~made.samples.filler_M
+    keys = set(zip(made.samples.prompt_M[real], made.samples.rollout_M[real], strict=True))
+    assert len(scored) == len(keys)
+    assert logged(made, "plan/distinct_samples") == [len(keys)]
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp_path):
+    trained(tiny_model, mixed_rows(4), tmp_path, gradient_accumulation_steps=2 // updates)
+    assert len(scored) == (16 if updates == 2 else 0)
+
+
+class OtherEngine(VantageTrainer):
+    """Samples as ever and reports log-probs, as vLLM does."""
+
+    def _generate_single_turn(self, *args, **kwargs):
+        self.use_vllm = False
+        responses, _ = super()._generate_single_turn(*args, **kwargs)
+        self.use_vllm = True
+        return responses, [[-5.0] * len(ids) for ids in responses]
+
+
+def test_log_probs_that_a_sampler_s_correction_needs_early_are_used_again(
+    scored, tiny_model, tmp_path
+):
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **SHARE)
+    assert len(made.samples) == 3 * 16 + 8
+    assert len(scored) == len(made.samples)
+
+
+def test_the_processor_runs_once_a_distinct_prompt(tiny_model, tmp_path):
+    made = trainer(tiny_model, mixed_rows(8), tmp_path, max_steps=8, **SHARE)
+    read, calls = made.processing_class.apply_chat_template, []
+
+    def spy(conversation, **kwargs):
+        calls.extend(conversation)
+        return read(conversation, **kwargs)
+
+    made.processing_class.apply_chat_template = spy
+    made.train()
+    distinct = 2 * (3 * 2 + 1)  # batches x prompts of 4 questions, one of them with one wording
+    assert len(calls) == distinct
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_a_reference_model_is_loaded_only_for_a_divergence(beta, tiny_model, tmp_path):
+    made = trainer(tiny_model, mixed_rows(4), tmp_path, beta=beta)
+    assert (made.ref_model is None) == (beta == 0)
+
+
+# ---- the vision tower ----------------------------------------------------------------------
+
+
+def test_a_frozen_vision_tower_gets_no_gradient(tiny_model, tmp_path):
+    rows = mixed_rows(4)
+    _, (free, *_) = trained(tiny_model, rows, tmp_path)
+    _, (frozen, *_) = trained(tiny_model, rows, tmp_path, freeze_vision_tower=True)
+    tower = {name for name in free.gradients if "vision_tower" in name}
+    assert tower
+    assert frozen.gradients.keys() == free.gradients.keys() - tower
+    rest = {name: value for name, value in free.gradients.items() if name not in tower}
+    assert difference(frozen.gradients, rest) < 1e-5
+
+
+def test_a_model_without_a_vision_tower_cannot_freeze_one():
+    with pytest.raises(ConfigError, match=r"freeze_vision_tower: Linear has no module named"):
+        trl.freeze_vision_tower(torch.nn.Linear(2, 2))
+
+
+# ---- refused at the start ------------------------------------------------------------------
+
+
+def rows_of(prompts, **columns) -> Dataset:
+    prompts = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+    return Dataset.from_dict({"prompt": prompts, **columns})
+
+
+def picture(value: int = 0) -> Pictures.Image:
+    return Pictures.new("RGB", (28, 28), (value,) * 3)
+
+
+def needs_answer(completions, answer, **columns):
+    return [0.0] * len(completions)
+
+
+def broken_picture() -> Dataset:
+    rows = rows_of(["Add."] * 3, image=[picture()] * 3).cast_column("image", Image(decode=False))
+    spoil = {"image": {"bytes": b"no picture", "path": None}}
+    rows = rows.map(lambda row, number: spoil if number == 1 else row, with_indices=True)
+    return rows.cast_column("image", Image())
+
+
+BAD_ROWS = {
+    "no data": (None, ConfigError, ["train_dataset", "NoneType", "datasets.Dataset"]),
+    "a stream": (
+        IterableDataset.from_generator(lambda: iter([{"prompt": "Add."}])),
+        ConfigError,
+        ["train_dataset", "IterableDataset"],
+    ),
+    "no rows": (rows_of([]), InputError, ["train_dataset has no rows"]),
+    "no prompt": (
+        Dataset.from_dict({"question": ["Add."]}),
+        InputError,
+        ["no column 'prompt'", "its columns: question"],
+    ),
+    "a column of the reward": (
+        rows_of(["Add."]),
+        InputError,
+        ["no column 'answer'", "'needs_answer'"],
+    ),
+    "an empty question": (
+        rows_of(["Add.", " "], answer=["1", "2"]),
+        InputError,
+        ["row 1:", "empty question"],
+    ),
+    "an image too few": (
+        rows_of(["<image> Add.", "Add <image><image>."], answer=["1", "2"], image=[picture()] * 2),
+        InputError,
+        ["row 1:", "2 <image> for 1 images"],
+    ),
+    "a picture that is none": (
+        broken_picture().add_column("answer", ["1"] * 3),
+        InputError,
+        ["row 1: cannot be read"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows_are_refused_by_name_before_anything_runs(name, tiny_model, tmp_path):
+    rows, kind, named = BAD_ROWS[name]
+    with pytest.raises(kind) as caught:
+        trainer(tiny_model, rows, tmp_path, reward=needs_answer, per_device_train_batch_size=4)
+    assert isinstance(caught.value, ValueError)
+    missing = [words for words in named if words not in str(caught.value)]
+    assert not missing, str(caught.value)
+
+
+def test_a_bad_rewrite_is_refused_with_its_row(tiny_model, tmp_path):
+    rows = rows_of(["Add.", "Add."], other=[["Sum <image>."], ["Sum."]])
+    with pytest.raises(InputError, match=r"row 0: .*1 <image> for 0 images"):
+        trainer(tiny_model, rows, tmp_path, variants={"count": 2, "rewrites": "other"})
+
+
+def test_a_missing_column_of_rewrites_is_refused(tiny_model, tmp_path):
+    with pytest.raises(InputError, match=r"no column 'other', needed by variants\.rewrites"):
+        trainer(tiny_model, mixed_rows(4), tmp_path, variants={"count": 2, "rewrites": "other"})
+
+
+def test_bad_rows_for_validation_are_refused_too(tiny_model, tmp_path):
+    rest = {"eval_dataset": {"easy": rows_of(["Add."]), "hard": rows_of(["Add.", ""])}}
+    with pytest.raises(InputError, match=r"eval_dataset\['hard'\] has rows.*\nrow 1: .*empty"):
+        trainer(tiny_model, rows_of(["Add."]), tmp_path, rest=rest)
+
+
+@pytest.mark.parametrize("name", ["tools", "environment_factory"])
+def test_tools_and_environments_are_refused(name, tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match=name):
+        trainer(tiny_model, mixed_rows(4), tmp_path, rest={name: [print]})
+
+
+def test_rows_with_images_need_a_processor_that_reads_them(tiny_model, tmp_path):
+    words = AutoTokenizer.from_pretrained(tiny_model)
+    with pytest.raises(EngineError, match=r"rows have images, but the processor is a .*Tokenizer"):
+        trainer(tiny_model, mixed_rows(4), tmp_path, rest={"processing_class": words})
+
+
+def test_another_version_of_trl_is_refused(monkeypatch, tiny_model, tmp_path):
+    monkeypatch.setattr(trl.metadata, "version", lambda name: "1.17.0")
+    with pytest.raises(EngineError, match=r"TRL 1\.17\.0 is installed, vantage needs trl.*1\.16"):
+        trainer(tiny_model, mixed_rows(4), tmp_path)
+
+
+def test_long_prompts_are_refused_with_their_rows(tiny_model, tmp_path):
+    with pytest.raises(InputError) as caught:
+        trainer(tiny_model, mixed_rows(6), tmp_path, max_prompt_length=12)
+    assert "prompts of 3 rows are longer than max_prompt_length=12: rows 0, 2, 4" in str(
+        caught.value
+    )
+    assert "long_prompts to 'drop'" in str(caught.value)
+
+
+def test_long_prompts_can_be_dropped_and_never_come(tiny_model, tmp_path):
+    reward = Listening()
+    options = {"max_prompt_length": 12, "long_prompts": "drop", "max_steps": 6}
+    trained(tiny_model, mixed_rows(6), tmp_path, reward=reward, **options)
+    assert Counter(reward.asked) == {"1": 16, "3": 16, "5": 16}
+
+
+def test_dropping_all_long_prompts_is_refused(tiny_model, tmp_path):
+    with pytest.raises(InputError, match=r"prompts of 6 rows"):
+        trainer(tiny_model, mixed_rows(6), tmp_path, max_prompt_length=2, long_prompts="drop")
+
+
+@pytest.mark.parametrize("option", ["min_pixels", "max_pixels"])
+def test_pixel_limits_are_refused_where_images_have_one_size(option, tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match=rf"{option}.*CLIPImageProcessor.* is not sized by"):
+        trainer(tiny_model, mixed_rows(4), tmp_path, **{option: 784})
+
+
+# ---- metrics -------------------------------------------------------------------------------
+
+EVERY_BATCH = [
+    "reward",
+    "plan/silent_questions",
+    "plan/silent_rollouts",
+    "plan/silent_samples",
+    "plan/all_right",
+    "plan/all_wrong",
+    "plan/abs_advantage_before_p50",
+    "plan/abs_advantage_after_p90",
+    "plan/distinct_samples",
+    "plan/repeats",
+    "plan/filler",
+    "plan/dropped_rollouts",
+    "plan/unscored",
+    "plan/useful_rollouts_per_second",
+    "seconds/generate",
+    "seconds/reward",
+    "seconds/plan",
+    "seconds/log_probs",
+    "seconds/update",
+    "seconds/rollout_batch",
+]
+
+
+def test_every_rollout_batch_logs_what_its_plan_did(tiny_model, tmp_path):
+    made, _ = trained(
+        tiny_model,
+        mixed_rows(8),
+        tmp_path,
+        recipe={"name": "shuffle-r1", "rounds": 4},
+        max_steps=6,
+    )
+    values = {key: logged(made, key) for key in EVERY_BATCH}
+    assert {key: len(found) for key, found in values.items()} == dict.fromkeys(EVERY_BATCH, 3)
+    assert all(math.isfinite(value) for found in values.values() for value in found)
+    stages = sum(np.array(values[f"seconds/{name}"]) for name in trl.STAGES)
+    assert np.all(stages <= np.array(values["seconds/rollout_batch"]))
+    assert len(logged(made, "loss")) == 6
+
+
+def test_filler_has_no_part_in_logged_means(tiny_model, tmp_path):
+    made, _ = trained(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        reward=Fixed([1, 0, 1, 0] + [1] * 12),
+        recipe="dapo-filter",
+        steps_per_generation=8,
+        per_device_train_batch_size=2,
+    )
+    assert len(logged(made, "loss")) == 8
+    assert len(logged(made, "entropy")) == 4
+    assert min(logged(made, "entropy")) > 5
+
+
+# ---- validation ----------------------------------------------------------------------------
+
+
+class Peaking(Reward):
+    """A reward that is highest, for every response alike, after some steps."""
+
+    def __init__(self, values: dict[int, float]):
+        super().__init__()
+        self.values, self.asked = values, []
+
+    def __call__(self, prompts, completion_ids, trainer_state, **columns):
+        self.asked.append(prompts)
+        if len(completion_ids) == 8:  # training
+            return super().__call__(prompts, completion_ids, **columns)
+        return [self.values[trainer_state.global_step]] * len(completion_ids)
+
+
+VALIDATED = {
+    "steps_per_generation": 2,
+    "per_device_train_batch_size": 4,
+    "per_device_eval_batch_size": 3,
+    "num_generations_eval": 1,
+    "eval_strategy": "steps",
+    "eval_steps": 2,
+    "max_steps": 8,
+    "variants": {"count": 2, "transforms": ["upside-down"], "probability": 1.0},
+    "num_generations": 2,
+    "shuffle_dataset": True,
+}
+
+
+def test_validation_keeps_the_best_checkpoint_and_ends_with_it(tiny_model, tmp_path):
+    recorder = Recorder()
+    made = trainer(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        reward=Peaking({2: 0.1, 4: 0.5, 6: 0.3, 8: 0.2}),
+        rest={"eval_dataset": mixed_rows(3), "callbacks": [recorder]},
+        load_best_model_at_end=True,
+        save_strategy="steps",
+        save_steps=2,
+        save_total_limit=1,
+        **VALIDATED,
+    )
+    made.train()
+    assert logged(made, "eval_reward") == pytest.approx([0.1, 0.5, 0.3, 0.2])
+    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-4")
+    assert (tmp_path / "checkpoint-4" / "complete").is_file()
+    after_4 = recorder.steps[4].weights
+    assert difference(weights(made), after_4) < 1e-6
+    assert difference(weights(made), recorder.steps[-1].weights) > 1e-4
+
+
+def test_validation_asks_the_original_questions_and_changes_nothing(tiny_model, tmp_path):
+    rows, reward = mixed_rows(4), Peaking(dict.fromkeys(range(0, 10, 2), 1.0))
+    options = {**VALIDATED, "system_prompt": "You are a helpful assistant."}
+    with_it, _ = trained(
+        tiny_model, rows, tmp_path, reward=reward, rest={"eval_dataset": rows}, **options
+    )
+    without, _ = trained(tiny_model, rows, tmp_path, **{**options, "eval_strategy": "no"})
+    assert difference(weights(with_it), weights(without)) == 0
+    validation = [prompt for batch in reward.asked if len(batch) != 8 for prompt in batch]
+    assert len(validation) == 4 * 4
+    front = "<|system|>You are a helpful assistant.<|end|><|user|>"
+    assert set(texts(with_it, validation)) == {
+        f"{front}{'<image>' * images}{text}<|end|><|assistant|>"
+        for images, text in [
+            (1, "What is the sum of the digits in the image?"),
+            (2, "What is the sum of the digits in the image?"),
+            (0, "Add 3 + 4."),
+        ]
+    }
+
+
+# ---- the rest of TRL -----------------------------------------------------------------------
+
+
+def test_a_model_in_memory_trains_like_one_in_a_directory(tiny_model, tmp_path):
+    _, by_path = trained(tiny_model, mixed_rows(4), tmp_path)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_model)
+    reader = AutoProcessor.from_pretrained(tiny_model)
+    _, in_memory = trained(model, mixed_rows(4), tmp_path, rest={"processing_class": reader})
+    assert difference(in_memory[0].gradients, by_path[0].gradients) < 1e-5
+
+
+def test_rows_of_plain_text_train_without_a_chat_template(tiny_model, tmp_path):
+    rows = Dataset.from_dict({"prompt": ["3 + 4 =", "1 + 2 ="]})
+    made, _ = trained(tiny_model, rows, tmp_path)
+    assert set(made.reward_funcs[0].prompts) == {"3 + 4 =", "1 + 2 ="}
+
+
+def test_completions_are_logged_with_prompts_of_all_kinds(tiny_model, tmp_path, caplog):
+    caplog.set_level(logging.ERROR)
+    trained(tiny_model, mixed_rows(4), tmp_path, log_completions=True)
+    assert list((tmp_path / "completions").glob("*.parquet"))
