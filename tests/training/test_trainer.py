@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Image, IterableDataset
+from families import FAMILIES
 from PIL import Image as Pictures
 from training_cases import Recorder, Reward, difference, mixed_rows, trained, trainer
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
@@ -152,7 +153,8 @@ def given(responses):
     return rollout
 
 
-def test_a_given_response_with_an_image_token_is_dropped(tiny_model, tmp_path):
+def test_a_given_response_with_an_image_token_is_dropped(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     responses = [[20 + number, 30, 2] for number in range(16)]
     responses[5] = [20, IMAGE, 2]
     rest = {"rollout_func": given(responses)}
@@ -368,6 +370,14 @@ def test_a_frozen_vision_tower_gets_no_gradient(tiny_model, tmp_path):
     assert difference(frozen.gradients, rest) < 1e-5
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_vision_tower_of_every_family_is_found(family):
+    model, _ = FAMILIES[family]()
+    trl.freeze_vision_tower(model)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if ".vis" in name}
+
+
 def test_a_model_without_a_vision_tower_cannot_freeze_one():
     with pytest.raises(ConfigError, match=r"freeze_vision_tower: Linear has no module named"):
         trl.freeze_vision_tower(torch.nn.Linear(2, 2))
@@ -502,6 +512,25 @@ def test_dropping_all_long_prompts_is_refused(tiny_model, tmp_path):
 def test_pixel_limits_are_refused_where_images_have_one_size(option, tiny_model, tmp_path):
     with pytest.raises(ConfigError, match=rf"{option}.*CLIPImageProcessor.* is not sized by"):
         trainer(tiny_model, mixed_rows(4), tmp_path, **{option: 784})
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [({}, [8, 4]), ({"max_pixels": 28 * 28}, [2, 4]), ({"min_pixels": 56 * 56}, [18, 16])],
+    ids=str,
+)
+def test_pixel_limits_bound_images_that_are_sized_by_pixels(options, tokens, tmp_path):
+    model, processor = FAMILIES["qwen2.5-vl"]()
+    rest = {"processing_class": processor}
+    made = trainer(model, mixed_rows(4), tmp_path, rest=rest, **options)
+    sizes = []
+    for picture in mixed_rows(3)[2]["images"]:  # 56 x 28 and 28 x 28
+        parts = [{"type": "image", "image": picture}, {"type": "text", "text": "Add."}]
+        read = made.processing_class.apply_chat_template(
+            [[{"role": "user", "content": parts}]], tokenize=True, return_dict=True
+        )
+        sizes.append(read["input_ids"][0].count(model.config.image_token_id))
+    assert sizes == tokens
 
 
 # ---- metrics -------------------------------------------------------------------------------

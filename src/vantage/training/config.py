@@ -182,8 +182,6 @@ def _check_steps(args: VantageConfig, every: int) -> None:
         steps["save_steps"] = args.save_steps
     if args.save_strategy == "best" and args.eval_strategy == "steps":
         steps["eval_steps"] = args.eval_steps
-    if args.save_strategy == "best" and args.eval_strategy == "steps":
-        steps["eval_steps"] = args.eval_steps
     for name, value in steps.items():
         if value < 1 or value % every:
             raise ConfigError(
