@@ -40,7 +40,7 @@ def train(
     from vantage.training import run
 
     run.train(settings, resume=resume)
-    console.print(f"model saved in {escape(settings.run.output)}/model")
+    console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
 
 
 @app.command("eval")
@@ -138,5 +138,5 @@ def main() -> None:
     try:
         app()
     except VantageError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}")
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

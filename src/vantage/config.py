@@ -156,6 +156,8 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read configuration {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: no text in UTF-8") from error
     values = _yaml(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as model, data, run")

@@ -1,4 +1,4 @@
-"""Processes of their own for training runs: they can be killed, and several can train together.
+"""Training runs in processes of their own, which can be killed, or train together.
 
 They are forked from a server that has imported torch and TRL, which takes seconds, once.
 """
@@ -7,44 +7,65 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
 from pathlib import Path
+
+# A process that is killed leaves semaphores behind; Python's tracker removes them, and says so.
+os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+
+SECONDS = 300  # longer than any of the runs, shorter than processes wait for one another
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["vantage.training.trl", "vantage.demo.digits"])
 
 
-def start(log: Path, target, *arguments, rank: int = 0, ranks: int = 1, port: int = 0):
-    """A started process that calls `target(*arguments)`, as torchrun would for that rank."""
-    world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
-    world |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    variables = {name: str(value) for name, value in world.items()} if ranks > 1 else {}
-    process = SERVER.Process(target=_call, args=(log, variables, target, arguments))
-    process.start()
-    return process
+class Launch:
+    """Processes that call `target(*arguments)` and find each other, as with torchrun."""
+
+    def __init__(self, log: Path, processes: int, target, *arguments):
+        self.log, self.deadline = log, time.monotonic() + SECONDS
+        world = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        world |= {"MASTER_ADDR": "localhost", "MASTER_PORT": _free_port()}
+        self.processes = []
+        for rank in range(processes):
+            variables = world | {"RANK": rank, "LOCAL_RANK": rank} if processes > 1 else {}
+            call = (log, variables, target, arguments)
+            self.processes.append(SERVER.Process(target=_call, args=call))
+            self.processes[-1].start()
+
+    @property
+    def runs(self) -> bool:
+        """Whether all of them still do, in time."""
+        return self._codes() == {None} and time.monotonic() < self.deadline
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+    def finish(self) -> None:
+        """Wait until all have come to a good end; when one fails, the others are killed."""
+        while {None} <= self._codes() <= {0, None} and time.monotonic() < self.deadline:
+            time.sleep(0.02)
+        codes = self._codes()
+        self.kill()
+        assert codes == {0}, self.log.read_text()[-5000:]
+
+    def _codes(self) -> set[int | None]:
+        return {process.exitcode for process in self.processes}
 
 
-def together(log: Path, ranks: int, target, *arguments) -> None:
-    """Call `target(*arguments)` on so many processes that find each other, and wait for them."""
-    port = free_port()
-    processes = [
-        start(log, target, *arguments, rank=rank, ranks=ranks, port=port) for rank in range(ranks)
-    ]
-    for process in processes:
-        process.join()
-    assert all(process.exitcode == 0 for process in processes), log.read_text()[-4000:]
-
-
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         return listener.getsockname()[1]
 
 
-def _call(log: Path, variables: dict[str, str], target, arguments) -> None:
+def _call(log: Path, variables: dict[str, int | str], target, arguments) -> None:
     with log.open("a") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-    os.environ.update(variables)
+    os.environ.update({name: str(value) for name, value in variables.items()})
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""A small training run that goes on from its last whole checkpoint, and writes down what it logs."""
+"""A small training run that goes on from its last whole checkpoint, and keeps a journal."""
 
 import itertools
 import json
@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import TrainerCallback
+
+from vantage.training.trl import VantageConfig, VantageTrainer
 
 OPTIONS = {
     "max_steps": 24,
@@ -33,26 +36,29 @@ OPTIONS = {
 FILE_EVENTS = ("open", "os.mkdir", "shutil.rmtree")
 
 
-def train(run: Path, model: str, rows: Dataset, options: dict, die_at: int | None = None) -> None:
-    """Train to the end, or until file event number `die_at` in a checkpoint."""
-    from peft import LoraConfig
-
-    from vantage.training.trl import VantageConfig, VantageTrainer
-
+def train(
+    run: Path,
+    model: str,
+    rows: Dataset,
+    options: dict,
+    *,
+    lora: bool = False,
+    resume: str | bool = True,
+    die_at: int | None = None,
+) -> None:
+    """Train to the end, or until operation number `die_at` on files of checkpoints."""
     if die_at is not None:
         sys.addaudithook(_dying(die_at))
-    options = OPTIONS | options
-    lora = LoraConfig(target_modules=["q_proj", "v_proj"]) if options.pop("lora", None) else None
     trainer = VantageTrainer(
         model,
         [brevity, luck],
-        VantageConfig(str(run), **options),
+        VantageConfig(str(run), **OPTIONS | options),
         rows.select(range(20)),
         rows.select(range(36, 40)),
         callbacks=[_Journal(run)],
-        peft_config=lora,
+        peft_config=LoraConfig(target_modules=["q_proj", "v_proj"]) if lora else None,
     )
-    trainer.train(resume_from_checkpoint=True)
+    trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(str(run / "final"))
 
 
@@ -66,13 +72,15 @@ def luck(completions, **_):
 
 
 class _Journal(TrainerCallback):
+    """Writes every line that is logged to a file, whatever becomes of the checkpoints."""
+
     def __init__(self, run: Path):
         self.path = run / "journal.jsonl"
 
     def on_log(self, args, state, control, logs, **_):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as journal:
-            journal.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        if state.is_world_process_zero:
+            with self.path.open("a") as journal:
+                journal.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
 def _dying(nth: int):

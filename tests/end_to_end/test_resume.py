@@ -1,104 +1,145 @@
 """Runs that are killed at any moment and started again end as if nothing had happened."""
 
+import functools
 import itertools
 import json
 import re
 import shutil
-import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import launching
 import numpy as np
 import pytest
 import resumable
+from datasets import Dataset
+from launching import Launch
 
-from vantage.errors import InputError
 from vantage.training import checkpoints
 
 TURNS = {"count": 2, "transforms": ["noise-25", "clockwise"], "probability": 0.5}
 REWRITES = {"count": 2, "rewrites": "new_questions"}
-CASES = {
-    "share-shuffle": {
-        "recipe": "share-shuffle",
-        "variants": TURNS | REWRITES,
-        "save_steps": 4,
-        "eval_steps": 4,
-        "logging_steps": 1,
-    },
-    "shuffle-r1, saved less often than logged": {
-        "recipe": "shuffle-r1",
-        "variants": TURNS,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 2,
-        "save_steps": 8,
-        "eval_steps": 4,
-        "logging_steps": 3,
-    },
-    "share-grpo with LoRA, three times through a batch": {
-        "recipe": "share-grpo",
-        "variants": REWRITES,
-        "lora": True,
-        "num_iterations": 3,
-        "steps_per_generation": 2,
-        "generation_batch_size": None,
-        "save_steps": 6,
-        "eval_steps": 6,
-        "logging_steps": 1,
-    },
-}
-KILLS = 6
+KILLS = 4
 TIMES = re.compile("seconds|per_second|runtime|step_time|train_loss")
 
 
+@dataclass
+class Training:
+    """A run as the tests start it: on a directory, as often as they like."""
+
+    options: dict
+    processes: int = 1
+    lora: bool = False
+    model: str = ""
+    rows: Dataset | None = None
+
+    def start(self, run: Path, **how) -> Launch:
+        run.mkdir(exist_ok=True)
+        target = functools.partial(resumable.train, lora=self.lora, **how)
+        log = run / "log"
+        return Launch(log, self.processes, target, run, self.model, self.rows, self.options)
+
+
+CASES = {
+    "share-shuffle": Training(
+        {
+            "recipe": "share-shuffle",
+            "variants": TURNS | REWRITES,
+            "save_steps": 4,
+            "eval_steps": 4,
+            "logging_steps": 1,
+        }
+    ),
+    "shuffle-r1 on two processes, saved while metrics wait for the log": Training(
+        {
+            "recipe": "shuffle-r1",
+            "variants": TURNS,
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 2,
+            "per_device_eval_batch_size": 4,
+            "save_steps": 8,
+            "eval_steps": 4,
+            "logging_steps": 3,
+        },
+        processes=2,
+    ),
+    "share-grpo with LoRA, three times through a batch": Training(
+        {
+            "recipe": "share-grpo",
+            "variants": REWRITES,
+            "num_iterations": 3,
+            "steps_per_generation": 2,
+            "save_steps": 6,
+            "eval_steps": 6,
+            "logging_steps": 1,
+        },
+        lora=True,
+    ),
+}
+
+
 @pytest.fixture(scope="module", params=CASES)
-def case(request):
-    return CASES[request.param]
-
-
-@pytest.fixture(scope="module")
-def training(tiny_model, digit_rows, case):
-    """Arguments of a training run, behind its directory."""
-    return tiny_model, digit_rows, case
+def training(request, tiny_model, digit_rows):
+    case = CASES[request.param]
+    case.model, case.rows = tiny_model, digit_rows
+    return case
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, training):
     """Directory of the run that nothing interrupted."""
     run = tmp_path_factory.mktemp("unbroken")
-    finish(run, training)
+    training.start(run).finish()
     return run
 
 
-def finish(run: Path, training) -> None:
-    launching.together(run / "log", 1, resumable.train, run, *training)
+@pytest.fixture
+def copied(tmp_path, unbroken):
+    """A copy of it, to damage."""
+    return Path(shutil.copytree(unbroken, tmp_path / "copied"))
 
 
-def killed(run: Path, training, rng: np.random.Generator, kind: int) -> bool:
-    """Start a run, kill it at a random moment; whether that came before its end."""
-    log = run / "log"
-    if kind == 0:  # at one of the file operations of its first checkpoints, or of their removal
-        process = launching.start(log, resumable.train, run, *training, int(rng.integers(1, 100)))
-    elif kind == 1:  # while a checkpoint is written
-        process = launching.start(log, resumable.train, run, *training)
-        before = set(run.glob("checkpoint-*"))
-        wait(lambda: set(run.glob("checkpoint-*")) - before, process)
-        time.sleep(rng.uniform(0, 0.02))
-        process.kill()
-    else:  # anywhere in its first seconds
-        process = launching.start(log, resumable.train, run, *training)
-        lines = len(journal(run))
-        wait(lambda: len(journal(run)) > lines, process)
-        time.sleep(rng.uniform(0, 1.5))
-        process.kill()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL), log.read_text()[-4000:]
-    return process.exitcode != 0
+# ---- killing -----------------------------------------------------------------------------
 
 
-def wait(happened, process) -> None:
-    while process.is_alive() and not happened():
+def at_a_file_operation(training: Training, run: Path, rng: np.random.Generator) -> Launch:
+    """Dies writing or reading a checkpoint, or removing an old one."""
+    launch = training.start(run, die_at=int(rng.integers(2, 60)))
+    wait(lambda: False, launch)
+    return launch
+
+
+def while_it_saves(training: Training, run: Path, rng: np.random.Generator) -> Launch:
+    launch = training.start(run)
+    before = set(run.glob("checkpoint-*"))
+    wait(lambda: set(run.glob("checkpoint-*")) - before, launch)
+    time.sleep(rng.uniform(0, 0.02))
+    return launch
+
+
+def while_it_trains(training: Training, run: Path, rng: np.random.Generator) -> Launch:
+    launch = training.start(run)
+    lines = len(journal(run))
+    wait(lambda: len(journal(run)) > lines, launch)
+    time.sleep(rng.uniform(0, 0.8))
+    return launch
+
+
+def wait(happened: Callable, launch: Launch) -> None:
+    while launch.runs and not happened():
         time.sleep(0.002)
+
+
+def was_cut_short(launch: Launch) -> bool:
+    """Whether a process was killed before its end; the other one may notice, and fail."""
+    launch.kill()
+    codes = {process.exitcode for process in launch.processes}
+    assert codes == {0} or -9 in codes, launch.log.read_text()[-5000:]
+    return -9 in codes
+
+
+# ---- comparing ---------------------------------------------------------------------------
 
 
 def journal(run: Path) -> list[dict]:
@@ -111,9 +152,9 @@ def without_times(line: dict) -> dict:
     return {name: value for name, value in line.items() if not TIMES.search(name)}
 
 
-def by_step(lines: list[dict]) -> dict:
-    """Lines by step and kind: of an update, of an evaluation, of the end."""
-    return {(line["step"], "loss" in line, "eval_loss" in line): line for line in lines}
+def place(line: dict) -> tuple:
+    """Step and kind of a line: of an update, of an evaluation, of the end."""
+    return line["step"], "loss" in line, "eval_loss" in line
 
 
 def history(checkpoint: Path) -> list[dict]:
@@ -121,41 +162,45 @@ def history(checkpoint: Path) -> list[dict]:
     return [without_times(line) for line in state["log_history"]]
 
 
+def weights(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.glob("*.safetensors")}
+
+
 def assert_same_run(run: Path, unbroken: Path) -> None:
-    expected = by_step(journal(unbroken))
-    assert by_step(journal(run)).keys() == expected.keys()
+    """Every line that any attempt logged, what the last checkpoint remembers, the weights."""
+    expected = {place(line): line for line in journal(unbroken)}
+    assert {place(line) for line in journal(run)} == set(expected)
     for line in journal(run):
-        assert line == expected[line["step"], "loss" in line, "eval_loss" in line]
-    last, same = checkpoints.last_complete(run), checkpoints.last_complete(unbroken)
-    assert last.name == same.name == f"checkpoint-{resumable.OPTIONS['max_steps']}"
-    assert history(last) == history(same)
-    for directory, name in itertools.product(["final", last.name], ["model", "adapter_model"]):
-        weights = f"{directory}/{name}.safetensors"
-        assert (run / weights).exists() == (unbroken / weights).exists()
-        if (run / weights).exists():
-            assert (run / weights).read_bytes() == (unbroken / weights).read_bytes()
+        assert line == expected[place(line)]
+    last = f"checkpoint-{resumable.OPTIONS['max_steps']}"
+    assert checkpoints.last_complete(run) == run / last
+    assert history(run / last) == history(unbroken / last)
+    for directory in ("final", last):
+        assert weights(run / directory) == weights(unbroken / directory) != {}
+
+
+# ---- tests -------------------------------------------------------------------------------
 
 
 def test_a_run_killed_at_random_moments_goes_on_as_an_unbroken_one(tmp_path, training, unbroken):
     rng = np.random.default_rng(20)
+    ways = itertools.cycle([at_a_file_operation, while_it_saves, while_it_trains])
     kills, halves, resumed_at = 0, 0, []
-    for number in range(KILLS):
-        kills += killed(tmp_path, training, rng, number % 3)
-        whole = checkpoints.last_complete(tmp_path)
+    for way in itertools.islice(ways, KILLS):
+        kills += was_cut_short(way(training, tmp_path, rng))
         halves += any(not checkpoints.is_complete(c) for c in tmp_path.glob("checkpoint-*"))
-        resumed_at.append(int(whole.name.rpartition("-")[2]) if whole else 0)
-    print(kills, halves, resumed_at)
-    finish(tmp_path, training)
+        resumed_at.append(checkpoints.last_complete(tmp_path))
+    training.start(tmp_path).finish()
     assert_same_run(tmp_path, unbroken)
-    assert kills >= 3
+    assert kills >= 2
     assert halves >= 1
-    assert max(resumed_at) > 0
+    assert any(resumed_at)
 
 
-def test_a_finished_run_is_not_trained_further(tmp_path, training, unbroken):
-    shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
-    finish(tmp_path, training)
-    assert_same_run(tmp_path, unbroken)
+def test_a_finished_run_is_not_trained_further(copied, training, unbroken):
+    shutil.rmtree(copied / "final")
+    training.start(copied).finish()
+    assert_same_run(copied, unbroken)
 
 
 def lose_the_mark(checkpoint: Path) -> None:
@@ -169,19 +214,26 @@ def lose_a_file(checkpoint: Path) -> None:
 
 def stop_in_the_middle(checkpoint: Path) -> None:
     lose_the_mark(checkpoint)
-    weights = next(checkpoint.glob("*.safetensors"))
-    weights.write_bytes(weights.read_bytes()[:1000])
+    path = next(checkpoint.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:1000])
 
 
 @pytest.mark.parametrize("damage", [lose_the_mark, lose_a_file, stop_in_the_middle])
-def test_a_half_written_checkpoint_is_never_picked_up(tmp_path, damage, unbroken):
-    shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
-    before, last = sorted(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
-    assert checkpoints.last_complete(tmp_path) == last
+def test_a_half_written_checkpoint_is_never_picked_up(copied, damage):
+    older, last = sorted(copied.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
+    assert checkpoints.last_complete(copied) == last
     damage(last)
-    assert checkpoints.last_complete(tmp_path) == before
-    damage(before)
-    assert checkpoints.last_complete(tmp_path) is None
+    assert checkpoints.last_complete(copied) == older
+    damage(older)
+    assert checkpoints.last_complete(copied) is None
+
+
+def test_a_half_written_checkpoint_is_refused_when_named(copied, training):
+    last = checkpoints.last_complete(copied)
+    stop_in_the_middle(last)
+    launch = training.start(copied, resume=str(last))
+    with pytest.raises(AssertionError, match=r"InputError: resume_from_checkpoint='.*checkpoint"):
+        launch.finish()
 
 
 def test_the_mark_of_a_checkpoint_is_written_last(unbroken):

@@ -107,6 +107,8 @@ def _pictures(rows: Dataset, folder: Path) -> Dataset:
 def _located(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_located(item, folder) for item in value]
+    if isinstance(value, dict) and value.get("path") and value.get("bytes") is None:
+        return {**value, "path": str(folder / value["path"])}
     return str(folder / value) if isinstance(value, str) else value
 
 

@@ -1,17 +1,16 @@
 """Whether the boxed answer equals the reference."""
 
-import functools
-
+from vantage.rewards import mathematics
 from vantage.rewards.text import boxed, text
 
-LONGEST = 1_000  # characters of an answer that are looked at as mathematics
+LONGEST = 1_000  # characters of an answer, or of a reference, that are looked at as mathematics
 
 
 def accuracy(completions: list, answer: list[str], **columns) -> list[float]:
     r"""1.0 where the last `\boxed{...}` equals the reference answer, else 0.0.
 
-    Equal texts are equal; else math-verify compares them as mathematics, within its own
-    time limit.
+    Equal texts are equal; else math-verify compares them as mathematics, within a time
+    limit.
     """
     pairs = zip(completions, answer, strict=True)
     return [float(correct(boxed(text(completion)), str(truth))) for completion, truth in pairs]
@@ -23,13 +22,6 @@ def correct(given: str | None, truth: str) -> bool:
         return False
     if given.strip() == truth.strip():
         return True
-    return len(given) <= LONGEST and _same_mathematics(given.strip(), truth.strip())
-
-
-@functools.lru_cache(maxsize=100_000)
-def _same_mathematics(given: str, truth: str) -> bool:
-    from math_verify import parse, verify
-
-    if given.isdecimal() and truth.isdecimal():
-        return int(given) == int(truth)
-    return bool(verify(parse(f"${truth}$"), parse(f"${given}$")))
+    if max(len(given), len(truth)) > LONGEST:
+        return False
+    return mathematics.same(given.strip(), truth.strip())

@@ -5,9 +5,10 @@ import re
 from vantage.rewards.text import text
 
 # Section 5.1 of https://arxiv.org/abs/2508.05612: <think> ... </think>, then \boxed{...}.
-PATTERN = re.compile(r"\s*<think>.*</think>.*\\boxed\{.*\}.*", re.DOTALL)
+# Atomic groups: the first of each is as good as any, so nothing is tried twice.
+PATTERN = re.compile(r"\s*<think>(?>.*?</think>)(?>.*?\\boxed\{).*?\}", re.DOTALL)
 
 
 def format(completions: list, **columns) -> list[float]:
     r"""1.0 where the response is `<think> ... </think> ... \boxed{...}`, else 0.0."""
-    return [float(PATTERN.fullmatch(text(completion)) is not None) for completion in completions]
+    return [float(PATTERN.match(text(completion)) is not None) for completion in completions]

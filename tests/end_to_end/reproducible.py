@@ -1,0 +1,116 @@
+"""A small training run whose rollouts are the same on any number of processes, and what it did.
+
+Every process samples from the model as it always would, and then puts responses in the place
+of the samples that depend on the rollout's place in the batch alone: on its question, its
+prompt and its number in the group.
+"""
+
+import json
+import os
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from vantage.training.trl import VantageConfig, VantageTrainer
+
+OPTIONS = {
+    "num_generations": 4,
+    "generation_batch_size": 32,
+    "max_completion_length": 8,
+    "optim": "sgd",
+    "learning_rate": 0.05,
+    "lr_scheduler_type": "constant",
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "report_to": "none",
+    "use_cpu": True,
+    "bf16": False,
+    "seed": 3,
+}
+
+
+class Reproducible(VantageTrainer):
+    """Also writes down its plans, and what this process generated, trained and computed."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.record = {"plans": [], "generated": [], "trained": [], "home": [], "forwards": []}
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        sampled, _ = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        assert len(sampled) == len(prompt_ids)
+        first = self.accelerator.process_index * len(prompt_ids)
+        rows = range(first, first + len(prompt_ids))
+        if self.model.training:
+            self.record["generated"].append(list(rows))
+        return [self._response(row) for row in rows], None
+
+    def _response(self, row: int) -> list[int]:
+        rng = np.random.default_rng([self.args.seed, self._number, row])
+        digits = self._tokenizer.convert_tokens_to_ids(list("0123456789"))
+        ends = [self._tokenizer.eos_token_id] if rng.random() < 0.7 else []
+        return [*rng.choice(digits, size=rng.integers(1, 7)).tolist(), *ends]
+
+    def _roll_out(self):
+        batch = super()._roll_out()
+        mine = np.concatenate([u.row_PR[self.accelerator.process_index] for u in batch.updates])
+        columns = {name: column.tolist() for name, column in vars(batch.samples).items()}
+        self.record["plans"].append(columns)
+        self.record["home"].append(batch.home_N.tolist())
+        self.record["trained"].append(mine.tolist())
+        return batch
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, *args, **kwargs):
+        if not self._asking_ahead:
+            kind = "update" if torch.is_grad_enabled() else "log-probs"
+            self.record["forwards"].append((self.state.global_step, kind, len(input_ids)))
+        return super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)
+
+
+def train(out: Path, model: str, rows: Dataset, options: dict) -> None:
+    """Train, and write what each process did to `out`, the weights too."""
+    sent = _watch_what_is_sent()
+    args = VantageConfig(str(out / "run"), **OPTIONS | options)
+    trainer = Reproducible(
+        model, last_digit, args, rows.select(range(36)), rows.select(range(36, 40))
+    )
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    after = dict(trainer.model.named_parameters())
+    moved = max(float((after[name] - before[name]).abs().max()) for name in before)
+    record = trainer.record | {"log": trainer.state.log_history, "moved": moved, "sent": sent}
+    rank = int(os.environ.get("RANK", 0))
+    (out / f"record-{rank}.json").write_text(json.dumps(record))
+    torch.save({name: p.detach() for name, p in after.items()}, out / f"weights-{rank}.pt")
+
+
+def last_digit(completions, completion_ids, **_):
+    digits = [text[0]["content"][-1] for text in completions]
+    return [
+        None if len(ids) == 7 else float(digit == "0")
+        for digit, ids in zip(digits, completion_ids, strict=True)
+    ]
+
+
+def _watch_what_is_sent() -> Counter:
+    """Count what goes to other processes: objects with pictures in them, tensors by dimensions."""
+    sent: Counter = Counter()
+    gather_objects = torch.distributed.all_gather_object
+    gather_tensors = torch.distributed.all_gather
+
+    def objects(into, thing, *args, **kwargs):
+        sent["pictures" if b"PIL" in pickle.dumps(thing) else "objects"] += 1
+        return gather_objects(into, thing, *args, **kwargs)
+
+    def tensors(into, thing, *args, **kwargs):
+        sent[f"{thing.ndim} dimensions"] += 1
+        return gather_tensors(into, thing, *args, **kwargs)
+
+    torch.distributed.all_gather_object = objects
+    torch.distributed.all_gather = tensors
+    return sent

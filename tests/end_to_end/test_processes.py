@@ -1,0 +1,146 @@
+"""Two processes train as one does: same plan, same losses, same weights."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import reproducible
+import torch
+from datasets import Dataset
+from launching import Launch
+
+TURNS = {"count": 2, "transforms": ["noise-25", "clockwise"], "probability": 0.7}
+# Options of the run, its updates a rollout batch, and rows of a forward in one and two processes.
+CASES = {
+    "grpo, evaluated": ({"recipe": "grpo", "eval_strategy": "steps", "eval_steps": 2}, 2, (16, 8)),
+    "pods with 9 rows an update and a reference": (
+        {
+            "recipe": {"name": "pods", "keep": 0.75},
+            "generation_batch_size": 24,
+            "beta": 0.1,
+            "loss_type": "grpo",
+        },
+        2,
+        (12, 6),
+    ),
+    "shuffle-r1 with filler": (
+        {"recipe": {"name": "shuffle-r1", "keep": 1.0, "rounds": 4}},
+        4,
+        (8, 4),
+    ),
+    "share-shuffle with filler": (
+        {"recipe": {"name": "share-shuffle", "rounds": 4}, "variants": TURNS},
+        4,
+        (8, 4),
+    ),
+    "share-grpo in 4 and 2 forwards": ({"recipe": "share-grpo", "variants": TURNS}, 2, (4, 4)),
+}
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def some_without_images(digit_rows):
+    """Rows to train on, every third without an image."""
+    rows = [{**row, "image": row["image"] if n % 3 else None} for n, row in enumerate(digit_rows)]
+    return Dataset.from_list(rows, features=digit_rows.features)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory, tiny_model, some_without_images):
+    """What one and two processes did, by process, and the weights that came out."""
+    options, updates, forwards = CASES[request.param]
+    rollouts = options.get("generation_batch_size", reproducible.OPTIONS["generation_batch_size"])
+    done = SimpleNamespace(name=request.param)
+    for processes, forward in zip((1, 2), forwards, strict=True):
+        out = tmp_path_factory.mktemp(f"processes-{processes}")
+        cut = {
+            "per_device_train_batch_size": forward,
+            "gradient_accumulation_steps": rollouts // (updates * processes * forward),
+            "per_device_eval_batch_size": 8 // processes,
+            "max_steps": 3 * updates,
+        }
+        arguments = (out, tiny_model, some_without_images, options | cut)
+        Launch(out / "log", processes, reproducible.train, *arguments).finish()
+        records = [json.loads((out / f"record-{n}.json").read_text()) for n in range(processes)]
+        weights = [torch.load(out / f"weights-{n}.pt") for n in range(processes)]
+        setattr(done, "one" if processes == 1 else "two", records)
+        setattr(done, f"weights_{processes}", weights)
+    return done
+
+
+def test_the_plan_is_the_same_on_every_process_and_any_number_of_them(case):
+    (alone,) = case.one
+    assert len(alone["plans"]) == 3
+    for record in case.two:
+        assert record["home"] == alone["home"]
+        assert record["plans"] == alone["plans"]
+
+
+def test_losses_are_those_of_one_process(case):
+    (alone,) = case.one
+    for record in case.two:
+        for name in ("loss", "grad_norm", "reward", "plan/unscored", "kl", "eval_reward"):
+            expected = [line[name] for line in alone["log"] if name in line]
+            found = [line[name] for line in record["log"] if name in line]
+            np.testing.assert_allclose(found, expected, **CLOSE)
+
+
+def test_weights_are_those_of_one_process(case):
+    (alone,) = case.weights_1
+    for weights in case.weights_2:
+        for name in alone:
+            torch.testing.assert_close(weights[name], alone[name], **CLOSE)
+    assert case.one[0]["moved"] > 1e-3
+
+
+def test_every_process_generates_its_share(case):
+    (alone,) = case.one
+    halves = zip(*[record["generated"] for record in case.two], strict=True)
+    for whole, (first, second) in zip(alone["generated"], halves, strict=True):
+        assert len(first) == len(second)
+        assert first + second == whole
+
+
+def test_every_process_makes_the_same_forwards(case):
+    first, second = (record["forwards"] for record in case.two)
+    assert first == second
+    assert {kind for _, kind, _ in first} >= {"update"}
+
+
+def test_rows_that_move_are_made_again_where_they_land(case):
+    moved = sum(len(landed(record, n)) for n, record in enumerate(case.two))
+    assert moved > 0
+    for record in case.two:
+        assert record["sent"]["objects"] > 0
+        assert set(record["sent"]) <= {"objects", "0 dimensions", "1 dimensions", "2 dimensions"}
+
+
+def landed(record: dict, process: int) -> list[int]:
+    """Rollouts that a process trained, and another one generated."""
+    rollouts = [
+        plan["rollout_M"][row]
+        for plan, rows in zip(record["plans"], record["trained"], strict=True)
+        for row in rows
+        if row >= 0
+    ]
+    return [rollout for rollout in rollouts if rollout not in record["generated"][0]]
+
+
+def test_every_row_of_the_plan_is_trained_once_and_filler_never(case):
+    for number, plan in enumerate(case.one[0]["plans"]):
+        wanted = np.flatnonzero(~np.array(plan["filler_M"])).tolist()
+        for records in (case.one, case.two):
+            trained = [row for record in records for row in record["trained"][number] if row >= 0]
+            assert sorted(trained) == wanted
+
+
+def test_the_cases_have_what_is_hard(case):
+    alone = case.one[0]
+    assert any(line.get("plan/unscored", 0) > 0 for line in alone["log"])
+    if "filler" in case.name:
+        shares = [np.mean(plan["filler_M"]) for plan in alone["plans"]]
+        assert {0, 1} <= set(shares)
+        assert any(0 < share < 1 for share in shares) or "share" in case.name
+    if "9 rows" in case.name:
+        assert any(-1 in rows for record in case.two for rows in record["trained"])
