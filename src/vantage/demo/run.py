@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from rich.console import Console
 from rich.table import Table
@@ -74,6 +75,7 @@ def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
     """
     for name in recipes:
         recipe(name)
+    torch.set_num_threads(1)  # the model is so small that threads only wait for each other
     console = Console()
     console.print("Cold start: a few annotated images teach the format, and some reading.")
     start = cold_start(_cache(), seed=seed)

@@ -10,6 +10,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from vantage.errors import InputError, nearest, some
 
+OURS = ("prompt", "answer", "image", "images")
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
@@ -80,10 +81,11 @@ def _split(source: str, loaded: Dataset | DatasetDict, split: str) -> Dataset:
 
 
 def _renamed(rows: Dataset, names: dict[str, str]) -> Dataset:
-    """Columns under the names that training uses; one in the way of a new name goes."""
-    changed = {old: new for old, new in names.items() if old != new}
-    in_the_way = [new for new in changed.values() if new in rows.column_names]
-    return rows.remove_columns(in_the_way).rename_columns(changed)
+    """Columns under the names that training uses; others in the way of these names go."""
+    in_the_way = [name for name in OURS if name in rows.column_names and name not in names]
+    aside = {old: f"wanted:{new}" for old, new in names.items()}
+    rows = rows.remove_columns(in_the_way).rename_columns(aside)
+    return rows.rename_columns({f"wanted:{new}": new for new in names.values()})
 
 
 def _check_answers(source: str, column: str, rows: Dataset) -> None:

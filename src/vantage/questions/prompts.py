@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from tqdm.auto import tqdm
 
 from vantage.errors import InputError
 from vantage.questions.schema import Question, frame, read, with_text
@@ -83,7 +84,7 @@ class Prompts:
             InputError: rows that cannot become a prompt; names the first twenty.
         """
         bad, pictures = [], False
-        for row in range(len(rows)):
+        for row in tqdm(range(len(rows)), desc=f"Reading {name}", disable=len(rows) < 5_000):
             try:
                 pictures |= self._has_images(rows, row)
             except InputError as error:

@@ -17,6 +17,16 @@ from vantage.questions.variants import Variants
 TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")
 
+# What a plan decides in place of TRL, or what TRL averages forward by forward, so that the
+# result would depend on how an update is cut.
+TAKEN_OVER: dict[str, tuple[Any, str]] = {
+    "multi_objective_aggregation": ("sum_then_normalize", "a recipe takes one reward a rollout"),
+    "scale_rewards": ("group", "the recipe's estimator scales rewards ('dr-grpo' does not)"),
+    "top_entropy_quantile": (1.0, "the quantile of each forward would decide"),
+    "entropy_coef": (0.0, "TRL takes the entropy of each forward by itself"),
+    "use_adaptive_entropy": (False, "TRL takes the entropy of each forward by itself"),
+}
+
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
 
 
@@ -50,7 +60,8 @@ class VantageConfig(GRPOConfig):
         default=None, metadata={"help": "System message put before every conversation."}
     )
     max_prompt_length: int | None = field(
-        default=None, metadata={"help": "Longest prompt in tokens, images included."}
+        default=None,
+        metadata={"help": "Longest original prompt of a question in tokens, images included."},
     )
     long_prompts: str = field(
         default="refuse",
@@ -74,6 +85,9 @@ class VantageConfig(GRPOConfig):
         default=None, metadata={"help": "Upper clip; by the recipe."}
     )
     beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+    save_steps: float = field(
+        default=0, metadata={"help": "Updates between checkpoints; about 500 unless given."}
+    )
     metric_for_best_model: str | None = field(
         default="eval_reward", metadata={"help": "What the best checkpoint is best at."}
     )
@@ -89,6 +103,10 @@ class VantageConfig(GRPOConfig):
             super().__post_init__()
         except ValueError as error:
             raise ConfigError(f"TRL refuses the options: {error}") from error
+        if not self.save_steps:
+            evaluated = int(self.eval_steps or 1) if self.eval_strategy == "steps" else 1
+            every = math.lcm(self.updates_per_rollout_batch, max(evaluated, 1))
+            self.save_steps = -(-500 // every) * every
         _check(self, self.build_recipe(), self.build_variants())
 
     def build_recipe(self) -> Recipe:
@@ -131,6 +149,18 @@ class VantageConfig(GRPOConfig):
 
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     """Refuse, by name, what would contradict a plan."""
+    _check_sizes(args, recipe, variants)
+    _check_values(args)
+    _check_steps(args, args.updates_per_rollout_batch)
+    if recipe.shares and variants.count < 2:
+        raise ConfigError(
+            f"recipe {recipe.name!r} shares responses between the prompts of a question, "
+            "but variants.count is 1: set variants.count to 2 or more"
+        )
+
+
+def _check_sizes(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
+    """Groups, rounds and updates come out whole."""
     whole, part = args.steps_per_generation, args.gradient_accumulation_steps
     if whole % part:
         raise ConfigError(
@@ -150,21 +180,13 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
             f"{args.updates} updates made from a rollout batch; "
             f"{_multiples(recipe.rounds, args.updates)} would do"
         )
-    if recipe.shares and variants.count < 2:
-        raise ConfigError(
-            f"recipe {recipe.name!r} shares responses between the prompts of a question, "
-            "but variants.count is 1: set variants.count to 2 or more"
-        )
-    if args.multi_objective_aggregation != "sum_then_normalize":
-        raise ConfigError(
-            f"multi_objective_aggregation={args.multi_objective_aggregation!r}: "
-            "a recipe takes one reward a rollout, use 'sum_then_normalize'"
-        )
-    if args.scale_rewards != "group":
-        raise ConfigError(
-            f"scale_rewards={args.scale_rewards!r}: the recipe's estimator scales rewards "
-            "('dr-grpo' does not, for one); leave it unset"
-        )
+
+
+def _check_values(args: VantageConfig) -> None:
+    """Options that a plan takes over from TRL stand as TRL leaves them; ours are in range."""
+    for name, (wanted, why) in TAKEN_OVER.items():
+        if getattr(args, name) != wanted:
+            raise ConfigError(f"{name}={getattr(args, name)!r}: {why}; leave it at {wanted!r}")
     _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
     _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
     _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
@@ -172,7 +194,6 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     if "{question}" not in args.prompt_template:
         raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
-    _check_steps(args, args.updates_per_rollout_batch)
 
 
 def _check_steps(args: VantageConfig, every: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from transformers import AutoConfig, PrinterCallback, TrainerCallback
@@ -17,6 +18,7 @@ from vantage.errors import ConfigError, nearest
 from vantage.methods.recipe import load_function, parse_recipe
 from vantage.questions.loading import load
 from vantage.rewards import REWARDS
+from vantage.training.checkpoints import last_complete
 from vantage.training.config import VantageConfig
 from vantage.training.progress import ProgressLine
 from vantage.training.trl import VantageTrainer
@@ -37,8 +39,13 @@ def train(
     Raises:
         VantageError: whatever cannot work, before the first rollout.
     """
-    trainer = build(config)
     run = Path(config.run.output)
+    if not resume and last_complete(run):
+        raise ConfigError(
+            f"run.output: {config.run.output!r} has checkpoints of an earlier run: "
+            "go on with --resume, or choose another directory"
+        )
+    trainer = build(config)
     if trainer.accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         configuration.save(config, run / "config.yaml")
@@ -93,9 +100,7 @@ def arguments(config: Config) -> VantageConfig:
             raise ConfigError(f"trl.{name}: unknown; {hint}")
     try:
         return VantageConfig(**options)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except TypeError as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 
@@ -150,7 +155,6 @@ def _sizes(config: Config) -> dict[str, Any]:
         "eval_strategy": "steps",
         "eval_steps": run.validate_every * updates,
         "num_generations_eval": 1,
-        "metric_for_best_model": "eval_reward",
     }
     return {
         "num_generations": batch.rollouts,
@@ -199,8 +203,12 @@ class FinishOnInterrupt(TrainerCallback):
         self._before = signal.signal(signal.SIGINT, self._ask)
 
     def on_step_end(self, args, state, control, **rest):
-        """Stop where a rollout batch ends."""
-        if self.asked and state.global_step % self.every == 0:
+        """Stop where a rollout batch ends, all processes together."""
+        if state.global_step % self.every:
+            return
+        accelerator = self.trainer.accelerator
+        asked = torch.tensor(float(self.asked), device=accelerator.device)
+        if accelerator.reduce(asked).item():
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args, state, control, **rest):

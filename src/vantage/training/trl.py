@@ -534,7 +534,7 @@ class VantageTrainer(GRPOTrainer):
         """
         processes = self.accelerator.num_processes
         items = update.tokens * self.args.steps_per_generation / forwards
-        scale = 1.0
+        scale = 1 / min(items, 1.0) if items else 1.0  # TRL divides by one item at least
         if self.loss_type == "bnpo":
             scale = mask_BT.sum().item() * forwards * processes / max(update.tokens, 1)
         elif self.loss_type not in TOKEN_MEANS:
