@@ -24,7 +24,15 @@ app = typer.Typer(
 )
 console = Console()
 
+# Where packages that are not always there come from.
+EXTRAS = {
+    **dict.fromkeys(("torch", "trl", "transformers", "datasets", "peft", "packaging"), "trl"),
+    **dict.fromkeys(("sklearn", "matplotlib"), "demo"),
+}
+
 OPTIONS_OF_THE_FILE = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+INTERRUPTED = 130  # as shells have it after Ctrl-C
 
 
 @app.command(context_settings=OPTIONS_OF_THE_FILE)
@@ -33,14 +41,29 @@ def train(
     config: Annotated[Path, typer.Argument(help="YAML file; see recipes/ for some to copy.")],
     resume: Annotated[bool, typer.Option(help="Go on from the last whole checkpoint.")] = False,
 ) -> None:
-    """Train as CONFIG says. Any option of it can be given: --optimizer.learning_rate 1e-5"""
+    """Train as CONFIG says. `vantage options` can be given: --optimizer.learning_rate 1e-5"""
     from vantage import config as configuration
 
     settings = configuration.load(config, overrides(context.args))
     from vantage.training import run
 
-    run.train(settings, resume=resume)
+    state = run.train(settings, resume=resume).state
     console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
+    if state.global_step < state.max_steps:
+        done = f"stopped after update {state.global_step} of {state.max_steps}"
+        console.print(f"{done}; the same command with --resume goes on", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def options() -> None:
+    """The options of a configuration file, with their types and defaults."""
+    from vantage.config import Config, describe
+
+    table = Table("option", "type", "default")
+    for name, kind, default in describe(Config):
+        table.add_row(name, escape(kind), escape(default))
+    console.print(table)
 
 
 @app.command("eval")
@@ -137,6 +160,15 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(error.name or "")
+        if extra is None:
+            raise
+        _complain(f"{error.name} is missing: pip install -e '.[{extra}]'")
     except VantageError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        _complain(str(error))
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    sys.exit(2)

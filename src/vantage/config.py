@@ -1,7 +1,8 @@
-"""The configuration of a run: one YAML file, typed, the same for every engine."""
+"""The configuration of a run: one YAML file, typed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ INSTRUCTION = (
 class Section(BaseModel):
     """A part of the file: unknown keys are refused, and so are values of a wrong type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Lora(Section):
@@ -134,7 +135,7 @@ class Config(Section):
     run: Run
     recipe: str | dict[str, Any] = "grpo"
     variants: VariantsSection = VariantsSection()
-    rewards: dict[str, float] = {"accuracy": 0.9, "format": 0.1}
+    rewards: dict[str, float] = Field({"accuracy": 0.9, "format": 0.1}, min_length=1)
     batch: Batch = Batch()
     generation: Generation = Generation()
     optimizer: Optimizer = Optimizer()
@@ -179,6 +180,19 @@ def check(values: dict[str, Any]) -> Config:
     return config
 
 
+def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every option of a section and those inside it: (name, type, default as text)."""
+    for name, field in section.model_fields.items():
+        inner = _section_in(field.annotation)
+        if inner is not None:
+            yield from describe(inner, f"{prefix}{name}.")
+        else:
+            kind = getattr(field.annotation, "__name__", str(field.annotation))
+            named = str(field.annotation) if kind in ("Union", "Literal", "Optional") else kind
+            default = "required" if field.is_required() else repr(field.default)
+            yield f"{prefix}{name}", named.replace("typing.", ""), default
+
+
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, defaults included."""
     path.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
@@ -206,11 +220,14 @@ def _numbers(value: Any) -> Any:
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:
-    *sections, option = name.split(".")
+    # A reward can be a file, with a dot in its name.
+    *sections, option = name.split(".", 1 if name.startswith("rewards.") else -1)
     for section in sections:
-        inner = values.setdefault(section, {})
+        if isinstance(values.get(section), str):
+            values[section] = {"name": values[section]}  # recipe: grpo -> recipe.keep
+        inner = values[section] = values.get(section) or {}
         if not isinstance(inner, dict):
-            inner = values[section] = {"name": inner}  # recipe: grpo -> recipe.keep
+            raise ConfigError(f"--{name}: {section} is {inner!r}, which has no options")
         values = inner
     values[option] = value
 
@@ -227,9 +244,13 @@ def _explain(problem: Any) -> str:
 
 def _known(path: tuple[Any, ...]) -> list[str]:
     """Options of the section at a path."""
-    section: Any = Config
+    section: type[Section] = Config
     for part in path:
-        kinds = getattr(section.model_fields[part].annotation, "__args__", ())
-        one = section.model_fields[part].annotation
-        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), one)
+        section = _section_in(section.model_fields[part].annotation) or section
     return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section that an option holds, if it holds one."""
+    kinds = (annotation, *getattr(annotation, "__args__", ()))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)

@@ -21,7 +21,7 @@ class ConfigError(VantageError, ValueError):
 
 
 class EngineError(VantageError, RuntimeError):
-    """The installed engine (TRL, veRL) or model cannot do what is asked."""
+    """The installed engine (TRL) or model cannot do what is asked."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Advantages, against values worked out by hand from methods.md section 2."""
+"""Advantages, against values worked out by hand from their equations."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""How often and in which order samples are trained, from methods.md sections 5 and 6."""
+"""How often and in which order samples are trained, by hand from the papers."""
 
 import itertools
 from collections import Counter

@@ -63,7 +63,7 @@ def selection_of(name: str, options: dict) -> tuple[str, float | None]:
 
 
 def rows_kept(selection: str, keep: float | None, rewards: list[float]) -> int:
-    """Rollouts that are left of a question, in the words of methods.md section 3."""
+    """Rollouts that are left of a question, by the definition of each selection."""
     size, pairs = len(rewards), len(rewards) // 2
     match selection:
         case "all":

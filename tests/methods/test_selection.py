@@ -1,4 +1,4 @@
-"""Which rollouts are kept, against values worked out by hand from methods.md section 3."""
+"""Which rollouts are kept, against values worked out by hand."""
 
 import itertools
 import math

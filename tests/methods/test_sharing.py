@@ -1,4 +1,4 @@
-"""Under which prompts a response is trained, by hand from methods.md section 4."""
+"""Under which prompts a response is trained, by hand from the objective of Share-GRPO."""
 
 import numpy as np
 import pytest
@@ -52,9 +52,11 @@ def test_estimators_of_one_part_give_a_response_the_same_advantage_everywhere(es
     assert (samples.advantage_M == ranked.advantages.across_N[samples.rollout_M]).all()
 
 
-def test_a_sample_weighs_one_over_the_square_of_the_prompts_of_its_question():
+def test_a_sample_weighs_one_over_its_rollouts_a_prompt_and_the_square_of_its_prompts():
+    # 1 / (n V^2), relative to the mean of 10 rollouts over 6 prompts, n = 5/3.
+    # Question 1: n = 2, V = 2; question 2: n = 3, V = 1; question 3: n = 1, V = 3.
     samples = shared(ranked_of(BATCH))
-    weight_by_question = {1: 1 / 4, 2: 1, 3: 1 / 9}
+    weight_by_question = {1: 5 / 24, 2: 5 / 9, 3: 5 / 27}
     expected = [weight_by_question[q] for q in BATCH.question_N[samples.rollout_M]]
     assert samples.weight_M == pytest.approx(expected)
 
@@ -65,6 +67,15 @@ def test_a_question_weighs_the_same_with_any_number_of_prompts():
     samples = shared(ranked_of(rollouts))
     weight_Q = np.bincount(rollouts.question_N[samples.rollout_M], samples.weight_M)
     assert weight_Q[1:] == pytest.approx([4, 4, 4])
+
+
+def test_a_question_whose_prompts_coincide_weighs_as_much_as_the_others():
+    # 8 rollouts over 3 prompts. Question 1: 8 samples of (8/3) / (2 * 4); question 2: 4 of
+    # (8/3) / (4 * 1).
+    rollouts = rollouts_of([[1, 0], [1, 0]], [[1, 0, 1, 0]])
+    samples = shared(ranked_of(rollouts))
+    weight_Q = np.bincount(rollouts.question_N[samples.rollout_M], samples.weight_M)
+    assert weight_Q[1:] == pytest.approx([8 / 3, 8 / 3])
 
 
 def test_a_shared_pair_is_one_pair_a_prompt_with_both_halves_under_it():

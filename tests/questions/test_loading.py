@@ -67,7 +67,10 @@ def test_pictures_come_as_bytes_or_as_paths_next_to_the_file(tmp_path):
     picture("red").save(tmp_path / "pictures" / "red.png")
     as_path = {**ROWS, "photo": ["pictures/red.png", None]}
     as_bytes = {**ROWS, "photo": [{"bytes": encoded("red"), "path": None}, None]}
-    for name, rows in {"path": as_path, "bytes": as_bytes}.items():
+    plain = {**ROWS, "photo": [encoded("red"), None]}
+    located = {**ROWS, "photo": [{"bytes": None, "path": "pictures/red.png"}, None]}
+    kinds = {"path": as_path, "bytes": as_bytes, "plain": plain, "located": located}
+    for name, rows in kinds.items():
         read_in = opened(write(tmp_path / f"{name}.parquet", rows), image="photo")
         first, second = (read(row) for row in read_in)
         assert first.images[0].convert("RGB").tobytes() == picture("red").tobytes()
@@ -90,7 +93,11 @@ def test_a_saved_data_set_is_read_by_its_split(tmp_path):
         opened(tmp_path / "saved", split="tset")
 
 
+NO_PICTURES = {**ROWS, "n": [1, 2], "one": [{"bytes": encoded("red"), "path": None}] * 2}
+
 BAD = [
+    ("rows.parquet", NO_PICTURES, {"image": "n"}, "column 'n' does not hold a picture a row"),
+    ("rows.parquet", NO_PICTURES, {"images": "one"}, "column 'one' does not hold a list of pict"),
     ("rows.parquet", ROWS, {"question": "promt"}, "no column 'promt'; did you mean 'prompt'"),
     ("rows.parquet", ROWS, {"image": "image"}, "no column 'image'"),
     ("rows.jsonl", {**ROWS, "answer": ["4", " "]}, {}, "column 'answer' is empty in row 1"),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 
 from vantage import config as configuration
@@ -78,7 +78,8 @@ def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
     torch.set_num_threads(1)  # the model is so small that threads only wait for each other
     console = Console()
     console.print("Cold start: a few annotated images teach the format, and some reading.")
-    start = cold_start(_cache(), seed=seed)
+    start = output / "start"
+    shutil.copytree(cold_start(_cache(), seed=seed), start, dirs_exist_ok=True)
     test = _write_data(output / "data", seed)["test"]
     before = _accuracy(start, test)
     console.print(f"held-out accuracy before: {_text(before)} on {len(test)} questions")
@@ -105,8 +106,7 @@ def settings(name: str, model: Path, output: Path, seed: int) -> Config:
                 "seed": seed,
                 "batches": 100,
                 "validate_every": 10,
-                "save_every": 50,
-                "keep": 1,
+                "save_every": 10,
             },
             "recipe": name,
             "variants": variants if shares else {},
@@ -127,6 +127,8 @@ def _run(
     began = time.perf_counter()
     trainer = training.train(config, callbacks=[watch])
     seconds = time.perf_counter() - began
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise KeyboardInterrupt
     after = _accuracy(Path(config.run.output) / "model", test)
     history = trainer.state.log_history
     return Outcome(
@@ -223,12 +225,12 @@ def _text(estimate: Estimate) -> str:
 
 def _report(outcomes: list[Outcome], output: Path, console: Console) -> None:
     table = Table(
-        "recipe",
-        "accuracy before",
-        "after",
-        "silent: generated",
-        "trained",
-        "distinct samples a batch",
+        Column("recipe", no_wrap=True),
+        Column("accuracy before", no_wrap=True),
+        Column("after", no_wrap=True),
+        "silent rollouts",
+        "silent samples",
+        "distinct a batch",
         "seconds",
         title="Held-out accuracy ± standard error",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from rich.progress import track
+from tqdm.auto import tqdm
 
 from vantage.questions.schema import frame, read, render
 
@@ -48,6 +48,8 @@ def answer(
         "do_sample": True,
         "temperature": temperature,
         "top_k": 0,
+        "top_p": 1.0,
+        "repetition_penalty": 1.0,
         "max_new_tokens": max_tokens,
         "num_return_sequences": samples,
         "pad_token_id": tokenizer.pad_token_id,
@@ -55,10 +57,11 @@ def answer(
     was_training = model.training
     model.eval()
     texts: list[list[str]] = [[] for _ in range(len(rows))]
-    batches = list(_batches(rows, batch, lambda row: frame(read(row), template, system_prompt)))
+    asked = _batches(rows, batch, lambda row: frame(read(row), template, system_prompt))
+    total = -(-len(rows) // batch)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for places, prompts in track(batches, "Answering", disable=not progress):
+        for places, prompts in tqdm(asked, "Answering", total, disable=not progress):
             inputs = _inputs(processor, prompts).to(model.device)
             ids = model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
             decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)

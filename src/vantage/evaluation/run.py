@@ -5,23 +5,40 @@ from __future__ import annotations
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from vantage.errors import ConfigError
 from vantage.evaluation.answers import answer, right_answers
 from vantage.evaluation.passk import Estimate, pass_at_k
+from vantage.questions.prompts import Prompts
+from vantage.questions.variants import Variants
 from vantage.rewards import accuracy
 
 
-def evaluate(path: str, rows: Dataset, *, samples: int, **options) -> dict[str, Estimate]:
+def evaluate(
+    path: str, rows: Dataset, *, template: str, samples: int, **options
+) -> dict[str, Estimate]:
     """Accuracy, and pass@k for k = 2, 4, 8... up to the number of samples.
 
     Args:
         path: directory of a model, or its name on the hub.
         rows: with `prompt`, `answer` and, for pictures, `image` or `images`.
+        template: text around every question, `{question}` standing for it.
         samples: responses a row.
         options: of `vantage.evaluation.answers.answer`.
+
+    Raises:
+        ConfigError: the model cannot be loaded, or the template has no place for the question.
+        InputError: rows that cannot be asked; names them.
     """
-    model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto", device_map=None)
-    processor = AutoProcessor.from_pretrained(path, padding_side="left")
-    texts = answer(model, processor, rows, samples=samples, **options)
+    if "{question}" not in template:
+        raise ConfigError(f"template={template!r} has no {{question}} in it")
+    Prompts(rows, Variants(), template, None, 0).check("the data set", rows)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto", device_map="auto")
+        processor = AutoProcessor.from_pretrained(path, padding_side="left")
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
+    texts = answer(model, processor, rows, template=template, samples=samples, **options)
     right_Q = right_answers(texts, rows, accuracy)
     ks = [2**power for power in range(1, samples.bit_length()) if 2**power <= samples]
     results = {"accuracy": pass_at_k(right_Q, samples, 1)}

@@ -77,7 +77,7 @@ def update_of(samples: Samples, updates: int) -> np.ndarray:
 
 
 def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{name}={value!r}: expected a whole number of at least 1")
 
 

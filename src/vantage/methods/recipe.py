@@ -55,6 +55,12 @@ class Loss:
     kl: float = 0.0
     updates: int = 4
 
+    def __post_init__(self):
+        choices = {"mean": ("token", "sequence", "constant"), "ratio": ("token", "sequence")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"Loss({name}={getattr(self, name)!r}): {nearest('', known)}")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -132,7 +138,10 @@ def recipe(name: str, **options) -> Recipe:
     if factory is None:
         raise ConfigError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
     _check_options(f"recipe {name!r}", factory, options)
-    made = factory(**options)
+    try:
+        made = factory(**options)
+    except TypeError as error:
+        raise ConfigError(f"recipe {name!r}: {error}") from error
     if not isinstance(made, Recipe):
         raise ConfigError(f"recipe {name!r} returned {type(made).__name__}, expected a Recipe")
     if not isinstance(made.plan(_made_up(), np.random.default_rng(0)), Samples):

@@ -15,8 +15,10 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
     """Every response under every prompt of its question.
 
     Share-GRPO, https://arxiv.org/abs/2505.16673, its objective: a sample under the prompt
-    that generated it keeps its advantage, any other gets `across` alone, and each of the
-    samples of a question with V prompts weighs 1/V^2, so that every question weighs the same.
+    that generated it keeps its advantage, any other gets `across` alone. Its sum over the n
+    rollouts a prompt, V prompts and V conditions of a question has the factor 1/(n V^2), so
+    that every question weighs the same; relative to the mean n of the batch, that is 1/V^2
+    where all prompts have as many rollouts.
 
     Returns:
         M * V samples. A pair becomes one pair a prompt, both halves under that prompt.
@@ -25,6 +27,9 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
     question_N = np.empty(len(ranked.row_R), dtype=np.int64)
     question_N[ranked.row_R] = ranked.question_R
     question_M = question_N[samples.rollout_M]
+
+    each_Q = np.bincount(ranked.question_R) / count_Q
+    weight_Q = len(ranked.row_R) / len(prompt_P) / (each_Q * count_Q**2)
 
     copy = np.repeat(np.arange(len(samples)), count_Q[question_M])
     nth = np.arange(len(copy)) - np.repeat(
@@ -43,7 +48,7 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
         prompt_M=prompt_M,
         advantage_M=np.where(shared_M, across_M, samples.advantage_M[copy]),
         pair_M=pair_M,
-        weight_M=samples.weight_M[copy] / count_Q[question_M[copy]] ** 2,
+        weight_M=samples.weight_M[copy] * weight_Q[question_M[copy]],
     )
 
 

@@ -11,6 +11,7 @@ from datasets.exceptions import DatasetGenerationError
 from vantage.errors import InputError, nearest, some
 
 OURS = ("prompt", "answer", "image", "images")
+FEATURES = {"image": Image(), "images": List(Image())}
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
@@ -51,7 +52,10 @@ def load(
     if answer is not None:
         _check_answers(source, answer, rows)
     folder = Path(source).parent if Path(source).is_file() else Path(source)
-    return _conversations(_pictures(rows, folder))
+    for new in FEATURES:
+        if new in rows.column_names:
+            rows = _pictures(source, wanted[new] or new, rows, new, folder)
+    return _conversations(rows)
 
 
 def _open(source: str, split: str) -> Dataset:
@@ -69,7 +73,8 @@ def _open(source: str, split: str) -> Dataset:
     except InputError:
         raise
     except (OSError, ValueError, DatasetGenerationError) as error:
-        raise InputError(f"{source}: cannot be read as a data set: {error}") from error
+        why = error.__cause__ or error
+        raise InputError(f"{source}: cannot be read as a data set: {why}") from error
 
 
 def _split(source: str, loaded: Dataset | DatasetDict, split: str) -> Dataset:
@@ -95,15 +100,19 @@ def _check_answers(source: str, column: str, rows: Dataset) -> None:
         raise InputError(f"{source}: column {column!r} is empty in row {some(empty)}")
 
 
-def _pictures(rows: Dataset, folder: Path) -> Dataset:
-    """Columns of pictures that decode themselves; relative paths start at `folder`."""
-    for column, feature in (("image", Image()), ("images", List(Image()))):
-        if column in rows.column_names and rows.features[column] != feature:
-            located = rows.map(
-                lambda value, c=column: {c: _located(value, folder)}, input_columns=column
-            )
-            rows = located.cast_column(column, feature)
-    return rows
+def _pictures(source: str, column: str, rows: Dataset, new: str, folder: Path) -> Dataset:
+    """A column of pictures that decode themselves; relative paths start at `folder`."""
+    feature = FEATURES[new]
+    if rows.features[new] == feature:
+        return rows
+    located = rows.map(lambda value: {new: _located(value, folder)}, input_columns=new)
+    try:
+        return located.cast_column(new, feature)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        expected = "a picture a row" if new == "image" else "a list of pictures a row"
+        raise InputError(
+            f"{source}: column {column!r} does not hold {expected}: {error}"
+        ) from error
 
 
 def _located(value: Any, folder: Path) -> Any:
@@ -111,11 +120,11 @@ def _located(value: Any, folder: Path) -> Any:
         return [_located(item, folder) for item in value]
     if isinstance(value, dict) and value.get("path") and value.get("bytes") is None:
         return {**value, "path": str(folder / value["path"])}
-    return str(folder / value) if isinstance(value, str) else value
+    return str(folder / value) if isinstance(value, str) and "://" not in value else value
 
 
 def _conversations(rows: Dataset) -> Dataset:
-    """`prompt` as a conversation, and `answer` as a text."""
+    """`prompt` as a conversation."""
     return rows.map(
         lambda prompt: {"prompt": _conversation(prompt)}, input_columns="prompt", desc="Prompts"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from vantage.errors import InputError
+from vantage.questions.pixels import fit
 from vantage.questions.schema import Question, frame, read, with_text
 from vantage.questions.variants import Variants
 
@@ -27,6 +28,7 @@ class Prompts:
         variants: prompts a question.
         template, system: put around every question, see `vantage.questions.schema.frame`.
         seed: of the variants; they also depend on the batch and the place in it.
+        least, most: pixels of an image; others are scaled, before anything sees them.
     """
 
     rows: Dataset
@@ -34,6 +36,8 @@ class Prompts:
     template: str
     system: str | None
     seed: int
+    least: int | None = None
+    most: int | None = None
     _number: int = 0
     _ids: Sequence[int] = ()
     _sources: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -57,21 +61,31 @@ class Prompts:
         if prompt not in self._made:
             source, place = self.source(prompt), prompt // self.variants.count
             rng = np.random.default_rng([self.seed, self._number, place])
-            made = self.variants.expand(read(source), self._rewrites(source), rng)
-            framed = {id(variant): self.framed(variant) for variant in made}
+            made = self.variants.expand(self._read(source), self._rewrites(source), rng)
+            framed = {id(variant): self._framed(variant) for variant in made}
             for number, variant in enumerate(made, start=place * self.variants.count):
                 self._made[number] = framed[id(variant)]
         return self._made[prompt]
 
     def ids(self, rollouts: int) -> np.ndarray:
         """Prompt of each rollout of the batch, `rollouts` of each; equal variants share an id."""
-        first: dict[int, int] = {}
         prompts = range(len(self._ids) * self.variants.count)
+        if self.variants.count == 1:
+            return np.repeat(prompts, rollouts)
+        first: dict[int, int] = {}
         shared = [first.setdefault(id(self.prompt(prompt)), prompt) for prompt in prompts]
         return np.repeat(shared, rollouts)
 
-    def framed(self, question: Question) -> Question:
-        """The question inside the template, after the system prompt."""
+    def original(self, source: Mapping[str, Any]) -> Question:
+        """The question of any row, not varied, inside the template."""
+        return self._framed(self._read(source))
+
+    def _read(self, source: Mapping[str, Any]) -> Question:
+        question = read(source)
+        images = tuple(fit(image, self.least, self.most) for image in question.images)
+        return replace(question, images=images)
+
+    def _framed(self, question: Question) -> Question:
         return frame(question, self.template, self.system)
 
     def check(self, name: str, rows: Dataset) -> bool:
@@ -100,6 +114,7 @@ class Prompts:
         except Exception as error:  # whatever a decoder raises on a broken image
             raise InputError(f"cannot be read: {error}") from error
         question = read(source)
+        self._framed(question)
         for text in self._rewrites(source):
             with_text(question, text)
         return bool(question.images)

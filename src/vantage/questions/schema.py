@@ -87,12 +87,17 @@ def frame(question: Question, template: str, system: str | None) -> Question:
     """The question inside a template, `{question}` standing for it, after a system message.
 
     Images that stand first stay first.
+
+    Raises:
+        InputError: a system message for a plain text prompt.
     """
     lead = _lead(question.text)
     text = lead + template.replace("{question}", question.text[len(lead) :])
     earlier = question.earlier
-    if system is not None and earlier is not None:
-        earlier = ({"role": "system", "content": system}, *earlier)
+    if system is not None and earlier is None:
+        raise InputError("a plain text prompt takes no system message: give a conversation")
+    if system is not None:
+        earlier = ({"role": "system", "content": system}, *(earlier or ()))
     return Question(text, question.images, earlier)
 
 

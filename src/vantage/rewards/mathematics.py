@@ -1,7 +1,7 @@
 """Whether two answers are the same mathematics, asked of math-verify within a time limit.
 
 math-verify limits its time by an alarm, which only a main thread can set; other threads ask a
-process of their own, started when first needed: `python -m vantage.rewards.mathematics`.
+process of their own, started when first needed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def _verify(given: str, truth: str) -> bool:
 
 def _ask(given: str, truth: str) -> bool:
     process = _process()
+    assert process.stdin is not None and process.stdout is not None
     try:
         process.stdin.write(json.dumps([given, truth]) + "\n")
         process.stdin.flush()
@@ -49,10 +50,18 @@ def _ask(given: str, truth: str) -> bool:
 
 @functools.cache
 def _process() -> subprocess.Popen:
-    command = [sys.executable, "-m", "vantage.rewards.mathematics"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", "from vantage.rewards import mathematics as m; m.serve()"]
+    # In a session of its own, so that Ctrl-C is for the run alone.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Answer questions, a line each, until there are no more."""
     for line in sys.stdin:
         print(json.dumps(_verify(*json.loads(line))), flush=True)

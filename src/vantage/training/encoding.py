@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vantage.errors import ConfigError
-
 PER_TOKEN_FIELDS = ("token_type_ids", "mm_token_type_ids")
 
 
@@ -68,23 +66,3 @@ def tiles(rows: list[Encoding]) -> dict[str, list[int]]:
     shape = next(row.fields["pixel_values"] for row in rows if row.images).ndim
     tiled = shape == 4 and sum(sizes) != sum(len(row.images) for row in rows)
     return {"num_tiles": sizes} if tiled else {}
-
-
-def set_pixels(processor, least: int | None, most: int | None) -> None:
-    """Bound the size of images, in pixels, where the image processor is sized that way.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    given = {"shortest_edge": least, "longest_edge": most}
-    given = {name: value for name, value in given.items() if value is not None}
-    if not given:
-        return
-    images = getattr(processor, "image_processor", None)
-    size = dict(getattr(images, "size", None) or {})
-    if images is None or not {"shortest_edge", "longest_edge"} <= set(size):
-        raise ConfigError(
-            f"min_pixels and max_pixels: {type(images).__name__} is not sized by pixels "
-            f"(its size is {size})"
-        )
-    images.size = size | given

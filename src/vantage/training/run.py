@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import AutoConfig, PrinterCallback, TrainerCallback
 
 from vantage import config as configuration
 from vantage.config import Config
-from vantage.errors import ConfigError, nearest
+from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods.recipe import load_function, parse_recipe
 from vantage.questions.loading import load
 from vantage.rewards import REWARDS
@@ -40,11 +41,15 @@ def train(
         VantageError: whatever cannot work, before the first rollout.
     """
     run = Path(config.run.output)
+    if run.is_file():
+        raise ConfigError(f"run.output: {config.run.output!r} is a file, expected a directory")
     if not resume and last_complete(run):
         raise ConfigError(
             f"run.output: {config.run.output!r} has checkpoints of an earlier run: "
             "go on with --resume, or choose another directory"
         )
+    if resume and (run / "config.yaml").is_file():
+        _check_same(configuration.load(run / "config.yaml"), config)
     trainer = build(config)
     if trainer.accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
@@ -53,10 +58,22 @@ def train(
     for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
         callback.trainer = trainer
         trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=resume or None)
+    with interrupt.listening():
+        trainer.train(resume_from_checkpoint=resume or None)
     trainer.save_model(str(run / "model"))
     trainer.save_state()
     return trainer
+
+
+def _check_same(before: Config, now: Config) -> None:
+    """Refuse to go on with other options than those that decide what a run computes."""
+    old, new = (c.model_dump(exclude={"run"}) | {"seed": c.run.seed} for c in (before, now))
+    changed = [name for name in new if new[name] != old[name]]
+    if changed:
+        raise ConfigError(
+            f"--resume goes on with the same run, but {', '.join(changed)} changed since it "
+            f"started: {[old[name] for name in changed]} to {[new[name] for name in changed]}"
+        )
 
 
 def build(config: Config) -> VantageTrainer:
@@ -67,14 +84,11 @@ def build(config: Config) -> VantageTrainer:
     columns = data.columns.model_dump()
     rows = load(data.train, split=data.split, **columns)
     validation = data.validation and load(data.validation, split=data.validation_split, **columns)
-    trainer = VantageTrainer(
-        config.model.path,
-        [_reward(name) for name in config.rewards],
-        args,
-        rows,
-        validation,
-        peft_config=_lora(config),
-    )
+    rewards = [_reward(name) for name in config.rewards]
+    with _refusals():
+        trainer = VantageTrainer(
+            config.model.path, rewards, args, rows, validation, peft_config=_lora(config)
+        )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -98,9 +112,18 @@ def arguments(config: Config) -> VantageConfig:
         if name not in VantageConfig.__dataclass_fields__:
             hint = nearest(name, VantageConfig.__dataclass_fields__)
             raise ConfigError(f"trl.{name}: unknown; {hint}")
-    try:
+    with _refusals():
         return VantageConfig(**options)
-    except TypeError as error:
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What TRL, transformers or peft say about an option of theirs, as an error of the user."""
+    try:
+        yield
+    except VantageError:
+        raise
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 
@@ -150,10 +173,15 @@ def _sizes(config: Config) -> dict[str, Any]:
             f"{processes * updates}"
         )
     forward = max(size for size in range(1, batch.forward + 1) if each % size == 0)
-    steps = {"max_steps": run.batches * updates} if run.batches else {}
+    if config.data.validation and run.validate_every % run.save_every:
+        raise ConfigError(
+            f"run.validate_every={run.validate_every} is no multiple of run.save_every="
+            f"{run.save_every}: the best checkpoint could not be kept"
+        )
+    every = updates * int(config.trl.get("num_iterations", 1))
     validation = {
         "eval_strategy": "steps",
-        "eval_steps": run.validate_every * updates,
+        "eval_steps": run.validate_every * every,
         "num_generations_eval": 1,
     }
     return {
@@ -163,9 +191,9 @@ def _sizes(config: Config) -> dict[str, Any]:
         "gradient_accumulation_steps": each // forward,
         "generation_batch_size": rollouts,
         "num_train_epochs": run.epochs or 1,
-        "save_steps": run.save_every * updates,
+        "save_steps": run.save_every * every,
         "save_total_limit": run.keep,
-        **steps,
+        **({"max_steps": run.batches * every} if run.batches else {}),
         **(validation if config.data.validation else {}),
     }
 
@@ -198,9 +226,14 @@ class FinishOnInterrupt(TrainerCallback):
     def __init__(self, every: int):
         self.every, self.asked = every, False
 
-    def on_train_begin(self, args, state, control, **rest):
-        """Listen."""
-        self._before = signal.signal(signal.SIGINT, self._ask)
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take Ctrl-C over, and give it back."""
+        before = signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def on_step_end(self, args, state, control, **rest):
         """Stop where a rollout batch ends, all processes together."""
@@ -210,10 +243,6 @@ class FinishOnInterrupt(TrainerCallback):
         asked = torch.tensor(float(self.asked), device=accelerator.device)
         if accelerator.reduce(asked).item():
             control.should_save = control.should_training_stop = True
-
-    def on_train_end(self, args, state, control, **rest):
-        """Listen no more."""
-        signal.signal(signal.SIGINT, self._before)
 
     def _ask(self, number, frame):
         if self.asked:

@@ -1,6 +1,6 @@
 """GRPO recipes on TRL: `VantageTrainer` is used exactly like TRL's `GRPOTrainer`.
 
-What it overrides, written against the TRL versions in `SUPPORTED`:
+What it overrides, written against the TRL versions in `vantage.training.SUPPORTED`:
 
 - the data loader and `training_step`: TRL generates and scores as it always does; then one
   plan is made over the whole batch, and every update trains the rows of the plan in their
@@ -14,21 +14,21 @@ What it overrides, written against the TRL versions in `SUPPORTED`:
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import is_peft_model
-from packaging.specifiers import SpecifierSet
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 from transformers import AutoProcessor, ProcessorMixin, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
@@ -38,7 +38,7 @@ from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.methods import Rollouts, Samples, diagnose
 from vantage.questions.prompts import Prompts
 from vantage.questions.sampling import Shuffle
-from vantage.questions.schema import read, render
+from vantage.questions.schema import render
 from vantage.training import checkpoints, columns
 from vantage.training.config import TOKEN_MEANS, VantageConfig
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
@@ -47,13 +47,12 @@ from vantage.training.encoding import (
     Encoding,
     merge_fields,
     per_prompt,
-    set_pixels,
     tiles,
 )
 
-__all__ = ["VantageConfig", "VantageTrainer", "freeze_vision_tower"]
+logger = logging.getLogger(__name__)
 
-SUPPORTED = SpecifierSet(">=1.16,<1.17")
+__all__ = ["VantageConfig", "VantageTrainer", "freeze_vision_tower"]
 
 # Names that vision towers have in transformers.
 VISION_TOWERS = ("visual", "vision_tower", "vision_model")
@@ -125,6 +124,11 @@ class VantageTrainer(GRPOTrainer):
         rollouts, samples: the scored rollouts of the batch at work, and the plan made of
             them; None before the first one, or when nothing had a score.
 
+    Logged each rollout batch, besides TRL's metrics: `plan/...` as `vantage.diagnose` defines
+    them (a reward above 0.5 counts as right), `plan/unscored` (rollouts without a score, which
+    are dropped), `plan/useful_rollouts_per_second` (over the whole batch), and
+    `seconds/generate`, `reward`, `plan`, `log_probs`, `update` and `rollout_batch`.
+
     Raises:
         ConfigError: arguments that contradict a plan (tools, environments, iterable data).
         InputError: a row that cannot become a prompt; names the row.
@@ -137,8 +141,9 @@ class VantageTrainer(GRPOTrainer):
     def __init__(
         self, model, reward_funcs=None, args=None, train_dataset=None, eval_dataset=None, **rest
     ):
-        check_version()
         args = args or VantageConfig("runs/vantage")
+        if not isinstance(args, VantageConfig):
+            raise ConfigError(f"args is a {type(args).__name__}: expected a VantageConfig")
         for name in ("tools", "environment_factory"):
             if rest.get(name):
                 raise ConfigError(f"{name}: tools and environments are not supported")
@@ -148,7 +153,13 @@ class VantageTrainer(GRPOTrainer):
         for name, rows in columns.named(eval_dataset).items():
             columns.check(name, rows, rewards)
         self.prompts = Prompts(
-            train_dataset, variants, args.prompt_template, args.system_prompt, args.seed
+            train_dataset,
+            variants,
+            args.prompt_template,
+            args.system_prompt,
+            args.seed,
+            args.min_pixels,
+            args.max_pixels,
         )
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
@@ -174,7 +185,6 @@ class VantageTrainer(GRPOTrainer):
         if self._media_ids and not self.use_vllm:
             self.generation_config.suppress_tokens = self._media_ids
             self.generation_kwargs["suppress_tokens"] = self._media_ids
-        set_pixels(self.processing_class, self.args.min_pixels, self.args.max_pixels)
         if self.args.freeze_vision_tower:
             freeze_vision_tower(self.model)
 
@@ -194,7 +204,8 @@ class VantageTrainer(GRPOTrainer):
         limit = self.args.max_prompt_length
         if limit is None:
             return list(rows)
-        lengths = {row: len(self._encode(self._asked(self.train_dataset[row])).ids) for row in rows}
+        bar = tqdm(rows, desc="Measuring prompts", disable=len(rows) < 5_000)
+        lengths = {row: len(self._encode(self._asked(self.train_dataset[row])).ids) for row in bar}
         long = [row for row, length in lengths.items() if length > limit]
         if long and (self.args.long_prompts == "refuse" or len(long) == len(lengths)):
             raise InputError(
@@ -202,13 +213,15 @@ class VantageTrainer(GRPOTrainer):
                 f"rows {some(long)}, the longest {max(lengths.values())} tokens; lower "
                 "max_pixels, raise the limit, or set long_prompts to 'drop'"
             )
+        if long:
+            logger.warning(f"dropped {len(long)} of {len(rows)} questions, too long: {some(long)}")
         return [row for row in rows if lengths[row] <= limit]
 
     # ---- questions and prompts -------------------------------------------------------
 
     def _asked(self, source: dict[str, Any]) -> str | list[dict[str, Any]]:
         """The original question of a row, as the processor takes it."""
-        return render(self.prompts.framed(read(source)))
+        return render(self.prompts.original(source))
 
     def get_train_dataloader(self) -> DataLoader:
         """Empty batches, one a training step: the questions come from `Shuffle`."""
@@ -660,7 +673,12 @@ class VantageTrainer(GRPOTrainer):
                 f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
             )
         self._batch, self._step = None, 0
-        return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **rest)
+        # Old checkpoints go once a newer one is whole, which transformers would not wait for.
+        self._keep, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super().train(str(checkpoint) if checkpoint else None, **rest)
+        finally:
+            self.args.save_total_limit = self._keep
 
     def _run_epoch(self, *args, **kwargs) -> None:
         """As transformers, which would train one step more when it resumes a finished run."""
@@ -677,7 +695,8 @@ class VantageTrainer(GRPOTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """As `from_pretrained` does: weights of many vision-language models are saved under
         other names than those of their modules, which the trainer of transformers does not
-        know (its issue 43701); it would go on without loading any.
+        know; it would go on without loading any.
+        Source: https://github.com/huggingface/transformers/issues/43701
         """
         if self._loads_otherwise:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -702,23 +721,12 @@ class VantageTrainer(GRPOTrainer):
         if self.args.should_save:
             shutil.rmtree(checkpoint, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        # Older ones go only after this one is whole.
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
+        super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             checkpoints.mark_complete(checkpoint)
-            rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=True)
-
-
-def check_version() -> None:
-    """Refuse a TRL that this file was not written for."""
-    version = metadata.version("trl")
-    if version not in SUPPORTED:
-        raise EngineError(f"TRL {version} is installed, vantage needs trl{SUPPORTED}")
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(run), self._keep, best, use_mtime=True)
 
 
 def freeze_vision_tower(model: torch.nn.Module) -> None:

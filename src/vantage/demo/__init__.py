@@ -1,0 +1,1 @@
+"""The embedded default: arithmetic on handwritten digits, and a model small enough to teach."""

@@ -1,0 +1,124 @@
+"""Answers of a model: each under its row, whatever the rows hold, and nothing else is touched."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, List, Value
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from vantage.demo import digits
+from vantage.errors import InputError
+from vantage.evaluation.answers import answer, right_answers
+
+PICTURES = [digits.picture([number, number + 1]) for number in range(3)]
+
+
+@pytest.fixture(scope="module")
+def network(tiny_model):
+    return AutoModelForImageTextToText.from_pretrained(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_model):
+    return AutoProcessor.from_pretrained(tiny_model)
+
+
+def asked(text: str) -> list[dict]:
+    return [{"role": "user", "content": text}]
+
+
+def mixed() -> Dataset:
+    """Rows with 1, 0, 2 and 0 images, in turn."""
+    images = [[PICTURES[0]], [], [PICTURES[1], PICTURES[2]], []] * 2
+    texts = [f"Add {number} + {len(row)}." for number, row in enumerate(images)]
+    message = {"role": Value("string"), "content": Value("string")}
+    features = Features(
+        {"prompt": List(message), "images": List(Image()), "answer": Value("string")}
+    )
+    columns = {"prompt": [asked(text) for text in texts], "images": images}
+    return Dataset.from_dict(columns | {"answer": list("01234567")}, features=features)
+
+
+class Echo:
+    """Instead of a model: answers with the prompt itself, `number` times."""
+
+    training = True
+    device = torch.device("cpu")
+
+    def eval(self):
+        self.train(False)
+
+    def train(self, mode):
+        self.training = mode
+
+    def generate(self, input_ids, num_return_sequences, **_):
+        repeated = input_ids.repeat_interleave(num_return_sequences, dim=0)
+        return torch.cat([repeated, repeated], dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 50])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_an_answer_stands_at_its_row_for_rows_of_any_kind(processor, batch, samples):
+    rows = mixed()
+    texts = answer(Echo(), processor, rows, batch=batch, samples=samples, progress=False)
+    for row, answers in zip(rows, texts, strict=True):
+        assert answers == [row["prompt"][0]["content"]] * samples
+
+
+def test_the_template_and_the_system_prompt_stand_around_the_question(processor):
+    options = {
+        "template": "Answer {question}!",
+        "system_prompt": "Find the sum.",
+        "progress": False,
+    }
+    texts = answer(Echo(), processor, mixed(), **options)
+    assert texts[0] == ["Find the sum.Answer Add 0 + 1.!"]
+
+
+def test_a_plain_text_is_asked_as_it_is(processor):
+    rows = Dataset.from_dict({"prompt": ["Add 3 + 4.", "Add 5."]})
+    assert answer(Echo(), processor, rows, progress=False) == [["Add 3 + 4."], ["Add 5."]]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_and_the_random_state_are_put_back(network, processor, training):
+    network.train(training)
+    random.seed(1)
+    torch.manual_seed(7)
+    states = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
+    answer(network, processor, mixed(), max_tokens=2, progress=False)
+    assert network.training is training
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), str(np.random.get_state())) == states[1:]
+
+
+def test_the_seed_decides(network, processor):
+    options = {"max_tokens": 5, "samples": 2, "progress": False}
+    first, again, other = (
+        answer(network, processor, mixed(), seed=seed, **options) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_row_that_cannot_be_asked_is_refused(processor):
+    rows = Dataset.from_dict({"prompt": [asked("Add 3."), asked("<image> Add 3.")]})
+    with pytest.raises(InputError, match="<image>"):
+        answer(Echo(), processor, rows, progress=False)
+
+
+def test_right_answers_are_counted_for_each_row():
+    rows = Dataset.from_dict({"prompt": ["a", "b"], "answer": ["1", "2"], "hint": ["x", "y"]})
+    seen = []
+
+    def reward(completions, prompt, answer, hint):
+        seen.extend(zip(completions, prompt, answer, hint, strict=True))
+        return [
+            0.9 * (text == truth) + 0.1 for text, truth in zip(completions, answer, strict=True)
+        ]
+
+    assert right_answers([["1", "2", "1"], ["1", "3", "2"]], rows, reward).tolist() == [2, 1]
+    assert seen[0] == ("1", "a", "1", "x")
+    assert seen[-1] == ("2", "b", "2", "y")

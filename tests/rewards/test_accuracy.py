@@ -1,0 +1,171 @@
+"""Right answers are right in any notation; no answer stops a run, whatever it says."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from vantage.rewards import accuracy, mathematics
+from vantage.rewards.accuracy import LONGEST, correct
+
+SAME = [
+    ("4", "4"),
+    (" 4 ", "4"),
+    ("04", "4"),
+    ("4.0", "4"),
+    ("1/2", "0.5"),
+    ("0.5", "\\frac{1}{2}"),
+    ("\\frac12", "1 / 2"),
+    ("\\dfrac{3}{6}", "1/2"),
+    ("1,000", "1000"),
+    ("1{,}000", "1000"),
+    ("50\\%", "0.5"),
+    ("2\\sqrt{2}", "\\sqrt{8}"),
+    ("x^2+2x+1", "(x+1)^2"),
+    ("\\{2, 1\\}", "\\{1, 2\\}"),
+    ("x = 3", "3"),
+    ("\\text{B}", "B"),
+    ("(B)", "B"),
+    ("90^\\circ", "90"),
+    ("3 cm", "3"),
+    ("five apples", "five apples"),
+]
+DIFFERENT = [
+    ("5", "4"),
+    ("-4", "4"),
+    ("41", "4"),
+    ("", "4"),
+    ("0.333", "1/3"),
+    ("²", "2"),
+    ("B", "A"),
+    ("yes", "no"),
+    ("\\frac{1}{0}", "4"),
+    ("{4", "4}{"),
+    ("\x00", "4"),
+    ("\ud800", "4"),
+]
+
+
+@pytest.mark.parametrize(("given", "truth"), SAME)
+def test_the_same_answer_in_another_notation_is_right(given, truth):
+    assert accuracy([f"so \\boxed{{{given}}}"], answer=[truth]) == [1.0]
+
+
+@pytest.mark.parametrize(("given", "truth"), DIFFERENT)
+def test_another_answer_is_wrong(given, truth):
+    assert not correct(given, truth)
+
+
+def test_the_box_counts_and_nothing_else():
+    responses = ["4", "\\boxed{4", "\\boxed{4} or \\boxed{5}", "\\boxed{5} no, \\boxed{4}"]
+    assert accuracy(responses, answer=["4"] * 4) == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_it_takes_what_trl_hands_over():
+    said = [{"role": "assistant", "content": "\\boxed{4}"}]
+    columns = {"prompts": ["?", "?"], "completion_ids": [[1], [2]], "hint": [None, None]}
+    scores = accuracy(completions=[said, "\\boxed{4}"], answer=[4, "5"], **columns)
+    assert scores == [1.0, 0.0]
+
+
+def test_answers_and_references_must_be_as_many():
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        accuracy(["\\boxed{4}"] * 2, answer=["4"])
+
+
+@pytest.mark.parametrize(
+    ("given", "truth", "right"),
+    [
+        ("9" * 1_000_000, "4", False),
+        ("4", "9" * 1_000_000, False),
+        ("9" * 1_000_000, "9" * 1_000_000, True),
+        ("9" * LONGEST, "9" * (LONGEST - 1) + "8", False),
+        ("x+" * 500_000, "4", False),
+    ],
+    ids=range(5),
+)
+def test_a_megabyte_is_compared_as_a_text(given, truth, right):
+    began = time.perf_counter()
+    assert accuracy([f"\\boxed{{{given}}}"], answer=[truth]) == [right]
+    assert time.perf_counter() - began < 2
+
+
+HOSTILE = [
+    "9^{9^{9^{9^{9}}}}",
+    "(x+1)^{100000}",
+    "1000000000!",
+    "7^{10^9}",
+    "1e999999999",
+    "\\binom{100000000}{50000000}",
+    "\\sqrt{" * 140,
+    "(" * 900,
+]
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A limit of one second, and nothing remembered."""
+    monkeypatch.setattr(mathematics, "SECONDS", 1)
+    mathematics.same.cache_clear()
+    yield
+    mathematics.same.cache_clear()
+
+
+@pytest.mark.parametrize("given", HOSTILE, ids=lambda given: given[:20])
+def test_a_hostile_answer_is_wrong_after_its_time(given, short):
+    began = time.perf_counter()
+    assert not correct(given, "4")
+    assert time.perf_counter() - began < 3 * mathematics.SECONDS + 2
+
+
+def test_every_limit_together_is_below_ten_seconds():
+    assert 3 * mathematics.SECONDS < 10
+
+
+def test_the_alarm_of_the_caller_is_left_as_it_was(short):
+    before = signal.getsignal(signal.SIGALRM)
+    correct("7^{10^9}", "4")
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.alarm(0) == 0
+
+
+def in_a_thread(function, *arguments) -> tuple[list, float]:
+    """What it returned, and the seconds it took."""
+    result = []
+    began = time.perf_counter()
+    thread = threading.Thread(target=lambda: result.append(function(*arguments)), daemon=True)
+    thread.start()
+    thread.join(60)
+    return result, time.perf_counter() - began
+
+
+@pytest.fixture
+def forgotten():
+    mathematics.same.cache_clear()
+    yield
+    if mathematics._process.cache_info().currsize:
+        mathematics._process().kill()
+    mathematics._process.cache_clear()
+
+
+def test_another_thread_gives_the_same_answers(forgotten):
+    pairs = [*SAME, *DIFFERENT]
+    (answers,), _ = in_a_thread(lambda: [correct(*pair) for pair in pairs])
+    assert answers == [True] * len(SAME) + [False] * len(DIFFERENT)
+
+
+def test_a_hostile_answer_in_another_thread_is_wrong_after_its_time(forgotten):
+    in_a_thread(correct, "1/2", "0.5")  # the helper starts
+    answers, seconds = in_a_thread(correct, "9^{9^{9^{9^{9}}}}", "4")
+    assert answers == [False]
+    assert seconds < 10
+    assert in_a_thread(correct, "1/3", "\\frac{1}{3}")[0] == [True]
+
+
+def test_an_answer_that_kills_the_helper_is_wrong_and_the_next_one_is_judged(forgotten):
+    in_a_thread(correct, "1/2", "0.5")
+    mathematics._process().kill()
+    mathematics._process().wait()
+    assert in_a_thread(correct, "3/4", "0.75")[0] == [False]
+    assert in_a_thread(correct, "3/5", "0.6")[0] == [True]

@@ -1,0 +1,167 @@
+"""The configuration file: typed, refused with the nearest name, overridden, written back."""
+
+import pytest
+import yaml
+
+from vantage.config import Config, check, describe, load, save
+from vantage.errors import ConfigError
+
+LEAST = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"output": "o", "batches": 1}}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes values, or a text, to a file."""
+
+    def write(values=LEAST):
+        path = tmp_path / "run.yaml"
+        path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+def changed(**options) -> dict:
+    """The least configuration with "section__option" set; None takes it away."""
+    values = {name: dict(section) for name, section in LEAST.items()}
+    for name, value in options.items():
+        section, _, option = name.partition("__")
+        inner, key = (values.setdefault(section, {}), option) if option else (values, section)
+        inner[key] = value
+        if value is None:
+            del inner[key]
+    return values
+
+
+def test_the_least_file_has_the_defaults(file):
+    config = load(file())
+    assert (config.model.path, config.recipe, config.batch.rollouts) == ("m", "grpo", 8)
+    assert config.rewards == {"accuracy": 0.9, "format": 0.1}
+
+
+def test_the_resolved_configuration_is_read_back_as_it_was(file, tmp_path):
+    config = load(file(changed(recipe={"name": "pods", "keep": 0.5}, model__lora={"r": 4})))
+    save(config, tmp_path / "config.yaml")
+    assert load(tmp_path / "config.yaml") == config
+
+
+OVERRIDES = [
+    ({"optimizer.learning_rate": "1e-5"}, lambda c: c.optimizer.learning_rate, 1e-5),
+    ({"optimizer.learning_rate": "2.5E-6"}, lambda c: c.optimizer.learning_rate, 2.5e-6),
+    ({"run.batches": "7"}, lambda c: c.run.batches, 7),
+    ({"run.batches": "null", "run.epochs": "0.5"}, lambda c: c.run.epochs, 0.5),
+    ({"recipe.keep": "0.25"}, lambda c: c.recipe, {"name": "pods", "keep": 0.25}),
+    ({"recipe": "{name: rloo}"}, lambda c: c.recipe, {"name": "rloo"}),
+    ({"model.lora.r": "2"}, lambda c: c.model.lora.r, 2),
+    ({"variants.transforms": "[clockwise]"}, lambda c: c.variants.transforms, ["clockwise"]),
+    ({"trl.use_cpu": "true"}, lambda c: c.trl, {"use_cpu": True}),
+    ({"data.template": "Q: {question}"}, lambda c: c.data.template, None),
+    ({"data.template": "'Q: {question}'"}, lambda c: c.data.template, "Q: {question}"),
+    ({"rewards.format": "0"}, lambda c: c.rewards["format"], 0.0),
+    ({"rewards.own.py:mine": "2"}, lambda c: c.rewards, {"accuracy": 1.0, "own.py:mine": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("given", "read", "value"), OVERRIDES, ids=[str(o[0]) for o in OVERRIDES])
+def test_any_option_can_be_replaced_as_yaml(file, given, read, value):
+    path = file(changed(recipe="pods", rewards={"accuracy": 1}))
+    if value is None:  # a colon and a space make it a mapping
+        with pytest.raises(ConfigError, match=r"data\.template: Input should be a valid string"):
+            load(path, given)
+    else:
+        assert read(load(path, given)) == value
+
+
+def test_every_option_is_described_with_its_default():
+    described = {name: (kind, default) for name, kind, default in describe(Config)}
+    assert described["model.path"] == ("str", "required")
+    assert described["batch.rollouts"] == ("int", "8")
+    assert described["model.lora.r"] == ("int", "16")
+    assert "bfloat16" in described["model.dtype"][0]
+    for name in described:
+        section, *_, option = name.split(".") if "." in name else ("", name)
+        assert option
+        assert section in {"", *Config.model_fields}
+
+
+def test_the_names_in_the_readme_are_options():
+    for name in ("batch.questions", "batch.updates", "batch.forward", "data.columns"):
+        section, option = name.split(".")
+        assert option in Config.model_fields[section].annotation.model_fields
+
+
+REFUSED = [
+    (changed(modle={}), "modle: unknown; did you mean 'model'?"),
+    (changed(optimizer__learning_rat=1), "learning_rat: unknown; did you mean 'learning_rate'?"),
+    (changed(model__lora={"rank": 1}), "model.lora.rank: unknown; known: alpha, dropout"),
+    (changed(data__columns={"anser": "a"}), "data.columns.anser: unknown; did you mean 'answer'?"),
+    (changed(batch__questions="many"), "batch.questions: Input should be a valid integer"),
+    (changed(batch__questions="2"), "batch.questions: Input should be a valid integer, got '2'"),
+    (changed(batch__questions=True), "batch.questions: Input should be a valid integer"),
+    (changed(rewards={}), "rewards: Dictionary should have at least 1 item"),
+    (changed(batch__questions=2.5), "batch.questions: Input should be a valid integer"),
+    (changed(batch__questions="many"), "got 'many'"),
+    (changed(batch__rollouts=1), "batch.rollouts: Input should be greater than or equal to 2"),
+    (changed(generation__temperature=0), "generation.temperature: Input should be greater than 0"),
+    (changed(generation__top_p=1.5), "generation.top_p: Input should be less than or equal to 1"),
+    (changed(model__dtype="float8"), "model.dtype: Input should be 'auto', 'float32'"),
+    (changed(data__long_prompts="cut"), "data.long_prompts: Input should be 'refuse' or 'drop'"),
+    (
+        changed(variants__transforms="clockwise"),
+        "variants.transforms: Input should be a valid list",
+    ),
+    (changed(rewards={"accuracy": "much"}), "rewards.accuracy: Input should be a valid number"),
+    (changed(model__path=None), "model.path: Field required"),
+    (changed(run=None), "run: Field required"),
+    (changed(model="m"), "model: Input should be a valid dictionary"),
+    (changed(run__batches=None), "run: give either batches (rollout batches) or epochs"),
+    (changed(run__epochs=1), "run: give either batches (rollout batches) or epochs"),
+    (changed(recipe="grop"), "did you mean 'grpo'?"),
+    (changed(recipe={"name": "pods", "kep": 1}), "did you mean 'keep'?"),
+    (changed(recipe={"keep": 1}), "expected a name or {name: ..., option: value}"),
+    (changed(recipe=3), "recipe"),
+    (changed(recipe="nowhere.py:mine"), "no file 'nowhere.py'"),
+    ({**LEAST, 1: 2}, "1: "),
+    (changed(run__1=2), "run.1: unknown"),
+    ({**LEAST, "batch": {2: 3}}, "batch.2: "),
+    ("model: [", "not YAML"),
+    ("a: b: c", "not YAML"),
+    ("", "expected sections such as model, data, run"),
+    ("- 1", "expected sections such as model, data, run"),
+    ("\x00", "not YAML"),
+]
+
+
+@pytest.mark.parametrize(("values", "words"), REFUSED, ids=[case[1] for case in REFUSED])
+def test_what_is_wrong_is_named(file, values, words):
+    with pytest.raises(ConfigError) as caught:
+        load(file(values))
+    assert words in str(caught.value)
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        check(changed(modle={}, batch__rollouts=1, run__output=None))
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"optimiser.learning_rate": "1"}, "optimiser: unknown; did you mean 'optimizer'?"),
+        ({"run.batches": "["}, "--run.batches: not YAML"),
+        ({"run.batches.x": "1"}, "--run.batches.x: batches is 1, which has no options"),
+        ({"": "1"}, "unknown"),
+    ],
+)
+def test_a_wrong_override_is_named(file, given, words):
+    with pytest.raises(ConfigError) as caught:
+        load(file(), given)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("run: {output: Ä}".encode("latin-1"))
+    for name, why in {"gone.yaml": "No such file", ".": "directory", "latin.yaml": "UTF-8"}.items():
+        with pytest.raises(ConfigError, match=why):
+            load(tmp_path / name)
