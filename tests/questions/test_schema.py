@@ -192,12 +192,16 @@ def test_a_template_stands_around_the_question_behind_the_images_in_front(templa
     assert frame(question, template, None).text == after
 
 
-def test_a_system_message_comes_first_and_only_in_conversations():
+def test_a_system_message_comes_first():
     talk = read({"prompt": [user("Hi."), {"role": "assistant", "content": "Yes?"}, user("Why?")]})
     framed = render(frame(talk, "{question}", "Be brief."))
     assert framed[0] == {"role": "system", "content": [text("Be brief.")]}
     assert [message["role"] for message in framed] == ["system", "user", "assistant", "user"]
-    assert render(frame(read({"prompt": "Why?"}), "{question}", "Be brief.")) == "Why?"
+
+
+def test_a_plain_text_takes_no_system_message():
+    with pytest.raises(InputError, match="plain text prompt takes no system message"):
+        frame(read({"prompt": "Why?"}), "{question}", "Be brief.")
 
 
 def test_a_question_is_read_without_changing_its_row():

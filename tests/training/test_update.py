@@ -62,8 +62,11 @@ def planned(trainer) -> list[list[Row]]:
     scored = [row for row, score in enumerate(reward.rewards) if score is not None]
     prompts = {p: reward.prompts[row] for p, row in zip(rollouts.prompt_N, scored, strict=True)}
     question = dict(zip(rollouts.prompt_N, rollouts.question_N, strict=True))
+    # 1 / (n V^2): V prompts of the question, n rollouts a prompt, so n V rollouts in all.
     size = {p: sum(question[other] == question[p] for other in prompts) for p in prompts}
-    weight = {p: 1 / size[p] ** 2 if trainer.recipe.shares else 1.0 for p in prompts}
+    asked = {p: int((rollouts.question_N == question[p]).sum()) for p in prompts}
+    shares = trainer.recipe.shares
+    weight = {p: 1 / (asked[p] * size[p]) if shares else 1.0 for p in prompts}
     columns = (samples.prompt_M, samples.rollout_M, samples.advantage_M, samples.filler_M)
     rows = [
         None

@@ -103,11 +103,13 @@ class VantageConfig(GRPOConfig):
             super().__post_init__()
         except ValueError as error:
             raise ConfigError(f"TRL refuses the options: {error}") from error
+        recipe, variants = self.build_recipe(), self.build_variants()
+        _check_sizes(self, recipe, variants)
         if not self.save_steps:
             evaluated = int(self.eval_steps or 1) if self.eval_strategy == "steps" else 1
             every = math.lcm(self.updates_per_rollout_batch, max(evaluated, 1))
             self.save_steps = -(-500 // every) * every
-        _check(self, self.build_recipe(), self.build_variants())
+        _check(self, recipe, variants)
 
     def build_recipe(self) -> Recipe:
         """The recipe that the options describe."""
@@ -149,7 +151,6 @@ class VantageConfig(GRPOConfig):
 
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     """Refuse, by name, what would contradict a plan."""
-    _check_sizes(args, recipe, variants)
     _check_values(args)
     _check_steps(args, args.updates_per_rollout_batch)
     if recipe.shares and variants.count < 2:
