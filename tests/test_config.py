@@ -1,10 +1,14 @@
 """The configuration file: typed, refused with the nearest name, overridden, written back."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from vantage.config import Config, check, describe, load, save
 from vantage.errors import ConfigError
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 
 LEAST = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"output": "o", "batches": 1}}
 
@@ -165,3 +169,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for name, why in {"gone.yaml": "No such file", ".": "directory", "latin.yaml": "UTF-8"}.items():
         with pytest.raises(ConfigError, match=why):
             load(tmp_path / name)
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.name)
+def test_the_files_to_copy_are_accepted(file):
+    assert load(file).model.path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
@@ -29,6 +31,7 @@ class ProgressLine(TrainerCallback):
             unit="update",
             disable=hidden,
             dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 10,  # a line each in a log file
         )
 
     def on_step_end(self, args, state, control, **rest):

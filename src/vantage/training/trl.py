@@ -4,11 +4,16 @@ What it overrides, written against the TRL versions in `vantage.training.SUPPORT
 
 - the data loader and `training_step`: TRL generates and scores as it always does; then one
   plan is made over the whole batch, and every update trains the rows of the plan in their
-  order, cut into forwards of `per_device_train_batch_size` rows;
-- `_tokenize_prompts`: the processor runs once a distinct prompt;
+  order, cut into forwards of `per_device_train_batch_size` rows, `compute_loss` being a mean
+  over the whole update;
+- `_generate`, `_calculate_rewards`, `_tokenize_prompts`: the processor runs once a distinct
+  prompt, and pictures stay on the process that needs them;
 - `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
   known wait for the plan, and are computed once a distinct (prompt, rollout);
-- `_save_checkpoint`: a checkpoint counts once it is whole.
+- `prediction_step`: a validation generates and scores, and has no loss;
+- `train`, `_run_epoch`, `_maybe_log_save_evaluate`, `_save_checkpoint`,
+  `_load_from_checkpoint`, `_load_best_model`: a checkpoint counts once it is whole, and going
+  on from it gives the numbers of a run that never stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +25,6 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,7 @@ from vantage.questions.prompts import Prompts
 from vantage.questions.sampling import Shuffle
 from vantage.questions.schema import render
 from vantage.training import checkpoints, columns
+from vantage.training.batch import RolloutBatch
 from vantage.training.config import TOKEN_MEANS, VantageConfig
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.encoding import (
@@ -66,49 +71,6 @@ MEDIA_TOKENS = (
     "eoi_token_id",
 )
 STAGES = ("generate", "reward", "plan", "log_probs", "update")
-
-
-@dataclass
-class _RolloutBatch:
-    """Scored rollouts of a batch, the plan made of them, and what its updates need.
-
-    Tensors that end in N hold all rollouts of all processes and stay on the device.
-
-    Attributes:
-        completion_NT: response tokens; mask_NT: which of them count.
-        samples: the plan; updates: how it is dealt; advantage_M: advantages times loss weights.
-        home_N: prompt that generated each rollout.
-        sampled: tensors that TRL made for the rollouts under their own prompts.
-        places: row of `old_RT` and `reference_RT` for each (prompt, rollout) dealt here.
-    """
-
-    completion_NT: torch.Tensor
-    mask_NT: torch.Tensor
-    samples: Samples
-    updates: list[Update]
-    advantage_M: np.ndarray
-    home_N: np.ndarray
-    sampled: dict[str, torch.Tensor]
-    places: dict[tuple[int, int], int] = field(default_factory=dict)
-    old_RT: torch.Tensor | None = None
-    reference_RT: torch.Tensor | None = None
-
-    def key(self, row: int) -> tuple[int, int]:
-        """(prompt, rollout) of a row of the plan; any one for filler."""
-        if row == FILLER:
-            return int(self.home_N[0]), 0
-        return int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
-
-    def is_own(self, key: tuple[int, int]) -> bool:
-        """Whether the prompt generated the rollout."""
-        prompt, rollout = key
-        return prompt == self.home_N[rollout]
-
-    def distinct_keys(self, process: int) -> list[tuple[int, int]]:
-        """What a process trains, each (prompt, rollout) once; at least one."""
-        rows = np.concatenate([update.row_PR[process] for update in self.updates])
-        trained = rows[rows != FILLER]
-        return list(dict.fromkeys(map(self.key, trained if len(trained) else rows[:1])))
 
 
 class VantageTrainer(GRPOTrainer):
@@ -168,7 +130,7 @@ class VantageTrainer(GRPOTrainer):
         self.rollouts: Rollouts | None = None
         self.samples: Samples | None = None
         self._diagnosis: dict[str, float] = {}
-        self._batch: _RolloutBatch | None = None
+        self._batch: RolloutBatch | None = None
         self._asking_ahead = False
         self._examples: list[dict[str, Any]] = []
         self._encodings: dict[int, Encoding] = {}
@@ -266,7 +228,7 @@ class VantageTrainer(GRPOTrainer):
 
     # ---- rollouts --------------------------------------------------------------------
 
-    def _roll_out(self) -> _RolloutBatch:
+    def _roll_out(self) -> RolloutBatch:
         """Generate, score, plan, and compute the log-probs that the updates need."""
         self._seconds.clear()
         self._began = time.perf_counter()
@@ -343,7 +305,7 @@ class VantageTrainer(GRPOTrainer):
             reward_N += weight * np.nan_to_num(part_N, nan=0.0, posinf=np.inf, neginf=-np.inf)
         return np.where(scored_N & np.isfinite(reward_N), reward_N, np.nan)
 
-    def _plan(self, home_N: np.ndarray, output: dict[str, Any]) -> _RolloutBatch:
+    def _plan(self, home_N: np.ndarray, output: dict[str, Any]) -> RolloutBatch:
         """One plan over the rollouts of all processes, the same on each of them."""
         with self._timed("plan"):
             reward_N = self._rewards()
@@ -361,7 +323,7 @@ class VantageTrainer(GRPOTrainer):
         if not self._corrects_sampler:
             sampled.pop("old_per_token_logps", None)
         self._log_plan(len(reward_N) - len(scored))
-        return _RolloutBatch(completion_NT, mask_NT, samples, updates, advantage_M, home_N, sampled)
+        return RolloutBatch(completion_NT, mask_NT, samples, updates, advantage_M, home_N, sampled)
 
     def _samples(self, home_N, reward_N, scored: np.ndarray) -> Samples:
         """The plan, its rows pointing into the whole batch; empty when nothing has a score."""
@@ -415,7 +377,7 @@ class VantageTrainer(GRPOTrainer):
             scored.append(log_probs)
         return torch.cat(scored)
 
-    def _add_log_probs(self, batch: _RolloutBatch) -> None:
+    def _add_log_probs(self, batch: RolloutBatch) -> None:
         """Old and reference log-probs, once a distinct (prompt, rollout) dealt to this process."""
         off_policy = self.args.updates * self.num_iterations > 1
         needs_old = off_policy or self._corrects_sampler
@@ -437,7 +399,7 @@ class VantageTrainer(GRPOTrainer):
         mine = keys_P[self.accelerator.process_index]
         return mine + [spare] * (max(map(len, keys_P)) - len(mine))
 
-    def _score_old(self, batch: _RolloutBatch, dealt: list[list]) -> torch.Tensor:
+    def _score_old(self, batch: RolloutBatch, dealt: list[list]) -> torch.Tensor:
         """Log-probs of what this process trains; those that TRL needed early are there."""
         mine = dealt[self.accelerator.process_index]
         known_NT = batch.sampled.pop("old_per_token_logps", None)
@@ -451,7 +413,7 @@ class VantageTrainer(GRPOTrainer):
             old_RT[places] = scored[: len(places)]
         return old_RT
 
-    def _score(self, model, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> torch.Tensor:
+    def _score(self, model, batch: RolloutBatch, keys: list[tuple[int, int]]) -> torch.Tensor:
         """Log-probs of the responses under the prompts, one row a key."""
         most = self.args.per_device_train_batch_size
         scored = []
@@ -462,7 +424,7 @@ class VantageTrainer(GRPOTrainer):
             scored.append(log_probs)
         return torch.cat(scored)
 
-    def _score_reference(self, batch: _RolloutBatch, keys) -> torch.Tensor:
+    def _score_reference(self, batch: RolloutBatch, keys) -> torch.Tensor:
         if self.ref_model is not None:
             return self._score(self.ref_model, batch, keys)
         adapted = self.accelerator.unwrap_model(self.model)
@@ -498,7 +460,7 @@ class VantageTrainer(GRPOTrainer):
         return loss
 
     def _train_on(
-        self, model, batch: _RolloutBatch, update: Update, part: int, parts: int
+        self, model, batch: RolloutBatch, update: Update, part: int, parts: int
     ) -> torch.Tensor:
         forwards = update.forwards(
             self.accelerator.process_index, self.args.per_device_train_batch_size
@@ -527,7 +489,7 @@ class VantageTrainer(GRPOTrainer):
         state._set_sync_gradients(before)
 
     def _micro_batch(
-        self, batch: _RolloutBatch, update: Update, rows: np.ndarray, forwards: int
+        self, batch: RolloutBatch, update: Update, rows: np.ndarray, forwards: int
     ) -> dict[str, Any]:
         """TRL's inputs for rows of the plan; filler has no token that counts."""
         keys = [batch.key(row) for row in rows]
@@ -555,7 +517,7 @@ class VantageTrainer(GRPOTrainer):
         items_tensor = torch.tensor(float(items), device=mask_BT.device)
         return {"num_items_in_batch": items_tensor, "loss_scale": scale}
 
-    def _ahead(self, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+    def _ahead(self, batch: RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """Log-probs and corrections computed before the updates, for the rows of a forward."""
         ahead = {}
         places = [batch.places.get(key, 0) for key in keys]
@@ -579,7 +541,7 @@ class VantageTrainer(GRPOTrainer):
             )
         return ahead
 
-    def _inputs(self, batch: _RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, Any]:
+    def _inputs(self, batch: RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, Any]:
         """Tokens, masks and pixels of responses under prompts."""
         rows = [self._encoding(prompt) for prompt, _ in keys]
         device = self.accelerator.device
