@@ -60,8 +60,8 @@ def test_the_file_has_every_number_of_the_table(made):
         cells = [cell.strip() for cell in line.strip("│ ").split("│")]
         assert cells == [
             one["recipe"],
-            f"{one['before']['mean']:.3f} ± {one['before']['error']:.3f}",
-            f"{one['after']['mean']:.3f} ± {one['after']['error']:.3f}",
+            f"{one['before']['mean']:.3f}±{one['before']['error']:.3f}",
+            f"{one['after']['mean']:.3f}±{one['after']['error']:.3f}",
             f"{one['silent_rollouts']:.0%}",
             f"{one['silent_samples']:.0%}",
             f"{one['distinct_samples']:.0f}",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
@@ -30,6 +31,15 @@ from vantage.rewards import accuracy
 from vantage.training import run as training
 
 QUESTIONS = {"reinforcement": 2_000, "validation": 320, "test": 1_500}
+HEADINGS = (
+    "recipe",
+    "before",
+    "after",
+    "silent\nrollouts",
+    "silent\nsamples",
+    "distinct\nsamples",
+    "\nseconds",
+)
 BINS = np.linspace(0, 4, 41)
 
 
@@ -220,19 +230,16 @@ def _accuracy(path: Path, rows: Dataset) -> Estimate:
 
 
 def _text(estimate: Estimate) -> str:
-    return f"{estimate.mean:.3f} ± {estimate.error:.3f}"
+    return f"{estimate.mean:.3f}±{estimate.error:.3f}"
 
 
 def _report(outcomes: list[Outcome], output: Path, console: Console) -> None:
     table = Table(
-        Column("recipe", no_wrap=True),
-        Column("accuracy before", no_wrap=True),
-        Column("after", no_wrap=True),
-        "silent rollouts",
-        "silent samples",
-        "distinct a batch",
-        "seconds",
+        *(Column(name, no_wrap=True) for name in HEADINGS),
         title="Held-out accuracy ± standard error",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for one in outcomes:
         table.add_row(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
+from transformers import ProcessorMixin
 
 from vantage.questions.schema import frame, read, render
 
@@ -103,11 +104,13 @@ def _batches(rows: Dataset, size: int, question: Callable) -> Iterator[tuple[lis
 def _inputs(processor, prompts: list):
     if isinstance(prompts[0], str):
         return processor(text=prompts, return_tensors="pt", padding=True)
+    is_processor = isinstance(processor, ProcessorMixin)
+    options = {"processor_kwargs": {"padding": True}} if is_processor else {"padding": True}
     return processor.apply_chat_template(
         prompts,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
         add_generation_prompt=True,
-        padding=True,
+        **options,
     )
