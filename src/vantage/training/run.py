@@ -66,7 +66,7 @@ def train(
 
 
 def _check_same(before: Config, now: Config) -> None:
-    """Refuse to go on with other options than those that decide what a run computes."""
+    """Refuse to go on when an option that decides what the run computes has changed."""
     old, new = (c.model_dump(exclude={"run"}) | {"seed": c.run.seed} for c in (before, now))
     changed = [name for name in new if new[name] != old[name]]
     if changed:
