@@ -687,8 +687,7 @@ class VantageTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             checkpoints.mark_complete(checkpoint)
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(str(run), self._keep, best, use_mtime=True)
+            rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
 
 
 def freeze_vision_tower(model: torch.nn.Module) -> None:
