@@ -69,6 +69,19 @@ def hierarchical_advantage(
     return Advantages(across_N, np.where(_has_one_prompt(question_N, prompt_N), 0.0, within_N))
 
 
+def extremes(
+    value_N: np.ndarray, index_N: np.ndarray, groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest value of each group, for groups 0 ... groups - 1 that all occur."""
+    value_N = np.asarray(value_N)
+    low_G = np.empty(groups, dtype=value_N.dtype)
+    low_G[index_N] = value_N
+    high_G = low_G.copy()
+    np.minimum.at(low_G, index_N, value_N)
+    np.maximum.at(high_G, index_N, value_N)
+    return low_G, high_G
+
+
 def _groups(group_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _, index_N, count_G = np.unique(group_N, return_inverse=True, return_counts=True)
     return index_N, count_G
@@ -77,18 +90,13 @@ def _groups(group_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _centred(reward_N: np.ndarray, index_N: np.ndarray, count_G: np.ndarray) -> np.ndarray:
     reward_N = np.asarray(reward_N, dtype=np.float64)
     mean_G = np.bincount(index_N, reward_N) / count_G
-    low_G, high_G = np.full(len(count_G), np.inf), np.full(len(count_G), -np.inf)
-    np.minimum.at(low_G, index_N, reward_N)
-    np.maximum.at(high_G, index_N, reward_N)
+    low_G, high_G = extremes(reward_N, index_N, len(count_G))
     return np.where((low_G == high_G)[index_N], 0.0, reward_N - mean_G[index_N])
 
 
 def _has_one_prompt(question_N: np.ndarray, prompt_N: np.ndarray) -> np.ndarray:
     index_N, count_Q = _groups(question_N)
-    low_Q = np.full(len(count_Q), np.iinfo(np.int64).max)
-    high_Q = np.full(len(count_Q), np.iinfo(np.int64).min)
-    np.minimum.at(low_Q, index_N, prompt_N)
-    np.maximum.at(high_Q, index_N, prompt_N)
+    low_Q, high_Q = extremes(prompt_N, index_N, len(count_Q))
     return (low_Q == high_Q)[index_N]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vantage.methods.advantages import group_advantage
+from vantage.methods.advantages import extremes, group_advantage
 from vantage.methods.rollouts import Rollouts, Samples
 
 QUANTILES = (10, 50, 90)
@@ -56,9 +56,7 @@ def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dic
 
 def _questions(rollouts: Rollouts, right: float) -> dict[str, float]:
     _, index_N, size_Q = np.unique(rollouts.question_N, return_inverse=True, return_counts=True)
-    low_Q, high_Q = np.full(len(size_Q), np.inf), np.full(len(size_Q), -np.inf)
-    np.minimum.at(low_Q, index_N, rollouts.reward_N)
-    np.maximum.at(high_Q, index_N, rollouts.reward_N)
+    low_Q, high_Q = extremes(rollouts.reward_N, index_N, len(size_Q))
     return {
         "questions": len(size_Q),
         "silent_questions": _mean(low_Q == high_Q),

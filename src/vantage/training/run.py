@@ -54,7 +54,7 @@ def train(
     if trainer.accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         configuration.save(config, run / "config.yaml")
-    interrupt = FinishOnInterrupt(trainer.args.updates_per_rollout_batch)
+    interrupt = FinishOnInterrupt()
     for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
         callback.trainer = trainer
         trainer.add_callback(callback)
@@ -223,8 +223,7 @@ def _lora(config: Config) -> LoraConfig | None:
 class FinishOnInterrupt(TrainerCallback):
     """The first Ctrl-C finishes the rollout batch, saves and stops; the second stops at once."""
 
-    def __init__(self, every: int):
-        self.every, self.asked = every, False
+    asked = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -237,7 +236,7 @@ class FinishOnInterrupt(TrainerCallback):
 
     def on_step_end(self, args, state, control, **rest):
         """Stop where a rollout batch ends, all processes together."""
-        if state.global_step % self.every:
+        if state.global_step % args.updates_per_rollout_batch:
             return
         accelerator = self.trainer.accelerator
         asked = torch.tensor(float(self.asked), device=accelerator.device)
