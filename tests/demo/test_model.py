@@ -83,7 +83,7 @@ TEXTS = [
     "<think>3 + 8 = 11</think>\\boxed{11}",
     "<think> 3+8 </think> \\boxed{ 11 }",
     " Add  the digits \n\n   in the image\n",
-    *(f"{transform.note} {digits.WORDINGS[0]}" for transform in TRANSFORMS.values()),
+    *(f"{t.wordings()[0]} {digits.WORDINGS[0]}" for t in TRANSFORMS.values()),
 ]
 
 
@@ -142,7 +142,7 @@ def test_an_image_of_another_size_is_resized(processor):
 
 def test_padding_on_the_left_changes_no_logit(processor, network):
     images = [[digits.picture([0, 1])], [digits.picture([2, 3])]]
-    note = TRANSFORMS["upside-down"].note
+    note = TRANSFORMS["upside-down"].wordings()[0]
     texts = [prompt(processor, text) for text in ("Sum it.", f"{note} {digits.WORDINGS[0]}")]
     batch = processor(images=images, text=texts, padding=True, return_tensors="pt")
     alone = processor(images=images[0], text=texts[0], return_tensors="pt")

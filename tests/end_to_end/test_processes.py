@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from launching import Launch
 
-TURNS = {"count": 2, "transforms": ["noise-25", "clockwise"], "probability": 0.7}
+TURNS = {"count": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.7}}
 # Options of the run, its updates a rollout batch, and rows of a forward in one and two processes.
 CASES = {
     "grpo, evaluated": ({"recipe": "grpo", "eval_strategy": "steps", "eval_steps": 2}, 2, (16, 8)),

@@ -18,7 +18,7 @@ from launching import Launch
 
 from vantage.training import checkpoints
 
-TURNS = {"count": 2, "transforms": ["noise-25", "clockwise"], "probability": 0.5}
+TURNS = {"count": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.5}}
 REWRITES = {"count": 2, "rewrites": "new_questions"}
 KILLS = 4
 TIMES = re.compile("seconds|per_second|runtime|step_time|train_loss")

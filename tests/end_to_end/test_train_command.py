@@ -198,7 +198,8 @@ def test_pictures_of_every_kind_are_trained(values, train, written):
 
 def test_a_sharing_recipe_with_rewrites_and_transforms_is_trained(values, train):
     by_datasets(Path("rows.parquet"))
-    variants = {"count": 2, "rewrites": "others", "transforms": ["upside-down"], "probability": 1}
+    transforms = {"names": ["upside-down"], "probability": 1}
+    variants = {"count": 2, "rewrites": "others", "transforms": transforms}
     status, err = train(put(values, recipe="share-shuffle", variants=variants, run__batches=1))
     assert status == 0, err
     assert checkpoints() == {2: True}
@@ -279,16 +280,19 @@ BAD_CONFIGURATIONS = [
     ({"data__train": "gone.parquet"}, "gone.parquet: no such file"),
     ({"data__train": "own.py"}, "own.py: expected a file ending in .parquet"),
     ({"data__validation": "gone.parquet"}, "gone.parquet: no such file"),
-    ({"data__columns__question": "problm"}, "no column 'problm'; did you mean 'problem'"),
+    (
+        {"data__columns__question": "problm"},
+        "no column 'problm' for the question; did you mean 'problem'",
+    ),
     ({"data__columns__answer": "answer"}, "no column 'answer'"),
-    ({"data__columns__image": "foto"}, "no column 'foto'; did you mean 'photo'"),
+    ({"data__columns__image": "foto"}, "no column 'foto' for the image; did you mean 'photo'"),
     (
         {"data__columns__image": "solution_steps"},
-        "column 'solution_steps' does not hold a picture a row",
+        "row 0, column 'solution_steps': '1' is no picture",
     ),
     (
         {"data__columns__images": "photo", "data__columns__image": None},
-        "column 'photo' does not hold a list",
+        "row 0, column 'photo': expected a list of pictures a row",
     ),
     ({"data__template": "Sum?"}, "has no {question} in it"),
     ({"data__max_prompt_tokens": 3}, "max_prompt_length=3"),
@@ -300,8 +304,11 @@ BAD_CONFIGURATIONS = [
     ({"recipe": "gone.py:mine"}, "no file 'gone.py'"),
     ({"recipe": "own.py:main"}, "own.py has no function 'main'; did you mean 'mine'"),
     ({"recipe": "share-grpo"}, "variants.count is 1"),
-    ({"variants": {"count": 2}}, "variants.count=2 but nothing to vary"),
-    ({"variants": {"count": 2, "transforms": ["turn"]}}, "variants.transforms: no 'turn'"),
+    ({"variants": {"count": 2}}, "variants: count=2 and original=True, but nothing to vary"),
+    (
+        {"variants": {"count": 2, "transforms": {"names": ["turn"]}}},
+        "variants.transforms.names: no transform 'turn'",
+    ),
     ({"variants": {"count": 2, "rewrites": "other"}}, "no column 'other'"),
     ({"rewards": {"acuracy": 1}}, "rewards: unknown 'acuracy'; did you mean 'accuracy'"),
     ({"rewards": {"gone.py:short": 1}}, "no file 'gone.py'"),
@@ -342,20 +349,23 @@ def test_a_file_that_is_no_configuration_is_refused(train, no_rollout, text, wor
 
 
 BAD_ROWS = [
-    ({"problem": ""}, "row 1: column 'prompt' holds an empty question"),
-    ({"problem": "  \n"}, "row 1: column 'prompt' holds an empty question"),
-    ({"problem": None}, "row 1: column 'prompt'"),
-    ({"problem": "<image> and <image>?"}, "row 1: column 'prompt' has 2 <image> for 1 images"),
-    ({"solution": ""}, "column 'solution' is empty in row 1"),
-    ({"solution": None}, "column 'solution' is empty in row 1"),
-    ({"photo": {"bytes": b"no picture", "path": None}}, "row 1: cannot be read: cannot identify"),
-    ({"photo": {"bytes": encoded(1)[:150], "path": None}}, "row 1: cannot be read: "),
-    ({"photo": {"bytes": b"", "path": None}}, "row 1: cannot be read: "),
+    ({"problem": ""}, "row 1, column 'problem': the question is empty ('')"),
+    ({"problem": "  \n"}, "row 1, column 'problem': the question is empty ('  "),
+    ({"problem": None}, "row 1, column 'problem': the question is empty ('None')"),
+    ({"problem": "<image> and <image>?"}, "column 'problem': has 2 <image> for 1 images"),
+    ({"solution": ""}, "row 1, column 'solution': the answer is empty ('')"),
+    ({"solution": None}, "row 1, column 'solution': the answer is empty ('None')"),
+    (
+        {"photo": {"bytes": b"no picture", "path": None}},
+        "row 1, column 'photo': no picture in a known format",
+    ),
+    ({"photo": {"bytes": encoded(1)[:150], "path": None}}, "row 1, column 'photo': a picture that"),
+    ({"photo": {"bytes": b"", "path": None}}, "{'bytes': b'', 'path': None}\" is no picture"),
     ({"photo": {"bytes": None, "path": "gone.png"}}, "gone.png"),
-    ({"photo": None, "problem": "<image> What?"}, "row 1: column 'prompt' has 1 <image> for 0"),
-    ({"others": ["Sum?", ""]}, "row 1: column 'prompt' holds an empty question"),
-    ({"others": ["<image><image> Sum?"]}, "row 1: column 'prompt' has 2 <image> for 1"),
-    ({"others": [None]}, "row 1: column 'others' holds"),
+    ({"photo": None, "problem": "<image> What?"}, "row 1, column 'problem': has 1 <image> for 0"),
+    ({"others": ["Sum?", ""]}, "row 1, column 'others': holds an empty question"),
+    ({"others": ["<image><image> Sum?"]}, "row 1, column 'others': has 2 <image> for 1"),
+    ({"others": [None]}, "row 1, column 'others': holds '[None]', expected a list of texts"),
 ]
 
 
@@ -380,19 +390,21 @@ def test_a_bad_row_of_the_validation_is_refused(values, train, no_rollout):
     by_datasets(Path("rows.parquet"))
     with_row({"photo": {"bytes": b"no picture", "path": None}}, Path("held_out.parquet"))
     status, err = train(put(values, data__validation="held_out.parquet"))
-    assert_refused(status, err, "eval_dataset has rows that cannot be used:\nrow 1: cannot be read")
+    assert_refused(
+        status, err, "held_out.parquet: 1 row cannot be used:\n  row 1, column 'photo': no picture"
+    )
 
 
 def test_rewrites_that_are_no_list_are_refused(values, train, no_rollout):
     columns = {**table(), "others": ["Sum?"] * 6, "photo": [picture(n) for n in range(6)]}
     Dataset.from_dict(columns).to_parquet("rows.parquet")
-    words = "row 0: column 'others' holds 'Sum?', expected a list of texts"
+    words = "row 0, column 'others': holds 'Sum?', expected a list of texts"
     assert_refused(*train(put(values, variants=VARIED)), words)
 
 
 def test_a_file_without_rows_is_refused(values, train, no_rollout):
     pq.write_table(pa.table({**table(), "photo": ["a"] * 6}).slice(0, 0), "rows.parquet")
-    assert_refused(*train(values), "rows.parquet: cannot be read as a data set")
+    assert_refused(*train(values), "rows.parquet: split 'train' has no rows")
 
 
 def test_a_run_on_top_of_an_earlier_one_is_refused(values, train, monkeypatch):

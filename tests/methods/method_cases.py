@@ -82,6 +82,7 @@ def rollout_tables(draw, rewards=NEARLY_BINARY, *, differ: bool = False) -> Roll
 _KEEP = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 _ROUNDS = st.integers(1, 9)
 _OPTIONS = {
+    "refills": st.integers(0, 3),
     "keep": _KEEP,
     "rounds": _ROUNDS,
     "estimator": st.sampled_from(sorted(ESTIMATORS)),

@@ -27,6 +27,7 @@ from vantage.errors import ConfigError, VantageError
 from vantage.methods import RECIPES, Loss, Recipe, Rollouts, Samples, compose, recipe, register
 from vantage.methods.composition import cuts
 from vantage.methods.recipe import parse_recipe
+from vantage.methods.sharing import all_prompts
 
 # ---------------------------------------------------------------- what every recipe promises
 
@@ -86,7 +87,8 @@ def test_a_plan_has_the_promised_shape(name, data):
     rows = 0
     for question in np.unique(rollouts.question_N):
         mine_N = rollouts.question_N == question
-        prompts = len(np.unique(rollouts.prompt_N[mine_N])) if made.shares else 1
+        multiplied = made.sharing is all_prompts
+        prompts = len(np.unique(rollouts.prompt_N[mine_N])) if multiplied else 1
         rows += prompts * rows_kept(selection, keep, rollouts.reward_N[mine_N].tolist())
     assert {len(column) for column in vars(samples).values()} == {rows}
     assert [column.dtype.kind for column in vars(samples).values()] == list("iifibf")

@@ -9,7 +9,7 @@ from method_cases import BOUNDED, ranked_of, rollout_tables, rollouts_of, seeded
 from vantage.methods.ranking import Ranked
 from vantage.methods.rollouts import Samples
 from vantage.methods.selection import SELECTIONS, keep_all, pairwise
-from vantage.methods.sharing import all_prompts, own_prompt
+from vantage.methods.sharing import all_prompts, original_prompt, own_prompt
 
 # Questions with 2, 1 and 3 prompts, ragged; rows 0-3, 4-6, 7-9.
 # Question 1: across 1/2, -3/2, 1/2, 1/2; within +-0.707107 under prompt 10, 0 under 11.
@@ -131,3 +131,33 @@ def test_each_half_of_a_pair_meets_its_partner_under_every_prompt(rollouts):
     assert (after.pair_M[::2] == after.pair_M[1::2]).all()
     assert len(np.unique(after.pair_M)) == len(after) / 2
     assert set(map(tuple, after.rollout_M.reshape(-1, 2).tolist())) == partners
+
+
+def test_under_the_original_prompt_a_moved_response_has_its_part_across_alone():
+    ranked = ranked_of(BATCH, "hierarchical")
+    samples = original_prompt(keep_all(ranked, seeded()), ranked)
+    own, half = 0.707107, 0.5
+    assert advantages(samples) == pytest.approx(
+        {
+            (10, 0): half + own, (10, 1): -1.5 - own, (10, 2): half, (10, 3): half,
+            (20, 4): 1, (20, 5): -1, (20, 6): 0,
+            (30, 7): 0, (30, 8): -1, (30, 9): 1,
+        },
+        abs=5e-6,
+    )  # fmt: skip
+    assert (samples.weight_M == 1).all()
+
+
+@BOUNDED
+@given(st.data())
+def test_under_the_original_prompt_pairs_and_rows_stay_as_they_were(data):
+    ranked = ranked_of(data.draw(rollout_tables()))
+    before = pairwise(ranked, seeded(), keep=0.5)
+    after = original_prompt(before, ranked)
+    assert (after.rollout_M == before.rollout_M).all()
+    assert (after.pair_M == before.pair_M).all()
+    lowest = {}
+    for question, prompt in zip(ranked.rollouts.question_N, ranked.rollouts.prompt_N, strict=True):
+        lowest[question] = min(prompt, lowest.get(question, prompt))
+    home = [lowest[ranked.rollouts.question_N[row]] for row in after.rollout_M]
+    assert after.prompt_M.tolist() == home

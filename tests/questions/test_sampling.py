@@ -1,33 +1,114 @@
 """Which questions come next."""
 
+import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from vantage.questions.sampling import Shuffle
+from vantage.errors import ConfigError
+from vantage.questions.sampling import Asked, Shuffle, SkipSilent, sampling
+
+SILENT, TELLING = np.ones(4), np.array([1.0, 0.0, 0.0, 1.0])
+
+
+def numbers(asked: list[Asked]) -> list[int]:
+    return [question for question, _ in asked]
 
 
 @pytest.mark.parametrize("seed", [None, 0, 5])
+@pytest.mark.parametrize("kind", [Shuffle, SkipSilent])
 @pytest.mark.parametrize(("questions", "batch"), [(12, 4), (10, 4), (3, 8), (7, 7), (5, 1)])
-def test_every_question_comes_once_an_epoch_and_none_is_dropped(questions, batch, seed):
-    shuffle = Shuffle(questions, batch, seed)
-    asked = [number for place in range(questions * 3) for number in shuffle.ids(place)]
-    assert all(len(shuffle.ids(place)) == batch for place in range(5))
+def test_every_question_comes_once_an_epoch_and_none_is_dropped(kind, questions, batch, seed):
+    drawn = kind(questions, seed)
+    asked = [each for _ in range(questions * 3) for each in drawn.draw(batch)]
+    assert len(asked) == questions * 3 * batch
+    assert [epoch for _, epoch in asked] == [n // questions for n in range(len(asked))]
     for epoch in range(3 * batch):
         of_epoch = asked[epoch * questions : (epoch + 1) * questions]
-        assert Counter(of_epoch) == Counter(range(questions))
-
-
-def test_a_batch_follows_from_its_number_alone():
-    first, second = Shuffle(10, 4, 1), Shuffle(10, 4, 1)
-    in_order = [first.ids(number) for number in range(8)]
-    backwards = [second.ids(number) for number in reversed(range(8))]
-    assert in_order == backwards[::-1]
+        assert Counter(numbers(of_epoch)) == Counter(range(questions))
 
 
 def test_seeds_and_epochs_differ_and_no_seed_keeps_the_order():
     def epochs(seed):
-        return [tuple(Shuffle(20, 20, seed).ids(number)) for number in range(3)]
+        drawn = Shuffle(20, seed)
+        return [tuple(numbers(drawn.draw(20))) for _ in range(3)]
 
     assert len({*epochs(0), *epochs(1)}) == 6
     assert set(epochs(None)) == {tuple(range(20))}
+
+
+@pytest.mark.parametrize("kind", [Shuffle, SkipSilent])
+def test_from_a_state_written_as_json_the_same_questions_come(kind):
+    def step(drawn):
+        asked = drawn.draw(4)
+        rewards = [SILENT if question % 3 else TELLING for question, _ in asked]
+        drawn.record(asked, rewards)
+        return asked
+
+    unbroken, first = kind(10, 3), kind(10, 3)
+    whole = [step(unbroken) for _ in range(12)]
+    before = [step(first) for _ in range(5)]
+    second = kind(10, 3)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert before + [step(second) for _ in range(7)] == whole
+
+
+def test_questions_that_stay_silent_come_ever_less_often():
+    drawn = SkipSilent(100, 0, explore=0.5)
+    shares = []
+    for _ in range(6):  # a question below 50 is always silent
+        start, seen = drawn.state_dict()["place"], Counter()
+        while drawn.state_dict()["place"] < start + 100:
+            asked = drawn.draw(1)
+            drawn.record(asked, [SILENT if asked[0].question < 50 else TELLING])
+            seen[asked[0].question < 50] += 1
+        shares.append(seen[True] / 50)
+        assert seen[False] == pytest.approx(50, abs=1)
+    assert shares[0] == pytest.approx(1, abs=0.05)
+    assert shares[1] == pytest.approx(0.5, abs=0.2)
+    assert shares[-1] < 0.4
+
+
+def test_a_question_that_tells_something_again_is_asked_every_time():
+    drawn = SkipSilent(1, 0, explore=0.0)
+    asked = drawn.draw(1)
+    drawn.record(asked, [SILENT])
+    assert not drawn._is_worthwhile(Asked(0, 1))
+    drawn.record(asked, [np.zeros(0)])  # nothing scored: nothing learnt
+    assert not drawn._is_worthwhile(Asked(0, 1))
+    drawn.record(asked, [TELLING])
+    assert drawn._is_worthwhile(Asked(0, 1))
+
+
+def test_when_every_question_is_silent_the_next_one_is_asked_after_a_whole_epoch():
+    drawn = SkipSilent(5, 0, explore=0.0)
+    drawn.record(drawn.draw(5), [SILENT] * 5)
+    assert len(drawn.draw(3)) == 3
+    assert drawn.metrics()["skipped"] == 15
+    assert drawn.metrics()["skipped"] == 0
+
+
+def test_a_class_of_the_user_is_found_by_its_file(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from vantage.questions.sampling import Asked, Shuffle\n"
+        "class Backwards(Shuffle):\n"
+        "    def draw(self, count):\n"
+        "        return [Asked(self.questions - 1, 0)] * count\n"
+    )
+    drawn = sampling(f"{tmp_path}/mine.py:Backwards", 7, 0)
+    assert drawn.draw(2) == [(6, 0), (6, 0)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("shufle", "did you mean 'shuffle'"),
+        ({"name": "skip-silent", "explore": 2}, "explore=2"),
+        ({"name": "skip-silent", "explor": 0.5}, "explor"),
+        ({"explore": 0.5}, "expected a name"),
+    ],
+)
+def test_an_unknown_sampling_or_option_is_refused(spec, words):
+    with pytest.raises(ConfigError, match=words):
+        sampling(spec, 5, 0)

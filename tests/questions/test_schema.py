@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from vantage.errors import InputError
+from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question, frame, prepend, read, render, with_text
 
 RED, BLUE = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
@@ -101,7 +102,7 @@ ROWS = {
 def test_a_row_becomes_a_question_and_a_prompt_with_its_images_in_place(name):
     row, expected, prompt = ROWS[name]
     question = read(row)
-    assert question.images == expected.images
+    assert question.images == tuple(map(Picture, expected.images))
     assert question.text.replace("<image>", "") == expected.text.replace("<image>", "")
     assert question.text.count("<image>") == len(question.images)
     assert render(question) == prompt
@@ -133,11 +134,14 @@ BAD = {
     "a list of texts": ({"prompt": ["Why?"]}, "ends with the user's question"),
     "a message without content": ({"prompt": [{"role": "user"}]}, "holds \"{'role': 'user'}\""),
     "a text part without a text": ({"prompt": [user([{"type": "text"}])]}, "{'type': 'text'}"),
-    "a missing picture": ({"prompt": [user("Same?")], "images": [RED, None]}, "holds 'None'"),
-    "the name of a picture": ({"prompt": [user("Why?")], "image": "a.png"}, "holds 'a.png'"),
-    "the name of a picture, inline": (
-        {"prompt": [user([{"type": "image", "image": "a.png"}, text("Why?")])]},
-        "holds 'a.png'",
+    "a missing picture": (
+        {"prompt": [user("Same?")], "images": [RED, None]},
+        "'None' is no",
+    ),
+    "a number for a picture": ({"prompt": [user("Why?")], "image": 7}, "'7' is no picture"),
+    "a number for a picture, inline": (
+        {"prompt": [user([{"type": "image", "image": 7}, text("Why?")])]},
+        "'7' is no picture",
     ),
     "a picture missing earlier": (
         {"prompt": [user([image(), text("See?")]), user("Why?")], "image": RED},
@@ -159,7 +163,7 @@ def test_another_wording_keeps_the_images_in_front_or_where_it_says():
     question = read({"prompt": [user("<image> or <image>?")], "images": [RED, BLUE]})
     assert with_text(question, "Which?").text == "<image><image>Which?"
     assert with_text(question, "<image> against <image>").text == "<image> against <image>"
-    assert with_text(question, "Which?").images == (RED, BLUE)
+    assert with_text(question, "Which?").images == (Picture(RED), Picture(BLUE))
     with pytest.raises(InputError, match="1 <image> for 2 images"):
         with_text(question, "<image> Which?")
 

@@ -1,58 +1,82 @@
 """What a prompt says about its image is what was done to it."""
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from vantage.questions.transforms import TRANSFORMS
+from vantage.questions.transforms import PUBLISHED, TRANSFORMS, Applied
 
 # A picture without any symmetry, 2 rows of 3.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[9, 9, 9], [80, 0, 0], [0, 0, 7]]])
 PICTURE = Image.fromarray(CORNERS.astype(np.uint8))
 
+# Undoing by hand what a note says, on rows and columns of an array.
+UNDOING = {
+    "by 90 degrees clockwise": lambda a: a.swapaxes(0, 1)[::-1],
+    "by 90 degrees counter-clockwise": lambda a: a.swapaxes(0, 1)[:, ::-1],
+    "by 180 degrees": lambda a: a[::-1, ::-1],
+    "left to right": lambda a: a[:, ::-1],
+    "top to bottom": lambda a: a[::-1],
+}
+EXACT = [name for name, transform in TRANSFORMS.items() if transform.turn is not None]
+NOISE = {"noise-10": 10, "noise-25": 25, "noise-50": 50}
+
 
 def apply(name: str, image: Image.Image = PICTURE, seed: int = 0) -> np.ndarray:
-    return np.asarray(TRANSFORMS[name].apply(image, np.random.default_rng(seed)))
+    return np.asarray(Applied(name, NOISE.get(name, 0.0), seed)(image))
 
 
-# Turning an array by hand: rows become columns, and one of the two is read backwards.
-TURNS = {
-    "clockwise": (lambda a: a.swapaxes(0, 1)[:, ::-1], "turned 90 degrees clockwise"),
-    "counter-clockwise": (lambda a: a.swapaxes(0, 1)[::-1], "90 degrees counter-clockwise"),
-    "upside-down": (lambda a: a[::-1, ::-1], "upside down (180 degrees)"),
-}
-UNDO = {
-    "clockwise": "counter-clockwise",
-    "counter-clockwise": "clockwise",
-    "upside-down": "upside-down",
-}
+def undo(note: str, array: np.ndarray) -> np.ndarray:
+    """The array with what the note says undone; the note must say exactly one thing."""
+    said = [way for way in UNDOING if re.search(rf"{way}\b", note)]
+    assert len(said) == 1, note
+    return UNDOING[said[0]](array)
 
 
-@pytest.mark.parametrize("name", TURNS)
-def test_a_turn_does_what_its_note_says(name):
-    turned, words = TURNS[name]
-    assert np.array_equal(apply(name), turned(np.asarray(PICTURE)))
-    assert words in TRANSFORMS[name].note
-    assert "turn it back" in TRANSFORMS[name].note
+@pytest.mark.parametrize("name", EXACT)
+def test_undoing_what_any_note_says_gives_the_original_back_exactly(name):
+    notes = TRANSFORMS[name].wordings()
+    assert len(set(notes)) >= 3
+    assert not np.array_equal(apply(name), np.asarray(PICTURE))
+    for note in notes:
+        assert np.array_equal(undo(note, apply(name)), np.asarray(PICTURE))
 
 
-@pytest.mark.parametrize("name", TURNS)
-def test_undoing_a_turn_gives_the_original_exactly(name):
-    back = apply(UNDO[name], Image.fromarray(apply(name)))
-    assert np.array_equal(back, np.asarray(PICTURE))
+@given(st.sampled_from(EXACT), st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**32 - 1))
+def test_undoing_works_for_a_picture_of_any_shape(name, height, width, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    changed = apply(name, Image.fromarray(noise))
+    assert np.array_equal(undo(TRANSFORMS[name].wordings()[0], changed), noise)
 
 
-@pytest.mark.parametrize("sigma", [10, 25, 50])
-def test_noise_has_the_strength_of_its_name_and_says_that_it_is_there(sigma):
+@pytest.mark.parametrize(("name", "sigma"), NOISE.items())
+def test_noise_has_the_strength_that_every_note_names(name, sigma):
     grey = Image.new("RGB", (200, 200), (128,) * 3)
-    noise = apply(f"noise-{sigma}", grey).astype(float) - 128
+    noise = apply(name, grey).astype(float) - 128
     assert noise.mean() == pytest.approx(0, abs=0.5)
     assert noise.std() == pytest.approx(sigma, rel=0.03)
-    assert "Noise was added" in TRANSFORMS[f"noise-{sigma}"].note
+    assert TRANSFORMS[name].sigma == sigma
+    for note in TRANSFORMS[name].wordings():
+        assert f"standard deviation {sigma} " in note.replace("(of 255)", "of 255")
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_notes_speak_of_one_image_or_of_all_and_leave_nothing_open(name):
+    for images, subject in ((1, "The image is"), (3, "All images are")):
+        for note in TRANSFORMS[name].wordings(images, sigma=3.14159):
+            assert subject in note
+            assert "{" not in note
+    assert ("3.14" in TRANSFORMS[name].wordings(1, 3.14159)[0]) == (name in NOISE)
 
 
 def test_noise_stays_within_the_range_of_colours():
-    assert set(np.unique(apply("noise-50", Image.new("RGB", (9, 9))))) <= set(range(256))
+    black = apply("noise-50", Image.new("RGB", (9, 9)))
+    assert black.dtype == np.uint8
+    assert (black == 0).mean() == pytest.approx(0.5, abs=0.15)
     assert apply("noise-50", Image.new("L", (9, 9))).shape == (9, 9, 3)
 
 
@@ -61,5 +85,10 @@ def test_a_transform_follows_from_its_seed_and_leaves_the_original_alone(name):
     before = PICTURE.tobytes()
     assert np.array_equal(apply(name, seed=3), apply(name, seed=3))
     assert PICTURE.tobytes() == before
-    if name.startswith("noise"):
+    if name in NOISE:
         assert not np.array_equal(apply(name, seed=3), apply(name, seed=4))
+
+
+def test_the_published_ones_do_not_mirror():
+    assert len(PUBLISHED) == 6
+    assert all(TRANSFORMS[name].kind in ("turn", "noise") for name in PUBLISHED)

@@ -1,25 +1,42 @@
 """Several prompts of a question: the original first, the others drawn, all of them answerable."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
+from vantage.questions import pictures
+from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question
-from vantage.questions.transforms import TRANSFORMS
-from vantage.questions.variants import Variants
+from vantage.questions.transforms import PUBLISHED, TRANSFORMS
+from vantage.questions.variants import Fade, Transforms, Variants
 
-PICTURE = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+IMAGE = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+PICTURE = Picture(IMAGE)
 QUESTION = Question("<image>How many?", (PICTURE,))
 REWRITES = ["Count them.", "What is their number?", "Give the count."]
-ALL = tuple(TRANSFORMS)
+ALL = list(TRANSFORMS)
 
 
-def expand(variants: Variants, question=QUESTION, rewrites=REWRITES, key=0) -> list[Question]:
-    return variants.expand(question, rewrites, np.random.default_rng([7, key]))
+def transforms(names=ALL, probability=1.0, **options) -> Transforms:
+    return Transforms(names=names, probability=probability, **options)
+
+
+def expand(variants: Variants, question=QUESTION, rewrites=REWRITES, key=0, **options):
+    rng = np.random.default_rng([7, key])
+    return variants.expand(question, rng, rewrites=rewrites, **options)
 
 
 def pixels(question: Question) -> list[bytes]:
-    return [image.tobytes() for image in question.images]
+    return [image.open().tobytes() for image in question.images]
+
+
+def used(variants: Variants, question=QUESTION, **options) -> set[str]:
+    """Names of the transforms that are drawn in many tries."""
+    drawn = [expand(variants, question, [], key, **options)[-1] for key in range(200)]
+    return {image.steps[-1].name for made in drawn for image in made.images if image.steps}
 
 
 @pytest.mark.parametrize(
@@ -27,8 +44,8 @@ def pixels(question: Question) -> list[bytes]:
     [
         Variants(),
         Variants(count=2, rewrites="other"),
-        Variants(count=4, rewrites="other", transforms=ALL, probability=1.0),
-        Variants(count=3, transforms=ALL),
+        Variants(count=4, rewrites="other", transforms=transforms()),
+        Variants(count=3, transforms=transforms()),
     ],
     ids=str,
 )
@@ -39,8 +56,16 @@ def test_the_first_prompt_is_the_original_and_there_are_as_many_as_asked(variant
         assert prompts[0] is QUESTION
 
 
+def test_the_original_may_be_left_to_the_draw():
+    rewritten = Variants(count=2, rewrites="other", original=False)
+    for key in range(10):
+        assert {p.text for p in expand(rewritten, key=key)} <= {f"<image>{t}" for t in REWRITES}
+    turned = Variants(count=2, transforms=transforms(["clockwise"]), original=False)
+    assert all(prompt.images[0].steps for prompt in expand(turned, rewrites=[]))
+
+
 def test_the_same_key_makes_the_same_prompts_and_another_key_others():
-    variants = Variants(count=4, rewrites="other", transforms=ALL, probability=1.0)
+    variants = Variants(count=4, rewrites="other", transforms=transforms())
     again = [[(p.text, pixels(p)) for p in expand(variants, key=key)] for key in (3, 3, 4)]
     assert again[0] == again[1]
     assert again[0] != again[2]
@@ -74,18 +99,24 @@ def test_prompts_that_are_the_same_are_one_object(rewrites, objects):
     assert [[p is other for other in prompts].index(True) for p in prompts] == objects
 
 
+def test_prompts_are_made_without_opening_a_picture(monkeypatch):
+    monkeypatch.setattr(pictures.Picture, "open", None)
+    monkeypatch.setattr(pictures.Image, "open", None)
+    question = Question("<image>How many?", (Picture(b"no picture at all"),))
+    variants = Variants(count=8, rewrites="other", transforms=transforms())
+    assert len({id(prompt) for prompt in expand(variants, question)}) == 8
+
+
 def test_a_question_without_images_is_only_reworded():
-    variants = Variants(count=2, rewrites="other", transforms=ALL, probability=1.0)
+    variants = Variants(count=2, rewrites="other", transforms=transforms())
     _, other = expand(variants, Question("2 + 2?"), ["Two and two?"])
     assert other == Question("Two and two?")
-    assert all(
-        p is not None and p.text == "2 + 2?" for p in expand(variants, Question("2 + 2?"), [])
-    )
+    assert all(p.text == "2 + 2?" for p in expand(variants, Question("2 + 2?"), []))
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_images_are_transformed_with_the_given_probability(probability):
-    variants = Variants(count=2, transforms=ALL, probability=probability)
+    variants = Variants(count=2, transforms=transforms(probability=probability))
     prompts = [expand(variants, rewrites=[], key=key)[1] for key in range(500)]
     changed = [prompt is not QUESTION for prompt in prompts]
     assert np.mean(changed) == pytest.approx(probability, abs=0.07)
@@ -93,8 +124,77 @@ def test_images_are_transformed_with_the_given_probability(probability):
 
 def test_the_prompt_says_once_what_was_done_to_all_of_its_images():
     question = Question("<image>A<image>B", (PICTURE, PICTURE))
-    variants = Variants(count=2, transforms=("clockwise",), probability=1.0)
-    _, turned = expand(variants, question, [])
-    note = TRANSFORMS["clockwise"].note
-    assert turned.text == f"<image>{note} A<image>B"
-    assert pixels(turned) == [PICTURE.transpose(Image.Transpose.ROTATE_270).tobytes()] * 2
+    variants = Variants(count=2, transforms=transforms(["clockwise"]))
+    notes = set()
+    for key in range(30):
+        _, turned = expand(variants, question, [], key)
+        assert pixels(turned) == [IMAGE.transpose(Image.Transpose.ROTATE_270).tobytes()] * 2
+        notes.add(turned.text.removeprefix("<image>").removesuffix(" A<image>B"))
+    assert notes == set(TRANSFORMS["clockwise"].wordings(2))
+
+
+def test_the_images_of_a_question_get_different_noise():
+    question = Question("<image>A<image>B", (PICTURE, PICTURE))
+    _, noisy = expand(Variants(count=2, transforms=transforms(["noise-25"])), question, [])
+    assert len({*pixels(noisy), IMAGE.tobytes()}) == 3
+
+
+# ---- which transforms ----------------------------------------------------------------------
+
+
+def test_the_published_set_is_the_default():
+    assert used(Variants(count=2, transforms=Transforms(probability=1.0))) == set(PUBLISHED)
+
+
+def test_a_transform_that_could_change_the_answer_is_not_used():
+    everything = Variants(count=2, transforms=transforms())
+    assert used(everything) == set(ALL)
+    noise = {"noise-10", "noise-25", "noise-50"}
+    left = Question("<image>What is left of the tree?", (PICTURE,))
+    assert used(everything, left) == noise
+    assert used(everything, answer="on the left") == noise
+    spelled = Question("<image>What does the sign say?", (PICTURE,))
+    assert used(everything, spelled) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("allowed", [[], ["mirror"], ["clockwise", "flip"], None])
+def test_a_row_may_list_what_it_allows(allowed):
+    variants = Variants(count=2, transforms=transforms(allowed="allowed"))
+    left = Question("<image>What is left of the tree?", (PICTURE,))
+    guarded = {"noise-10", "noise-25", "noise-50"}
+    assert used(variants, left, allowed=allowed) == (guarded if allowed is None else set(allowed))
+    few = Variants(count=2, transforms=transforms(["clockwise"]))
+    assert used(few, left, allowed=allowed) == ({"clockwise"} & set(allowed or ()))
+
+
+def test_noise_fades_as_training_goes_on_and_the_note_names_what_is_left():
+    fade = Fade(midpoint=0.5, steepness=10.0)
+    variants = Variants(count=2, transforms=transforms(["noise-50"], fade=fade))
+    for done, factor in ((0.0, 1 / (1 + math.exp(-5))), (0.5, 0.5), (0.9, 1 / (1 + math.exp(4)))):
+        _, prompt = expand(variants, rewrites=[], done=done)
+        assert prompt.images[0].steps[-1].sigma == pytest.approx(50 * factor)
+        assert f"{50 * factor:.3g}" in prompt.text
+
+
+def test_noise_that_has_faded_away_leaves_the_original_prompt():
+    variants = Variants(count=2, transforms=transforms(["noise-10"], fade=Fade()))
+    first, last = (expand(variants, rewrites=[], done=done)[1] for done in (0.0, 1.0))
+    assert first is not QUESTION
+    assert last is QUESTION
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"count": 0}, "greater than or equal to 1"),
+        ({"count": 2}, "nothing to vary"),
+        ({"original": False}, "nothing to vary"),
+        ({"count": 2, "transforms": {"names": []}}, "at least 1 item"),
+        ({"count": 2, "transforms": {"names": ["turn"]}}, "no transform 'turn'"),
+        ({"count": 2, "transforms": {"probability": 1.1}}, "less than or equal to 1"),
+        ({"count": 2, "transforms": {"fade": {"steepness": 0}}}, "greater than 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(values, words):
+    with pytest.raises(ValidationError, match=words):
+        Variants(**values)

@@ -427,17 +427,17 @@ BAD_ROWS = {
     "an empty question": (
         rows_of(["Add.", " "], answer=["1", "2"]),
         InputError,
-        ["row 1:", "empty question"],
+        ["row 1,", "empty question"],
     ),
     "an image too few": (
         rows_of(["<image> Add.", "Add <image><image>."], answer=["1", "2"], image=[picture()] * 2),
         InputError,
-        ["row 1:", "2 <image> for 1 images"],
+        ["row 1,", "2 <image> for 1 images"],
     ),
     "a picture that is none": (
         broken_picture().add_column("answer", ["1"] * 3),
         InputError,
-        ["row 1: cannot be read"],
+        ["row 1, column 'images': no picture in a known format"],
     ),
 }
 
@@ -454,7 +454,7 @@ def test_bad_rows_are_refused_by_name_before_anything_runs(name, tiny_model, tmp
 
 def test_a_bad_rewrite_is_refused_with_its_row(tiny_model, tmp_path):
     rows = rows_of(["Add.", "Add."], other=[["Sum <image>."], ["Sum."]])
-    with pytest.raises(InputError, match=r"row 0: .*1 <image> for 0 images"):
+    with pytest.raises(InputError, match=r"row 0, column .other.: .*1 <image> for 0 images"):
         trainer(tiny_model, rows, tmp_path, variants={"count": 2, "rewrites": "other"})
 
 
@@ -463,9 +463,17 @@ def test_a_missing_column_of_rewrites_is_refused(tiny_model, tmp_path):
         trainer(tiny_model, mixed_rows(4), tmp_path, variants={"count": 2, "rewrites": "other"})
 
 
+def test_a_missing_column_of_allowed_transforms_is_refused(tiny_model, tmp_path):
+    with pytest.raises(
+        InputError, match=r"no column 'may', needed by variants\.transforms\.allowed"
+    ):
+        variants = {"count": 2, "transforms": {"allowed": "may"}}
+        trainer(tiny_model, mixed_rows(4), tmp_path, variants=variants)
+
+
 def test_bad_rows_for_validation_are_refused_too(tiny_model, tmp_path):
     rest = {"eval_dataset": {"easy": rows_of(["Add."]), "hard": rows_of(["Add.", ""])}}
-    with pytest.raises(InputError, match=r"eval_dataset\['hard'\] has rows.*\nrow 1: .*empty"):
+    with pytest.raises(InputError, match=r"eval_dataset\['hard'\]: 1 row cannot.*\n  row 1, .*em"):
         trainer(tiny_model, rows_of(["Add."]), tmp_path, rest=rest)
 
 
@@ -521,7 +529,7 @@ def test_pixel_limits_bound_the_images_that_are_seen(options, sizes, tiny_model,
     made = trainer(tiny_model, mixed_rows(4), tmp_path, **options)
     pictures = mixed_rows(3)[2]["images"]  # 56 x 28 and 28 x 28
     row = {"prompt": [{"role": "user", "content": "Add."}], "images": pictures}
-    assert [image.size for image in made.prompts.original(row).images] == sizes
+    assert [image.open().size for image in made.prompts.original(row).images] == sizes
 
 
 # ---- metrics -------------------------------------------------------------------------------
@@ -572,7 +580,7 @@ def test_filler_has_no_part_in_logged_means(tiny_model, tmp_path):
         mixed_rows(4),
         tmp_path,
         reward=Fixed([1, 0, 1, 0] + [1] * 12),
-        recipe="dapo-filter",
+        recipe={"name": "dapo-filter", "refills": 0},
         steps_per_generation=8,
         per_device_train_batch_size=2,
     )
@@ -606,7 +614,7 @@ VALIDATED = {
     "eval_strategy": "steps",
     "eval_steps": 2,
     "max_steps": 8,
-    "variants": {"count": 2, "transforms": ["upside-down"], "probability": 1.0},
+    "variants": {"count": 2, "transforms": {"names": ["upside-down"], "probability": 1.0}},
     "num_generations": 2,
     "shuffle_dataset": True,
 }
@@ -677,3 +685,85 @@ def test_completions_are_logged_with_prompts_of_all_kinds(tiny_model, tmp_path, 
     caplog.set_level(logging.ERROR)
     trained(tiny_model, mixed_rows(4), tmp_path, log_completions=True)
     assert list((tmp_path / "completions").glob("*.parquet"))
+
+
+# ---- which questions -----------------------------------------------------------------------
+
+
+class Numbered(Reward):
+    """Silent for some questions; which were asked in each generation is noted."""
+
+    def __init__(self, silent):
+        super().__init__()
+        self.silent, self.rounds = silent, []
+
+    def __call__(self, completion_ids, answer, **columns):
+        self.rounds.append(answer)
+        quiet = [self.silent(int(number)) for number in answer]
+        return [1.0 if q else place % 2 for place, q in enumerate(quiet)]
+
+
+def refilled(tiny_model, tmp_path, silent, refills, rows=8, **options):
+    reward = Numbered(silent)
+    recipe = {"name": "dapo-filter", "refills": refills}
+    made, steps = trained(
+        tiny_model, mixed_rows(rows), tmp_path, reward=reward, recipe=recipe, **options
+    )
+    return made, reward.rounds, steps
+
+
+def test_silent_questions_are_replaced_by_the_next_ones(tiny_model, tmp_path):
+    made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number < 4, refills=8)
+    first = [int(number) for number in rounds[0][::4]]
+    missing = sum(number < 4 for number in first)
+    assert missing and len(rounds[1]) == 4 * missing
+    assert made.samples.filler_M.sum() == 0
+    assert len(made.rollouts) == 16
+    assert logged(made, "questions/asked")[0] > 4
+    assert logged(made, "plan/silent_questions") == [0.0]
+
+
+def test_after_the_last_refill_what_is_still_silent_is_filler(tiny_model, tmp_path):
+    made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number != 1, refills=2)
+    assert len(rounds) == 3
+    assert len(made.rollouts) == 16
+    assert logged(made, "plan/silent_questions")[0] >= 0.5
+    made, rounds, steps = refilled(tiny_model, tmp_path, lambda number: True, refills=1)
+    assert len(rounds) == 2
+    assert all(norm.abs().max() == 0 for step in steps for norm in step.gradients.values())
+
+
+def test_a_batch_that_tells_everything_is_not_refilled(tiny_model, tmp_path):
+    _, rounds, _ = refilled(tiny_model, tmp_path, lambda number: False, refills=5)
+    assert len(rounds) == 1
+
+
+def test_questions_that_were_silent_are_passed_over(tiny_model, tmp_path):
+    reward = Numbered(lambda number: number < 4)
+    made, _ = trained(
+        tiny_model,
+        mixed_rows(8),
+        tmp_path,
+        reward=reward,
+        sampling={"name": "skip-silent", "explore": 0.0},
+        max_steps=12,
+    )
+    asked = Counter(int(number) for batch in reward.rounds for number in batch[::4])
+    assert {asked[number] for number in range(4)} == {1}
+    assert sum(asked.values()) == 4 * len(reward.rounds)
+    assert sum(logged(made, "questions/skipped")) > 0
+
+
+def test_noisy_rollouts_are_trained_under_the_clean_prompt(tiny_model, tmp_path):
+    noise = {"names": ["noise-50"], "probability": 1.0, "fade": {}}
+    made, _ = trained(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        recipe="noisy-rollout",
+        variants={"count": 2, "transforms": noise},
+        steps_per_generation=4,
+    )
+    assert set(made.rollouts.prompt_N.tolist()) > set(made.samples.prompt_M.tolist())
+    assert set(made.samples.prompt_M % 2) == {0}
+    assert len(made.samples) == len(made.rollouts)

@@ -4,10 +4,10 @@ import pytest
 from training_cases import config
 
 from vantage.errors import ConfigError, VantageError
-from vantage.methods import RECIPES
+from vantage.methods import RECIPES, recipe
 from vantage.training.config import VantageConfig
 
-SHARED = {"count": 2, "transforms": ["noise-10"]}
+SHARED = {"count": 2, "transforms": {"names": ["noise-10"]}}
 
 BAD = [
     ({"recipe": "grop"}, ["recipe", "'grop'", "did you mean 'grpo'"]),
@@ -24,7 +24,7 @@ BAD = [
     ({"recipe": "share-shuffle"}, ["'share-shuffle' shares", "variants.count is 1"]),
     ({"num_generations": 1}, ["num_generations=1", "at least 2"]),
     (
-        {"variants": {"count": 3, "transforms": ["noise-10"]}},
+        {"variants": {"count": 3, "transforms": {"names": ["noise-10"]}}},
         ["generation_batch_size=16", "variants.count=3", "multiple of 12", "12 or 24 would do"],
     ),
     ({"num_generations": 6}, ["TRL", "generation_batch_size (16)", "num_generations (6)"]),
@@ -55,14 +55,14 @@ BAD = [
     ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),
     ({"long_prompts": "truncate"}, ["long_prompts='truncate'", "refuse"]),
     ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
-    ({"variants": {"count": 0}}, ["variants.count=0"]),
-    ({"variants": {"count": 2.0, "rewrites": "other"}}, ["variants.count=2.0"]),
-    ({"variants": {"count": 2}}, ["variants.count=2", "nothing to vary"]),
-    ({"variants": {"cuont": 2}}, ["variants=", "cuont", "known: count"]),
-    ({"variants": {"transforms": ["noise-20"]}}, ["'noise-20'", "did you mean 'noise-"]),
-    ({"variants": {"probability": 1.5}}, ["variants.probability=1.5"]),
-    ({"variants": {"probability": "often"}}, ["variants", "often"]),
-    ({"variants": ["count"]}, ["variants=['count']"]),
+    ({"variants": {"count": 0}}, ["variants", "count", "greater than or equal to 1", "got 0"]),
+    ({"variants": {"count": 2.0, "rewrites": "other"}}, ["variants", "count", "got 2.0"]),
+    ({"variants": {"count": 2}}, ["variants", "count=2", "nothing to vary"]),
+    ({"variants": {"cuont": 2}}, ["variants", "cuont", "did you mean 'count'"]),
+    ({"variants": {"transforms": {"names": ["noise-20"]}}}, ["'noise-20'", "did you mean 'noise-"]),
+    ({"variants": {"transforms": {"probability": 1.5}}}, ["transforms.probability", "got 1.5"]),
+    ({"variants": {"transforms": {"probability": "often"}}}, ["variants", "often"]),
+    ({"variants": ["count"]}, ["variants", "got ['count']"]),
 ]
 
 
@@ -86,7 +86,7 @@ ITS_OWN = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_loss_settings_follow_the_recipe(name, tmp_path):
-    variants = SHARED if name.startswith("share") else None
+    variants = SHARED if recipe(name).shares else None
     args = VantageConfig(str(tmp_path), recipe=name, variants=variants, use_cpu=True, bf16=False)
     common = {
         "loss_type": "dapo",

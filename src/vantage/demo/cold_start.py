@@ -21,9 +21,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vantage.demo import digits, model
 from vantage.questions import schema, transforms, variants
+from vantage.questions.pictures import Picture
 from vantage.questions.schema import IMAGE, Question, render
-from vantage.questions.transforms import TRANSFORMS
-from vantage.questions.variants import Variants
+from vantage.questions.variants import Transforms, Variants
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = DEFAULT
 def examples(settings: Settings, *, seed: int) -> list[tuple[Question, str]]:
     """The annotated questions as the model meets them, some altered, and their solutions."""
     rng = np.random.default_rng(seed)
-    expansion = Variants(2, transforms=tuple(TRANSFORMS), probability=settings.altered)
+    expansion = Variants(count=2, transforms=Transforms(probability=settings.altered))
     rows = digits.questions("cold_start", n=settings.n, k=settings.k, seed=seed)
-    asked = [Question(IMAGE + row["question"], (row["image"],)) for row in rows]
-    altered = [expansion.expand(question, [], rng)[1] for question in asked]
+    asked = [Question(IMAGE + row["question"], (Picture(row["image"]),)) for row in rows]
+    altered = [expansion.expand(question, rng)[1] for question in asked]
     return list(zip(altered, rows["solution"], strict=True))
 
 
@@ -85,7 +85,7 @@ def encode(
         + end
         for (question, _), end in zip(rows, ends, strict=True)
     ]
-    images = [list(question.images) for question, _ in rows]
+    images = [[image.open() for image in question.images] for question, _ in rows]
     inputs = dict(reader(images=images, text=texts, padding=True, return_tensors="pt"))
     ids_RT = inputs["input_ids"]
     lengths_R = torch.tensor([len(ids) for ids in reader.tokenizer(ends)["input_ids"]])

@@ -68,7 +68,7 @@ def sentences() -> list[str]:
     """All texts that the tokenizer must know; a word in none of them becomes <unk>."""
     return [
         *digits.WORDINGS,
-        *(transform.note for transform in TRANSFORMS.values()),
+        *(note for transform in TRANSFORMS.values() for note in transform.wordings()),
         "First think about the problem inside <think> </think> tags, "
         "then put the final answer in \\boxed{}.",
         "You are a helpful assistant. Answer the question about the image.",

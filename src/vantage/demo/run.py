@@ -26,7 +26,6 @@ from vantage.evaluation.answers import answer, right_answers
 from vantage.evaluation.passk import Estimate, pass_at_k
 from vantage.methods import recipe
 from vantage.methods.advantages import group_advantage
-from vantage.questions.transforms import TRANSFORMS
 from vantage.rewards import accuracy
 from vantage.training import run as training
 
@@ -101,7 +100,7 @@ def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
 def settings(name: str, model: Path, output: Path, seed: int) -> Config:
     """The run of one recipe; the same number of rollouts for each."""
     shares = recipe(name).shares
-    variants = {"count": 2, "rewrites": "new_questions", "transforms": list(TRANSFORMS)}
+    variants = {"count": 2, "rewrites": "new_questions", "transforms": {}}
     return configuration.check(
         {
             "model": {"path": str(model), "dtype": "float32"},

@@ -8,8 +8,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from vantage.errors import ConfigError
 from vantage.evaluation.answers import answer, right_answers
 from vantage.evaluation.passk import Estimate, pass_at_k
-from vantage.questions.prompts import Prompts
-from vantage.questions.variants import Variants
+from vantage.questions.prompts import Prompts, check
+from vantage.questions.reading import Reader
 from vantage.rewards import accuracy
 
 
@@ -38,7 +38,7 @@ def evaluate(
     """
     if "{question}" not in template:
         raise ConfigError(f"template={template!r} has no {{question}} in it")
-    Prompts(rows, Variants(), template, system_prompt, 0).check("the data set", rows)
+    check(Prompts(Reader(rows), template=template, system=system_prompt), "the data set", rows)
     try:
         model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto", device_map="auto")
         processor = AutoProcessor.from_pretrained(path, padding_side="left")

@@ -73,6 +73,8 @@ class Recipe:
         sharing: samples -> samples under more prompts.
         composition: samples -> samples in order of training.
         loss: settings of the loss that belong to the method.
+        refills: how often questions whose rewards are all equal are replaced by new ones before
+            the plan; those that are left after the last time stay in the batch.
     """
 
     name: str
@@ -81,6 +83,11 @@ class Recipe:
     sharing: Sharing = sharing.own_prompt
     composition: Composition = composition.in_order
     loss: Loss = field(default_factory=Loss)
+    refills: int = 0
+
+    def __post_init__(self):
+        if not isinstance(self.refills, int) or self.refills < 0:
+            raise ConfigError(f"refills={self.refills!r}: expected a whole number from 0")
 
     def plan(self, rollouts: Rollouts, rng: np.random.Generator) -> Samples:
         """What to train on.
@@ -155,7 +162,7 @@ def parse_recipe(spec: str | Mapping) -> Recipe:
     Raises:
         ConfigError: as `recipe`, or no name.
     """
-    name, options = _name_and_options("recipe", spec)
+    name, options = name_and_options("recipe", spec)
     return recipe(name, **options)
 
 
@@ -189,9 +196,13 @@ def pods(keep: float = 0.25) -> Recipe:
 
 
 @register("dapo-filter")
-def dapo_filter() -> Recipe:
-    """Drop questions whose rewards are all equal; clip higher. arXiv 2503.14476"""
-    return Recipe("dapo-filter", selection=selection.non_zero, loss=Loss(clip_high=0.28))
+def dapo_filter(refills: int = 3) -> Recipe:
+    """Questions whose rewards are all equal are replaced, up to so many times, then dropped;
+    clip higher. arXiv 2503.14476
+    """
+    return Recipe(
+        "dapo-filter", selection=selection.non_zero, loss=Loss(clip_high=0.28), refills=refills
+    )
 
 
 @register("shuffle-r1")
@@ -213,6 +224,12 @@ def share_grpo() -> Recipe:
         sharing=sharing.all_prompts,
         loss=Loss(clip_high=0.3),
     )
+
+
+@register("noisy-rollout")
+def noisy_rollout() -> Recipe:
+    """Responses to all prompts of a question, trained under the original. arXiv 2504.13055"""
+    return Recipe("noisy-rollout", sharing=sharing.original_prompt)
 
 
 @register("share-shuffle")
@@ -248,14 +265,19 @@ def compose(
 
 
 def _stage(kind: str, known: Mapping[str, Callable], spec: str | Mapping) -> Callable:
-    name, options = _name_and_options(kind, spec)
+    name, options = name_and_options(kind, spec)
     if name not in known:
         raise ConfigError(f"unknown {kind} {name!r}: {nearest(name, known)}")
     _check_options(f"{kind} {name!r}", known[name], options)
     return functools.partial(known[name], **options) if options else known[name]
 
 
-def _name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
+def name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
+    """The parts of a name, or of {name: ..., option: value}.
+
+    Raises:
+        ConfigError: neither; `what` is the first word of the message.
+    """
     options = {"name": spec} if isinstance(spec, str) else spec
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
         raise ConfigError(f"{what}={spec!r}: expected a name or {{name: ..., option: value}}")

@@ -18,7 +18,8 @@ class Rollouts:
     Attributes:
         question_N: integer id of the question each rollout answers.
         prompt_N: integer id of the prompt (rendering of the question) that
-            generated it; unique over the batch, so it belongs to one question.
+            generated it; unique over the batch, so it belongs to one question, whose
+            original prompt has the lowest id.
         reward_N: scalar reward, finite, at most 1e30 in size.
 
     Raises:

@@ -52,6 +52,25 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
     )
 
 
+def original_prompt(samples: Samples, ranked: Ranked) -> Samples:
+    """Every response under the first prompt of its question, which is the original one.
+
+    NoisyRollout, https://arxiv.org/abs/2504.13055, sec. 3: generated on noisy images too,
+    trained on the clean one. A sample that moves has `across` alone for its advantage.
+    """
+    prompt_P, first_P, _ = _prompts_by_question(ranked)
+    question_N = np.empty(len(ranked.row_R), dtype=np.int64)
+    question_N[ranked.row_R] = ranked.question_R
+    original_M = prompt_P[first_P[question_N[samples.rollout_M]]]
+    moved_M = original_M != samples.prompt_M
+    across_M = ranked.advantages.across_N[samples.rollout_M]
+    return samples.take(
+        np.arange(len(samples)),
+        prompt_M=original_M,
+        advantage_M=np.where(moved_M, across_M, samples.advantage_M),
+    )
+
+
 def _prompts_by_question(ranked: Ranked) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Prompt ids question by question, where each question starts, and how many it has."""
     prompt_P, row_P = np.unique(ranked.rollouts.prompt_N[ranked.row_R], return_index=True)
@@ -60,4 +79,8 @@ def _prompts_by_question(ranked: Ranked) -> tuple[np.ndarray, np.ndarray, np.nda
     return prompt_P[np.argsort(question_P, kind="stable")], np.cumsum(count_Q) - count_Q, count_Q
 
 
-SHARINGS = {"own-prompt": own_prompt, "all-prompts": all_prompts}
+SHARINGS = {
+    "own-prompt": own_prompt,
+    "all-prompts": all_prompts,
+    "original-prompt": original_prompt,
+}

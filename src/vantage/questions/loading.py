@@ -1,134 +1,176 @@
-"""Data sets as people have them, with the columns that training needs."""
+"""Data sets as people have them, as rows that training takes; what cannot be trained is told."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from datasets import Dataset, DatasetDict, Image, List, load_dataset, load_from_disk
-from datasets.exceptions import DatasetGenerationError
+from datasets import Dataset
 
-from vantage.errors import InputError, nearest, some
+from vantage.errors import ConfigError, InputError
+from vantage.questions import assembly, faults
+from vantage.questions.examining import Examined, Examiner
+from vantage.questions.faults import Fault
+from vantage.questions.layouts import Columns, resolve
+from vantage.questions.parallel import over_rows
+from vantage.questions.reading import undecoded
+from vantage.questions.tables import Rows, names, open_rows
+from vantage.questions.variants import Variants
 
-OURS = ("prompt", "answer", "image", "images")
-FEATURES = {"image": Image(), "images": List(Image())}
-READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+logger = logging.getLogger(__name__)
+
+REWRITES = "new_questions"
+KINDS = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+LARGE = "a number of more than 64 bits"
+
+
+class Loaded(NamedTuple):
+    """Rows that can be trained, and what was wrong with the others.
+
+    Attributes:
+        rows: with `prompt` (a conversation), `answer` if there are answers, and `image` or
+            `images` as references; other columns as they were.
+        faults: of rows that are not among them, under their old numbers.
+    """
+
+    rows: Dataset
+    faults: list[Fault]
 
 
 def load(
     source: str,
     *,
     split: str,
-    question: str,
-    answer: str | None,
-    image: str | None = None,
-    images: str | None = None,
+    columns: Columns | None = None,
+    on_bad_row: Literal["stop", "skip"] = "stop",
+    rejects: Path | None = None,
+    **options,
 ) -> Dataset:
-    """Rows with `prompt`, `answer` and, if there are pictures, `image` or `images`.
+    """Rows to train on. Bad ones stop it, or are skipped and written down.
 
-    Other columns stay as they are. Pictures are decoded when a row is read, not before.
+    Args:
+        source, split, columns, options: see `survey`.
+        on_bad_row: "stop" to refuse the data, "skip" to go on without bad rows.
+        rejects: file for the rows that were skipped, as lines of JSON.
+
+    Raises:
+        ConfigError, InputError: as `survey`; bad rows under "stop", or nothing but bad rows.
+    """
+    found = survey(source, split=split, columns=columns, **options)
+    if found.faults and (on_bad_row == "stop" or not len(found.rows)):
+        raise InputError(faults.message(source, found.faults))
+    if found.faults:
+        bad = len({fault.row for fault in found.faults})
+        where = ""
+        if rejects is not None:
+            faults.write(rejects, source, found.faults)
+            where = f", written to {rejects}"
+        logger.warning(f"{source}: skipped {bad} of {bad + len(found.rows)} rows{where}")
+    return found.rows
+
+
+def survey(
+    source: str,
+    *,
+    split: str,
+    columns: Columns | None = None,
+    layout: str | None = None,
+    image_root: str | None = None,
+    variants: Variants | None = None,
+    graded_by: Callable[..., list[float]] | None = None,
+) -> Loaded:
+    """Every row looked at: text, pictures, answer.
 
     Args:
         source: a file (parquet, jsonl, json, csv), a directory, or a name on the hub.
         split: which split, where there are several.
-        question: column with the question, a text or a conversation.
-        answer: column with the reference answer, None where there is none.
-        image: column with one picture a row (bytes, a path, or empty).
-        images: column with a list of pictures a row.
+        columns: which columns hold what, where the layout does not say it right.
+        layout: one of `vantage.questions.layouts.LAYOUTS`; None for the first that fits.
+        image_root: directory where paths of pictures start and which they may not leave; by
+            default that of the file.
+        variants: how prompts are made of the rows, which columns of theirs have to allow;
+            `new_questions` is looked at in any case.
+        graded_by: the reward that has to accept the reference answer of each row.
 
     Raises:
-        InputError: no such source, split or column, no rows, or empty answers; names them.
+        ConfigError: an unknown layout, or no such `image_root`.
+        InputError: no such source, split or column, or no rows.
     """
-    rows = _open(source, split)
-    wanted = {"prompt": question, "answer": answer, "image": image, "images": images}
-    for column in filter(None, wanted.values()):
-        if column not in rows.column_names:
-            raise InputError(
-                f"{source}: no column {column!r}; {nearest(column, rows.column_names)}"
-            )
-    if not len(rows):
-        raise InputError(f"{source}: split {split!r} has no rows")
-    rows = _renamed(rows, {old: new for new, old in wanted.items() if old is not None})
-    if answer is not None:
-        _check_answers(source, answer, rows)
-    folder = Path(source).parent if Path(source).is_file() else Path(source)
-    for new in FEATURES:
-        if new in rows.column_names:
-            rows = _pictures(source, wanted[new] or new, rows, new, folder)
-    return _conversations(rows)
+    raw, folder = open_rows(source, split)
+    chosen = resolve(columns or Columns(), layout, names(raw), source)
+    variants = variants or Variants()
+    allowed_in = variants.transforms.allowed if variants.transforms else None
+    for column in filter(None, (variants.rewrites, allowed_in)):
+        if column not in names(raw):
+            raise InputError(f"{source}: no column {column!r}; there are {', '.join(names(raw))}")
+    if image_root and not Path(image_root).is_dir():
+        raise ConfigError(f"image_root={image_root!r}: no such directory (from {Path.cwd()})")
+    root = Path(image_root) if image_root else folder
+    if isinstance(raw, Dataset):
+        raw = undecoded(raw)
+    examiner = Examiner(raw, chosen, root, variants.rewrites or REWRITES, allowed_in, graded_by)
+    looked = over_rows(examiner, len(raw), f"Checking {Path(source).name}")
+    others = assembly.others(raw, chosen)
+    found = [
+        *(fault for row in looked for fault in row.faults),
+        *_repeated(looked, chosen.id),
+        *_mixed(raw, [name for name in others if name != examiner.rewrites_in]),
+    ]
+    found.sort(key=lambda fault: fault.row)
+    bad = {fault.row for fault in found}
+    good = [row for row in range(len(raw)) if row not in bad]
+    rows = assembly.assemble(raw, examiner, looked, good) if good else Dataset.from_dict({})
+    return Loaded(rows, found)
 
 
-def _open(source: str, split: str) -> Dataset:
-    path = Path(source)
-    if path.suffix in READERS and not path.is_file():
-        raise InputError(f"{source}: no such file (looked in {Path.cwd()})")
-    if path.is_file() and path.suffix not in READERS:
-        raise InputError(f"{source}: expected a file ending in {', '.join(READERS)}")
-    try:
-        if path.is_file():
-            return load_dataset(READERS[path.suffix], data_files=source, split="train")
-        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-            return _split(source, load_from_disk(source), split)
-        return _split(source, load_dataset(source), split)
-    except InputError:
-        raise
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        why = error.__cause__ or error
-        raise InputError(f"{source}: cannot be read as a data set: {why}") from error
+def _repeated(looked: Sequence[Examined], column: str | None) -> list[Fault]:
+    """Ids that came before."""
+    first: dict[str, int] = {}
+    again = []
+    for row, seen in enumerate(looked):
+        if seen.id is not None and first.setdefault(str(seen.id), row) != row:
+            before = f"the id of row {first[str(seen.id)]} again"
+            again.append(Fault.of(row, column or "", seen.id, before))
+    return again
 
 
-def _split(source: str, loaded: Dataset | DatasetDict, split: str) -> Dataset:
-    if isinstance(loaded, Dataset):
-        return loaded
-    if split not in loaded:
-        raise InputError(f"{source}: no split {split!r}; {nearest(split, map(str, loaded))}")
-    return loaded[split]
+def _mixed(raw: Rows, columns: Iterable[str]) -> list[Fault]:
+    """Values of another kind than most of their column, which Arrow could not hold."""
+    if isinstance(raw, Dataset):
+        return []
+    found: list[Fault] = []
+    lines = {row: line for row, line in enumerate(raw) if isinstance(line, dict)}
+    for column in columns:
+        kinds = {row: dict.fromkeys(_kinds(line.get(column))) for row, line in lines.items()}
+        counts = Counter(kind for row in kinds.values() for kind in row)
+        usual = dict(kind for kind, _ in reversed(counts.most_common()))
+        for row, there in kinds.items():
+            odd = [(at, kind) for at, kind in there if kind != usual[at] or kind == LARGE]
+            if odd:
+                (place, kind), *_ = odd
+                reason = f"{kind}{place}, where most rows hold {usual[place]}"
+                found.append(Fault.of(row, column, lines[row][column], reason))
+    return found
 
 
-def _renamed(rows: Dataset, names: dict[str, str]) -> Dataset:
-    """Columns under the names that training uses; others in the way of these names go."""
-    in_the_way = [name for name in OURS if name in rows.column_names and name not in names]
-    aside = {old: f"wanted:{new}" for old, new in names.items()}
-    rows = rows.remove_columns(in_the_way).rename_columns(aside)
-    return rows.rename_columns({f"wanted:{new}": new for new in names.values()})
-
-
-def _check_answers(source: str, column: str, rows: Dataset) -> None:
-    answers = rows["answer"]
-    empty = [row for row, answer in enumerate(answers) if answer is None or not str(answer).strip()]
-    if empty:
-        raise InputError(f"{source}: column {column!r} is empty in row {some(empty)}")
-
-
-def _pictures(source: str, column: str, rows: Dataset, new: str, folder: Path) -> Dataset:
-    """A column of pictures that decode themselves; relative paths start at `folder`."""
-    feature = FEATURES[new]
-    if rows.features[new] == feature:
-        return rows
-    located = rows.map(lambda value: {new: _located(value, folder)}, input_columns=new)
-    try:
-        return located.cast_column(new, feature)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        expected = "a picture a row" if new == "image" else "a list of pictures a row"
-        raise InputError(
-            f"{source}: column {column!r} does not hold {expected}: {error}"
-        ) from error
-
-
-def _located(value: Any, folder: Path) -> Any:
+def _kinds(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Places in a value, and the kind of what stands there."""
+    if type(value) in KINDS:
+        large = isinstance(value, int) and not -(2**63) <= value < 2**63
+        yield place, LARGE if large else KINDS[type(value)]
     if isinstance(value, list):
-        return [_located(item, folder) for item in value]
-    if isinstance(value, dict) and value.get("path") and value.get("bytes") is None:
-        return {**value, "path": str(folder / value["path"])}
-    return str(folder / value) if isinstance(value, str) and "://" not in value else value
-
-
-def _conversations(rows: Dataset) -> Dataset:
-    """`prompt` as a conversation."""
-    return rows.map(
-        lambda prompt: {"prompt": _conversation(prompt)}, input_columns="prompt", desc="Prompts"
-    )
-
-
-def _conversation(prompt: Any) -> Any:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        for item in value:
+            yield from _kinds(item, f"{place} in the list")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _kinds(item, f"{place} in {name!r}")

@@ -1,8 +1,21 @@
 """The size of images."""
 
 import math
+from dataclasses import dataclass
 
 from PIL.Image import Image, Resampling
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Least and most pixels of an image, as a step of a picture; None for no bound."""
+
+    least: int | None = None
+    most: int | None = None
+
+    def __call__(self, image: Image) -> Image:
+        """The image, scaled into the bounds."""
+        return fit(image, self.least, self.most)
 
 
 def fit(image: Image, least: int | None, most: int | None) -> Image:

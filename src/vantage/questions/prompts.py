@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from tqdm.auto import tqdm
 
 from vantage.errors import InputError
-from vantage.questions.pixels import fit
-from vantage.questions.schema import Question, frame, read, with_text
+from vantage.questions.examining import Attempts, check_allowed, examine_question
+from vantage.questions.faults import Fault, message
+from vantage.questions.parallel import over_rows
+from vantage.questions.pixels import Bounds
+from vantage.questions.reading import Reader
+from vantage.questions.sampling import Asked
+from vantage.questions.schema import Question, frame, prepend, read, rewrites, with_step, with_text
 from vantage.questions.variants import Variants
 
 
@@ -21,111 +25,137 @@ class Prompts:
     """Prompts have an id: place of their question in the batch times variants, plus variant.
 
     Every process can make any prompt of the batch again, so that a row that moves to another
-    process travels as an id, and its images are loaded where it lands.
+    process travels as an id. Making a prompt opens no image; `render` does.
 
     Attributes:
-        rows: the data, with `prompt` and, for pictures, `image` or `images`.
+        rows: the data.
         variants: prompts a question.
         template, system: put around every question, see `vantage.questions.schema.frame`.
-        seed: of the variants; they also depend on the batch and the place in it.
-        least, most: pixels of an image; others are scaled, before anything sees them.
+        seed: of the variants; they also depend on the epoch and the question.
+        bounds: pixels of an image; others are scaled, before anything sees them.
+        length: of a text, by which the longest wording of a question is found.
     """
 
-    rows: Dataset
-    variants: Variants
-    template: str
-    system: str | None
-    seed: int
-    least: int | None = None
-    most: int | None = None
-    _number: int = 0
-    _ids: Sequence[int] = ()
+    rows: Reader
+    variants: Variants = field(default_factory=Variants)
+    template: str = "{question}"
+    system: str | None = None
+    seed: int = 0
+    bounds: Bounds = field(default_factory=Bounds)
+    length: Callable[[str], int] = len
+    _asked: list[Asked] = field(default_factory=list)
+    _done: float = 0.0
     _sources: dict[int, dict[str, Any]] = field(default_factory=dict)
     _made: dict[int, Question] = field(default_factory=dict)
 
-    def ask(self, number: int, ids: Sequence[int]) -> None:
-        """Turn to rollout batch `number`, which asks the rows `ids`; forget the last one."""
-        self._number, self._ids = number, ids
+    def begin(self, done: float) -> None:
+        """Forget the last batch; a share `done` of the training is done."""
+        self._asked, self._done = [], done
         self._sources.clear()
         self._made.clear()
 
+    def ask(self, asked: Sequence[Asked]) -> range:
+        """Add questions to the batch; the places that they get."""
+        self._asked.extend(asked)
+        return range(len(self._asked) - len(asked), len(self._asked))
+
     def source(self, prompt: int) -> dict[str, Any]:
-        """Row of the data behind a prompt."""
+        """Row of the data behind a prompt, its images unread; the same object each time."""
         place = prompt // self.variants.count
         if place not in self._sources:
-            self._sources[place] = self.rows[self._ids[place]]
+            self._sources[place] = self.rows.unread(self.rows[self._asked[place].question])
         return self._sources[place]
 
     def prompt(self, prompt: int) -> Question:
         """The prompt of that id."""
         if prompt not in self._made:
-            source, place = self.source(prompt), prompt // self.variants.count
-            rng = np.random.default_rng([self.seed, self._number, place])
-            made = self.variants.expand(self._read(source), self._rewrites(source), rng)
-            framed = {id(variant): self._framed(variant) for variant in made}
-            for number, variant in enumerate(made, start=place * self.variants.count):
-                self._made[number] = framed[id(variant)]
+            place = prompt // self.variants.count
+            made = self._expanded(place)
+            framed = {id(question): self._framed(question) for question in made}
+            for number, question in enumerate(made, start=place * self.variants.count):
+                self._made[number] = framed[id(question)]
         return self._made[prompt]
 
-    def ids(self, rollouts: int) -> np.ndarray:
-        """Prompt of each rollout of the batch, `rollouts` of each; equal variants share an id."""
-        prompts = range(len(self._ids) * self.variants.count)
-        if self.variants.count == 1:
-            return np.repeat(prompts, rollouts)
+    def ids(self, places: Sequence[int], rollouts: int) -> np.ndarray:
+        """Prompt of each rollout of some places, `rollouts` a prompt; equal ones share an id."""
+        count = self.variants.count
+        prompts = [place * count + number for place in places for number in range(count)]
         first: dict[int, int] = {}
         shared = [first.setdefault(id(self.prompt(prompt)), prompt) for prompt in prompts]
-        return np.repeat(shared, rollouts)
+        return np.repeat(np.array(shared, dtype=np.int64), rollouts)
 
     def original(self, source: Mapping[str, Any]) -> Question:
         """The question of any row, not varied, inside the template."""
         return self._framed(self._read(source))
 
+    def longest(self, source: Mapping[str, Any]) -> Question:
+        """The longest prompt that a row may give: its longest wording, with the longest note."""
+        question = self._read(source)
+        texts = [question.text, *rewrites(source, self.variants.rewrites)]
+        longest = with_text(question, max(texts, key=self.length))
+        notes = self.variants.notes(len(question.images))
+        return self._framed(prepend(longest, max(notes, key=self.length)) if notes else longest)
+
+    def _expanded(self, place: int) -> list[Question]:
+        asked = self._asked[place]
+        source = self.rows[asked.question]
+        transforms = self.variants.transforms
+        rng = np.random.default_rng([self.seed, asked.epoch, asked.question])
+        return self.variants.expand(
+            self._read(source),
+            rng,
+            rewrites=rewrites(source, self.variants.rewrites),
+            answer=str(source.get("answer") or ""),
+            allowed=source.get(transforms.allowed) if transforms and transforms.allowed else None,
+            done=self._done,
+        )
+
     def _read(self, source: Mapping[str, Any]) -> Question:
-        question = read(source)
-        images = tuple(fit(image, self.least, self.most) for image in question.images)
-        return replace(question, images=images)
+        return with_step(read(source), self.bounds)
 
     def _framed(self, question: Question) -> Question:
         return frame(question, self.template, self.system)
 
-    def check(self, name: str, rows: Dataset) -> bool:
-        """Read every row once, so that none fails in the middle of a run.
 
-        Returns:
-            Whether any row has images.
+@dataclass(frozen=True)
+class _Looker:
+    """Looks at a row as training will."""
 
-        Raises:
-            InputError: rows that cannot become a prompt; names the first twenty.
-        """
-        bad, pictures = [], False
-        for row in tqdm(range(len(rows)), desc=f"Reading {name}", disable=len(rows) < 5_000):
-            try:
-                pictures |= self._has_images(rows, row)
-            except InputError as error:
-                bad.append(f"row {row}: {error}")
-        if bad:
-            shown = bad[:20] + [f"and {len(bad) - 20} more"] * (len(bad) > 20)
-            raise InputError("\n".join([f"{name} has rows that cannot be used:", *shown]))
-        return pictures
+    prompts: Prompts
+    rows: Reader
 
-    def _has_images(self, rows: Dataset, row: int) -> bool:
+    def __call__(self, row: int) -> list[Fault]:
         try:
-            source = rows[row]
-        except Exception as error:  # whatever a decoder raises on a broken image
-            raise InputError(f"cannot be read: {error}") from error
-        question = read(source)
-        self._framed(question)
-        for text in self._rewrites(source):
-            with_text(question, text)
-        return bool(question.images)
+            source = self.rows[row]
+        except Exception as error:  # whatever Arrow or a decoder raises
+            return [Fault.of(row, "", "", f"cannot be read: {error}")]
+        attempts, variants = Attempts(row, source), self.prompts.variants
+        question = attempts.make("prompt", lambda: self.prompts.original(source))
+        allowed_in = variants.transforms.allowed if variants.transforms else None
+        attempts.make(allowed_in, lambda: check_allowed(source, allowed_in))
+        if question is not None:
+            examine_question(question, source, attempts, "images", variants.rewrites)
+        return attempts.faults
 
-    def _rewrites(self, source: Mapping[str, Any]) -> list[str]:
-        column = self.variants.rewrites
-        texts = source.get(column) if column else None
-        if not texts:
-            return []
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise InputError(
-                f"column {column!r} holds {str(texts)[:80]!r}, expected a list of texts"
-            )
-        return texts
+
+def check(prompts: Prompts, name: str, rows: Dataset) -> None:
+    """Read every row as training will, so that none fails in the middle of a run.
+
+    Args:
+        prompts: how the rows are asked.
+        name: of the rows, for the message.
+        rows: the data.
+
+    Raises:
+        InputError: rows that cannot become a prompt; names the first twenty.
+    """
+    found = over_rows(_Looker(prompts, Reader(rows)), len(rows), f"Checking {name}")
+    faults = [fault for row in found for fault in row]
+    if faults:
+        raise InputError(message(name, faults))
+
+
+def has_images(rows: Dataset) -> bool:
+    """Whether any row has images, told without decoding one."""
+    reader = Reader(rows)
+    return any(read(reader[row]).images for row in range(len(reader)))

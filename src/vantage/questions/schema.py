@@ -1,20 +1,21 @@
 """What a row of a data set must have, and how it becomes a prompt.
 
-Inside vantage a question is one text, with `<image>` where each image stands, plus its
-images. A row is what TRL takes: `prompt` (a conversation or a text) and `image` or
-`images`; placeholders may be written in the text or as parts of the conversation.
+Inside vantage a question is one text, with `<image>` where each image stands, plus
+references to its images. A row is what TRL takes: `prompt` (a conversation or a text) and
+`image` or `images`; placeholders may be written in the text or as parts of the conversation.
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL.Image import Image
-
 from vantage.errors import InputError
+from vantage.questions.pictures import Picture, Step, picture
 
 IMAGE = "<image>"
 LEAD = re.compile(rf"(?:{IMAGE}\s*)+")
@@ -26,13 +27,13 @@ class Question:
 
     Attributes:
         text: the question, `<image>` where each image stands.
-        images: its images, in order.
-        earlier: messages before the question (a system prompt, earlier turns); None for a
-            plain text prompt, to which no chat template is applied.
+        images: references to its images, in order.
+        earlier: messages before the question (a system prompt, earlier turns), their content
+            in parts; None for a plain text prompt, to which no chat template is applied.
     """
 
     text: str
-    images: tuple[Any, ...] = ()
+    images: tuple[Picture, ...] = ()
     earlier: tuple[Mapping[str, Any], ...] | None = ()
 
 
@@ -62,7 +63,26 @@ def read(row: Mapping[str, Any]) -> Question:
     *earlier, (text, inline) = [_flatten(message) for message in prompt]
     for words, pictures in earlier:
         _check_places(words, len(pictures))
-    return with_text(Question("", inline or images, tuple(prompt[:-1])), text)
+    before = tuple(_referring(message) for message in prompt[:-1])
+    return with_text(Question("", inline or images, before), text)
+
+
+def rewrites(row: Mapping[str, Any], column: str | None) -> list[str]:
+    """Other wordings of the question of a row; none without a column, or where it is empty.
+
+    A text stands for the list written in it, in JSON or as Python writes it; nothing in it is
+    executed.
+
+    Raises:
+        InputError: something else than a list of texts.
+    """
+    value = row.get(column) if column else None
+    texts = _list_in(value) if isinstance(value, str) and value.strip() else value
+    if not texts:
+        return []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"column {column!r} holds {str(value)[:80]!r}, expected a list of texts")
+    return texts
 
 
 def with_text(question: Question, text: str) -> Question:
@@ -75,6 +95,18 @@ def with_text(question: Question, text: str) -> Question:
     if question.images and IMAGE not in text:
         text = IMAGE * len(question.images) + text
     return replace(question, text=_checked(text, len(question.images)))
+
+
+def with_step(question: Question, step: Step) -> Question:
+    """The question with something done to each of its pictures, those of earlier turns too."""
+    images = tuple(image.then(step) for image in question.images)
+    if question.earlier is None:
+        return replace(question, images=images)
+    earlier = tuple(
+        {**message, "content": [_stepped(part, step) for part in message["content"]]}
+        for message in question.earlier
+    )
+    return replace(question, images=images, earlier=earlier)
 
 
 def prepend(question: Question, words: str) -> Question:
@@ -97,22 +129,32 @@ def frame(question: Question, template: str, system: str | None) -> Question:
     if system is not None and earlier is None:
         raise InputError("a plain text prompt takes no system message: give a conversation")
     if system is not None:
-        earlier = ({"role": "system", "content": system}, *(earlier or ()))
+        said = [{"type": "text", "text": system}]
+        earlier = ({"role": "system", "content": said}, *(earlier or ()))
     return Question(text, question.images, earlier)
 
 
 def render(question: Question) -> str | list[dict[str, Any]]:
-    """The prompt as TRL and the chat template of a processor take it, images in place."""
+    """The prompt as TRL and the chat template of a processor take it, images opened, in place."""
     if question.earlier is None:
         return question.text
     parts: list[dict[str, Any]] = []
     images = iter(question.images)
     for number, piece in enumerate(question.text.split(IMAGE)):
         if number:
-            parts.append({"type": "image", "image": next(images)})
+            parts.append({"type": "image", "image": next(images).open()})
         if piece:
             parts.append({"type": "text", "text": piece})
-    return [*map(_as_parts, question.earlier), {"role": "user", "content": parts}]
+    return [*map(_opened, question.earlier), {"role": "user", "content": parts}]
+
+
+def _list_in(text: str) -> Any:
+    for reader in (json.loads, ast.literal_eval):  # literals alone, no expressions
+        try:
+            return reader(text)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
 
 
 def _lead(text: str) -> str:
@@ -124,22 +166,20 @@ def _is_asked(message: Any) -> bool:
     return isinstance(message, Mapping) and message.get("role") == "user"
 
 
-def _images(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _images(row: Mapping[str, Any]) -> tuple[Picture, ...]:
     if row.get("images") is not None:
         return tuple(_picture("images", image) for image in row["images"])
     return () if row.get("image") is None else (_picture("image", row["image"]),)
 
 
-def _picture(column: str, image: Any) -> Any:
-    if not isinstance(image, Image):
-        raise InputError(
-            f"column {column!r} holds {str(image)[:80]!r}, expected a picture: "
-            "cast the column with datasets.Image()"
-        )
-    return image
+def _picture(column: str, value: Any) -> Picture:
+    try:
+        return picture(value)
+    except InputError as error:
+        raise InputError(f"column {column!r}: {error}") from error
 
 
-def _flatten(message: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+def _flatten(message: Mapping[str, Any]) -> tuple[str, tuple[Picture, ...]]:
     """A message's content as one text with placeholders, and the images found in it."""
     content = message.get("content") if isinstance(message, Mapping) else None
     if isinstance(content, str):
@@ -173,9 +213,25 @@ def _check_places(text: str, images: int) -> None:
         )
 
 
-def _as_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+def _referring(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message in parts, its images as references."""
     content = message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     # A data set fills parts up with None, which templates would take for images.
     filled = [{name: value for name, value in part.items() if value is not None} for part in parts]
+    for part in filled:
+        if "image" in part:
+            part["image"] = _picture("prompt", part["image"])
     return {**message, "content": filled}
+
+
+def _stepped(part: Mapping[str, Any], step: Step) -> Mapping[str, Any]:
+    return {**part, "image": part["image"].then(step)} if "image" in part else part
+
+
+def _opened(message: Mapping[str, Any]) -> dict[str, Any]:
+    parts = [
+        {**part, "image": part["image"].open()} if "image" in part else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}

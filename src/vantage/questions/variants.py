@@ -2,69 +2,146 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
 
-from vantage.errors import ConfigError, nearest
+from vantage.errors import nearest
+from vantage.questions.orientation import changing
 from vantage.questions.schema import Question, prepend, with_text
-from vantage.questions.transforms import TRANSFORMS
+from vantage.questions.transforms import FAINTEST, PUBLISHED, TRANSFORMS, Applied
+from vantage.sections import Section
 
 
-@dataclass(frozen=True)
-class Variants:
-    """How the prompts of a question are made. The first is always the original.
+class Fade(Section):
+    """Noise that fades as training goes on: sigma (1 - sigmoid(steepness (t - midpoint))).
+
+    t is the share of the training that is done. NoisyRollout, https://arxiv.org/abs/2504.13055,
+    sec. 3, whose 60 steps have the midpoint 40 and the steepness 30.
+    """
+
+    midpoint: float = Field(2 / 3, ge=0, le=1)
+    steepness: float = Field(30.0, gt=0)
+
+    def strength(self, done: float) -> float:
+        """Factor of sigma, 1 to 0, when a share `done` of the training is done."""
+        return 1 / (1 + math.exp(self.steepness * (done - self.midpoint)))
+
+
+class Transforms(Section):
+    """Image transforms of the prompts; by default the published turns and noise.
+
+    Attributes:
+        names: which ones, see `vantage.questions.transforms`.
+        probability: chance that the images of a prompt are transformed, one transform each.
+        allowed: column with the names that a row allows, whatever its words say; rows
+            without a list are guarded by `vantage.questions.orientation`.
+        fade: how noise grows weaker in training; None for the same strength throughout.
+    """
+
+    names: list[str] = Field(PUBLISHED, min_length=1)
+    probability: float = Field(0.3, ge=0, le=1)
+    allowed: str | None = None
+    fade: Fade | None = None
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in TRANSFORMS:
+                raise ValueError(f"no transform {name!r}; {nearest(name, TRANSFORMS)}")
+        return names
+
+
+class Variants(Section):
+    """How the prompts of a question are made.
 
     Attributes:
         count: prompts a question, m.
         rewrites: column with other wordings (a list of texts) of the question.
-        transforms: names of image transforms, see `vantage.questions.transforms`.
-        probability: chance that a prompt's images are transformed, one transform each.
-
-    Raises:
-        ConfigError: a value out of range, or an unknown transform.
+        transforms: image transforms; None for none.
+        original: whether the first prompt is the original question; otherwise all are drawn.
     """
 
-    count: int = 1
+    count: int = Field(1, ge=1)
     rewrites: str | None = None
-    transforms: tuple[str, ...] = ()
-    probability: float = 0.3
+    transforms: Transforms | None = None
+    original: bool = True
 
-    def __post_init__(self):
-        object.__setattr__(self, "transforms", tuple(self.transforms))
-        if not isinstance(self.count, int) or self.count < 1:
-            raise ConfigError(f"variants.count={self.count!r}: expected a whole number from 1")
-        if not 0 <= self.probability <= 1:
-            raise ConfigError(f"variants.probability={self.probability!r}: expected 0 to 1")
-        for name in self.transforms:
-            if name not in TRANSFORMS:
-                raise ConfigError(f"variants.transforms: no {name!r}; {nearest(name, TRANSFORMS)}")
-        if self.count > 1 and not (self.rewrites or self.transforms):
-            raise ConfigError(
-                f"variants.count={self.count} but nothing to vary: "
-                "set variants.rewrites (a column) or variants.transforms"
+    @model_validator(mode="after")
+    def _something_to_vary(self) -> Variants:
+        if (self.count > 1 or not self.original) and not (self.rewrites or self.transforms):
+            raise ValueError(
+                f"count={self.count} and original={self.original}, but nothing to vary: "
+                "set rewrites (a column) or transforms"
             )
+        return self
 
     def expand(
-        self, question: Question, rewrites: list[str], rng: np.random.Generator
+        self,
+        question: Question,
+        rng: np.random.Generator,
+        *,
+        rewrites: Sequence[str] = (),
+        answer: str = "",
+        allowed: Sequence[str] | None = None,
+        done: float = 0.0,
     ) -> list[Question]:
         """`count` prompts of one question; those that are the same are one object.
 
+        No image is opened: a transform is a step of the picture, done when it is needed.
+
         Args:
             question: the original.
-            rewrites: other wordings of its text, possibly none.
             rng: keyed by the caller, so that a prompt can be made again anywhere.
+            rewrites: other wordings of its text.
+            answer: the reference answer, whose words the guard of the transforms reads.
+            allowed: transforms that this question allows; None asks the guard.
+            done: share of the training that is done, 0 to 1.
         """
-        wordings = [question.text, *rng.permutation(rewrites).tolist()]
-        prompts = [question]
-        for number in range(1, self.count):
-            reworded = with_text(question, wordings[number % len(wordings)])
-            prompts.append(self._transformed(reworded, rng) if question.images else reworded)
+        wordings = [question.text, *rng.permutation(list(rewrites)).tolist()]
+        fitting = self._fitting(question, answer, allowed)
+        prompts = [question] if self.original else []
+        for number in range(len(prompts), self.count):
+            reworded = with_text(question, wordings[(number + (not self.original)) % len(wordings)])
+            prompts.append(self._transformed(reworded, fitting, done, rng))
         return [prompts[prompts.index(prompt)] for prompt in prompts]
 
-    def _transformed(self, question: Question, rng: np.random.Generator) -> Question:
-        if not self.transforms or rng.random() >= self.probability:
+    def notes(self, images: int) -> list[str]:
+        """Everything that a prompt with so many images may say about them."""
+        if self.transforms is None or not images:
+            return []
+        chosen = [TRANSFORMS[name] for name in self.transforms.names]
+        return [note for transform in chosen for note in transform.wordings(images)]
+
+    def _fitting(self, question: Question, answer: str, allowed: Sequence[str] | None) -> list[str]:
+        """Transforms that leave the answer of this question as it is."""
+        if self.transforms is None or not question.images:
+            return []
+        if allowed is not None:
+            return [name for name in self.transforms.names if name in allowed]
+        risky = changing(question.text, answer)
+        return [name for name in self.transforms.names if TRANSFORMS[name].kind not in risky]
+
+    def _transformed(
+        self, question: Question, fitting: list[str], done: float, rng: np.random.Generator
+    ) -> Question:
+        chance, place, seed = rng.random(), rng.random(), int(rng.integers(2**32))
+        if self.transforms is None or not fitting or chance >= self.transforms.probability:
             return question
-        transform = TRANSFORMS[self.transforms[rng.integers(len(self.transforms))]]
-        images = tuple(transform.apply(image, rng) for image in question.images)
-        return prepend(replace(question, images=images), transform.note)
+        name = fitting[int(place * len(fitting))]
+        sigma = TRANSFORMS[name].sigma
+        if sigma and self.transforms.fade:
+            sigma *= self.transforms.fade.strength(done)
+        if TRANSFORMS[name].turn is None and sigma < FAINTEST:
+            return question
+        images = [
+            image.then(Applied(name, sigma, seed + number if sigma else 0))
+            for number, image in enumerate(question.images)
+        ]
+        wordings = TRANSFORMS[name].wordings(len(images), sigma)
+        note = wordings[rng.integers(len(wordings))]
+        return prepend(replace(question, images=tuple(images)), note)

@@ -1,7 +1,8 @@
-"""What is known of a rollout batch once its plan is made."""
+"""What is known of a rollout batch: its scored rollouts, then the plan made of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,71 @@ import torch
 
 from vantage.methods.rollouts import Samples
 from vantage.training.dealing import FILLER, Update
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rollouts of all processes with their rewards. Tensors stay on the device.
+
+    Attributes:
+        place_N: place in the batch of the question of each rollout.
+        home_N: prompt that generated it.
+        reward_N: its reward, NaN without a score.
+        completion_NT: response tokens; mask_NT: which of them count.
+        sampled: tensors that TRL made for the rollouts under their own prompts.
+    """
+
+    place_N: np.ndarray
+    home_N: np.ndarray
+    reward_N: np.ndarray
+    completion_NT: torch.Tensor
+    mask_NT: torch.Tensor
+    sampled: dict[str, torch.Tensor]
+
+    def rewards(self, places: Sequence[int]) -> list[np.ndarray]:
+        """Rewards of the scored rollouts of each place."""
+        scored_N = ~np.isnan(self.reward_N)
+        return [self.reward_N[scored_N & (self.place_N == place)] for place in places]
+
+    def silent(self) -> list[int]:
+        """Places whose rewards are all equal, or that have none."""
+        places = np.unique(self.place_N).tolist()
+        rewards = zip(places, self.rewards(places), strict=True)
+        return [place for place, reward_R in rewards if not len(reward_R) or not np.ptp(reward_R)]
+
+    def take(self, places: Sequence[int]) -> Scored:
+        """The rollouts of some places, in their order."""
+        row_N = np.flatnonzero(np.isin(self.place_N, places))
+        rows = torch.from_numpy(row_N).to(self.mask_NT.device)
+        return Scored(
+            self.place_N[row_N],
+            self.home_N[row_N],
+            self.reward_N[row_N],
+            self.completion_NT[rows],
+            self.mask_NT[rows],
+            {name: tensor[rows] for name, tensor in self.sampled.items()},
+        )
+
+
+def joined(parts: Sequence[Scored], pad_id: int) -> Scored:
+    """Rollouts of several generations in one table, short responses padded on the right."""
+    most = max(part.mask_NT.shape[1] for part in parts)
+
+    def together(tensors: list[torch.Tensor], value: float) -> torch.Tensor:
+        missing = [most - tensor.shape[1] if tensor.shape[1] > 1 else 0 for tensor in tensors]
+        pad = torch.nn.functional.pad
+        return torch.cat(
+            [pad(t, (0, m), value=value) for t, m in zip(tensors, missing, strict=True)]
+        )
+
+    return Scored(
+        np.concatenate([part.place_N for part in parts]),
+        np.concatenate([part.home_N for part in parts]),
+        np.concatenate([part.reward_N for part in parts]),
+        together([part.completion_NT for part in parts], pad_id),
+        together([part.mask_NT for part in parts], 0),
+        {name: together([part.sampled[name] for part in parts], 0.0) for name in parts[0].sampled},
+    )
 
 
 @dataclass

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
+
+from vantage.errors import InputError
 
 MARK = "complete"
+SAMPLING = "sampling.json"
 NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -35,6 +40,25 @@ def last_complete(run: Path) -> Path | None:
         if (found := NAME.fullmatch(path.name)) and is_complete(path)
     }
     return steps[max(steps)] if steps else None
+
+
+def save_sampling(checkpoint: Path, state: dict[str, Any]) -> None:
+    """Write down which questions come next."""
+    (checkpoint / SAMPLING).write_text(json.dumps(state), encoding="utf-8")
+
+
+def load_sampling(checkpoint: Path) -> dict[str, Any]:
+    """Which questions come next.
+
+    Raises:
+        InputError: the checkpoint does not say; it was not written by this trainer.
+    """
+    try:
+        return json.loads((checkpoint / SAMPLING).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"resume_from_checkpoint={str(checkpoint)!r}: {SAMPLING} cannot be read: {error}"
+        ) from error
 
 
 def _flush(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from vantage.errors import ConfigError, InputError
+from vantage.questions.variants import Variants
 
 # What TRL hands to reward functions besides the columns.
 FROM_TRL = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
@@ -23,14 +24,14 @@ def named(eval_dataset: Any) -> dict[str, Any]:
     return {"eval_dataset": eval_dataset}
 
 
-def check(name: str, rows: Any, rewards: list, rewrites: str | None = None) -> None:
+def check(name: str, rows: Any, rewards: list, variants: Variants | None = None) -> None:
     """Refuse data without rows, or without a column that is needed.
 
     Args:
         name: of the data set, for the message.
         rows: the data set.
         rewards: reward functions, or models.
-        rewrites: column with other wordings, if there is one.
+        variants: how prompts are made of the rows, where they are varied.
 
     Raises:
         ConfigError: something else than a `datasets.Dataset`.
@@ -46,8 +47,10 @@ def check(name: str, rows: Any, rewards: list, rewrites: str | None = None) -> N
     wanted = {"prompt": "a prompt"}
     for reward in filter(inspect.isfunction, rewards):
         wanted |= dict.fromkeys(_columns(reward), f"reward function {reward.__name__!r}")
-    if rewrites is not None:
-        wanted[rewrites] = "variants.rewrites"
+    if variants and variants.rewrites:
+        wanted[variants.rewrites] = "variants.rewrites"
+    if variants and variants.transforms and variants.transforms.allowed:
+        wanted[variants.transforms.allowed] = "variants.transforms.allowed"
     for column, wanted_by in wanted.items():
         if column not in rows.column_names:
             raise InputError(

@@ -11,7 +11,10 @@ from trl import GRPOConfig
 from vantage.errors import ConfigError, nearest
 from vantage.methods import Loss, Recipe
 from vantage.methods.recipe import parse_recipe
+from vantage.questions.sampling import sampling
+from vantage.questions.schema import IMAGE
 from vantage.questions.variants import Variants
+from vantage.sections import made
 
 # TRL's losses: means over tokens, and means over rows.
 TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
@@ -50,7 +53,11 @@ class VantageConfig(GRPOConfig):
     )
     variants: dict[str, Any] | None = field(
         default=None,
-        metadata={"help": "Prompts a question: count, rewrites, transforms, probability."},
+        metadata={"help": "Prompts a question: count, rewrites, transforms, original."},
+    )
+    sampling: str | dict[str, Any] = field(
+        default="shuffle",
+        metadata={"help": "Which questions come next; see `vantage.questions.sampling`."},
     )
     prompt_template: str = field(
         default="{question}",
@@ -72,6 +79,10 @@ class VantageConfig(GRPOConfig):
     )
     max_pixels: int | None = field(
         default=None, metadata={"help": "Larger images are scaled down to so many pixels."}
+    )
+    check_data: bool = field(
+        default=True,
+        metadata={"help": "Read every row, pictures included, before the first rollout."},
     )
     freeze_vision_tower: bool = field(
         default=False, metadata={"help": "Train the language model alone."}
@@ -117,11 +128,7 @@ class VantageConfig(GRPOConfig):
 
     def build_variants(self) -> Variants:
         """The variants that the options describe."""
-        try:
-            return Variants(**(self.variants or {}))
-        except TypeError as error:
-            known = ", ".join(Variants.__dataclass_fields__)
-            raise ConfigError(f"variants={self.variants!r}: {error}; known: {known}") from error
+        return made(Variants, self.variants or {}, "variants")
 
     @property
     def updates(self) -> int:
@@ -152,6 +159,7 @@ class VantageConfig(GRPOConfig):
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     """Refuse, by name, what would contradict a plan."""
     _check_values(args)
+    sampling(args.sampling, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
     if recipe.shares and variants.count < 2:
         raise ConfigError(
@@ -195,6 +203,8 @@ def _check_values(args: VantageConfig) -> None:
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     if "{question}" not in args.prompt_template:
         raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
+    if IMAGE in args.prompt_template:
+        raise ConfigError(f"prompt_template: {IMAGE} stands in the question, not in the template")
 
 
 def _check_steps(args: VantageConfig, every: int) -> None:

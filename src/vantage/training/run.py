@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoConfig, PrinterCallback, TrainerCallback
 
@@ -80,17 +81,42 @@ def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
     _check_model(config.model.path)
-    data = config.data
-    columns = data.columns.model_dump()
-    rows = load(data.train, split=data.split, **columns)
-    validation = data.validation and load(data.validation, split=data.validation_split, **columns)
-    rewards = [_reward(name) for name in config.rewards]
+    with PartialState().local_main_process_first():  # the others find files that are cached
+        rows, validation = rows_of(config)
+    rewards = [reward_of(name) for name in config.rewards]
     with _refusals():
         trainer = VantageTrainer(
-            config.model.path, rewards, args, rows, validation, peft_config=_lora(config)
+            config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def rows_of(config: Config) -> tuple[Dataset, Dataset | None]:
+    """The rows to train on and those to validate on, every one of them looked at.
+
+    Raises:
+        ConfigError, InputError: as `vantage.questions.loading.load`.
+    """
+    data, run = config.data, Path(config.run.output)
+
+    def rows(source: str, split: str, rejects: str, **options) -> Dataset:
+        return load(
+            source,
+            split=split,
+            columns=data.columns,
+            layout=data.layout,
+            image_root=data.image_root,
+            on_bad_row=data.on_bad_row,
+            rejects=run / rejects,
+            graded_by=REWARDS["accuracy"] if "accuracy" in config.rewards else None,
+            **options,
+        )
+
+    train = rows(data.train, data.split, "rejects.jsonl", variants=config.variants)
+    if data.validation is None:
+        return train, None
+    return train, rows(data.validation, data.validation_split, "rejects-validation.jsonl")
 
 
 def _check_model(path: str) -> None:
@@ -134,6 +160,8 @@ def _options(config: Config) -> dict[str, Any]:
         "output_dir": run.output,
         "recipe": config.recipe,
         "variants": config.variants.model_dump(),
+        "sampling": data.sampling,
+        "check_data": False,  # looked at when they were loaded
         "model_init_kwargs": {name: value for name, value in spec.items() if value},
         "freeze_vision_tower": model.freeze_vision_tower,
         "min_pixels": model.min_pixels,
@@ -198,8 +226,12 @@ def _sizes(config: Config) -> dict[str, Any]:
     }
 
 
-def _reward(name: str) -> Callable[..., Any]:
-    """A reward by its name here, or the user's own as "file.py:function"."""
+def reward_of(name: str) -> Callable[..., Any]:
+    """A reward by its name here, or the user's own as "file.py:function".
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
     if ":" in name:
         return load_function(name)
     if name not in REWARDS:
@@ -207,7 +239,8 @@ def _reward(name: str) -> Callable[..., Any]:
     return REWARDS[name]
 
 
-def _lora(config: Config) -> LoraConfig | None:
+def lora_of(config: Config) -> LoraConfig | None:
+    """The adapters that a configuration trains, if it does."""
     lora = config.model.lora
     if lora is None:
         return None

@@ -25,6 +25,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,13 @@ from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.methods import Rollouts, Samples, diagnose
-from vantage.questions.prompts import Prompts
-from vantage.questions.sampling import Shuffle
+from vantage.questions.pixels import Bounds
+from vantage.questions.prompts import Prompts, check, has_images
+from vantage.questions.reading import Reader
+from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import render
 from vantage.training import checkpoints, columns
-from vantage.training.batch import RolloutBatch
+from vantage.training.batch import RolloutBatch, Scored, joined
 from vantage.training.config import TOKEN_MEANS, VantageConfig
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.encoding import (
@@ -88,7 +91,8 @@ class VantageTrainer(GRPOTrainer):
 
     Logged each rollout batch, besides TRL's metrics: `plan/...` as `vantage.diagnose` defines
     them (a reward above 0.5 counts as right), `plan/unscored` (rollouts without a score, which
-    are dropped), `plan/useful_rollouts_per_second` (over the whole batch), and
+    are dropped), `plan/useful_rollouts_per_second` (over the whole batch),
+    `questions/...` (asked, and what the sampling tells), and
     `seconds/generate`, `reward`, `plan`, `log_probs`, `update` and `rollout_batch`.
 
     Raises:
@@ -111,17 +115,16 @@ class VantageTrainer(GRPOTrainer):
                 raise ConfigError(f"{name}: tools and environments are not supported")
         self.recipe, variants = args.build_recipe(), args.build_variants()
         rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-        columns.check("train_dataset", train_dataset, rewards, variants.rewrites)
+        columns.check("train_dataset", train_dataset, rewards, variants)
         for name, rows in columns.named(eval_dataset).items():
             columns.check(name, rows, rewards)
         self.prompts = Prompts(
-            train_dataset,
+            Reader(train_dataset),
             variants,
             args.prompt_template,
             args.system_prompt,
             args.seed,
-            args.min_pixels,
-            args.max_pixels,
+            Bounds(args.min_pixels, args.max_pixels),
         )
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
@@ -153,8 +156,11 @@ class VantageTrainer(GRPOTrainer):
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
         sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
-        pictures = [self.prompts.check(name, rows) for name, rows in sets.items()]
-        if any(pictures) and not isinstance(self.processing_class, ProcessorMixin):
+        if self.args.check_data:
+            for name, rows in sets.items():
+                check(self.prompts, name, rows)
+        reads_images = isinstance(self.processing_class, ProcessorMixin)
+        if not reads_images and any(map(has_images, sets.values())):
             raise EngineError(
                 f"rows have images, but the processor is a {type(self.processing_class).__name__}, "
                 "which reads text alone; its image processor may need torchvision"
@@ -167,7 +173,10 @@ class VantageTrainer(GRPOTrainer):
         if limit is None:
             return list(rows)
         bar = tqdm(rows, desc="Measuring prompts", disable=len(rows) < 5_000)
-        lengths = {row: len(self._encode(self._asked(self.train_dataset[row])).ids) for row in bar}
+        prompts = replace(self.prompts, length=self._tokens)
+        lengths = {
+            row: len(self._encode(render(prompts.longest(prompts.rows[row]))).ids) for row in bar
+        }
         long = [row for row, length in lengths.items() if length > limit]
         if long and (self.args.long_prompts == "refuse" or len(long) == len(lengths)):
             raise InputError(
@@ -179,6 +188,9 @@ class VantageTrainer(GRPOTrainer):
             logger.warning(f"dropped {len(long)} of {len(rows)} questions, too long: {some(long)}")
         return [row for row in rows if lengths[row] <= limit]
 
+    def _tokens(self, text: str) -> int:
+        return len(self._tokenizer(text)["input_ids"])
+
     # ---- questions and prompts -------------------------------------------------------
 
     def _asked(self, source: dict[str, Any]) -> str | list[dict[str, Any]]:
@@ -186,12 +198,9 @@ class VantageTrainer(GRPOTrainer):
         return render(self.prompts.original(source))
 
     def get_train_dataloader(self) -> DataLoader:
-        """Empty batches, one a training step: the questions come from `Shuffle`."""
+        """Empty batches, one a training step: the questions come from a sampling."""
         args = self.args
-        questions = args.generation_batch_size // self._group
-        seed = args.seed if self.shuffle_dataset else None
-        self._shuffle = Shuffle(len(self._fitting), questions, seed)
-        batches = max(1, len(self._fitting) // questions)
+        batches = max(1, len(self._fitting) // self._questions)
         if args.max_steps <= 0:  # a fraction of an epoch still ends after a whole rollout batch
             whole = math.ceil(batches * args.num_train_epochs)
             args.max_steps = whole * args.updates_per_rollout_batch
@@ -203,8 +212,17 @@ class VantageTrainer(GRPOTrainer):
         return len(self._fitting)
 
     @property
-    def _group(self) -> int:
-        return self.num_generations * self.prompts.variants.count
+    def _questions(self) -> int:
+        """Questions of a rollout batch."""
+        group = self.num_generations * self.prompts.variants.count
+        return self.args.generation_batch_size // group
+
+    def _start_sampling(self, checkpoint: Path | None) -> None:
+        """The first questions, or those that come after a checkpoint."""
+        seed = self.args.seed if self.shuffle_dataset else None
+        self.sampling = sampling(self.args.sampling, len(self._fitting), seed)
+        if checkpoint:
+            self.sampling.load_state_dict(checkpoints.load_sampling(checkpoint))
 
     # ---- what the model takes --------------------------------------------------------
 
@@ -232,32 +250,57 @@ class VantageTrainer(GRPOTrainer):
         """Generate, score, plan, and compute the log-probs that the updates need."""
         self._seconds.clear()
         self._began = time.perf_counter()
-        self._number = self.state.global_step // self.args.updates_per_rollout_batch
+        every = self.args.updates_per_rollout_batch
+        self._number = self.state.global_step // every
         self._encodings.clear()
-        places = self._shuffle.ids(self._number)
-        self.prompts.ask(self._number, [self._fitting[place] for place in places])
-        home_N = self.prompts.ids(self.num_generations)
+        self.prompts.begin(done=self._number * every / max(self.state.max_steps, 1))
+        batch = self._plan(self._refilled(self._ask(self._questions, 0)))
+        with self._timed("log_probs"):
+            self._add_log_probs(batch)
+        return batch
+
+    def _ask(self, questions: int, turn: int) -> Scored:
+        """Ask the next questions: rollouts of all processes, scored."""
+        asked = self.sampling.draw(questions)
+        places = self.prompts.ask([Asked(self._fitting[q], epoch) for q, epoch in asked])
+        home_N = self.prompts.ids(places, self.num_generations)
         local = len(home_N) // self.accelerator.num_processes
         start = self.accelerator.process_index * local
         self._local_prompts = [int(prompt) for prompt in home_N[start : start + local]]
-        rendered = {prompt: render(self.prompts.prompt(prompt)) for prompt in self._local_prompts}
+        rendered = {p: render(self.prompts.prompt(p)) for p in dict.fromkeys(self._local_prompts)}
         self._examples = [
             {**self.prompts.source(prompt), "prompt": rendered[prompt]}
             for prompt in self._local_prompts
         ]
-        self._seed_generation()
+        self._seed_generation(turn)
         self._asking_ahead = True
         try:
             output = self._generate_and_score_completions(self._examples)
         finally:
             self._asking_ahead = False
-        batch = self._plan(home_N, output)
-        with self._timed("log_probs"):
-            self._add_log_probs(batch)
-        return batch
+        scored = self._scored(home_N, output)
+        self.sampling.record(asked, scored.rewards(places))
+        return scored
 
-    def _seed_generation(self) -> None:
-        key = [self.args.seed, self._number, self.accelerator.process_index]
+    def _refilled(self, scored: Scored) -> Scored:
+        """The batch with new questions in place of silent ones, as often as the recipe says."""
+        batch = asked = len(np.unique(scored.place_N))
+        for again in range(self.recipe.refills):
+            missing = len(scored.silent())
+            if not missing:
+                break
+            even = self.accelerator.num_processes  # every process takes whole prompts
+            more = self._ask(-(-missing // even) * even, again + 1)
+            asked += len(np.unique(more.place_N))
+            scored = joined([scored, more], self._tokenizer.pad_token_id)
+            silent = scored.silent()
+            telling = [place for place in np.unique(scored.place_N) if place not in set(silent)]
+            scored = scored.take([*telling, *silent][:batch])
+        self._log_questions(asked)
+        return scored
+
+    def _seed_generation(self, turn: int) -> None:
+        key = [self.args.seed, self._number, self.accelerator.process_index, turn]
         seed = int(np.random.SeedSequence(key).generate_state(1)[0])
         torch.manual_seed(seed)
 
@@ -305,35 +348,49 @@ class VantageTrainer(GRPOTrainer):
             reward_N += weight * np.nan_to_num(part_N, nan=0.0, posinf=np.inf, neginf=-np.inf)
         return np.where(scored_N & np.isfinite(reward_N), reward_N, np.nan)
 
-    def _plan(self, home_N: np.ndarray, output: dict[str, Any]) -> RolloutBatch:
+    def _scored(self, home_N: np.ndarray, output: dict[str, Any]) -> Scored:
+        names = ("old_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio")
+        sampled = {name: self._gathered(output[name], 0.0) for name in names if name in output}
+        if not self._corrects_sampler:
+            sampled.pop("old_per_token_logps", None)
+        return Scored(
+            home_N // self.prompts.variants.count,
+            home_N,
+            self._rewards(),
+            self._gathered(output["completion_ids"], self._tokenizer.pad_token_id),
+            self._gathered(output["completion_mask"], 0),
+            sampled,
+        )
+
+    def _plan(self, scored: Scored) -> RolloutBatch:
         """One plan over the rollouts of all processes, the same on each of them."""
         with self._timed("plan"):
-            reward_N = self._rewards()
-            completion_NT = self._gathered(output["completion_ids"], self._tokenizer.pad_token_id)
-            mask_NT = self._gathered(output["completion_mask"], 0)
-            scored = np.flatnonzero(~np.isnan(reward_N))
-            samples = self._samples(home_N, reward_N, scored)
+            samples = self._samples(scored)
+            mask_NT = scored.mask_NT
             length_M = mask_NT.sum(dim=1).cpu().numpy()[samples.rollout_M]
             size_M = length_M if self.loss_type in TOKEN_MEANS else np.ones(len(samples))
             processes = self.accelerator.num_processes
             updates = deal(samples, length_M, self.args.updates, processes)
             advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
-        names = ("old_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio")
-        sampled = {name: self._gathered(output[name], 0.0) for name in names if name in output}
-        if not self._corrects_sampler:
-            sampled.pop("old_per_token_logps", None)
-        self._log_plan(len(reward_N) - len(scored))
-        return RolloutBatch(completion_NT, mask_NT, samples, updates, advantage_M, home_N, sampled)
+        self._log_plan(int(np.isnan(scored.reward_N).sum()))
+        return RolloutBatch(
+            scored.completion_NT,
+            mask_NT,
+            samples,
+            updates,
+            advantage_M,
+            scored.home_N,
+            dict(scored.sampled),
+        )
 
-    def _samples(self, home_N, reward_N, scored: np.ndarray) -> Samples:
+    def _samples(self, batch: Scored) -> Samples:
         """The plan, its rows pointing into the whole batch; empty when nothing has a score."""
+        scored = np.flatnonzero(~np.isnan(batch.reward_N))
         if not len(scored):
             nothing = np.zeros(0, dtype=np.int64)
             self.rollouts, self.samples, self._diagnosis = None, None, {}
             return Samples(nothing, nothing, nothing * 1.0, nothing, nothing > 0, nothing * 1.0)
-        rollouts = Rollouts(
-            home_N[scored] // self.prompts.variants.count, home_N[scored], reward_N[scored]
-        )
+        rollouts = Rollouts(batch.place_N[scored], batch.home_N[scored], batch.reward_N[scored])
         rng = np.random.default_rng([self.args.seed, self._number])
         samples = self.recipe.plan(rollouts, rng)
         self.rollouts, self.samples = rollouts, samples
@@ -609,6 +666,11 @@ class VantageTrainer(GRPOTrainer):
             metrics[f"plan/{name}"].append(value)
         metrics["plan/unscored"].append(dropped)
 
+    def _log_questions(self, asked: int) -> None:
+        metrics = self._metrics["train"]
+        for name, value in {"asked": asked, **self.sampling.metrics()}.items():
+            metrics[f"questions/{name}"].append(value)
+
     def _log_time(self) -> None:
         whole = time.perf_counter() - self._began
         metrics = self._metrics["train"]
@@ -635,6 +697,7 @@ class VantageTrainer(GRPOTrainer):
                 f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
             )
         self._batch, self._step = None, 0
+        self._start_sampling(Path(checkpoint) if checkpoint else None)
         # Old checkpoints go once a newer one is whole, which transformers would not wait for.
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -686,6 +749,7 @@ class VantageTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            checkpoints.save_sampling(checkpoint, self.sampling.state_dict())
             checkpoints.mark_complete(checkpoint)
             rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
 

@@ -1,0 +1,1 @@
+"""Whether data will train with a model, told before any time on a GPU."""

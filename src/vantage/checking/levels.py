@@ -1,0 +1,5 @@
+"""How bad a finding is."""
+
+from typing import Literal
+
+Level = Literal["error", "warning", "note"]

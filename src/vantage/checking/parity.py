@@ -1,0 +1,234 @@
+"""Whether what is generated from is what is trained on: template, placeholders, special tokens."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import ProcessorMixin
+
+from vantage.checking.levels import Level
+
+# Names under which processors, tokenizers and configurations keep them.
+PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
+IN_CONFIG = ("image_token_id", "image_token_index")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of a model without its weights.
+
+    Attributes:
+        processor: its processor, or tokenizer where there is no processor.
+        config: its configuration.
+        template_options: TRL's `chat_template_kwargs`.
+    """
+
+    processor: Any
+    config: Any
+    template_options: dict[str, Any]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer alone."""
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether there is a processor: AutoProcessor hands out a tokenizer where it finds none."""
+        return isinstance(self.processor, ProcessorMixin)
+
+    @property
+    def configured_image_id(self) -> int | None:
+        """The id that the model replaces by what it sees."""
+        found = (getattr(self.config, name, None) for name in IN_CONFIG)
+        return next((number for number in found if isinstance(number, int)), None)
+
+    @property
+    def image_ids(self) -> set[int]:
+        """The ids that processor and tokenizer have for images; of Gemma 3 they are two."""
+        holders = (self.processor, self.tokenizer)
+        found = (getattr(holder, "image_token_id", None) for holder in holders)
+        return {number for number in found if isinstance(number, int)}
+
+    @property
+    def image_id(self) -> int | None:
+        """The id that stands for a piece of a picture."""
+        configured = self.configured_image_id
+        return next(iter(self.image_ids), None) if configured is None else configured
+
+    @functools.cached_property
+    def placeholders(self) -> tuple[str, ...]:
+        """Tokens that stand for a picture, a video or a sound, or open and close one."""
+        holders = (self.processor, self.tokenizer)
+        named = [getattr(holder, name, None) for holder in holders for name in PLACEHOLDERS]
+        by_id = [i for i in (self.image_id,) if i is not None and i < len(self.tokenizer)]
+        return tuple(
+            dict.fromkeys(
+                [
+                    *(str(token) for token in named if token),
+                    *self.tokenizer.convert_ids_to_tokens(by_id),
+                ]
+            )
+        )
+
+    @functools.cached_property
+    def mark(self) -> str | None:
+        """What the chat template writes where a picture stands; None if it writes nothing."""
+        parts = [{"type": "image"}, {"type": "text", "text": "."}]
+        try:
+            shown = self.text([{"role": "user", "content": parts}])
+            bare = self.text([{"role": "user", "content": parts[1:]}])
+        except Exception:  # whatever a template raises
+            return None
+        once = (t for t in self.placeholders if shown.count(t) == bare.count(t) + 1)
+        return next(once, None)
+
+    @functools.cached_property
+    def special(self) -> re.Pattern | None:
+        """Any token that the tokenizer never makes of ordinary text."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        names = {token.content for token in added if token.special}
+        names |= {*self.placeholders, *self.tokenizer.all_special_tokens}
+        longest_first = sorted(filter(str.strip, names), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def text(self, prompt: Any) -> str:
+        """A conversation as the chat template writes it; a plain text as it is."""
+        if isinstance(prompt, str):
+            return prompt
+        return self.processor.apply_chat_template(
+            prompt, add_generation_prompt=True, tokenize=False, **self.template_options
+        )
+
+    def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Special tokens that are written in some texts."""
+        if self.special is None:
+            return ()
+        return tuple(dict.fromkeys(f for text in texts for f in self.special.findall(text)))
+
+    def grave(self, token: str) -> bool:
+        """Whether a token in a text breaks the prompt: a picture, padding, or its end."""
+        ends = (self.tokenizer.pad_token, self.tokenizer.eos_token)
+        return token in self.placeholders or token in ends
+
+
+def placed(model: Model, prompt: Any, ids: list[int]) -> str:
+    """Whether every picture has its place in text and ids; what is wrong, or nothing.
+
+    Args:
+        model: what is known of the model.
+        prompt: as the trainer takes it, pictures opened.
+        ids: what the trainer makes of it.
+    """
+    pictures = len(pictures_of(prompt))
+    if model.mark is not None:
+        written = model.text(prompt).count(model.mark)
+        if written != pictures:
+            return f"{pictures} pictures, but the chat template writes {model.mark!r} {written}x"
+    if pictures and model.image_id not in ids:
+        return f"{pictures} pictures, but no image token (id {model.image_id}) among its ids"
+    if not pictures and model.image_id is not None and model.image_id in ids:
+        return f"no picture, but an image token (id {model.image_id}) among its ids"
+    return ""
+
+
+def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
+    """Whether text and pictures, given to the processor, and the ids, decoded, are the same prompt.
+
+    Args:
+        model: what is known of the model.
+        prompt: as the trainer takes it, pictures opened.
+        ids: what the trainer makes of it.
+    """
+    pictures = pictures_of(prompt)
+    if not isinstance(prompt, str):
+        again = _from_text(model, model.text(prompt), pictures)
+        if again != ids:
+            at = next(
+                (n for n, (a, b) in enumerate(zip(again, ids, strict=False)) if a != b),
+                min(len(again), len(ids)),
+            )
+            return (
+                f"{len(ids)} ids from the conversation but {len(again)} from its text, "
+                f"different from token {at} on"
+            )
+    if pictures and model.image_id is not None:
+        token = model.tokenizer.convert_ids_to_tokens(model.image_id)
+        decoded = model.tokenizer.decode(ids).count(token)
+        if decoded != ids.count(model.image_id):
+            return f"{ids.count(model.image_id)} image tokens, but {decoded} {token!r} decoded"
+    return ""
+
+
+def pictures_of(prompt: Any) -> list[Image.Image]:
+    """The pictures of a conversation, in order."""
+    if isinstance(prompt, str):
+        return []
+    parts = [part for message in prompt for part in message["content"]]
+    return [part["image"] for part in parts if part["type"] == "image"]
+
+
+def of_model(model: Model, *, with_images: bool) -> list[tuple[Level, str]]:
+    """What is wrong with the model's processor, whatever the rows: (level, words).
+
+    Args:
+        model: what is known of the model.
+        with_images: whether rows have pictures.
+    """
+    found = _tokens(model)
+    if not with_images:
+        return found
+    if model.mark is None:
+        found.append(("error", "its chat template writes no place for a picture"))
+    if model.image_id is None:
+        found.append(("error", "neither processor nor model says which id an image token has"))
+    elif model.image_ids and model.image_id not in model.image_ids:
+        ids = ", ".join(map(str, sorted(model.image_ids)))
+        words = f"image tokens have the id {ids} in the processor but {model.image_id} in the model"
+        found.append(("error", f"{words}: they do not belong together"))
+    return found
+
+
+def _tokens(model: Model) -> list[tuple[Level, str]]:
+    tokenizer = model.tokenizer
+    found: list[tuple[Level, str]] = []
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        found.append(("error", "its tokenizer has neither a padding token nor an end token"))
+    elif tokenizer.pad_token is None:
+        found.append(("warning", "its tokenizer has no padding token; training takes the end"))
+    elif not _pads_left(tokenizer):
+        found.append(("error", "its tokenizer does not pad on the left, as generation needs"))
+    if tokenizer.eos_token is None:
+        found.append(("warning", "its tokenizer has no end token: responses run to the limit"))
+    vocabulary = getattr(model.config.get_text_config(), "vocab_size", None)
+    if vocabulary is not None and len(tokenizer) > vocabulary:
+        found.append(
+            (
+                "error",
+                f"its tokenizer has {len(tokenizer)} tokens but the model only {vocabulary}: "
+                "they do not belong together",
+            )
+        )
+    return found
+
+
+def _pads_left(tokenizer) -> bool:
+    padded = tokenizer.pad({"input_ids": [[0], [0, 0]]}, padding=True)
+    return list(padded["attention_mask"][0]) == [0, 1]
+
+
+def _from_text(model: Model, text: str, pictures: list[Image.Image]) -> list[int]:
+    """Ids of a text that the template wrote, as `apply_chat_template` would make them."""
+    starts = getattr(model.tokenizer, "bos_token", None)
+    options: dict[str, Any] = {"text": [text]}
+    if not model.reads_images or (starts is not None and text.startswith(starts)):
+        options["add_special_tokens"] = False  # the template wrote them
+    if pictures:
+        options["images"] = [pictures]
+    return np.asarray(model.processor(**options)["input_ids"][0]).tolist()

@@ -1,0 +1,110 @@
+"""A check's report as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vantage.checking.findings import CheckReport
+from vantage.checking.memory import FORMULA, Memory
+from vantage.checking.tokens import Lengths, LongRows
+from vantage.questions import faults
+from vantage.questions.faults import SHOWN, Fault
+
+BAR = 40  # characters of the longest bar
+COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def show(report: CheckReport, console: Console) -> None:
+    """Print all of a report, its verdict last."""
+    _say(console, f"{report.source}: {report.rows:,} rows can be trained")
+    for name, found in {report.source: report.faults, **report.held_out_faults}.items():
+        if found:
+            rows = len({fault.row for fault in found})
+            _say(console, f"{name}: {len(found)} faults in {rows} rows{_first(found)}")
+            console.print(_faults(found))
+    if report.prompt_tokens and report.image_tokens:
+        console.print(_summary(report.prompt_tokens, report.image_tokens))
+        console.print(_histogram(report.prompt_tokens))
+    if report.long and report.long.rows:
+        long = report.long.rows
+        _say(console, f"{len(long)} rows over {report.long.limit} tokens{_first(long)}")
+        console.print(_long(report.long))
+    if report.pace:
+        pace = report.pace
+        _say(
+            console,
+            f"An epoch: {pace.batches:,} rollout batches, {pace.updates:,} updates, "
+            f"{pace.rollouts:,} rollouts",
+        )
+    if report.memory:
+        console.print(_memory(report.memory))
+        console.print(FORMULA, style="dim", highlight=False)
+    for finding in report.findings:
+        colour = COLOURS[finding.level]
+        words = f"[{colour}]{finding.level}[/{colour}] {finding.about}: {escape(finding.words)}"
+        console.print(words, soft_wrap=True)
+    console.print(report.verdict, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def write_rejects(report: CheckReport, path: Path) -> int:
+    """Write every fault as a line of JSON, and say how many there are."""
+    named = {report.source: report.faults, **report.held_out_faults}
+    faults.write_all(path, ((name, fault) for name, found in named.items() for fault in found))
+    return sum(map(len, named.values()))
+
+
+def _say(console: Console, words: str) -> None:
+    console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+def _first(found: Sequence) -> str:
+    return f", the first {SHOWN} shown" if len(found) > SHOWN else ""
+
+
+def _faults(found: Sequence[Fault]) -> Table:
+    table = Table("row", "column", "value", "reason")
+    for fault in found[:SHOWN]:
+        table.add_row(str(fault.row), *map(escape, (fault.column, fault.value, fault.reason)))
+    return table
+
+
+def _summary(prompt: Lengths, image: Lengths) -> Table:
+    table = Table("tokens a row", "min", "median", "p95", "max", "longest row")
+    for name, found in (("prompt", prompt), ("of images", image)):
+        numbers = (found.least, found.median, found.p95, found.most, found.longest)
+        table.add_row(name, *(f"{number:g}" for number in numbers))
+    return table
+
+
+def _histogram(found: Lengths) -> Table:
+    table = Table("prompt tokens", "rows", "", box=None)
+    most = max(found.counts)
+    for low, high, count in zip(found.edges, found.edges[1:], found.counts, strict=False):
+        bar = "█" * -(-BAR * count // most)
+        table.add_row(f"{low}-{high - 1}" if high - low > 1 else str(low), f"{count:,}", bar)
+    return table
+
+
+def _long(long: LongRows) -> Table:
+    table = Table("row", "tokens")
+    for row, tokens in long.rows[:SHOWN]:
+        table.add_row(str(row), f"{tokens:,}")
+    return table
+
+
+def _memory(memory: Memory) -> Table:
+    table = Table("memory of a process (estimate)", "GiB")
+    for field in fields(memory):
+        table.add_row(field.name, _gib(getattr(memory, field.name)))
+    table.add_row("total", _gib(memory.total), style="bold")
+    return table
+
+
+def _gib(number: int) -> str:
+    return f"{number / 2**30:.3g}"

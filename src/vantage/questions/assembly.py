@@ -1,0 +1,112 @@
+"""Good rows put together, their columns under the names that training uses.
+
+Pictures that are stored as bytes are not copied: their column stays where it is, in memory or
+in a file that is mapped into it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset, Features, Value, concatenate_datasets
+
+from vantage.errors import InputError
+from vantage.questions.examining import Examined, Examiner, stored
+from vantage.questions.layouts import Columns
+from vantage.questions.reading import PICTURES, held_as
+from vantage.questions.schema import rewrites
+from vantage.questions.tables import Rows, names
+
+OURS = ("prompt", "answer", "image", "images")
+
+
+def others(raw: Rows, columns: Columns) -> list[str]:
+    """Columns that stay as they are: those that training gives no name of its own."""
+    used = {columns.question, columns.answer, columns.image, columns.images}
+    return [name for name in names(raw) if name not in used and name not in OURS]
+
+
+def assemble(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[int]) -> Dataset:
+    """The good rows: `prompt`, `answer`, `image` or `images`, and the other columns."""
+    columns = examiner.columns
+    parts = [_prompts(raw, examiner, looked, good)]
+    if columns.answer:
+        answers: list[str | None] = [None] * len(raw)
+        for row in good:
+            answers[row] = looked[row].answer
+        parts.append(Dataset.from_dict({"answer": answers}, Features({"answer": Value("string")})))
+    by_path = any(looked[row].by_path for row in good)
+    both = columns.image and columns.images  # an empty list would count rather than a picture
+    for kind in PICTURES:
+        column = getattr(columns, kind)
+        if column:
+            kept = None if by_path or both else _kept(raw, column, kind)
+            parts.append(_anew(raw, examiner, kind, set(good)) if kept is None else kept)
+    if others(raw, columns):
+        parts.append(_others(raw, others(raw, columns), examiner.rewrites_in, set(good)))
+    rows = concatenate_datasets(parts, axis=1)
+    return rows if len(good) == len(rows) else rows.select(good)
+
+
+def _prompts(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[int]) -> Dataset:
+    inside = any(looked[row].prompt is None for row in good)
+    if isinstance(raw, Dataset) and inside and not any(looked[row].by_path for row in good):
+        return _only(raw, examiner.columns.question, "prompt")  # pictures stay where they are
+    prompts = [looked[row].prompt or examiner.conversation(raw[row]) for row in good]
+    contents = [message["content"] for prompt in prompts for message in prompt]
+    if not all(isinstance(content, str) for content in contents):
+        prompts = [[_in_parts(message) for message in prompt] for prompt in prompts]
+    placed = dict(zip(good, prompts, strict=True))
+    return Dataset.from_dict({"prompt": [placed.get(row) for row in range(len(raw))]})
+
+
+def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message with its content in parts of one shape, as a column of Arrow needs it."""
+    content = message["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    even = [{name: part.get(name) for name in ("type", "text", "image")} for part in parts]
+    return {"role": message["role"], "content": even}
+
+
+def _only(raw: Dataset, column: str | None, name: str) -> Dataset:
+    kept = raw.select_columns([column])
+    return kept if column == name else kept.rename_column(column, name)
+
+
+def _kept(raw: Rows, column: str, kind: str) -> Dataset | None:
+    """The column where it is; None where it cannot hold bytes, as one of numbers."""
+    if not isinstance(raw, Dataset):
+        return None
+    try:
+        return held_as(_only(raw, column, kind), kind, PICTURES[kind])
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _anew(raw: Rows, examiner: Examiner, kind: str, good: set[int]) -> Dataset:
+    values: list[Any] = []
+    for row in range(len(raw)):
+        source: Any = raw[row] if row in good else {}
+        pictures = examiner.pictures(source, kind)
+        found = [stored(image) for image in pictures]
+        values.append((found or None) if kind == "images" else next(iter(found), None))
+    return Dataset.from_dict({kind: values}, Features({kind: PICTURES[kind]}))
+
+
+def _others(raw: Rows, columns: list[str], rewrites_in: str | None, good: set[int]) -> Dataset:
+    if isinstance(raw, Dataset):
+        return raw.select_columns(columns)
+    lines: list[Any] = [line if row in good else {} for row, line in enumerate(raw)]
+    values = {name: [line.get(name) for line in lines] for name in columns}
+    if rewrites_in in values:
+        values[rewrites_in] = [rewrites(line, rewrites_in) for line in lines]
+    return concatenate_datasets([_held(name, values[name]) for name in values], axis=1)
+
+
+def _held(name: str, values: list[Any]) -> Dataset:
+    try:
+        return Dataset.from_dict({name: values})
+    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+        raise InputError(
+            f"column {name!r} cannot be held: {str(error)[:200]}: write its values in one way"
+        ) from error

@@ -1,0 +1,114 @@
+"""Rows of a data set by number, their pictures as views of the memory that Arrow maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features, Image, LargeList, List
+from datasets.fingerprint import Hasher
+
+from vantage.questions.pictures import picture
+
+STRUCT = Image(decode=False)
+PICTURES = {"image": STRUCT, "images": List(STRUCT)}
+
+
+class Reader:
+    """Rows by number. Of a row that is read, texts are copied and pictures are not.
+
+    Args:
+        rows: with `prompt` and, for pictures, `image` or `images`. A format or transform of
+            theirs is kept; pictures are then whatever it makes of them.
+    """
+
+    def __init__(self, rows: Dataset):
+        self.rows, self.kinds = rows, []
+        if rows.format["type"] is not None:
+            return
+        for name, feature in rows.features.items():
+            if name in PICTURES and _holds_pictures(feature):
+                self.rows = held_as(self.rows, name, PICTURES[name])
+                self.kinds.append(name)
+        self._texts = self.rows.remove_columns(self.kinds)
+        self._pictures = self.rows.select_columns(self.kinds).with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """A row, its pictures as {"bytes": view, "path": path}."""
+        if not self.kinds:
+            return self.rows[row]
+        found = self._texts[row] if self._texts.column_names else {}
+        cells = self._pictures[row : row + 1]
+        return {**found, **{kind: _viewed(_only_chunk(cells[kind])) for kind in self.kinds}}
+
+    def unread(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with images in place of references, their pixels read at the first use."""
+        opened = dict(row)
+        for kind in self.kinds:
+            value = row[kind]
+            if isinstance(value, list):
+                opened[kind] = [picture(item).unread() for item in value]
+            elif value is not None:
+                opened[kind] = picture(value).unread()
+        return opened
+
+
+def undecoded(rows: Dataset) -> Dataset:
+    """Every column of pictures as it is stored: decoding would be most of the work of a row."""
+    for name, feature in rows.features.items():
+        stored = _stored(feature)
+        if stored != feature:
+            rows = held_as(rows, name, stored)
+    return rows
+
+
+def held_as(rows: Dataset, column: str, feature: Any) -> Dataset:
+    """Rows with another feature for a column; unlike `Dataset.cast`, copies no pictures."""
+    features = Features({**rows.features, column: feature})
+    table = rows.data.cast(features.arrow_schema)
+    # Named by us: `datasets` would read the whole table for a name.
+    name = Hasher.hash([rows._fingerprint, column, repr(feature)])
+    return Dataset(table, DatasetInfo(features=features), rows.split, rows._indices, name)
+
+
+def _stored(feature: Any) -> Any:
+    """A feature of which nothing is decoded, however deep it lies."""
+    if isinstance(feature, dict):
+        return {name: _stored(inner) for name, inner in feature.items()}
+    if isinstance(feature, list):
+        return [_stored(inner) for inner in feature]
+    if isinstance(feature, List | LargeList):
+        return replace(feature, feature=_stored(feature.feature))
+    return replace(feature, decode=False) if hasattr(feature, "decode") else feature
+
+
+def _holds_pictures(feature: Any) -> bool:
+    return isinstance(feature, Image) or isinstance(getattr(feature, "feature", None), Image)
+
+
+def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return next(chunk for chunk in column.chunks if len(chunk))
+
+
+def _viewed(cell: pa.Array) -> Any:
+    """The value of an array of one, the bytes in it as a view.
+
+    Read off the array's buffers: a scalar of Arrow would hold a copy of its bytes.
+    """
+    if cell.null_count:
+        return None
+    kind = cell.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        start, stop = cell.offsets.to_pylist()
+        return [_viewed(cell.values.slice(place, 1)) for place in range(start, stop)]
+    if pa.types.is_struct(kind):
+        return {field.name: _viewed(cell.field(n)) for n, field in enumerate(kind)}
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        _, offsets, content = cell.buffers()
+        places = memoryview(offsets).cast("i" if pa.types.is_binary(kind) else "q")
+        return memoryview(content or b"")[places[cell.offset] : places[cell.offset + 1]]
+    return cell[0].as_py()

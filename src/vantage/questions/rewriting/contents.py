@@ -1,0 +1,310 @@
+"""What a question's text holds: numbers, units, formulas, names, choices. All of it pure.
+
+Some readings are uncertain: "one" may be a number or a pronoun, a leading "A" a point or an
+article. `Found.certain` holds what another wording must have, `Found.possible` what it may have.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+
+TAG = re.compile(r"<[^<>\s]{1,40}>")  # <image>, and special tokens such as <|im_end|>
+
+# Different characters for the same sign.
+SAME_SIGN = str.maketrans(
+    {
+        "\u2212": "-",
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u2032": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u00a0": " ",
+        "\u2009": " ",
+        "\u202f": " ",
+        "\u00d7": "*",
+        "\u00b7": "*",
+        "\u22c5": "*",
+        "\u00f7": "/",
+        "\u2044": "/",
+        "\u00b2": "^2",
+        "\u00b3": "^3",
+        "\u2264": "\\le",
+        "\u2265": "\\ge",
+        "\u2260": "\\ne",
+        "\u03c0": "\\pi",
+        "\u00b0": "^\\circ",
+        "\u2220": "\\angle",
+        "\u25b3": "\\triangle",
+        "\u22a5": "\\perp",
+        "\u2225": "\\parallel",
+        "\u2245": "\\cong",
+        "\u223c": "\\sim",
+        "\u221a": "\\sqrt",
+        "\u221e": "\\infty",
+        "\u00b1": "\\pm",
+    }
+)
+COMMAND_ALIASES = {"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "ne"}
+COMMAND_ALIASES |= {
+    "times": "*",
+    "cdot": "*",
+    "div": "/",
+    "degree": "^\\circ",
+    "lt": "<",
+    "gt": ">",
+}
+LAYOUT = (
+    r"\\(?:left|right|quad|qquad|displaystyle|text|mathrm|mathbf|mathit|operatorname)(?![a-zA-Z])"
+)
+LAYOUT += r"|\\[,;:! ]"
+
+SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+SMALL += " fifteen sixteen seventeen eighteen nineteen"
+WORDS = {word: value for value, word in enumerate(SMALL.split())}
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+WORDS |= {word: 10 * value for value, word in enumerate(TENS.split(), start=2)}
+SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
+# Words that may stand for a number, and as often do not.
+LOOSE = {"one": 1, "single": 1, "once": 1, "two": 2, "both": 2, "pair": 2, "twice": 2, "double": 2}
+
+DIGITS = re.compile(r"(?<![A-Za-z\d_.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
+NUMBER_WORD = rf"(?:{'|'.join([*WORDS, *SCALES])})"
+NUMBER_WORDS = re.compile(rf"\b{NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){NUMBER_WORD})*\b")
+
+# Canonical unit: its abbreviations, which count behind a number, and its words. Some that mean
+# something else as often are left out: "5 in the picture", "(B) 5 (C) 7".
+UNITS = {
+    "mm": ("mm", "millimeter millimetre"),
+    "cm": ("cm", "centimeter centimetre"),
+    "dm": ("dm", "decimeter decimetre"),
+    "m": ("m", "meter metre"),
+    "km": ("km", "kilometer kilometre"),
+    "inch": ("", "inch"),
+    "foot": ("ft", "foot feet"),
+    "yard": ("yd", "yard"),
+    "mile": ("mi", "mile"),
+    "mg": ("mg", "milligram"),
+    "g": ("g", "gram"),
+    "kg": ("kg", "kilogram"),
+    "pound": ("lb lbs", "pound"),
+    "ounce": ("oz", "ounce"),
+    "ml": ("ml mL", "milliliter millilitre"),
+    "l": ("l L", "liter litre"),
+    "s": ("s sec", "second"),
+    "min": ("min", "minute"),
+    "h": ("h hr hrs", "hour"),
+    "day": ("", "day"),
+    "week": ("", "week"),
+    "month": ("", "month"),
+    "year": ("yr yrs", "year"),
+    "degree": ("deg", "degree"),
+    "radian": ("rad", "radian"),
+    "celsius": ("", "celsius"),
+    "fahrenheit": ("", "fahrenheit"),
+    "percent": ("%", "percent"),
+    "dollar": ("", "dollar"),
+    "cent": ("", "cent"),
+    "euro": ("", "euro"),
+    "newton": ("N", "newton"),
+    "joule": ("J", "joule"),
+    "watt": ("W", "watt"),
+    "volt": ("V", "volt"),
+    "ampere": ("mA", "ampere amp"),
+    "ohm": ("", "ohm"),
+    "hertz": ("Hz", "hertz"),
+    "pascal": ("Pa kPa", "pascal"),
+    "mole": ("mol", "mole"),
+}
+ABBREVIATIONS = {short: unit for unit, (shorts, _) in UNITS.items() for short in shorts.split()}
+FULL = {word: unit for unit, (_, words) in UNITS.items() for word in words.split()}
+PLURALS = {"feet": "foot", "inches": "inch", "hertz": "hertz", "percent": "percent"}
+PLURALS |= {"celsius": "celsius", "fahrenheit": "fahrenheit"}
+PLURALS |= {f"{word}s": unit for word, unit in FULL.items() if word not in ("feet", "inch")}
+SYMBOLS = {
+    "%": "percent",
+    "\\%": "percent",
+    "^\\circ": "degree",
+    "€": "euro",
+    "£": "pound sterling",
+}
+SHORT = "|".join(sorted(map(re.escape, ABBREVIATIONS), key=len, reverse=True))
+BEHIND_A_NUMBER = re.compile(
+    rf"(?<=\d)[ -]?({SHORT})(?![A-Za-z])(?:\^\{{?([23])\}}?)?"
+    rf"(?: ?/ ?({SHORT})(?![A-Za-z])(?:\^\{{?([23])\}}?)?)?"
+)
+DEGREES = re.compile(r"\^\{?\\circ\}?")
+SINGULAR = re.compile(
+    rf"(?:\d|\b{NUMBER_WORD}|\bper|\bin|\bsquare|\bcubic)[\s-]+({'|'.join(FULL)})\b"
+)
+POWERS = re.compile(r"\b(square|sq|squared|cubic|cubed)\b")
+DOLLARS = re.compile(r"\\\$\s*\d|(?<![\\$])\$(?=\d)")
+
+MATHS = re.compile(
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\$])\$(?=\S)([^$\n]*?\S)\$(?!\d)", re.S
+)
+OPERAND = r"(?:\(?-?(?:\d+(?:\.\d+)?[A-Za-z]{0,2}|\\[a-z]+|(?<![A-Za-z])(?:[A-Z]{1,3}|[a-z]))"
+OPERAND += r"(?![A-Za-z])\)?'?)"
+OPERATOR = r"\s*(?:[-+*/^=<>]|\\(?:le|ge|ne|pm|perp|parallel|cong|sim)(?![a-z]))\s*"
+FORMULA = re.compile(rf"{OPERAND}(?:{OPERATOR}{OPERAND})+|\d+\s*:\s*\d+")
+COMMAND = re.compile(r"\\([a-zA-Z]+)")
+
+NAME = re.compile(r"(?<![A-Za-z\\])(?:[A-Z]+(?:_?\{?\d+\}?)?'*|[a-z]_?\{?\d+\}?)(?![A-Za-z\d])")
+LETTER = re.compile(r"(?<![A-Za-z\\'])[b-z](?![A-Za-z\d'_])")
+OPENS_A_SENTENCE = re.compile(r"(?:^|[.?!:>]|\n)[\s\"'(]*$")
+
+CHOICE = re.compile(r"(?:^|(?<=[\s,;(]))\(?([A-H])(?:[).:]|\s*-)\s+|(?:^|(?<=[\s,;]))\(([A-H])\)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is surely in a text, and all that may be in it."""
+
+    certain: frozenset
+    possible: frozenset
+
+    def missing_in(self, other: Found) -> frozenset:
+        """What is surely here and cannot be there."""
+        return self.certain - other.possible
+
+
+def found(certain, possible=()) -> Found:
+    """A `Found` of these; what is certain is possible too."""
+    return Found(frozenset(certain), frozenset(certain) | frozenset(possible))
+
+
+def unified(text: str) -> str:
+    """The text with one character, or LaTeX command, for each sign, and no LaTeX layout."""
+    text = re.sub(r"(\d)(?:\{,\}|\\,|[\u2009\u202f\u00a0])(?=\d{3}(?!\d))", r"\1", text)
+    text = re.sub(LAYOUT, "", text.translate(SAME_SIGN))
+    return COMMAND.sub(lambda match: _command(match[1]), text)
+
+
+def _command(name: str) -> str:
+    alias = COMMAND_ALIASES.get(name, name)
+    return "\\" + alias if alias.isalpha() else alias
+
+
+def tags(text: str) -> Counter:
+    """Placeholders of images and other tags, with how often they stand there."""
+    return Counter(TAG.findall(text))
+
+
+def numbers(text: str) -> Found:
+    """Values of numbers in digits and words; "one", "two" and "both" are uncertain."""
+    text = _without_units(text)
+    digits = {Decimal(match.replace(",", "")).normalize() for match in DIGITS.findall(text)}
+    spoken = {_spoken(match) for match in NUMBER_WORDS.findall(text.casefold())}
+    loose = {LOOSE[word] for word in re.findall(r"[a-z]+", text.casefold()) if word in LOOSE}
+    return found(digits | (spoken - {1, 2}), loose)
+
+
+def _without_units(text: str) -> str:
+    return BEHIND_A_NUMBER.sub(" ", DEGREES.sub(" ", TAG.sub(" ", unified(text))))
+
+
+def _spoken(words: str) -> Decimal:
+    total, part = 0, 0
+    for word in re.findall(r"[a-z]+", words):
+        if word in WORDS:
+            part += WORDS[word]
+        elif word == "hundred":
+            part = max(part, 1) * 100
+        elif word in SCALES:
+            total, part = total + max(part, 1) * SCALES[word], 0
+    return Decimal(total + part).normalize()
+
+
+def units(text: str) -> Found:
+    """Units, and whether they are squared or cubed; "the second digit" is none."""
+    text = unified(text)
+    behind = [part for match in BEHIND_A_NUMBER.findall(text) for part in match if part]
+    spoken = text.casefold()
+    words = re.findall(r"[a-z]+", spoken)
+    certain = {ABBREVIATIONS.get(part, f"power {part}") for part in behind}
+    certain |= {unit for symbol, unit in SYMBOLS.items() if symbol in text}
+    certain |= {"dollar"} if DOLLARS.search(MATHS.sub(" ", text)) else set()
+    certain |= {PLURALS[word] for word in words if word in PLURALS}
+    certain |= {FULL[word] for word in SINGULAR.findall(spoken)}
+    possible = {FULL[word] for word in words if word in FULL}
+    possible |= {f"power {3 if 'cub' in power else 2}" for power in POWERS.findall(spoken)}
+    return found(certain, possible)
+
+
+def formulas(text: str) -> set[str]:
+    """Formulas, without spaces: LaTeX between its delimiters, and what operators join.
+
+    A LaTeX segment that is a mere number, letter or name is left to those.
+    """
+    text = _without_units(text)
+    segments = [_squeezed("".join(groups)) for groups in MATHS.findall(text)]
+    joined = [_squeezed(match) for match in FORMULA.findall(MATHS.sub(" ", text))]
+    return {formula for formula in segments + joined if not re.fullmatch(r"-?[\w.,']*", formula)}
+
+
+def squeezed(text: str) -> str:
+    """The text without spaces, units and LaTeX delimiters, to look for formulas in."""
+    return _squeezed(re.sub(r"\\[()\[\]]|\$", "", _without_units(text)))
+
+
+def _squeezed(formula: str) -> str:
+    return re.sub(r"\s+", "", formula)
+
+
+def commands(text: str) -> set[str]:
+    """LaTeX commands and mathematical signs other than those of layout."""
+    return set(COMMAND.findall(unified(text))) - {"circ"}
+
+
+def names(text: str) -> Found:
+    """Names of points, triangles and variables: ABC, A', P1, x; a leading "A" is uncertain."""
+    text = _without_units(text)
+    text = re.sub(r"\\[a-zA-Z]+", " ", text)
+    certain, possible = set(LETTER.findall(text)), set(re.findall(r"\ba\b", text))
+    for match in NAME.finditer(text):
+        article = match[0] == "A" and OPENS_A_SENTENCE.search(text[: match.start()])
+        (possible if article or match[0] == "I" else certain).add(match[0])
+    return found(certain, possible)
+
+
+def choices(text: str) -> dict[str, str]:
+    """The text of each choice by its letter; empty where there are no choices A, B, ..."""
+    markers = list(CHOICE.finditer(text))
+    start = next((n for n, m in enumerate(markers) if _letter(m) == "A"), len(markers))
+    chosen: list[re.Match] = []
+    for marker in markers[start:]:
+        if _letter(marker) == "ABCDEFGH"[len(chosen) : len(chosen) + 1]:
+            chosen.append(marker)
+    if len(chosen) < 2:
+        return {}
+    ends = [*(marker.start() for marker in chosen[1:]), len(text)]
+    texts = [text[m.end() : end] for m, end in zip(chosen, ends, strict=True)]
+    return {_letter(m): _choice(t) for m, t in zip(chosen, texts, strict=True)}
+
+
+def _letter(marker: re.Match) -> str:
+    return marker[1] or marker[2]
+
+
+def _choice(text: str) -> str:
+    """A choice's text, up to the end of its line, for comparison."""
+    line = (text.strip().splitlines() or [""])[0]
+    return _squeezed(unified(line)).strip(".,;()").casefold()
+
+
+def plain(text: str) -> str:
+    """Letters and digits alone, for the comparison of wordings."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
+def hidden_characters(text: str) -> set[str]:
+    """Characters that nobody sees: control, format and private ones, and replacements."""
+    kinds = {"Cc", "Cf", "Cs", "Co", "Cn"}
+    found = {c for c in text if unicodedata.category(c) in kinds or c == "\ufffd"}
+    return found - {"\n", "\t"}

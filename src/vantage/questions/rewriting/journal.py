@@ -1,0 +1,97 @@
+"""Every answer of a server on disk before it is used, so that it is never asked for twice."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vantage.errors import ConfigError, InputError
+
+
+class Journal:
+    """Answers by key, in a file that only grows: one JSON object a line, synced one by one.
+
+    A last line that a killed process left half written is taken off. Only one process can have
+    a journal open.
+
+    Raises:
+        ConfigError: another process has it open, or it cannot be written.
+        InputError: a line that is none of a journal's.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._answers: dict[str, Mapping[str, Any]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise ConfigError(f"journal {str(path)!r} cannot be written: {error}") from error
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """The answer of that key, None where it was not given yet."""
+        return self._answers.get(key)
+
+    def add(self, key: str, answer: Mapping[str, Any]) -> None:
+        """Keep an answer; once this returns it survives whatever happens."""
+        line = json.dumps({"key": key, **answer}, ensure_ascii=False) + "\n"
+        rest = line.encode("utf-8", errors="surrogatepass")
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        os.fsync(self._file)
+        self._answers[key] = answer
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._file)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"journal {str(self.path)!r} is in use by another process: wait for it, or give "
+                "another --journal"
+            ) from error
+
+    def _read(self) -> None:
+        end = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                record = self._record(number, line)
+                self._answers[record.pop("key")] = record
+                end += len(line)
+        os.ftruncate(self._file, end)
+
+    def _record(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            record = json.loads(line.decode("utf-8", errors="surrogatepass"))
+            if isinstance(record, dict) and isinstance(record.get("key"), str):
+                return record
+        except ValueError:
+            pass
+        raise InputError(
+            f"journal {str(self.path)!r}: line {number} is no answer of a server: give another "
+            "--journal, or take the line out"
+        )

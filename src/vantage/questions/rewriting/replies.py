@@ -1,0 +1,108 @@
+"""What is asked of a model, and what it means by its reply. All of it pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+SYSTEM = (
+    "You rewrite questions of a data set. A rewrite asks for exactly the same thing in other "
+    "words, so that the same answer is right. Keep every number, unit, formula, LaTeX command, "
+    "variable, name of a point, answer choice and placeholder such as <image> as it is. Do not "
+    "solve the question, do not hint at its answer, and add or leave out nothing that matters."
+)
+ASK = (
+    "Rewrite this question in {variants} different ways. Reply with a JSON list of {variants} "
+    "strings and nothing else.\n\nQuestion:\n{question}"
+)
+COMPARE = (
+    "Do these two questions ask for exactly the same thing, so that every answer that is right "
+    "for the one is right for the other? Reply with yes or no and nothing else."
+    "\n\nFirst:\n{question}\n\nSecond:\n{rewrite}"
+)
+VERSION = hashlib.sha256("\0".join((SYSTEM, ASK, COMPARE)).encode()).hexdigest()[:16]
+
+# LaTeX whose first letter JSON takes for an escape, as in "\frac", where a model forgot to
+# double the backslash.
+LATEX = "bar begin beta big binom boldsymbol bot bullet flat forall frac nabla ne neg neq not nu"
+LATEX += " rangle rho right rightarrow tan tau text tfrac theta tilde times to top triangle"
+ESCAPE = re.compile(
+    rf"\\(\\|[\"/]|u[0-9a-fA-F]{{4}}|(?!(?:{'|'.join(LATEX.split())})(?![a-zA-Z]))[bfnrt])?"
+)
+THOUGHT = re.compile(r"^.*</think>", re.S)
+NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+", re.M)
+MOST_LISTS = 50  # brackets tried, so that a hostile reply costs no more
+
+
+def rewriting(question: str, variants: int, pictures: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The messages that ask for rewrites.
+
+    Args:
+        question: the text, `<image>` where a picture stands.
+        variants: how many.
+        pictures: data URLs, to be shown before the text.
+    """
+    text = ASK.format(variants=variants, question=question)
+    shown = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
+    content: Any = [*shown, {"type": "text", "text": text}] if shown else text
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+
+
+def comparing(question: str, rewrite: str) -> list[dict[str, Any]]:
+    """The messages that ask whether two questions are equivalent."""
+    text = COMPARE.format(question=question, rewrite=rewrite)
+    return [{"role": "user", "content": text}]
+
+
+def data_url(encoded: bytes, mime: str) -> str:
+    """A picture as a URL that holds it."""
+    return f"data:{mime};base64,{base64.b64encode(encoded).decode()}"
+
+
+def rewrites(reply: str) -> list[str]:
+    """The rewrites in a reply: a JSON list, however wrapped, or else a numbered list."""
+    reply = THOUGHT.sub("", reply)
+    lists = [_texts(value) for value in _json_lists(reply)]
+    texts = max(lists, key=len, default=[]) or _numbered(reply)
+    return [text.strip() for text in texts if text.strip()]
+
+
+def equivalent(reply: str) -> bool | None:
+    """What a judge says: yes, no, or nothing clear."""
+    said = re.findall(r"\b(yes|no)\b", THOUGHT.sub("", reply).casefold())
+    return said[0] == "yes" if len(set(said)) == 1 else None
+
+
+def _json_lists(reply: str):
+    """Every outermost JSON list in a text."""
+    decoder = json.JSONDecoder(strict=False)
+    mended = ESCAPE.sub(lambda match: match[0] if match[1] else "\\\\", reply)
+    start = mended.find("[")
+    for _ in range(MOST_LISTS):
+        if start < 0:
+            return
+        try:
+            value, end = decoder.raw_decode(mended, start)
+            yield value
+        except (ValueError, RecursionError):
+            end = start + 1
+        start = mended.find("[", end)
+
+
+def _texts(values: list) -> list[str]:
+    """The texts of a list of texts, or of objects that hold one text each."""
+    inner = [list(v.values()) if isinstance(v, dict) else [v] for v in values]
+    return [v[0] for v in inner if len(v) == 1 and isinstance(v[0], str)]
+
+
+def _numbered(reply: str) -> list[str]:
+    """Items of a numbered list; one may have several lines, such as choices."""
+    _, *items = NUMBERED.split(reply)
+    if not items:
+        return []
+    items[-1] = re.split(r"\n\s*\n", items[-1].strip())[0]  # what a model adds at the end
+    return [item.strip().strip('"') for item in items]

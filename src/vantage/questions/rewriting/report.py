@@ -1,0 +1,53 @@
+"""How the rewriting goes and how it went, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vantage.questions.rewriting.run import Summary, Watch
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int], Watch]]:
+    """A bar with questions, tokens and the remaining time, on the error stream."""
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("questions, {task.fields[tokens]:,} tokens,"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def watch(total: int) -> Watch:
+            task = bar.add_task("", total=total, tokens=0)
+            return lambda done, tokens: bar.update(task, completed=done, tokens=tokens)
+
+        yield watch
+
+
+def table(summary: Summary) -> Table:
+    """What became of every row and every rewrite, and what it took."""
+    rows = [
+        ("rows", summary.rows),
+        ("  expanded", summary.expanded),
+        ("  partly expanded", summary.partly),
+        ("  kept as they were", summary.kept),
+        *((f"    {reason}", count) for reason, count in sorted(summary.failed.items())),
+        ("    all rewrites rejected", summary.kept - summary.failed.total()),
+        ("rewrites accepted", summary.accepted),
+        ("rewrites rejected", summary.rejected.total()),
+        *((f"  {reason}", count) for reason, count in sorted(summary.rejected.items())),
+        ("requests", summary.requests),
+        ("prompt tokens", summary.prompt_tokens),
+        ("completion tokens", summary.completion_tokens),
+        ("seconds", round(summary.seconds, 1)),
+    ]
+    shown = Table("what", "how many")
+    for name, count in rows:
+        shown.add_row(name, f"{count:,}")
+    return shown

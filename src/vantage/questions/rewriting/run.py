@@ -1,0 +1,343 @@
+"""Rewrite the questions of a data set: rows in, rows with rewrites out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from vantage.errors import ConfigError, InputError, VantageError
+from vantage.questions.layouts import Columns
+from vantage.questions.pictures import Picture, picture
+from vantage.questions.rewriting import guards, replies, template
+from vantage.questions.rewriting.journal import Journal
+from vantage.questions.rewriting.table import Item, Table, open_table
+from vantage.questions.schema import IMAGE
+
+if TYPE_CHECKING:  # openai takes half a second to import, which a template does not need
+    from vantage.questions.rewriting.server import Server, Settings
+
+READINGS = 3  # times that one question is asked before replies without rewrites count
+SENT_AS_THEY_ARE = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+Families = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a question.
+
+    Attributes:
+        accepted: its rewrites, in the order in which they came.
+        rejected: (rewrite, reason) of the others.
+        failed: why there were no rewrites to look at, None where there were some.
+    """
+
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+    failed: str | None = None
+
+
+@dataclass
+class Summary:
+    """What became of all rows, and what it took.
+
+    Attributes:
+        wanted: rewrites a row.
+        rows, expanded, partly: how many rows, how many with all rewrites, how many with some.
+        accepted: rewrites.
+        rejected, failed: how many rewrites, and rows without any, by the name of the reason.
+        requests: sent now. Those that the journal spared are not counted.
+        prompt_tokens, completion_tokens: of all answers, those of the journal too.
+        seconds: taken now.
+    """
+
+    wanted: int
+    rows: int = 0
+    expanded: int = 0
+    partly: int = 0
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def kept(self) -> int:
+        """Rows without a rewrite."""
+        return self.rows - self.expanded - self.partly
+
+    def count(self, outcome: Outcome) -> None:
+        """Add a row."""
+        self.rows += 1
+        self.accepted += len(outcome.accepted)
+        self.expanded += len(outcome.accepted) >= self.wanted
+        self.partly += 0 < len(outcome.accepted) < self.wanted
+        self.rejected.update(_kind(reason) for _, reason in outcome.rejected)
+        self.failed.update([_kind(outcome.failed)] if outcome.failed else [])
+
+
+Watch = Callable[[int, int], None]  # (questions done, tokens so far)
+
+
+def expand(
+    data: str,
+    out: Path,
+    *,
+    variants: int,
+    rewriter: Settings | Families,
+    split: str = "train",
+    columns: Columns | None = None,
+    with_pictures: bool = False,
+    judge: bool = False,
+    concurrency: int = 16,
+    journal: Path | None = None,
+    watch: Callable[[int], Watch] | None = None,
+) -> Summary:
+    """Write the data set with a column `new_questions`, lists of other wordings.
+
+    Rewrites that were refused, and rows without any, go to `out` + ".rejected.jsonl" with the
+    reason. With a server, every answer is kept in the journal before it is used: the same call
+    after an interruption goes on, and asks nothing again that was answered.
+
+    Args:
+        data: file, directory or name on the hub.
+        out: parquet file.
+        variants: rewrites a question, K.
+        rewriter: a server's settings, or families of wordings.
+        split: which split of the data.
+        columns: where question, answer and pictures are.
+        with_pictures: whether the server is shown the pictures.
+        judge: whether the server is asked about each rewrite if it is equivalent.
+        concurrency: requests under way at a time.
+        journal: the journal's file, `out` + ".journal.jsonl" by default.
+        watch: given the number of questions, what to call with the progress.
+
+    Raises:
+        InputError: data that do not fit.
+        ConfigError: options that do not fit, a journal in use, or a server that cannot be asked.
+    """
+    began = time.monotonic()
+    if variants < 1 or concurrency < 1:
+        raise ConfigError(f"{variants} variants, {concurrency} at a time: expected 1 or more")
+    table = open_table(data, split, columns or Columns(), out)
+    summary = Summary(variants)
+    if isinstance(rewriter, Sequence):
+        outcomes: Iterator[Outcome] = (
+            _from_template(item, variants, rewriter) for item in table.items(with_pictures=False)
+        )
+        _finish(table, out, outcomes, summary)
+    else:
+        path = journal or out.with_name(out.name + ".journal.jsonl")
+        with Journal(path) as answers:
+            tell = watch(len(table.rows)) if watch else lambda done, tokens: None
+            asking = _Asking(rewriter, answers, summary, table, with_pictures, judge, tell)
+            asyncio.run(asking.all(concurrency))
+            _finish(table, out, (asking.outcomes[key] for key in asking.keys), summary)
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _from_template(item: Item, variants: int, families: Families) -> Outcome:
+    texts = template.rewrites(item.question, variants, families)
+    return _guarded(item, texts) if texts else Outcome(failed="no wording matches")
+
+
+def _guarded(item: Item, texts: Sequence[str]) -> Outcome:
+    """The texts that the guards let pass, and why they refuse the others."""
+    accepted: list[str] = []
+    rejected: list[tuple[str, str]] = []
+    for text in texts:
+        reason = guards.reason(guards.Pair(item.question, text, item.answer, accepted))
+        if reason is None:
+            accepted.append(text)
+        else:
+            rejected.append((text, reason))
+    return Outcome(tuple(accepted), tuple(rejected))
+
+
+@dataclass
+class _Asking:
+    """Asks a server about all questions of a table, each one once."""
+
+    settings: Settings
+    journal: Journal
+    summary: Summary
+    table: Table
+    with_pictures: bool
+    judge: bool
+    tell: Watch
+    keys: list[str] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _server: Server = field(init=False)
+
+    async def all(self, concurrency: int) -> None:
+        """Fill in `outcomes` by key, and `keys` with the key of every row."""
+        from vantage.questions.rewriting.server import Server
+
+        items = self._new()
+        try:
+            async with Server(self.settings) as self._server, asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(self._work(items))
+        except BaseExceptionGroup as errors:
+            known = [error for error in errors.exceptions if isinstance(error, VantageError)]
+            raise (known or errors.exceptions)[0] from None
+        self.summary.requests = self._server.requests
+        self._tell(len(self.keys))
+
+    def _tell(self, done: int) -> None:
+        self.tell(done, self.summary.prompt_tokens + self.summary.completion_tokens)
+
+    def _new(self) -> Iterator[tuple[str, Item]]:
+        """Questions not asked before, one at a time: rows that are the same are asked once."""
+        begun = set()
+        for item in self.table.items(with_pictures=self.with_pictures):
+            key = self._key(item)
+            self.keys.append(key)
+            if key not in begun:
+                begun.add(key)
+                yield key, item
+
+    def _key(self, item: Item) -> str:
+        how = [self.settings.model, self.settings.temperature, self.summary.wanted, self.judge]
+        asked = [item.question, item.answer, *map(self._fingerprint, item.pictures)]
+        return _digest([replies.VERSION, how, asked])
+
+    def _fingerprint(self, value: Any) -> str:
+        try:
+            return picture(value, self.table.folder).digest
+        except InputError as error:  # told once the question's turn has come
+            return str(error)
+
+    async def _work(self, items: Iterator[tuple[str, Item]]) -> None:
+        for key, item in items:  # shared by all that work, so that each takes the next one
+            self.outcomes[key] = await self._outcome(key, item)
+            self._tell(len(self.outcomes))
+
+    async def _outcome(self, key: str, item: Item) -> Outcome:
+        from vantage.questions.rewriting.server import UnansweredError
+
+        if not item.question.replace(IMAGE, "").strip():
+            return Outcome(failed="empty question")
+        try:
+            found = await self._rewritten(key, item)
+        except InputError as error:
+            return Outcome(failed=f"picture: {error}")
+        except UnansweredError as error:
+            return Outcome(failed=f"server: {error}")
+        if self.judge:
+            found = await self._judged(key, item, found)
+        return replace(found, accepted=found.accepted[: self.summary.wanted])
+
+    async def _rewritten(self, key: str, item: Item) -> Outcome:
+        """What the guards say of the model's rewrites, asked again while there are none."""
+        urls = [_url(shown) for shown in self.table.pictures(item)]
+        messages = replies.rewriting(item.question, self.summary.wanted, urls)
+        said = ""
+        for number in range(READINGS):
+            said = await self._answer(f"{key}/{number}", item, messages)
+            if texts := replies.rewrites(said):
+                return _guarded(item, texts)
+        kind = "refusal" if guards.is_refusal(said) else "unreadable"
+        return Outcome(failed=f"{kind}: {' '.join(said.split())[:120] or 'an empty reply'}")
+
+    async def _judged(self, key: str, item: Item, found: Outcome) -> Outcome:
+        """The judge's choice of what the guards let pass, as many as are wanted."""
+        accepted: list[str] = []
+        rejected = list(found.rejected)
+        for text in found.accepted:
+            if len(accepted) == self.summary.wanted:
+                break
+            reason = await self._verdict(key, item, text)
+            if reason is None:
+                accepted.append(text)
+            else:
+                rejected.append((text, reason))
+        return replace(found, accepted=tuple(accepted), rejected=tuple(rejected))
+
+    async def _verdict(self, key: str, item: Item, text: str) -> str | None:
+        from vantage.questions.rewriting.server import UnansweredError
+
+        messages = replies.comparing(item.question, text)
+        try:
+            said = await self._answer(f"{key}/{_digest(text)}", item, messages, temperature=0.0)
+        except UnansweredError as error:
+            return f"judge: no answer ({error})"
+        verdict = replies.equivalent(said)
+        if verdict is None:
+            return f"judge: neither yes nor no: {' '.join(said.split())[:80]}"
+        return None if verdict else "judge: not equivalent"
+
+    async def _answer(
+        self, key: str, item: Item, messages: list, temperature: float | None = None
+    ) -> str:
+        """What the server said, from the journal where it was asked before."""
+        record = self.journal.get(key)
+        if record is None:
+            answer = await self._server.ask(messages, temperature)
+            record = {"question": item.question, **vars(answer)}
+            self.journal.add(key, record)
+        self.summary.prompt_tokens += record["prompt_tokens"]
+        self.summary.completion_tokens += record["completion_tokens"]
+        return record["text"]
+
+
+def _url(shown: Picture) -> str:
+    """A picture as servers take it, in its own bytes where they know the format.
+
+    Raises:
+        InputError: no picture, or a broken one.
+    """
+    encoded = shown.encoded()
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            mime = opened.get_format_mimetype() or ""
+    except OSError as error:
+        raise InputError(f"a picture that cannot be read: {error}") from error
+    if mime in SENT_AS_THEY_ARE:
+        return replies.data_url(encoded, mime)
+    return replies.data_url(picture(shown.open()).encoded(), "image/png")
+
+
+def _finish(table: Table, out: Path, outcomes: Iterator[Outcome], summary: Summary) -> None:
+    """Write both files and fill in the summary."""
+    rewrites = []
+    beside = out.with_name(out.name + ".rejected.jsonl")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    partial = beside.with_name(f".{beside.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            for item, outcome in zip(table.items(with_pictures=False), outcomes, strict=True):
+                summary.count(outcome)
+                rewrites.append(outcome.accepted)
+                file.writelines(json.dumps(line) + "\n" for line in _refused(item, outcome))
+        partial.replace(beside)
+    finally:
+        partial.unlink(missing_ok=True)
+    table.write(out, rewrites)
+
+
+def _refused(item: Item, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    pairs = [(None, outcome.failed)] if outcome.failed else outcome.rejected
+    for rewrite, reason in pairs:
+        yield {"row": item.row, "question": item.question, "rewrite": rewrite, "reason": reason}
+
+
+def _kind(reason: str) -> str:
+    return reason.partition(":")[0]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -1,0 +1,121 @@
+"""A rewriter without a server: families of wordings that mean the same.
+
+A wording may have slots, as in "What is the area of {shape}?"; whatever fills a slot of one
+wording fills the slot of that name in the others.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from vantage.errors import ConfigError
+
+FAMILIES: tuple[tuple[str, ...], ...] = (
+    (  # of the demo's digits
+        "What is the sum of the digits in the image?",
+        "Add the digits that you see.",
+        "What do the handwritten digits add up to?",
+        "Find the total of all digits shown.",
+        "How much do the digits in the picture make together?",
+        "Read the digits and add them up.",
+        "Give the sum of all digits in this picture.",
+        "What total do you get when you add the digits?",
+    ),
+    *(
+        (
+            f"What is the {measure} of {{shape}}?",
+            f"Find the {measure} of {{shape}}.",
+            f"Calculate the {measure} of {{shape}}.",
+            f"Determine the {measure} of {{shape}}.",
+            f"How large is the {measure} of {{shape}}?",
+        )
+        for measure in ("area", "perimeter", "volume", "circumference")
+    ),
+    (
+        "How many {things} are there in the image?",
+        "How many {things} are in the image?",
+        "Count the {things} in the image.",
+        "What is the number of {things} in the image?",
+    ),
+)
+
+SLOT = re.compile(r"\{(\w+)\}")
+FILLING = r"(?:[^.?!\n]|[.](?=\d))+?"
+IMAGES = re.compile(r"^(?:<image>\s*)*")
+
+
+def load(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Families of wordings from a YAML file: a list of lists of texts.
+
+    Raises:
+        ConfigError: no such file, something else in it, or wordings of a family with other
+            slots than its first.
+    """
+    try:
+        families = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"wordings {str(path)!r} cannot be read: {error}") from error
+    if not isinstance(families, list) or not families:
+        raise ConfigError(f"wordings {str(path)!r}: expected a list of lists of texts")
+    return tuple(_family(path, family) for family in families)
+
+
+def _family(path: Path, family: object) -> tuple[str, ...]:
+    texts = isinstance(family, list) and all(isinstance(text, str) for text in family)
+    if not isinstance(family, list) or not texts or len(family) < 2:
+        raise ConfigError(
+            f"wordings {str(path)!r}: {str(family)[:80]!r} is no list of two texts or more"
+        )
+    for text in family:
+        if sorted(SLOT.findall(text)) != sorted(set(SLOT.findall(family[0]))):
+            raise ConfigError(
+                f"wordings {str(path)!r}: {text!r} and {family[0]!r} need the same slots, each once"
+            )
+    return tuple(family)
+
+
+def rewrites(
+    question: str,
+    variants: int,
+    families: Sequence[Sequence[str]] = FAMILIES,
+    *,
+    seed: int = 0,
+) -> list[str]:
+    """Up to `variants` other wordings of a question, drawn on the seed and the question.
+
+    Args:
+        question: the text; pictures that stand first stay first.
+        variants: how many at most.
+        families: wordings that mean the same, the first family with a match counts.
+        seed: of the draw.
+
+    Returns:
+        None of them where no wording matches.
+    """
+    lead = IMAGES.match(question)[0]  # type: ignore[index]
+    words = " ".join(question[len(lead) :].split())
+    for family in families:
+        for number, wording in enumerate(family):
+            if match := _pattern(wording).fullmatch(words):
+                others = [*family[:number], *family[number + 1 :]]
+                rng = random.Random(f"{seed}\0{question}")
+                drawn = rng.sample(others, min(variants, len(others)))
+                return [lead + _filled(other, match.groupdict()) for other in drawn]
+    return []
+
+
+@functools.cache
+def _pattern(wording: str) -> re.Pattern:
+    pieces = SLOT.split(wording)  # text, slot, text, ...
+    pattern = (f"(?P<{p}>{FILLING})" if n % 2 else re.escape(p) for n, p in enumerate(pieces))
+    return re.compile("".join(pattern), re.I)
+
+
+def _filled(wording: str, values: dict[str, str]) -> str:
+    return SLOT.sub(lambda match: values[match[1]], wording)

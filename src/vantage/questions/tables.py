@@ -1,0 +1,201 @@
+"""Rows of a file, a directory or the hub, as they are; rows that cannot be read are faults."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import glob
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from pyarrow import parquet
+
+from vantage.errors import InputError, nearest
+from vantage.questions.faults import Fault, message
+
+READERS = (".parquet", ".jsonl", ".json", ".csv")
+DEEPEST = 50  # lists and objects inside each other in a row
+# What `vantage` calls rows: of Arrow, or of a text file, where a row may be a fault.
+Rows: TypeAlias = Dataset | list[dict[str, Any] | Fault]
+
+
+def open_rows(source: str, split: str) -> tuple[Rows, Path]:
+    """The rows of a source as they are, and the directory where relative paths start.
+
+    Args:
+        source: a file (parquet, jsonl, json, csv), a directory (a saved data set, pictures with
+            a table called metadata, or files that `datasets` reads), or a name on the hub.
+        split: which split, where there are several.
+
+    Raises:
+        InputError: no such source or split, no rows, or a file that cannot be read at all.
+    """
+    try:
+        path = _table(Path(source), split)
+    except OSError as error:
+        raise InputError(f"{source[:200]!r}: cannot be read: {error.strerror}") from error
+    if path.suffix in READERS and not path.is_file():
+        raise InputError(f"{source}: no such file (looked in {Path.cwd()})")
+    if path.is_file() and path.suffix not in READERS:
+        raise InputError(f"{source}: expected a file ending in {', '.join(READERS)}")
+    if path.suffix in TEXT and path.is_file():
+        rows: Rows = list(TEXT[path.suffix](_content(path), str(path)))
+    else:
+        rows = _arrow(source, path, split)
+    if not len(rows):
+        raise InputError(f"{source}: split {split!r} has no rows")
+    if isinstance(rows, list) and all(isinstance(row, Fault) for row in rows):
+        raise InputError(message(source, [row for row in rows if isinstance(row, Fault)]))
+    return rows, path.parent if path.is_file() else path
+
+
+def names(rows: Rows) -> list[str]:
+    """Columns of the rows, in the order of their first appearance."""
+    if isinstance(rows, Dataset):
+        return rows.column_names
+    return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+
+
+def _table(path: Path, split: str) -> Path:
+    """The table in a directory of pictures; any other path as it is."""
+    for folder in (path, path / split):
+        for suffix in (".csv", ".jsonl", ".parquet"):
+            if (folder / f"metadata{suffix}").is_file():
+                return folder / f"metadata{suffix}"
+    return path
+
+
+def _arrow(source: str, path: Path, split: str) -> Dataset:
+    try:
+        if path.is_file():
+            if not parquet.read_metadata(path).num_rows:  # on which `datasets` stumbles
+                return Dataset.from_dict({})
+            return load_dataset("parquet", data_files=glob.escape(str(path)), split="train")
+        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+            return _split(source, load_from_disk(source), split)
+        return _split(source, load_dataset(source), split)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a reader of `datasets` raises on broken files
+        why = error.__cause__ or error
+        told = repr(why) if isinstance(why, KeyError) else " ".join(str(why).split())
+        raise InputError(f"{source}: cannot be read as a data set: {told[:300]}") from error
+
+
+def _split(source: str, loaded: Dataset | DatasetDict, split: str) -> Dataset:
+    if isinstance(loaded, Dataset):
+        return loaded.with_format(None)
+    if split not in loaded:
+        raise InputError(f"{source}: no split {split!r}; {nearest(split, map(str, loaded))}")
+    return loaded[split].with_format(None)
+
+
+def _content(path: Path) -> bytes:
+    """What stands in a text file, without the mark that some editors put first."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path}: is UTF-16: save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _json_lines(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+    lines = [line for line in content.splitlines() if line.strip()]
+    for row, line in enumerate(lines):
+        yield _line(row, line)
+
+
+def _line(row: int, line: bytes) -> dict[str, Any] | Fault:
+    try:
+        return _row(row, json.loads(line.decode("utf-8"), object_pairs_hook=_unique))
+    except UnicodeDecodeError as error:
+        return Fault.of(row, "", line, f"not UTF-8 at byte {error.start} of the line")
+    except (ValueError, RecursionError) as error:
+        return Fault.of(row, "", line.decode("utf-8"), f"no JSON: {error}")
+
+
+def _json(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+    try:
+        found = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:
+        lines = ": lines of JSON belong in a .jsonl file" if "Extra data" in str(error) else ""
+        raise InputError(
+            f"{path}: cannot be read as a data set: no JSON: {error}{lines}"
+        ) from error
+    if isinstance(found, dict):  # {"data": [...]} as several tools write it
+        found = next((value for value in found.values() if isinstance(value, list)), found)
+    if not isinstance(found, list):
+        raise InputError(f"{path}: cannot be read as a data set: expected a list of rows")
+    for row, value in enumerate(found):
+        yield _row(row, value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{repeated!r} stands there more than once")
+    return found
+
+
+def _row(row: int, value: Any) -> dict[str, Any] | Fault:
+    if not isinstance(value, dict):
+        return Fault.of(row, "", value, "expected an object with a value for each column")
+    for name, cell in value.items():
+        if _deeper(cell, DEEPEST):
+            return Fault.of(row, name, cell, f"nested more than {DEEPEST} deep")
+    return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(item, levels - 1) for item in inside)
+
+
+def _csv(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+    text = content.decode("utf-8", errors="surrogateescape")
+    csv.field_size_limit(sys.maxsize)
+    table = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = _header(next(table, []), path)
+        for row, values in enumerate(filter(None, table)):
+            yield _record(row, header, values)
+    except csv.Error as error:
+        raise InputError(f"{path}: line {table.line_num} is no CSV: {error}") from error
+
+
+def _header(header: list[str], path: str) -> list[str]:
+    """The names of the columns, each once."""
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise InputError(f"{path}: {count} columns are called {name!r}: rename them")
+        if not name.isprintable():
+            raise InputError(f"{path}: column {name!r} is no name in UTF-8: rename it")
+    return header
+
+
+def _record(row: int, header: Sequence[str], values: Sequence[str]) -> dict[str, Any] | Fault:
+    if len(values) != len(header):
+        return Fault.of(
+            row, "", ",".join(values), f"{len(values)} values for {len(header)} columns"
+        )
+    return {name: value or None for name, value in zip(header, values, strict=True)}
+
+
+TEXT: dict[str, Callable[[bytes, str], Iterator[dict[str, Any] | Fault]]] = {
+    ".jsonl": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+}

@@ -1,0 +1,60 @@
+"""Typed options: a section refuses unknown keys and wrong types, and says what it knows."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vantage.errors import ConfigError, nearest
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are refused, and so are values of a wrong type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Made = TypeVar("Made", bound=Section)
+
+
+def made(kind: type[Made], values: Any, where: str) -> Made:
+    """A section made of plain values.
+
+    Args:
+        kind: which one.
+        values: usually a dictionary read from YAML; one of the kind stays as it is.
+        where: the first words of the message.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), or a value of a wrong type
+            or out of range; all of them at once.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(kind, problem) for problem in error.errors()]
+        raise ConfigError("\n".join([f"{where} refused:", *problems])) from error
+
+
+def inner(annotation: Any) -> type[Section] | None:
+    """The section that an option holds, if it holds one."""
+    kinds = (annotation, *getattr(annotation, "__args__", ()))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+
+
+def _explain(kind: type[Section], problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or kind.__name__.lower()
+    if problem["type"] == "extra_forbidden":
+        known = _known(kind, problem["loc"][:-1])
+        return f"  {where}: unknown; {nearest(str(problem['loc'][-1]), known)}"
+    words = problem["msg"].removeprefix("Value error, ")
+    given = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
+    return f"  {where}: {words}{given}"
+
+
+def _known(kind: type[Section], path: tuple[Any, ...]) -> list[str]:
+    """Options of the section at a path."""
+    for part in path:
+        kind = inner(kind.model_fields[part].annotation) or kind
+    return list(kind.model_fields)

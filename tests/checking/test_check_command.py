@@ -1,0 +1,307 @@
+"""`vantage check`: planted faults are found and named, clean data pass."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from planting import encoded, painted, row, saved
+
+from vantage import config as configuration
+from vantage.checking import run
+from vantage.errors import ConfigError
+from vantage.questions.parallel import SMALL
+
+SENTENCE = "What do the handwritten digits add up to? "
+
+# What is wrong with a row, by its number.
+BROKEN = {
+    3: {"image": {"bytes": b"\x89PNG\r\n\x1a\nnot a picture", "path": None}},
+    4: {"question": "   "},
+    5: {"answer": ""},
+    6: {"question": "<image> and <image>: which?"},
+    7: {"answer": "}{"},  # no \boxed{...} holds it
+}
+
+
+def planted(tmp_path):
+    """Training and test rows: the paths."""
+    rows = [row(number) for number in range(20)]
+    for number, changes in BROKEN.items():
+        rows[number] |= changes
+    rows[10]["question"] = SENTENCE * 8
+    rows[11]["question"] = "Read <|end|> the digits."
+    rows[12]["question"] = "Read <|user|> the digits."
+    rows[14] = row(13, question="Add the digits, that you see")
+    rows[15] = row(13, answer="99")
+    test = [
+        row(100),
+        row(16, image=encoded(painted(16), "bmp"), question="add the digits that you see"),
+        row(17, question="Which is the largest?"),
+    ]
+    return saved(rows, tmp_path / "train.parquet"), saved(test, tmp_path / "test.parquet")
+
+
+def written(tmp_path, path_of_model, train, **sections) -> str:
+    values = {
+        "model": {"path": path_of_model},
+        "data": {"train": train},
+        "batch": {"questions": 4, "rollouts": 4},
+        "generation": {"max_tokens": 8},
+        "run": {"output": str(tmp_path / "run"), "epochs": 1},
+        "trl": {"use_cpu": True, "bf16": False},
+    }
+    for name, options in sections.items():
+        values[name] = {**values.get(name, {}), **options}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+@pytest.fixture
+def clean(tmp_path):
+    return saved([row(number) for number in range(40)], tmp_path / "clean.parquet")
+
+
+def test_every_planted_fault_is_found_and_named(vantage, tiny_model, tmp_path):
+    train, test = planted(tmp_path)
+    rejects = tmp_path / "bad" / "rejects.jsonl"
+    limit = ("--max-prompt-tokens", 40)
+    given = (*limit, "--test", test, "--rejects", rejects)
+    status, out, _ = vantage("check", train, "--model", tiny_model, *given)
+    assert status == 1
+    for words in (
+        "5 of 20 rows cannot be used",
+        "no picture in a known format",
+        "the question is empty",
+        "the answer is empty",
+        "has 2 <image> for 1 images",
+        "the accuracy reward cannot read the answer",
+        "1 of 15 rows are longer than 40 tokens: the text alone of row 10 is too long",
+        "error special tokens: row 11: '<|end|>'",
+        "warning special tokens: row 12: '<|user|>'",
+        "1 of 15 rows ask and answer what an earlier row does: row 14 = training row 13",
+        "with another answer: row 15 = training row 13",
+        "1 of 3 rows of",
+        "are trained on: row 1 = training row 16",
+        "row 2 = training row 17",
+    ):
+        assert words in out, words
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("Not ready to train: 4 errors")
+    for about in ("bad rows", "long prompts", "special tokens", "leakage"):
+        assert about in last
+    faults = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert [fault["row"] for fault in faults] == list(BROKEN)
+    assert {fault["source"] for fault in faults} == {train}
+
+
+def test_clean_data_are_ready(vantage, tiny_model, clean):
+    status, out, _ = vantage("check", clean, "--model", tiny_model, "--max-prompt-tokens", 60)
+    assert status == 0
+    assert out.strip().splitlines()[-1] == "Ready to train."
+    assert "40 rows can be trained" in out
+    assert "equal on all 40 rows compared" in out
+
+
+def test_the_file_of_a_run_says_what_is_checked(vantage, tiny_model, clean, tmp_path):
+    path = written(tmp_path, tiny_model, clean)
+    status, out, _ = vantage("check", path)
+    assert status == 0
+    assert "10 rollout batches, 40 updates, 160 rollouts" in out
+    status, out, _ = vantage("check", path, "--data.max_prompt_tokens", 20)
+    assert status == 1
+    assert "Not ready to train: 1 error (long prompts)." in out
+    drop = ("--data.long_prompts", "drop", "--max-prompt-tokens", 20)
+    status, out, _ = vantage("check", path, *drop)
+    assert status == 1
+    assert "nothing is left" in out
+
+
+def test_policies_that_let_a_run_go_on_make_warnings(vantage, tiny_model, tmp_path):
+    rows = [row(number) for number in range(12)]
+    rows[2]["answer"] = ""
+    rows[5]["question"] = SENTENCE * 8
+    data = saved(rows, tmp_path / "some.parquet")
+    options = {"on_bad_row": "skip", "long_prompts": "drop", "max_prompt_tokens": 60}
+    path = written(tmp_path, tiny_model, data, data=options)
+    status, out, _ = vantage("check", path)
+    assert status == 0
+    assert "Ready to train, with 2 warnings." in out
+    assert "would be skipped" in out
+    assert "would be dropped" in out
+    assert "2 rollout batches" in out  # 10 of 12 rows, 4 questions a batch
+
+
+def test_validation_rows_that_are_trained_on_leak(vantage, tiny_model, clean, tmp_path):
+    path = written(
+        tmp_path,
+        tiny_model,
+        clean,
+        data={"validation": clean, "validation_split": "train"},
+    )
+    status, out, _ = vantage("check", path)
+    assert status == 1
+    assert "40 of 40 rows of" in out
+
+
+def test_a_reward_that_does_not_pay_or_fails_is_named(vantage, tiny_model, clean, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def flat(completions, **columns):\n    return [0.5] * len(completions)\n\n\n"
+        "def broken(completions, answer, **columns):\n    return [a.no for a in answer]\n\n\n"
+        "async def fine(completions, answer, **columns):\n"
+        "    pairs = zip(completions, answer)\n"
+        "    return [float(a in c[0]['content']) for c, a in pairs]\n\n\n"
+        "def needs(completions, level, **columns):\n    return [0.0 for _ in completions]\n"
+    )
+    mine = f"{tmp_path}/mine.py"
+    path = written(tmp_path, tiny_model, clean, rewards={f"{mine}:fine": 1.0})
+    assert vantage("check", path)[0] == 0
+    path = written(tmp_path, tiny_model, clean, rewards={f"{mine}:flat": 1.0})
+    status, out, _ = vantage("check", path)
+    assert status == 0
+    assert "on 40 of 40 rows a perfect response" in out
+    path = written(tmp_path, tiny_model, clean, rewards={f"{mine}:broken": 1.0})
+    status, out, _ = vantage("check", path)
+    assert status == 1
+    assert "failed on a response: AttributeError" in out
+    path = written(tmp_path, tiny_model, clean, rewards={f"{mine}:needs": 1.0})
+    status, out, _ = vantage("check", path)
+    assert status == 1
+    assert "no column 'level'" in out
+
+
+def test_a_tokenizer_where_a_processor_should_be_is_found(
+    vantage, tiny_model, clean, tmp_path, monkeypatch
+):
+    from transformers import AutoTokenizer
+
+    monkeypatch.setattr(run, "AutoProcessor", AutoTokenizer)
+    status, out, _ = vantage("check", clean, "--model", tiny_model)
+    assert status == 1
+    assert "which reads text alone" in out
+    assert "Not ready to train: 1 error (processor)." in out
+
+
+def test_a_processor_and_a_model_that_do_not_belong_together_are_found(
+    vantage, tiny_model, clean, tmp_path
+):
+    directory = tmp_path / "mixed"
+    shutil.copytree(tiny_model, directory)
+    values = json.loads((directory / "config.json").read_text())
+    for name in ("image_token_id", "image_token_index"):
+        if name in values:
+            values[name] += 1
+    (directory / "config.json").write_text(json.dumps(values))
+    status, out, _ = vantage("check", clean, "--model", directory)
+    assert status == 1
+    assert "do not belong together" in out
+
+
+@pytest.mark.parametrize("field", ["template", "system_prompt"])
+def test_what_stands_around_the_question_is_checked_as_well(
+    vantage, tiny_model, clean, tmp_path, field
+):
+    text = "{question} <|end|>" if field == "template" else "Be <|end|> kind."
+    path = written(tmp_path, tiny_model, clean, data={field: text})
+    status, out, _ = vantage("check", path)
+    assert status == 1
+    assert f"data.{field}: '<|end|>'" in out
+
+
+def test_rows_are_numbered_as_in_the_data_and_processes_agree(tiny_model, tmp_path):
+    rows = [row(number) for number in range(2 * SMALL + 10)]
+    rows[0]["answer"] = ""
+    rows[-1]["question"] = SENTENCE * 8
+    data = saved(rows, tmp_path / "many.parquet")
+    values = {
+        "model": {"path": tiny_model},
+        "data": {"train": data, "max_prompt_tokens": 60},
+        "run": {"output": "r", "epochs": 1},
+    }
+    report = run.check(configuration.check(values))
+    assert report.rows == len(rows) - 1
+    assert report.long.rows[0][0] == len(rows) - 1
+    assert report.prompt_tokens.longest == len(rows) - 1
+    assert sum(report.prompt_tokens.counts) == len(rows) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["gone.parquet"], "--model"),
+        (["gone.parquet", "--model", "m", "--batch.forward", "1"], "only with the YAML file"),
+        (["gone.yaml"], "cannot read configuration"),
+        (["gone.parquet", "--model", "nowhere/at-all"], "cannot be loaded"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_checked_ends_with_a_reason(vantage, arguments, words):
+    status, _, err = vantage("check", *arguments)
+    assert status == 2
+    assert words in err
+
+
+def test_a_file_of_a_run_takes_the_options_too(tiny_model, clean, tmp_path):
+    path = written(tmp_path, tiny_model, clean)
+    given = {"model.max_pixels": 900, "data.split": None, "data.columns.image": "image"}
+    config = configuration.of_check(path, given, {"batch.questions": "8"})
+    assert config.model.max_pixels == 900
+    assert config.data.columns.image == "image"
+    assert config.batch.questions == 8
+    with pytest.raises(ConfigError, match="max_pixel"):
+        configuration.of_check(path, {}, {"model.max_pixel": "3"})
+
+
+def test_a_template_that_places_a_picture_is_refused(vantage, tiny_model, clean, tmp_path):
+    path = written(tmp_path, tiny_model, clean, data={"template": "Look at <image>: {question}"})
+    status, _, err = vantage("check", path)
+    assert status == 2
+    assert "prompt_template: <image> stands in the question" in err
+
+
+def test_prompts_that_cannot_be_made_are_named(vantage, tiny_model, clean, tmp_path, monkeypatch):
+    def refuse(question):
+        raise ValueError("no such role")
+
+    monkeypatch.setattr("vantage.checking.looking.render", refuse)
+    status, out, _ = vantage("check", written(tmp_path, tiny_model, clean))
+    assert status == 1
+    assert "rows 0, 1, 2, 3, 4 and 35 more: cannot be encoded" in out
+
+
+def test_help_loads_nothing_heavy():
+    script = """if True:
+        import sys
+        from vantage import cli
+        sys.argv = ["vantage", "check", "--help"]
+        try:
+            cli.main()
+        finally:
+            print("LOADED", *{name.partition(".")[0] for name in sys.modules})
+    """
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    printed, _, loaded = ran.stdout.partition("LOADED")
+    assert "--max-prompt-tokens" in printed
+    assert not {"torch", "transformers", "trl", "datasets"} & set(loaded.split())
+
+
+def test_fewer_rows_than_a_batch_asks_are_told(vantage, tiny_model, tmp_path):
+    data = saved([row(number) for number in range(3)], tmp_path / "few.parquet")
+    status, out, _ = vantage("check", written(tmp_path, tiny_model, data))
+    assert status == 0
+    assert "3 rows for the 4 questions of a batch" in out
+
+
+def test_adapters_and_a_reference_are_part_of_the_estimate(tiny_model, clean, tmp_path):
+    full = run.check(configuration.load(written(tmp_path, tiny_model, clean, trl={"beta": 0.1})))
+    assert full.memory.reference == full.memory.weights == full.memory.gradients
+    path = written(tmp_path, tiny_model, clean, model={"lora": {"r": 4}}, trl={"beta": 0.1})
+    light = run.check(configuration.load(path))
+    assert light.memory.reference == 0
+    assert light.memory.gradients < full.memory.gradients / 4
+    path = written(tmp_path, tiny_model, clean, model={"lora": {"target_modules": ["nowhere"]}})
+    with pytest.raises(ConfigError, match="nowhere"):
+        run.check(configuration.load(path))

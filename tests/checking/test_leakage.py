@@ -1,0 +1,84 @@
+"""Which rows are the same question on the same pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from planting import encoded, painted
+
+from vantage.checking.leakage import key, normalised, pixels, repeats, shared
+from vantage.questions.pictures import picture
+from vantage.questions.schema import Question
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 2+3?", "  what is\n2+3"),
+        ("<image>How many dogs, and cats?", "How many dogs and cats"),
+        ("\u201cWho\u201d is it?", '"who" is it'),
+        ("\uff37\uff48\uff4f\uff1f", "who"),
+        ("It is 5.", "It is 5"),
+    ],
+)
+def test_case_spaces_and_marks_make_no_difference(one, other):
+    assert normalised(one) == normalised(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("2+3", "2-3"), ("1.5", "15"), ("3!", "3"), ("f(x)", "fx"), ("a*b", "a/b"), (".5 m", "5 m")],
+)
+def test_signs_of_mathematics_make_a_difference(one, other):
+    assert normalised(one) != normalised(other)
+
+
+def test_another_encoding_of_the_same_pixels_is_the_same_picture():
+    image = painted(3)
+    for kind, options in (("png", {}), ("bmp", {}), ("webp", {"lossless": True})):
+        assert pixels(picture(encoded(image, kind, **options)).open()) == pixels(image)
+    assert pixels(image) != pixels(painted(4))
+
+
+def test_another_shape_of_the_same_bytes_is_another_picture():
+    grey_HW = np.zeros((4, 9), dtype=np.uint8)
+    tall, wide = Image.fromarray(grey_HW), Image.fromarray(grey_HW.reshape(9, 4))
+    assert pixels(tall) != pixels(wide)
+
+
+def made(number: int, text: str, answer: str = "1"):
+    return key(Question(text), [painted(number)], answer)
+
+
+def test_both_equal_is_a_leak_and_a_picture_alone_is_not():
+    train = [(10, made(1, "How many?")), (11, made(2, "How many?"))]
+    test = [
+        (0, made(1, "how many")),
+        (1, made(2, "Which colour?")),
+        (2, made(3, "How many?")),
+    ]
+    found = shared(train, test)
+    assert found.both == [(0, 10)]
+    assert found.pictures == [(1, 11)]
+
+
+def test_one_of_several_pictures_in_common_is_found():
+    train = [(0, key(Question("a"), [painted(1), painted(2)], ""))]
+    test = [(5, key(Question("b"), [painted(9), painted(2)], ""))]
+    assert shared(train, test).pictures == [(5, 0)]
+
+
+def test_text_without_pictures_leaks_by_its_words():
+    train, test = [(0, key(Question("Why?"), [], ""))], [(3, key(Question("why"), [], ""))]
+    assert shared(train, test).both == [(3, 0)]
+    assert shared(train, test).pictures == []
+
+
+def test_repeats_with_another_answer_are_told_apart():
+    rows = [
+        (0, made(1, "How many?", "4")),
+        (2, made(1, "how many", "4")),
+        (3, made(1, "How many?", "5")),
+        (4, made(2, "How many?", "4")),
+    ]
+    assert repeats(rows).same == [(2, 0)]
+    assert repeats(rows).contradicting == [(3, 0)]

@@ -1,0 +1,121 @@
+"""What a model is generated from and trained on: placeholders, special tokens, ids."""
+
+import copy
+import functools
+
+import pytest
+from families import FAMILIES
+from planting import painted
+from transformers import AutoConfig, AutoProcessor
+
+from vantage.checking.parity import Model, of_model, placed, same_ids
+from vantage.checking.tokens import tokenizer_of
+from vantage.questions.pictures import Picture
+from vantage.questions.schema import Question, render
+
+
+@pytest.fixture
+def model(tiny_model):
+    processor = AutoProcessor.from_pretrained(tiny_model, padding_side="left")
+    return Model(processor, AutoConfig.from_pretrained(tiny_model), {})
+
+
+@functools.cache
+def of_family(name: str) -> Model:
+    made, processor = FAMILIES[name]()
+    return Model(processor, made.config, {})
+
+
+def asked(*numbers: int, text: str = "Add the digits.", size=(28, 56)):
+    pictures = tuple(Picture(painted(number, size)) for number in numbers)
+    return render(Question("<image>" * len(pictures) + text, pictures))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("pictures", [(), (1,), (1, 2)], ids=len)
+def test_every_family_passes(name, pictures):
+    model = of_family(name)
+    assert of_model(model, with_images=True) == []
+    prompt = asked(*pictures)
+    ids = tokenizer_of(model.processor)(prompt)
+    assert placed(model, prompt, ids) == ""
+    assert same_ids(model, prompt, ids) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("qwen2.5-vl", "<|image_pad|>"),
+        ("gemma3", "<start_of_image>"),
+        ("llava-next", "<image>"),
+        ("idefics3", "<image>"),
+    ],
+)
+def test_the_placeholder_is_what_the_template_writes(name, mark):
+    assert of_family(name).mark == mark
+
+
+def test_a_template_without_a_place_for_pictures_is_found(model):
+    model.processor.chat_template = model.processor.chat_template.replace("<image>", "")
+    assert model.mark is None
+    assert ("error", "its chat template writes no place for a picture") in of_model(
+        model, with_images=True
+    )
+    assert of_model(model, with_images=False) == []
+
+
+def test_a_template_that_writes_a_place_twice_is_found(model):
+    assert model.mark == "<image>"
+    prompt = asked(1)
+    model.processor.chat_template = model.processor.chat_template.replace("<image>", "<image>" * 2)
+    problem = placed(model, prompt, [model.image_id])
+    assert problem == "1 pictures, but the chat template writes '<image>' 2x"
+
+
+def test_ids_without_image_tokens_are_found(model):
+    assert "no image token" in placed(model, asked(1), [1, 2, 3])
+    assert "no picture, but an image token" in placed(model, asked(), [model.image_id])
+
+
+def test_ids_that_differ_from_those_of_the_text_are_found(model):
+    prompt = asked(1)
+    ids = tokenizer_of(model.processor)(prompt)
+    problem = same_ids(model, prompt, [*ids[:5], *ids[6:]])
+    assert problem == (
+        f"{len(ids) - 1} ids from the conversation but {len(ids)} from its text, "
+        "different from token 5 on"
+    )
+
+
+def test_a_processor_of_another_model_is_found(model):
+    other = copy.deepcopy(model.config)
+    other.image_token_id = model.image_id + 1
+    words = [words for _, words in of_model(Model(model.processor, other, {}), with_images=True)]
+    assert len(words) == 1
+    assert "do not belong together" in words[0]
+    fewer = copy.deepcopy(model.config)
+    fewer.get_text_config().vocab_size = 50
+    found = of_model(Model(model.processor, fewer, {}), with_images=True)
+    assert [level for level, _ in found] == ["error"]
+    assert "the model only 50" in found[0][1]
+
+
+def test_padding_must_be_there_and_on_the_left(model):
+    model.tokenizer.padding_side = "right"
+    assert "pad on the left" in of_model(model, with_images=False)[0][1]
+    model.tokenizer.pad_token = None
+    assert [level for level, _ in of_model(model, with_images=False)] == ["warning"]
+    model.tokenizer.eos_token = None
+    found = of_model(model, with_images=False)
+    assert [level for level, _ in found] == ["error", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("token", "grave"),
+    [("<|image_pad|>", True), ("<|end|>", True), ("<pad>", True), ("<|user|>", False)],
+)
+def test_special_tokens_hidden_in_a_text_are_named(token, grave):
+    model = of_family("qwen2.5-vl")
+    assert model.hidden_in(["What?", f"Is {token} here? {token}"]) == (token,)
+    assert model.grave(token) == grave
+    assert model.hidden_in(["a <b> | pad < image_pad >"]) == ()

@@ -1,0 +1,82 @@
+"""Wordings that mean the same, without a server."""
+
+import pytest
+
+from vantage.demo import digits
+from vantage.errors import ConfigError
+from vantage.questions.rewriting import template
+from vantage.questions.rewriting.guards import Pair, reason
+from vantage.questions.rewriting.template import FAMILIES, load, rewrites
+
+
+def test_the_demo_s_wordings_are_a_family():
+    assert FAMILIES[0] == digits.WORDINGS
+    for wording in digits.WORDINGS:
+        assert sorted(rewrites(wording, 9)) == sorted(digits.rewordings(wording))
+
+
+@pytest.mark.parametrize("variants", [1, 3, 7])
+def test_as_many_as_wanted_are_drawn_the_same_each_time(variants):
+    drawn = rewrites(digits.WORDINGS[0], variants)
+    assert len(set(drawn)) == variants
+    assert drawn == rewrites(digits.WORDINGS[0], variants)
+    assert any(drawn != rewrites(digits.WORDINGS[0], variants, seed=seed) for seed in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("question", "one_of_them"),
+    [
+        ("What is the area of triangle ABC?", "Find the area of triangle ABC."),
+        ("<image>\nfind the area of a 2.5 cm square.", None),
+        ("How many red cars are in the image?", "Count the red cars in the image."),
+    ],
+)
+def test_slots_keep_what_fills_them_and_pictures_stay_first(question, one_of_them):
+    found = rewrites(question, 9)
+    assert found
+    assert one_of_them is None or one_of_them in found
+    for text in found:
+        assert reason(Pair(question, text)) is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["What is the area of A? And of B?", "Why?", "", "What is the area of ?", "Find the area."],
+)
+def test_a_question_of_no_family_has_no_rewrites(question):
+    assert rewrites(question, 3) == []
+
+
+def test_wordings_come_from_a_file(tmp_path):
+    path = tmp_path / "wordings.yaml"
+    path.write_text("- ['Is {a} more than {b}?', 'Is {b} less than {a}?']\n")
+    families = load(path)
+    assert rewrites("Is 3 more than 2?", 2, families) == ["Is 2 less than 3?"]
+    assert rewrites(digits.WORDINGS[0], 2, families) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("a: [", "cannot be read"),
+        ("!!python/object/apply:os.system [ls]", "cannot be read"),
+        ("a: b", "expected a list of lists"),
+        ("[]", "expected a list of lists"),
+        ("- [only one]", "no list of two texts"),
+        ("- [1, 2]", "no list of two texts"),
+        ("- ['Is {a}?', 'Is {b}?']", "the same slots"),
+        ("- ['Is {a} {a}?', 'Is {a} {a}, or?']", "the same slots, each once"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(content, words, tmp_path):
+    path = tmp_path / "wordings.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        load(path)
+
+
+def test_built_in_families_are_well_formed():
+    for family in FAMILIES:
+        assert template._family("built in", list(family)) == family
