@@ -174,3 +174,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.name)
 def test_the_files_to_copy_are_accepted(file):
     assert load(file).model.path
+
+
+@pytest.mark.parametrize("columns", [{}, {"question": "ask"}, {"answer": None, "id": None}])
+def test_columns_that_are_not_named_stay_so_in_the_file_of_a_run(columns, file, tmp_path):
+    config = load(file(changed(data__columns=columns)))
+    save(config, tmp_path / "again.yaml")
+    again = load(tmp_path / "again.yaml")
+    assert again.data.columns.model_fields_set == set(columns)
+    assert again == config

@@ -202,9 +202,17 @@ def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{name}", named.replace("typing.", ""), default
 
 
+def plain(config: Config) -> dict[str, Any]:
+    """The resolved configuration as plain values, defaults included; `check` reads it back."""
+    values = config.model_dump()
+    # A column that is not named follows the layout; null would say that there is none.
+    values["data"]["columns"] = config.data.columns.model_dump(exclude_unset=True)
+    return values
+
+
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, defaults included."""
-    path.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
 
 
 def _yaml(text: str, where: str) -> Any:

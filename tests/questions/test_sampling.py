@@ -16,9 +16,14 @@ def numbers(asked: list[Asked]) -> list[int]:
     return [question for question, _ in asked]
 
 
+SIZES = [(12, 4), (10, 4), (3, 8), (7, 7), (5, 1)]
+
+
 @pytest.mark.parametrize("seed", [None, 0, 5])
-@pytest.mark.parametrize("kind", [Shuffle, SkipSilent])
-@pytest.mark.parametrize(("questions", "batch"), [(12, 4), (10, 4), (3, 8), (7, 7), (5, 1)])
+@pytest.mark.parametrize(
+    ("kind", "questions", "batch"),
+    [*((Shuffle, *size) for size in SIZES), *((SkipSilent, *size) for size in SIZES[::3])],
+)
 def test_every_question_comes_once_an_epoch_and_none_is_dropped(kind, questions, batch, seed):
     drawn = kind(questions, seed)
     asked = [each for _ in range(questions * 3) for each in drawn.draw(batch)]
@@ -79,6 +84,14 @@ def test_a_question_that_tells_something_again_is_asked_every_time():
     assert not drawn._is_worthwhile(Asked(0, 1))
     drawn.record(asked, [TELLING])
     assert drawn._is_worthwhile(Asked(0, 1))
+
+
+def test_a_draw_repeats_no_question_while_there_are_others():
+    drawn = SkipSilent(10, 0, explore=0.0)
+    drawn.record(drawn.draw(10), [SILENT if n > 1 else TELLING for n in range(10)])
+    assert len(set(numbers(drawn.draw(8)))) >= 3
+    assert len(set(numbers(SkipSilent(10, 0).draw(10)))) == 10
+    assert len(SkipSilent(3, 0).draw(8)) == 8
 
 
 def test_when_every_question_is_silent_the_next_one_is_asked_after_a_whole_epoch():

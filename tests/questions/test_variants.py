@@ -198,3 +198,12 @@ def test_noise_that_has_faded_away_leaves_the_original_prompt():
 def test_what_makes_no_sense_is_refused(values, words):
     with pytest.raises(ValidationError, match=words):
         Variants(**values)
+
+
+def test_what_is_passed_over_and_what_is_transformed_are_drawn_apart():
+    from vantage.questions.prompts import VARIANTS
+    from vantage.questions.sampling import SKIPS
+
+    keys = [[number, 0, 3, question] for number in (VARIANTS, SKIPS) for question in range(300)]
+    drawn = np.array([np.random.default_rng(key).random() for key in keys]).reshape(2, 300)
+    assert abs(np.corrcoef(drawn)[0, 1]) < 0.2

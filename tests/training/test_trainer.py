@@ -733,6 +733,20 @@ def test_after_the_last_refill_what_is_still_silent_is_filler(tiny_model, tmp_pa
     assert all(norm.abs().max() == 0 for step in steps for norm in step.gradients.values())
 
 
+def test_refills_of_other_lengths_are_joined(tiny_model, tmp_path):
+    made, rounds, _ = refilled(
+        tiny_model, tmp_path, lambda number: number < 4, refills=4, max_completion_length=1
+    )
+    assert len(rounds) > 1
+    assert made.samples.filler_M.sum() == 0
+
+
+def test_what_trl_logs_is_of_the_questions_as_they_come(tiny_model, tmp_path):
+    made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number < 4, refills=8)
+    first = [1.0 if int(number) < 4 else place % 2 for place, number in enumerate(rounds[0])]
+    assert logged(made, "reward") == [pytest.approx(np.mean(first))]
+
+
 def test_a_batch_that_tells_everything_is_not_refilled(tiny_model, tmp_path):
     _, rounds, _ = refilled(tiny_model, tmp_path, lambda number: False, refills=5)
     assert len(rounds) == 1
@@ -752,6 +766,21 @@ def test_questions_that_were_silent_are_passed_over(tiny_model, tmp_path):
     assert {asked[number] for number in range(4)} == {1}
     assert sum(asked.values()) == 4 * len(reward.rounds)
     assert sum(logged(made, "questions/skipped")) > 0
+
+
+def test_noisy_rollouts_need_the_original(tiny_model, tmp_path):
+    variants = {"count": 2, "transforms": {}, "original": False}
+    with pytest.raises(ConfigError, match=r"variants\.original is false"):
+        trainer(tiny_model, mixed_rows(4), tmp_path, recipe="noisy-rollout", variants=variants)
+
+
+def test_going_on_with_other_questions_is_refused(tiny_model, tmp_path):
+    options = {"max_steps": 8, "save_strategy": "steps", "save_steps": 4}
+    trained(tiny_model, mixed_rows(4), tmp_path, **options)
+    with pytest.raises(InputError, match="had 4 questions, now there are 6"):
+        trainer(tiny_model, mixed_rows(6), tmp_path, **options).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-4")
+        )
 
 
 def test_noisy_rollouts_are_trained_under_the_clean_prompt(tiny_model, tmp_path):

@@ -164,7 +164,7 @@ CASES = {
         prompts=2,
         accumulation=4,
         objective=HIGHER,
-        options={"loss_type": "bnpo"},
+        options={"loss_type": "bnpo", "seed": 2},
         shows="images shared weights clip",
     ),
     "a mean over rows, shared": Case(

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from datasets import Dataset
+from transformers import TrainerState
 
 from vantage.checking.levels import Level
-from vantage.questions.reading import PICTURES
+from vantage.questions.reading import Reader
 from vantage.rewards import REWARDS
 
 ASKED = 64  # rows; a reward of the user's own may be slow
@@ -34,8 +35,9 @@ def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level,
         rows: with `prompt` and `answer`; at most `ASKED` of them, spread evenly, are asked.
     """
     sample = rows.select(range(0, len(rows), -(-len(rows) // ASKED)))
-    sample = sample.remove_columns([name for name in PICTURES if name in sample.column_names])
-    columns = {name: sample[:][name] for name in sample.column_names}
+    reader = Reader(sample)
+    read = [reader.unread(reader[row]) for row in range(len(sample))]
+    columns = {name: [row[name] for row in read] for name in sample.column_names}
     if "answer" not in columns:
         return []
     found: list = []
@@ -66,7 +68,7 @@ def earned(reward: Reward, columns: Mapping[str, list], responses: list[str]) ->
         prompts=columns["prompt"],
         completions=spoken if talk else responses,
         completion_ids=[[] for _ in responses],
-        trainer_state=None,
+        trainer_state=TrainerState(),
         log_extra=lambda *_: None,
         log_metric=lambda *_: None,
         **others,

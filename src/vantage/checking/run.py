@@ -22,11 +22,13 @@ from vantage.checking.tokens import Fitting, LongRows, Tokenize, lengths, remedy
 from vantage.config import Config
 from vantage.errors import ConfigError, InputError, some
 from vantage.questions.faults import Fault
+from vantage.questions.layouts import Columns
 from vantage.questions.loading import survey
 from vantage.questions.parallel import over_rows
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts, has_images
 from vantage.questions.reading import Reader
+from vantage.questions.tables import names, open_rows
 from vantage.rewards import REWARDS
 from vantage.training import columns
 from vantage.training.config import VantageConfig
@@ -126,11 +128,12 @@ def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
         ConfigError, InputError: as `vantage.questions.loading.survey`.
     """
     data = config.data
+    its_own = held_out.trained_with or not data.columns.model_fields_set
     found = survey(
         held_out.source,
         split=held_out.split,
-        columns=data.columns,
-        layout=data.layout,
+        columns=data.columns if its_own else _there(held_out, data.columns),
+        layout=data.layout if held_out.trained_with else None,
         image_root=data.image_root,
         variants=config.variants if rewrites else None,
         graded_by=REWARDS["accuracy"] if "accuracy" in config.rewards else None,
@@ -138,6 +141,14 @@ def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
     bad = {fault.row for fault in found.faults}
     numbers = [row for row in range(len(found.rows) + len(bad)) if row not in bad]
     return Surveyed(found.rows, numbers, found.faults)
+
+
+def _there(held_out: HeldOut, columns: Columns) -> Columns:
+    """Those of the columns that other data have too; their layout says the others."""
+    rows, _ = open_rows(held_out.source, held_out.split)
+    given = columns.model_dump(exclude_unset=True)
+    known = {kind: name for kind, name in given.items() if name is None or name in names(rows)}
+    return Columns(**known)
 
 
 def prompts_of(config: Config, args: VantageConfig, rows: Dataset) -> Prompts:

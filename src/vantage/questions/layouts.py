@@ -23,9 +23,14 @@ class Columns(Section):
 
 
 # Of each kind of column the names it may have, the first one there counts.
+EASYR1: dict[str, tuple[str, ...]] = {
+    "question": ("problem",),
+    "answer": ("answer",),
+    "images": ("images",),
+}
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "easyr1": {"question": ("problem",), "answer": ("answer",), "images": ("images",)},
-    "share-vl": {"question": ("problem",), "answer": ("answer",), "images": ("images",)},
+    "easyr1": EASYR1,
+    "share-vl": EASYR1,  # and other wordings, which `variants.rewrites` names
     "mmk12": {"question": ("question",), "answer": ("answer",), "image": ("image",)},
     "trl": {
         "question": ("prompt",),
@@ -85,4 +90,5 @@ def _fitting(given: Columns, names: Collection[str]) -> dict[str, tuple[str, ...
         for kinds in LAYOUTS.values()
         if any(name in names for kind in ("image", "images") for name in kinds.get(kind, ()))
     ]
-    return next(filter(fits, [*with_pictures, LAYOUTS["trl"]]), LAYOUTS["trl"])
+    candidates = [*with_pictures, LAYOUTS["trl"], *LAYOUTS.values()]
+    return next(filter(fits, candidates), LAYOUTS["trl"])

@@ -19,6 +19,9 @@ from vantage.questions.sampling import Asked
 from vantage.questions.schema import Question, frame, prepend, read, rewrites, with_step, with_text
 from vantage.questions.variants import Variants
 
+# Keeps these draws apart from others that are keyed by seed, epoch and question.
+VARIANTS = 2
+
 
 @dataclass
 class Prompts:
@@ -100,7 +103,7 @@ class Prompts:
         asked = self._asked[place]
         source = self.rows[asked.question]
         transforms = self.variants.transforms
-        rng = np.random.default_rng([self.seed, asked.epoch, asked.question])
+        rng = np.random.default_rng([VARIANTS, self.seed, asked.epoch, asked.question])
         return self.variants.expand(
             self._read(source),
             rng,

@@ -14,6 +14,9 @@ import numpy as np
 from vantage.errors import ConfigError, nearest
 from vantage.methods.recipe import load_function, name_and_options
 
+# Keeps these draws apart from others that are keyed by seed, epoch and question.
+SKIPS = 1
+
 
 class Asked(NamedTuple):
     """A question that is asked: its number in the data, and how often the data went round."""
@@ -109,8 +112,11 @@ class SkipSilent(Shuffle):
         self._skipped = 0
 
     def draw(self, count: int) -> list[Asked]:
-        """The next questions that are worth a try."""
-        return [self._next_worthwhile() for _ in range(count)]
+        """The next questions that are worth a try, each once while there are others."""
+        drawn: dict[Asked, None] = {}
+        while len(drawn) < count:
+            drawn[self._next_worthwhile({question for question, _ in drawn})] = None
+        return list(drawn)
 
     def record(self, asked: Sequence[Asked], reward_QR: Sequence[np.ndarray]) -> None:
         """Count silent times in a row; a question without a scored rollout keeps its count."""
@@ -133,18 +139,20 @@ class SkipSilent(Shuffle):
         super().load_state_dict(state)
         self._silent = dict(state["silent"])
 
-    def _next_worthwhile(self) -> Asked:
+    def _next_worthwhile(self, drawn: set[int]) -> Asked:
         for _ in range(self.questions):
             asked = self._next()
-            if self._is_worthwhile(asked):
+            if asked.question not in drawn and self._is_worthwhile(asked):
                 return asked
             self._skipped += 1
         return self._next()
 
     def _is_worthwhile(self, asked: Asked) -> bool:
         times = self._silent.get(asked.question, 0)
-        rng = np.random.default_rng([self.seed or 0, asked.epoch, asked.question])
-        return not times or rng.random() < self.explore**times
+        if not times:
+            return True
+        rng = np.random.default_rng([SKIPS, self.seed or 0, asked.epoch, asked.question])
+        return rng.random() < self.explore**times
 
 
 SAMPLINGS: dict[str, Callable[..., Sampling]] = {"shuffle": Shuffle, "skip-silent": SkipSilent}

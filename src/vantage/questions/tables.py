@@ -25,8 +25,10 @@ DEEPEST = 50  # lists and objects inside each other in a row
 Rows: TypeAlias = Dataset | list[dict[str, Any] | Fault]
 
 
-def open_rows(source: str, split: str) -> tuple[Rows, Path]:
-    """The rows of a source as they are, and the directory where relative paths start.
+def open_rows(source: str, split: str) -> tuple[Rows, Path | None]:
+    """The rows of a source as they are, and the directory where paths start and stay.
+
+    None for a name on the hub, whose files `datasets` has put where it keeps them.
 
     Args:
         source: a file (parquet, jsonl, json, csv), a directory (a saved data set, pictures with
@@ -52,6 +54,8 @@ def open_rows(source: str, split: str) -> tuple[Rows, Path]:
         raise InputError(f"{source}: split {split!r} has no rows")
     if isinstance(rows, list) and all(isinstance(row, Fault) for row in rows):
         raise InputError(message(source, [row for row in rows if isinstance(row, Fault)]))
+    if not path.exists():
+        return rows, None
     return rows, path.parent if path.is_file() else path
 
 

@@ -115,7 +115,8 @@ class Variants(Section):
         if self.transforms is None or not images:
             return []
         chosen = [TRANSFORMS[name] for name in self.transforms.names]
-        return [note for transform in chosen for note in transform.wordings(images)]
+        sigma = 0.123 if self.transforms.fade else None  # as many digits as any that fades
+        return [note for transform in chosen for note in transform.wordings(images, sigma)]
 
     def _fitting(self, question: Question, answer: str, allowed: Sequence[str] | None) -> list[str]:
         """Transforms that leave the answer of this question as it is."""

@@ -58,14 +58,11 @@ class Scored:
 
 def joined(parts: Sequence[Scored], pad_id: int) -> Scored:
     """Rollouts of several generations in one table, short responses padded on the right."""
-    most = max(part.mask_NT.shape[1] for part in parts)
 
     def together(tensors: list[torch.Tensor], value: float) -> torch.Tensor:
-        missing = [most - tensor.shape[1] if tensor.shape[1] > 1 else 0 for tensor in tensors]
+        most = max(tensor.shape[1] for tensor in tensors)
         pad = torch.nn.functional.pad
-        return torch.cat(
-            [pad(t, (0, m), value=value) for t, m in zip(tensors, missing, strict=True)]
-        )
+        return torch.cat([pad(t, (0, most - t.shape[1]), value=value) for t in tensors])
 
     return Scored(
         np.concatenate([part.place_N for part in parts]),

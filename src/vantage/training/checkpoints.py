@@ -42,20 +42,28 @@ def last_complete(run: Path) -> Path | None:
     return steps[max(steps)] if steps else None
 
 
-def save_sampling(checkpoint: Path, state: dict[str, Any]) -> None:
-    """Write down which questions come next."""
-    (checkpoint / SAMPLING).write_text(json.dumps(state), encoding="utf-8")
+def save_sampling(checkpoint: Path, state: dict[str, Any], questions: int) -> None:
+    """Write down which of so many questions come next."""
+    saved = {"questions": questions, "state": state}
+    text = json.dumps(saved, default=lambda value: value.tolist())  # of NumPy
+    (checkpoint / SAMPLING).write_text(text, encoding="utf-8")
 
 
-def load_sampling(checkpoint: Path) -> dict[str, Any]:
+def load_sampling(checkpoint: Path, questions: int) -> dict[str, Any]:
     """Which questions come next.
 
     Raises:
-        InputError: the checkpoint does not say; it was not written by this trainer.
+        InputError: the checkpoint does not say, or speaks of another number of questions.
     """
     try:
-        return json.loads((checkpoint / SAMPLING).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        saved = json.loads((checkpoint / SAMPLING).read_text(encoding="utf-8"))
+        if saved["questions"] != questions:
+            raise InputError(
+                f"resume_from_checkpoint={str(checkpoint)!r}: the run had {saved['questions']} "
+                f"questions, now there are {questions}: give it the same data"
+            )
+        return saved["state"]
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(
             f"resume_from_checkpoint={str(checkpoint)!r}: {SAMPLING} cannot be read: {error}"
         ) from error

@@ -11,6 +11,7 @@ from trl import GRPOConfig
 from vantage.errors import ConfigError, nearest
 from vantage.methods import Loss, Recipe
 from vantage.methods.recipe import parse_recipe
+from vantage.methods.sharing import original_prompt
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import IMAGE
 from vantage.questions.variants import Variants
@@ -68,7 +69,7 @@ class VantageConfig(GRPOConfig):
     )
     max_prompt_length: int | None = field(
         default=None,
-        metadata={"help": "Longest original prompt of a question in tokens, images included."},
+        metadata={"help": "Longest prompt of a question in tokens: wording, note and images."},
     )
     long_prompts: str = field(
         default="refuse",
@@ -161,6 +162,11 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     _check_values(args)
     sampling(args.sampling, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
+    if recipe.sharing is original_prompt and not variants.original:
+        raise ConfigError(
+            f"recipe {recipe.name!r} trains under the original prompt, but variants.original is "
+            "false: leave it at true"
+        )
     if recipe.shares and variants.count < 2:
         raise ConfigError(
             f"recipe {recipe.name!r} shares responses between the prompts of a question, "

@@ -68,7 +68,7 @@ def train(
 
 def _check_same(before: Config, now: Config) -> None:
     """Refuse to go on when an option that decides what the run computes has changed."""
-    old, new = (c.model_dump(exclude={"run"}) | {"seed": c.run.seed} for c in (before, now))
+    old, new = ({**configuration.plain(c), "run": c.run.seed} for c in (before, now))
     changed = [name for name in new if new[name] != old[name]]
     if changed:
         raise ConfigError(
@@ -81,8 +81,7 @@ def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
     _check_model(config.model.path)
-    with PartialState().local_main_process_first():  # the others find files that are cached
-        rows, validation = rows_of(config)
+    rows, validation = rows_of(config)
     rewards = [reward_of(name) for name in config.rewards]
     with _refusals():
         trainer = VantageTrainer(
@@ -108,7 +107,7 @@ def rows_of(config: Config) -> tuple[Dataset, Dataset | None]:
             layout=data.layout,
             image_root=data.image_root,
             on_bad_row=data.on_bad_row,
-            rejects=run / rejects,
+            rejects=run / rejects if PartialState().is_main_process else None,
             graded_by=REWARDS["accuracy"] if "accuracy" in config.rewards else None,
             **options,
         )

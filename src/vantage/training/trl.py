@@ -222,7 +222,8 @@ class VantageTrainer(GRPOTrainer):
         seed = self.args.seed if self.shuffle_dataset else None
         self.sampling = sampling(self.args.sampling, len(self._fitting), seed)
         if checkpoint:
-            self.sampling.load_state_dict(checkpoints.load_sampling(checkpoint))
+            state = checkpoints.load_sampling(checkpoint, len(self._fitting))
+            self.sampling.load_state_dict(state)
 
     # ---- what the model takes --------------------------------------------------------
 
@@ -285,6 +286,7 @@ class VantageTrainer(GRPOTrainer):
     def _refilled(self, scored: Scored) -> Scored:
         """The batch with new questions in place of silent ones, as often as the recipe says."""
         batch = asked = len(np.unique(scored.place_N))
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
         for again in range(self.recipe.refills):
             missing = len(scored.silent())
             if not missing:
@@ -294,8 +296,10 @@ class VantageTrainer(GRPOTrainer):
             asked += len(np.unique(more.place_N))
             scored = joined([scored, more], self._tokenizer.pad_token_id)
             silent = scored.silent()
-            telling = [place for place in np.unique(scored.place_N) if place not in set(silent)]
+            telling = np.setdiff1d(scored.place_N, silent).tolist()
             scored = scored.take([*telling, *silent][:batch])
+        # TRL logs what the policy does on the questions as they come, not on those chosen.
+        self._metrics["train"] = defaultdict(list, metrics)
         self._log_questions(asked)
         return scored
 
@@ -749,7 +753,7 @@ class VantageTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            checkpoints.save_sampling(checkpoint, self.sampling.state_dict())
+            checkpoints.save_sampling(checkpoint, self.sampling.state_dict(), len(self._fitting))
             checkpoints.mark_complete(checkpoint)
             rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
 

@@ -43,7 +43,7 @@ class Table:
 
     rows: Dataset
     columns: Columns
-    folder: Path
+    folder: Path | None
 
     def items(self, *, with_pictures: bool) -> Iterator[Item]:
         """The rows' questions, read one at a time; pictures only where they are wanted."""
@@ -109,7 +109,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
             "made again"
         )
     rows = raw if isinstance(raw, Dataset) else _typed(data, raw)
-    if folder.resolve() != out.parent.resolve():
+    if folder is None or folder.resolve() != out.parent.resolve():
         for name in filter(None, (columns.image, columns.images)):
             rows = _embedded(rows, name, folder)
     return Table(rows, columns, folder)
@@ -142,7 +142,7 @@ def _held(columns: Columns, values: Mapping[str, Any]) -> list[Any]:
     return [value for value in [one, *several] if value is not None]
 
 
-def _embedded(rows: Dataset, name: str, folder: Path) -> Dataset:
+def _embedded(rows: Dataset, name: str, folder: Path | None) -> Dataset:
     """The rows, the files that a column names replaced by their bytes."""
     stored = rows.select_columns([name]).with_format("arrow")
     values = (value[name] for batch in stored.iter(64) for value in batch.to_pylist())
@@ -166,7 +166,7 @@ def _is_file(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _with_bytes(value: Any, folder: Path) -> Any:
+def _with_bytes(value: Any, folder: Path | None) -> Any:
     if isinstance(value, list):
         return [_with_bytes(item, folder) for item in value]
     if not _is_file(value):
