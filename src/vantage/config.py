@@ -75,13 +75,15 @@ class Batch(Section):
     """A rollout batch: questions, rollouts of each prompt, and how they are trained.
 
     `updates` optimizer updates are made from it (by default as the recipe says), in
-    forwards of at most `forward` rows on each process.
+    forwards of at most as many tokens as `forward` of the longest rows have, on each process.
+    `packing`: whether responses to a prompt share one copy of it; see docs/packing.md.
     """
 
     questions: int = Field(32, ge=1)
     rollouts: int = Field(8, ge=2)
     updates: int | None = Field(None, ge=1)
     forward: int = Field(8, ge=1)
+    packing: Literal["auto", "on", "off"] = "auto"
 
 
 class Generation(Section):

@@ -102,10 +102,10 @@ def test_every_process_generates_its_share(case):
         assert first + second == whole
 
 
-def test_every_process_makes_the_same_forwards(case):
-    first, second = (record["forwards"] for record in case.two)
+def test_every_process_makes_as_many_forwards(case):
+    first, second = ([made[:2] for made in record["forwards"]] for record in case.two)
     assert first == second
-    assert {kind for _, kind, _ in first} >= {"update"}
+    assert {kind for _, kind in first} >= {"update"}
 
 
 def test_rows_that_move_are_made_again_where_they_land(case):

@@ -66,20 +66,9 @@ def test_tokens_are_those_of_the_rows_that_train():
     assert (first.tokens, second.tokens) == (5, 9)
 
 
-@pytest.mark.parametrize(
-    ("rows", "most", "sizes"),
-    [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (10, 4, [4, 3, 3]), (3, 8, [3]), (4, 1, [1] * 4)],
-)
-def test_forwards_hold_no_more_rows_than_allowed_and_differ_by_one(rows, most, sizes):
-    (update,) = dealt(plan(rows), 1)
-    forwards = update.forwards(0, most)
-    assert [len(forward) for forward in forwards] == sizes
-    assert np.concatenate(forwards).tolist() == list(range(rows))
-
-
-def test_an_update_of_nothing_still_has_one_forward_on_every_process():
+def test_an_update_of_nothing_still_has_a_row_on_every_process():
     for update in dealt(plan(0), 2, processes=3):
-        assert [update.forwards(p, 4)[0].tolist() for p in range(3)] == [[FILLER]] * 3
+        assert update.row_PR.tolist() == [[FILLER]] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16])

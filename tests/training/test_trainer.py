@@ -305,7 +305,7 @@ def scored(monkeypatch):
 )
 def test_old_log_probs_are_computed_once_a_distinct_sample(options, scored, tiny_model, tmp_path):
     rows = mixed_rows(8, live=(0, 1, 2, 6))
-    made, _ = trained(tiny_model, rows, tmp_path, **options)
+    made, _ = trained(tiny_model, rows, tmp_path, packing="off", **options)
     real = ~made.samples.filler_M
     keys = set(zip(made.samples.prompt_M[real], made.samples.rollout_M[real], strict=True))
     assert len(scored) == len(keys)
@@ -314,7 +314,8 @@ def test_old_log_probs_are_computed_once_a_distinct_sample(options, scored, tiny
 
 @pytest.mark.parametrize("updates", [1, 2])
 def test_a_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp_path):
-    trained(tiny_model, mixed_rows(4), tmp_path, gradient_accumulation_steps=2 // updates)
+    options = {"gradient_accumulation_steps": 2 // updates, "packing": "off"}
+    trained(tiny_model, mixed_rows(4), tmp_path, **options)
     assert len(scored) == (16 if updates == 2 else 0)
 
 
@@ -331,7 +332,8 @@ class OtherEngine(VantageTrainer):
 def test_log_probs_that_a_sampler_s_correction_needs_early_are_used_again(
     scored, tiny_model, tmp_path
 ):
-    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **SHARE)
+    options = {**SHARE, "packing": "off"}
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **options)
     assert len(made.samples) == 3 * 16 + 8
     assert len(scored) == len(made.samples)
 

@@ -97,6 +97,12 @@ def with_text(question: Question, text: str) -> Question:
     return replace(question, text=_checked(text, len(question.images)))
 
 
+def pictures(question: Question) -> tuple[Picture, ...]:
+    """All pictures of a question in order, those of earlier turns too."""
+    earlier = [part for message in question.earlier or () for part in message["content"]]
+    return (*(part["image"] for part in earlier if "image" in part), *question.images)
+
+
 def with_step(question: Question, step: Step) -> Question:
     """The question with something done to each of its pictures, those of earlier turns too."""
     images = tuple(image.then(step) for image in question.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -85,6 +86,9 @@ class RolloutBatch:
         samples: the plan; updates: how it is dealt; advantage_M: advantages times loss weights.
         home_N: prompt that generated each rollout.
         sampled: tensors that TRL made for the rollouts under their own prompts.
+        budget: most tokens of a forward on this process, padding included.
+        forwards_U: rows of this process in each forward of each update; as many forwards on
+            every process.
         places: row of `old_RT` and `reference_RT` for each (prompt, rollout) dealt here.
     """
 
@@ -95,6 +99,8 @@ class RolloutBatch:
     advantage_M: np.ndarray
     home_N: np.ndarray
     sampled: dict[str, torch.Tensor]
+    budget: int = 0
+    forwards_U: list[list[np.ndarray]] = field(default_factory=list)
     places: dict[tuple[int, int], int] = field(default_factory=dict)
     old_RT: torch.Tensor | None = None
     reference_RT: torch.Tensor | None = None
@@ -104,6 +110,14 @@ class RolloutBatch:
         if row == FILLER:
             return int(self.home_N[0]), 0
         return int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
+
+    def lengths(self, rollouts: Sequence[int]) -> list[int]:
+        """Response tokens that count, of some rollouts."""
+        return self._lengths[list(rollouts)].tolist()
+
+    @functools.cached_property
+    def _lengths(self) -> np.ndarray:
+        return self.mask_NT.sum(dim=1).cpu().numpy()
 
     def is_own(self, key: tuple[int, int]) -> bool:
         """Whether the prompt generated the rollout."""

@@ -81,6 +81,13 @@ class VantageConfig(GRPOConfig):
     max_pixels: int | None = field(
         default=None, metadata={"help": "Larger images are scaled down to so many pixels."}
     )
+    packing: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether responses to a prompt share one copy of it in a forward: `auto` "
+            "where that is exact, `on` or nothing, `off`."
+        },
+    )
     check_data: bool = field(
         default=True,
         metadata={"help": "Read every row, pictures included, before the first rollout."},
@@ -204,6 +211,7 @@ def _check_values(args: VantageConfig) -> None:
             raise ConfigError(f"{name}={getattr(args, name)!r}: {why}; leave it at {wanted!r}")
     _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
     _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
+    _one_of("packing", args.packing, ("auto", "on", "off"))
     _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")

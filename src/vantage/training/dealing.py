@@ -31,11 +31,6 @@ class Update:
     rows: int
     tokens: int
 
-    def forwards(self, process: int, most: int) -> list[np.ndarray]:
-        """The rows of a process, cut into forwards of at most `most` rows, evenly."""
-        row_R = self.row_PR[process]
-        return np.array_split(row_R, -(-len(row_R) // most))
-
 
 def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -> list[Update]:
     """The updates of a rollout batch, in the plan's order, filler left out.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import BatchFeature, ProcessorMixin
 
 PER_TOKEN_FIELDS = ("token_type_ids", "mm_token_type_ids")
 
@@ -66,3 +69,48 @@ def tiles(rows: list[Encoding]) -> dict[str, list[int]]:
     shape = next(row.fields["pixel_values"] for row in rows if row.images).ndim
     tiled = shape == 4 and sum(sizes) != sum(len(row.images) for row in rows)
     return {"num_tiles": sizes} if tiled else {}
+
+
+class ImagesOnce:
+    """What an image processor made of the images of a rollout batch; wordings share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, BatchFeature] = {}
+
+    def clear(self) -> None:
+        """Forget the images of the last batch."""
+        self._known.clear()
+
+    @contextlib.contextmanager
+    def of(self, processor: Any, images: Hashable) -> Iterator[None]:
+        """Within it, the processor takes what is known of these images, or keeps it.
+
+        Args:
+            processor: reads one prompt.
+            images: tells the images of that prompt from others; nothing where it has none.
+        """
+        if not images or not isinstance(processor, ProcessorMixin):
+            yield
+            return
+        inner = processor.image_processor
+        processor.image_processor = _Remembering(inner, self._known, images)
+        try:
+            yield
+        finally:
+            processor.image_processor = inner
+
+
+class _Remembering:
+    """An image processor that reads the images of one prompt once."""
+
+    def __init__(self, inner: Any, known: dict[Hashable, BatchFeature], images: Hashable):
+        self._inner, self._store, self._images = inner, known, images
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __call__(self, *args, **kwargs) -> BatchFeature:
+        if self._images not in self._store:
+            self._store[self._images] = self._inner(*args, **kwargs)
+        # Processors take things out of what they get.
+        return BatchFeature(data=dict(self._store[self._images]))

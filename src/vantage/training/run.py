@@ -213,6 +213,7 @@ def _sizes(config: Config) -> dict[str, Any]:
     }
     return {
         "num_generations": batch.rollouts,
+        "packing": batch.packing,
         "per_device_train_batch_size": forward,
         "per_device_eval_batch_size": 8 * batch.forward,
         "gradient_accumulation_steps": each // forward,

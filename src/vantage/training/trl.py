@@ -3,13 +3,14 @@
 What it overrides, written against the TRL versions in `vantage.training.SUPPORTED`:
 
 - the data loader and `training_step`: TRL generates and scores as it always does; then one
-  plan is made over the whole batch, and every update trains the rows of the plan in their
-  order, cut into forwards of `per_device_train_batch_size` rows, `compute_loss` being a mean
-  over the whole update;
+  plan is made over the whole batch, and every update trains its rows of the plan, cut into
+  forwards of as many tokens as `per_device_train_batch_size` of the longest rows have,
+  `compute_loss` being a mean over the whole update;
 - `_generate`, `_calculate_rewards`, `_tokenize_prompts`: the processor runs once a distinct
   prompt, and pictures stay on the process that needs them;
 - `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
-  known wait for the plan, and are computed once a distinct (prompt, rollout);
+  known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
+  one prompt are packed behind one copy of it, where that is exact;
 - `prediction_step`: a validation generates and scores, and has no loss;
 - `train`, `_run_epoch`, `_maybe_log_save_evaluate`, `_save_checkpoint`,
   `_load_from_checkpoint`, `_load_best_model`: a checkpoint counts once it is whole, and going
@@ -23,7 +24,7 @@ import logging
 import math
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts, check, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import render
+from vantage.questions.schema import pictures, render
 from vantage.training import checkpoints, columns
 from vantage.training.batch import RolloutBatch, Scored, joined
 from vantage.training.config import TOKEN_MEANS, VantageConfig
@@ -53,17 +54,20 @@ from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_o
 from vantage.training.encoding import (
     PER_TOKEN_FIELDS,
     Encoding,
+    ImagesOnce,
     merge_fields,
     per_prompt,
     tiles,
 )
+from vantage.training.features import ImageFeatures
+from vantage.training.forwards import Packing
+from vantage.training.packing import batches, gathered
+from vantage.training.prefix import VISION_TOWERS, towers
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["VantageConfig", "VantageTrainer", "freeze_vision_tower"]
 
-# Names that vision towers have in transformers.
-VISION_TOWERS = ("visual", "vision_tower", "vision_model")
 MEDIA_TOKENS = (
     "image_token_id",
     "video_token_id",
@@ -137,6 +141,10 @@ class VantageTrainer(GRPOTrainer):
         self._asking_ahead = False
         self._examples: list[dict[str, Any]] = []
         self._encodings: dict[int, Encoding] = {}
+        self._packing = Packing(args.packing)
+        self._features = ImageFeatures()
+        self._images = ImagesOnce()
+        self._at_work: list[tuple[int, int]] | None = None
         self._seconds: dict[str, float] = defaultdict(float)
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
         self._prepare_model()
@@ -234,7 +242,9 @@ class VantageTrainer(GRPOTrainer):
     def _encoding(self, prompt: int) -> Encoding:
         """Encoding of the prompt of that id, made once a rollout batch."""
         if prompt not in self._encodings:
-            self._encodings[prompt] = self._encode(render(self.prompts.prompt(prompt)))
+            question = self.prompts.prompt(prompt)
+            with self._images.of(self.processing_class, pictures(question)):
+                self._encodings[prompt] = self._encode(render(question))
         return self._encodings[prompt]
 
     def _tokenize_prompts(self, prompts: list):
@@ -255,8 +265,12 @@ class VantageTrainer(GRPOTrainer):
         self._number = self.state.global_step // every
         self._encodings.clear()
         self.prompts.begin(done=self._number * every / max(self.state.max_steps, 1))
+        self._features.clear()
+        self._images.clear()
+        self._packing.clear()
         batch = self._plan(self._refilled(self._ask(self._questions, 0)))
         with self._timed("log_probs"):
+            self._cut(batch)
             self._add_log_probs(batch)
         return batch
 
@@ -420,9 +434,127 @@ class VantageTrainer(GRPOTrainer):
             return waiting.to(input_ids.device), None, None
         if early:
             return self._score_own(input_ids, attention_mask, logits_to_keep), None, None
-        return super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+        if self._at_work is not None and self._packing.works:
+            completion_RT, mask_RT = (t[:, -logits_to_keep:] for t in (input_ids, attention_mask))
+            return self._packed(model, completion_RT, mask_RT, bool(kwargs.get("compute_entropy")))
+        with self._images_once(model, [prompt for prompt, _ in self._at_work or ()]):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+
+    @contextlib.contextmanager
+    def _working_on(self, keys: list[tuple[int, int]]) -> Iterator[None]:
+        """What the rows of a forward are: (prompt, rollout) each."""
+        self._at_work = keys
+        try:
+            yield
+        finally:
+            self._at_work = None
+
+    def _images_once(self, model, prompts: list[int]) -> contextlib.AbstractContextManager:
+        """In it, images whose features cannot change are encoded once a rollout batch."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # all must encode together there
+            return contextlib.nullcontext()
+        rows = [(pictures(self.prompts.prompt(p)), p) for p in prompts]
+        images = [(found, self._encoding(p)) for found, p in rows if found]
+        return self._features.reused(self.accelerator.unwrap_model(model), images)
+
+    def _packed(self, model, completion_RT, mask_RT, entropy: bool):
+        """Log-probs, and entropies where they are wanted, of the rows at work, by packs."""
+        keys, lengths = self._at_work or [], mask_RT.sum(dim=1).tolist()
+        tokens = dict(zip((rollout for _, rollout in keys), completion_RT.cpu(), strict=True))
+        made = self._packing.packs(keys, lengths, self._encoding, self._budget)
+        packed, inputs = self._packing.inputs(
+            self.accelerator.unwrap_model(model), made, self._encoding, tokens.__getitem__
         )
+        device = self.accelerator.device
+        placed = {k: v.to(device) if torch.is_tensor(v) else v for k, v in inputs.items()}
+        prompts = [pack.prompt for pack in made]
+        pixels = self._pixels([self._encoding(prompt) for prompt in prompts])
+        with self.accelerator.autocast(), self._images_once(model, prompts):
+            outputs = model(**placed, **pixels, fused_lm_head=True)
+
+        def by_row(value_BT: torch.Tensor) -> torch.Tensor:
+            return gathered(value_BT, packed, keys, lengths, completion_RT.shape[1])
+
+        return by_row(outputs.log_probs), by_row(outputs.entropy) if entropy else None, None
+
+    # ---- how the work is cut ---------------------------------------------------------
+
+    def _cut(self, batch: RolloutBatch) -> None:
+        """The forwards of every update, of about as many tokens each."""
+        process = self.accelerator.process_index
+        rows_U = [update.row_PR[process] for update in batch.updates]
+        prompts = {batch.key(row)[0] for rows in rows_U for row in rows}
+        longest = max(len(self._encoding(prompt).ids) for prompt in prompts)
+        most = self.args.per_device_train_batch_size
+        self._budget = batch.budget = most * (longest + batch.completion_NT.shape[1])
+        if self._packing.works is None:
+            self._try_packing(batch, [batch.key(row) for row in rows_U[0]], prompts)
+        cut_U = []
+        for rows in rows_U:
+            keys = [batch.key(row) for row in rows]
+            cut_U.append([rows[part] for part in self._forwards(batch, keys, rows == FILLER)])
+        batch.forwards_U = self._cut_even(cut_U)
+
+    def _forwards(self, batch: RolloutBatch, keys, filler=None) -> list[np.ndarray]:
+        """Rows by their number in `keys`, those of a pack together, in forwards."""
+        lengths = batch.lengths([rollout for _, rollout in keys])
+        if filler is not None:
+            lengths = [0 if empty else n for empty, n in zip(filler, lengths, strict=True)]
+        if not self._packing.works:
+            response = batch.completion_NT.shape[1]
+            tokens = [len(self._encoding(prompt).ids) + response for prompt, _ in keys]
+            return [np.array(sorted(part)) for part in batches(tokens, batch.budget)]
+        made = self._packing.packs(keys, lengths, self._encoding, batch.budget)
+        parts = batches([pack.tokens for pack in made], batch.budget)
+        forward_of = {
+            (made[number].prompt, segment.rollout): place
+            for place, part in enumerate(parts)
+            for number in part
+            for segment in made[number].segments
+        }
+        place_R = np.array([forward_of[key] for key in keys])
+        return [np.flatnonzero(place_R == place) for place in range(len(parts))]
+
+    def _cut_even(self, cut_U: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        """As many forwards on every process: empty ones where another has more."""
+        mine_U = torch.tensor([len(parts) for parts in cut_U], device=self.accelerator.device)
+        most_U = self.accelerator.gather(mine_U[None]).amax(dim=0).tolist()
+        empty = np.array([FILLER])
+        return [
+            parts + [empty] * (most - len(parts)) for parts, most in zip(cut_U, most_U, strict=True)
+        ]
+
+    def _try_packing(self, batch: RolloutBatch, keys, prompts) -> None:
+        """Pack one real group, and go on if its log-probs are those of rows; all together."""
+        bare = self.accelerator.unwrap_model(self.model)
+        self._packing.prepare(bare, [self._encoding(prompt) for prompt in prompts])
+        refused = torch.tensor([self._packing.works is False], device=self.accelerator.device)
+        if self.accelerator.gather(refused).any():
+            self._packing.give_up("another process cannot pack")
+            return
+        busiest = Counter(prompt for prompt, _ in keys).most_common(1)[0][0]
+        mine = list(dict.fromkeys(key for key in keys if key[0] == busiest))[:4]
+        row_RT, packed_RT = (self._scored_with(works, batch, mine) for works in (False, True))
+        self._packing.works = None
+        difference_RT = (row_RT - packed_RT).abs().float()
+        mean = difference_RT[row_RT != 0].mean().nan_to_num()
+        apart = torch.stack([difference_RT.max(), mean])
+        largest, mean = self.accelerator.gather(apart[None]).amax(dim=0).tolist()
+        self._packing.judge(largest, mean, self._computes_in)
+
+    def _scored_with(self, works: bool, batch: RolloutBatch, keys) -> torch.Tensor:
+        """Log-probs of a few rows, packed or one by one."""
+        self._packing.works = works
+        with torch.no_grad():
+            return self._forward(self.model, self._inputs(batch, keys))[0]
+
+    @property
+    def _computes_in(self) -> torch.dtype:
+        """Precision of the forwards."""
+        mixed = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        return mixed.get(self.accelerator.mixed_precision, self.model.dtype)
 
     def _score_own(self, input_ids, attention_mask, response: int) -> torch.Tensor:
         """Log-probs of the responses, `response` tokens, under the prompts that generated them."""
@@ -476,14 +608,15 @@ class VantageTrainer(GRPOTrainer):
 
     def _score(self, model, batch: RolloutBatch, keys: list[tuple[int, int]]) -> torch.Tensor:
         """Log-probs of the responses under the prompts, one row a key."""
-        most = self.args.per_device_train_batch_size
-        scored = []
-        for start in range(0, len(keys), most):
-            inputs = self._inputs(batch, keys[start : start + most])
+        parts = self._cut_even([self._forwards(batch, keys)])[0]
+        scored_RT = batch.completion_NT.new_zeros(len(keys), batch.completion_NT.shape[1]).float()
+        for part in parts:
+            mine = [keys[row] for row in part if row != FILLER] or keys[:1]
             with torch.no_grad():
-                log_probs, _, _ = self._forward(model, inputs)
-            scored.append(log_probs)
-        return torch.cat(scored)
+                log_probs, _, _ = self._forward(model, self._inputs(batch, mine))
+            if (part != FILLER).all():
+                scored_RT[part] = log_probs.float()
+        return scored_RT
 
     def _score_reference(self, batch: RolloutBatch, keys) -> torch.Tensor:
         if self.ref_model is not None:
@@ -493,13 +626,14 @@ class VantageTrainer(GRPOTrainer):
             return self._score(self.model, batch, keys)
 
     def _forward(self, model, inputs: dict[str, Any]):
-        plain = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+        plain = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "keys")
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         fields = {name: value for name, value in inputs.items() if name not in plain}
-        return self._get_per_token_logps_and_entropies(
-            model, input_ids, mask, inputs["completion_ids"].shape[1], **fields
-        )
+        with self._working_on(inputs["keys"]):
+            return self._get_per_token_logps_and_entropies(
+                model, input_ids, mask, inputs["completion_ids"].shape[1], **fields
+            )
 
     # ---- updates ---------------------------------------------------------------------
 
@@ -523,9 +657,7 @@ class VantageTrainer(GRPOTrainer):
     def _train_on(
         self, model, batch: RolloutBatch, update: Update, part: int, parts: int
     ) -> torch.Tensor:
-        forwards = update.forwards(
-            self.accelerator.process_index, self.args.per_device_train_batch_size
-        )
+        forwards = batch.forwards_U[batch.updates.index(update)]
         self.current_gradient_accumulation_steps = len(forwards)
         mine = forwards[share_of(len(forwards), part, parts)]
         metrics = {name: list(values) for name, values in self._metrics["train"].items()}
@@ -609,10 +741,12 @@ class VantageTrainer(GRPOTrainer):
         ids = [torch.tensor(row.ids) for row in rows]
         rollouts = [rollout for _, rollout in keys]
         prompt_ids = self._left_padded(ids, self._tokenizer.pad_token_id)
-        fields = self._model_fields(
-            rows, prompt_ids.shape[1] + batch.completion_NT.shape[1], batch.completion_NT.shape[1]
-        )
+        response = batch.completion_NT.shape[1]
+        fields = {}
+        if not self._packing.works:
+            fields = self._model_fields(rows, prompt_ids.shape[1] + response, response)
         return {
+            "keys": keys,
             "prompt_ids": prompt_ids.to(device),
             "prompt_mask": self._left_padded([torch.ones_like(row) for row in ids], 0).to(device),
             "completion_ids": batch.completion_NT[rollouts],
@@ -625,20 +759,26 @@ class VantageTrainer(GRPOTrainer):
 
     def _model_fields(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
         """Pixels and token types of whole rows, `response` of `length` tokens being responses."""
-        fields = merge_fields(rows)
-        for name in PER_TOKEN_FIELDS:
-            if name in fields:
-                types = [torch.tensor([*types, *[0] * response]) for types in fields[name]]
+        fields = self._pixels(rows)
+        for name, types in merge_fields(rows).items():
+            if name in PER_TOKEN_FIELDS:
                 wide = torch.zeros(len(rows), length, dtype=torch.long)
                 for row, values in zip(wide, types, strict=True):
-                    row[length - len(values) :] = values
-                fields[name] = wide
-        device = self.accelerator.device
-        placed = {k: v.to(device) if torch.is_tensor(v) else v for k, v in fields.items()}
+                    row[length - response - len(values) : length - response] = torch.tensor(values)
+                fields[name] = wide.to(self.accelerator.device)
         if any(row.images for row in rows):
-            placed["num_images"] = [len(row.images) for row in rows]
-            placed |= tiles(rows)
-        return placed
+            fields["num_images"] = [len(row.images) for row in rows]
+            fields |= tiles(rows)
+        return fields
+
+    def _pixels(self, rows: list[Encoding]) -> dict[str, Any]:
+        """What the processor made of the images of some rows."""
+        device = self.accelerator.device
+        return {
+            name: value.to(device) if torch.is_tensor(value) else value
+            for name, value in merge_fields(rows).items()
+            if name not in PER_TOKEN_FIELDS
+        }
 
     def _prepare_inputs(self, generation_batch):
         """Forwards come ready-made from `training_step`; an evaluation generates."""
@@ -648,7 +788,8 @@ class VantageTrainer(GRPOTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss, as a mean over the whole mini-batch."""
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        with self._working_on(inputs["keys"]):
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return loss * inputs["loss_scale"]
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -764,13 +905,13 @@ def freeze_vision_tower(model: torch.nn.Module) -> None:
     Raises:
         ConfigError: the model has none under a known name.
     """
-    towers = [m for name, m in model.named_modules() if name.rpartition(".")[2] in VISION_TOWERS]
-    if not towers:
+    found = towers(model)
+    if not found:
         raise ConfigError(
             f"freeze_vision_tower: {type(model).__name__} has no module named "
             f"{' or '.join(VISION_TOWERS)}"
         )
-    for tower in towers:
+    for tower in found:
         tower.requires_grad_(False)
 
 

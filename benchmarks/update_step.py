@@ -1,0 +1,334 @@
+"""One training step: stock TRL against packed updates, alternately in one process.
+
+Both train the same tiny Qwen2.5-VL (512 hidden units, 2 + 2 layers, random weights) on the same
+rows with the same loss and optimizer; responses are made up, so that every step has the same
+work. `limit` is the ratio of tokens, G (P + R) / (P + G R), without images and attention.
+
+    python benchmarks/update_step.py    # update alone, memory, whole step, recipes; 10 minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as Pictures
+from qwen import processor_of, qwen
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from vantage.training.trl import VantageConfig, VantageTrainer
+
+BLOCKS = 5  # times that each side has its turn
+STEPS = 2  # timed steps of a turn
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step does.
+
+    Attributes:
+        name: of the case.
+        side: pixels of the square image; a token is a patch of 14 x 14.
+        response: tokens R.
+        group: responses to a prompt, G.
+        vocabulary: rows of the language model's head.
+    """
+
+    name: str
+    side: int
+    response: int
+    group: int = 8
+    vocabulary: int = 300
+
+
+CASES = (
+    Work("P = 266, R = 128, head of 300", 224, 128),
+    Work("P = 266, R = 128, head of 8,192", 224, 128, vocabulary=8192),
+    Work("P = 1,000, R = 128", 442, 128),
+    Work("R >> P", 28, 512),
+    Work("digits (P = 14, R = 8)", 28, 8),
+)
+
+
+def rows(work: Work, questions: int) -> Dataset:
+    """Questions with an image of noise each."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (questions, work.side, work.side, 3), dtype=np.uint8)
+    columns = {
+        "prompt": [[{"role": "user", "content": "Add the digits."}]] * questions,
+        "images": [[Pictures.fromarray(pixels)] for pixels in noise],
+        "new_questions": [["Find the total."]] * questions,
+    }
+    features = {
+        "prompt": List({"role": Value("string"), "content": Value("string")}),
+        "images": List(Image()),
+        "new_questions": List(Value("string")),
+    }
+    return Dataset.from_dict(columns, Features(features))
+
+
+def reward(completion_ids, **columns) -> list[float]:
+    """Half of the responses are right."""
+    return [float(sum(ids) % 2) for ids in completion_ids]
+
+
+def inventing(kind: type, response: int, vocabulary: int) -> type:
+    """The trainer with made-up responses instead of sampled ones."""
+
+    class Inventing(kind):
+        def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+            rng = np.random.default_rng(0)
+            made = rng.integers(20, min(vocabulary, 250), (len(prompt_ids), response))
+            return made.tolist(), None
+
+    return Inventing
+
+
+class Clock(TrainerCallback):
+    """Seconds of every step."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *args, **kwargs):
+        synchronize()
+        self._began = time.perf_counter()
+
+    def on_step_end(self, *args, **kwargs):
+        synchronize()
+        self.seconds.append(time.perf_counter() - self._began)
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def side_of(name: str, work: Work, *, model=None, processor=None, sampled: bool = False, **options):
+    """A trainer: "TRL", "packed", or "rows", ours without packing.
+
+    Unless `options` say something else, it trains one rollout batch again and again. Responses
+    are made up, or `sampled` with a fixed length.
+    """
+    common = {
+        "output_dir": tempfile.mkdtemp(),
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available(),
+        "gradient_checkpointing": False,
+        "learning_rate": 1e-5,
+        "max_completion_length": work.response,
+        "num_generations": work.group,
+        "per_device_train_batch_size": work.group,
+        "gradient_accumulation_steps": 1,
+        "num_iterations": 1 + STEPS,
+        "max_steps": 1 + STEPS,
+        "beta": 0.0,
+        "report_to": [],
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "seed": 0,
+        "shuffle_dataset": False,
+    }
+    if sampled:
+        common["generation_kwargs"] = {"min_new_tokens": work.response}
+    common |= {"steps_per_generation": 1, **options}
+    model, processor = model or qwen(work.vocabulary), processor or processor_of(work.side)
+    if name == "TRL":
+        kind, args = GRPOTrainer, GRPOConfig(**common, loss_type="dapo", epsilon_high=0.2)
+    else:
+        packing = "off" if name == "rows" else "on"
+        kind, args = VantageTrainer, VantageConfig(**common, packing=packing)
+    if not sampled:
+        kind = inventing(kind, work.response, work.vocabulary)
+    clock = Clock()
+    trainer = kind(
+        model,
+        reward,
+        args,
+        rows(work, 4),
+        processing_class=processor,
+        callbacks=[clock],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer, clock
+
+
+def turn(trainer, clock: Clock) -> list[float]:
+    """Seconds of the steps of one turn, the first one with generation left out."""
+    clock.seconds.clear()
+    trainer._step, trainer._buffered_inputs = 0, None
+    trainer.train()
+    return clock.seconds[1:]
+
+
+def alternate(sides: dict[str, tuple]) -> dict[str, list[float]]:
+    """Seconds of each side, turn after turn."""
+    for trainer, clock in sides.values():  # warm
+        turn(trainer, clock)
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(BLOCKS):
+        for name, (trainer, clock) in sides.items():
+            found[name].append(statistics.median(turn(trainer, clock)))
+    return found
+
+
+def ratios(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
+    """Median, least and most of the ratios of turns that followed each other."""
+    each = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    return statistics.median(each), each[0], each[-1]
+
+
+def losses(trainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def update(work: Work) -> None:
+    """The update alone: forward, backward, optimizer."""
+    sides = {name: side_of(name, work) for name in ("TRL", "packed")}
+    seconds = alternate(sides)
+    ours = sides["packed"][0]
+    prompt = len(ours._encoding(0).ids)
+    group, response = work.group, work.response
+    limit = group * (prompt + response) / (prompt + group * response)
+    median, least, most = ratios(seconds["TRL"], seconds["packed"])
+    apart = max(abs(a - b) for a, b in zip(*(losses(t) for t, _ in sides.values()), strict=True))
+    print(
+        f"{work.name:32} {prompt:6} {response:5} {limit:6.2f} "
+        f"{statistics.median(seconds['TRL']):8.3f} {statistics.median(seconds['packed']):8.3f} "
+        f"{median:6.2f} ({least:.2f} to {most:.2f})  {apart:.0e}",
+        flush=True,
+    )
+
+
+def resident() -> float:
+    """MB that the process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def peak(name: str, work: Work) -> None:
+    """MB at the peak of some steps above those before them, looked at every 2 ms."""
+    trainer, clock = side_of(name, work)
+    before, seen, done = resident(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            seen.append(resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    turn(trainer, clock)
+    done.set()
+    watcher.join()
+    print(json.dumps(max(seen) - before))
+
+
+def memory(work: Work) -> None:
+    """Peak memory of both sides, each in a process of its own."""
+    found = {}
+    for name in ("TRL", "packed"):
+        spec = json.dumps([name, asdict(work)])
+        command = [sys.executable, __file__, "--peak", spec]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[name] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"{work.name:32} {found['TRL']:10.0f} {found['packed']:10.0f}", flush=True)
+
+
+def whole() -> None:
+    """Whole rollout batches: sampling, scoring, old log-probs, four updates."""
+    work = CASES[0]
+    options = {"steps_per_generation": 4, "num_iterations": 1, "max_steps": 8}
+    sides = {name: side_of(name, work, sampled=True, **options) for name in ("TRL", "packed")}
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(4):
+        for name, (trainer, clock) in sides.items():
+            clock.seconds.clear()
+            trainer._step, trainer._buffered_inputs = 0, None
+            trainer.train()
+            if number:
+                found[name].append(sum(clock.seconds) / 2)
+    median, least, most = ratios(found["TRL"], found["packed"])
+    seconds = [statistics.median(found[name]) for name in ("TRL", "packed")]
+    print(
+        f"{'4 questions x 8, R = 128, U = 4':32} {seconds[0]:9.2f} {seconds[1]:9.2f} "
+        f"{median:6.2f} ({least:.2f} to {most:.2f})",
+        flush=True,
+    )
+
+
+def recipes() -> None:
+    """Packed against row by row: rollout batches of 32 or 24, all updates of each."""
+    share = {"count": 2, "rewrites": "new_questions"}
+    settings = {
+        "grpo, 4 questions x 8": {"recipe": "grpo"},
+        "shuffle-r1, 2 x 16": {"recipe": "shuffle-r1", "num_generations": 16},
+        "share-grpo, 2 x 2 x 6": {
+            "recipe": "share-grpo",
+            "variants": share,
+            "num_generations": 6,
+            "per_device_train_batch_size": 6,
+        },
+    }
+    for name, options in settings.items():
+        options = {"steps_per_generation": 4, "num_iterations": 1, "max_steps": 4, **options}
+        sides = {side: side_of(side, CASES[0], **options) for side in ("rows", "packed")}
+        found: dict[str, list[float]] = {side: [] for side in sides}
+        for number in range(4):
+            for side, (trainer, clock) in sides.items():
+                clock.seconds.clear()
+                trainer.train()
+                if number:
+                    found[side].append(sum(clock.seconds))
+        median, least, most = ratios(found["rows"], found["packed"])
+        print(f"{name:32} {median:6.2f} ({least:.2f} to {most:.2f})", flush=True)
+
+
+PARTS = {
+    "update": "update alone                         P     R  limit   TRL, s   ours, s  ratio"
+    "              losses apart",
+    "memory": "peak memory, MB above the start         TRL       ours",
+    "whole": "whole rollout batch                 TRL, s   ours, s  ratio",
+    "recipes": "packed against rows, by recipe        ratio",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=PARTS, help="one part of it")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        name, work = json.loads(options.peak)
+        peak(name, Work(**work))
+        return
+    for part in [options.part] if options.part else PARTS:
+        print(PARTS[part], flush=True)
+        if part in ("update", "memory"):
+            for work in CASES:
+                {"update": update, "memory": memory}[part](work)
+        else:
+            {"whole": whole, "recipes": recipes}[part]()
+        print()
+
+
+if __name__ == "__main__":
+    main()

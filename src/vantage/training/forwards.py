@@ -1,0 +1,122 @@
+"""Forwards for log-probs: packed where that is exact, and images encoded once where they may be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from vantage.errors import EngineError
+from vantage.training import packing, prefix
+from vantage.training.encoding import Encoding
+from vantage.training.packing import Cost, Pack
+
+logger = logging.getLogger(__name__)
+
+# Of log-probs, packed against row by row, by the precision of the forward.
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
+LOOSE = 0.05  # the mean over tokens, where a forward rounds to 8 or 11 bits
+
+
+class Packing:
+    """Whether rows are packed, and how.
+
+    Attributes:
+        mode: "auto" packs where it is exact, "on" refuses to start where it is not, "off"
+            never packs.
+        works: whether packs are used; None before the first rollout batch has told.
+        cost: of sequences in the model.
+    """
+
+    def __init__(self, mode: str):
+        self.mode = mode
+        self.works: bool | None = False if mode == "off" else None
+        self.cost = Cost(even=float("inf"))
+        self._positions: dict[int, torch.Tensor] = {}
+
+    def clear(self) -> None:
+        """Forget the prompts of the last batch."""
+        self._positions.clear()
+
+    def prepare(self, model: PreTrainedModel, encodings: list[Encoding]) -> None:
+        """Look for something that keeps the model from reading packs exactly."""
+        why = prefix.obstacle(model, encodings)
+        if why is None:
+            self.cost = prefix.cost_of(model)
+        else:
+            self.give_up(why)
+
+    def judge(self, difference: float, mean: float, dtype: torch.dtype) -> None:
+        """Pack from now on, or not, by how far packed log-probs are from those of rows.
+
+        Args:
+            difference: the largest, over all tokens of one group and all processes.
+            mean: the mean.
+            dtype: in which the model computes.
+        """
+        limit = TOLERANCE.get(dtype)
+        close = difference <= limit if limit else mean <= LOOSE
+        if close:
+            self.works = True
+            logger.info(f"packing: log-probs within {difference:.1e} of those row by row")
+        else:
+            self.give_up(f"log-probs differ by up to {difference:.1e} ({mean:.1e} in the mean)")
+
+    def give_up(self, why: str) -> None:
+        """Go row by row, and say so once.
+
+        Raises:
+            EngineError: packing was asked for.
+        """
+        if self.mode == "on":
+            raise EngineError(f"packing='on', but it is not exact here: {why}; set it to 'auto'")
+        if self.works is not False:
+            logger.warning(f"packing is off, each row has a prompt of its own: {why}")
+        self.works = False
+
+    def packs(
+        self,
+        keys: Sequence[tuple[int, int]],
+        lengths: Sequence[int],
+        encoding: Callable[[int], Encoding],
+        budget: int,
+    ) -> list[Pack]:
+        """(prompt, rollout) rows as packs of at most `budget` tokens, where that can be."""
+        prompts = {prompt: encoding(prompt) for prompt, _ in keys}
+        prefixes = {prompt: len(found.ids) - 1 for prompt, found in prompts.items()}
+        images = {prompt: self.cost.pixel * pixels(found) for prompt, found in prompts.items()}
+        return packing.packs(keys, lengths, prefixes, images, self.cost, budget)
+
+    def inputs(
+        self,
+        model: PreTrainedModel,
+        made: list[Pack],
+        encoding: Callable[[int], Encoding],
+        response: Callable[[int], torch.Tensor],
+    ) -> tuple[packing.Packed, dict[str, Any]]:
+        """Packs as tensors, and what the model takes of them; pixels are left to the caller."""
+        packed = packing.lay_out(
+            made, encoding, lambda prompt: self._placed(model, prompt, encoding), response
+        )
+        return packed, {
+            "input_ids": packed.input_ids_BT,
+            "attention_mask": prefix.mask_for(model, packed.sees_B1TT),
+            "position_ids": packed.position_ids,
+            "labels": None,
+            "shift_labels": packed.labels_BT,
+            **packed.types,
+        }
+
+    def _placed(self, model: PreTrainedModel, prompt: int, encoding: Callable) -> torch.Tensor:
+        if prompt not in self._positions:
+            self._positions[prompt] = prefix.positions(model, encoding(prompt))
+        return self._positions[prompt]
+
+
+def pixels(encoding: Encoding) -> int:
+    """Values of all pixels of the images of a prompt."""
+    values = encoding.fields.get("pixel_values")
+    return 0 if values is None else values.numel()

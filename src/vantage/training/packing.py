@@ -1,0 +1,259 @@
+"""Shared-prefix packing: one sequence holds a prompt once and many responses to it.
+
+A pack is the prompt without its last token, then a segment for each response: a copy of that
+last token, at its own position, and the response without its own last token. A segment sees the
+prompt and itself; positions go on after the prompt in each. So every response token has a hidden
+state that predicts it, and the model's ordinary forward does the rest:
+
+    tokens     p0 p1 | p2 a0 a1 | p2 b0
+    positions   0  1 |  2  3  4 |  2  3
+    predicts         | a0 a1 a2 | b0 b1
+
+Log-probs and gradients are those of one row a response; Prefix Grouper
+(https://arxiv.org/abs/2506.05433) is the published relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from vantage.training.encoding import PER_TOKEN_FIELDS, Encoding
+
+IGNORED = -100  # a label that is not scored
+
+
+class Segment(NamedTuple):
+    """A response in a pack: which one, and how many of its tokens count."""
+
+    rollout: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Responses that are trained behind one copy of a prompt.
+
+    Attributes:
+        prompt: id of the prompt.
+        prefix: its tokens without the last one.
+        segments: the responses, at least one.
+    """
+
+    prompt: int
+    prefix: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Length of the sequence."""
+        return self.prefix + sum(max(segment.length, 1) for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sequence of L tokens costs: L (1 + L / even) plus that of its images.
+
+    Attributes:
+        even: length at which attention over a dense mask costs as much as all else.
+        pixel: cost of encoding a value of a pixel, in tokens of the language model.
+        most: longest sequence with several responses, for the memory of its mask.
+    """
+
+    even: float
+    pixel: float = 0.0
+    most: int = 8192
+
+    def of(self, tokens: int) -> float:
+        """Cost of a sequence, in tokens of linear cost."""
+        return tokens * (1 + tokens / self.even)
+
+    def responses(self, prefix: int, length: float, images: float) -> int:
+        """How many responses of `length` tokens a pack should hold: the cheapest each.
+
+        Args:
+            prefix: tokens of the prompt.
+            length: mean tokens of its responses.
+            images: cost of encoding its images, in tokens of the language model.
+        """
+        best, least = 1, float("inf")
+        for count in range(1, max(1, int((self.most - prefix) / max(length, 1))) + 1):
+            each = (self.of(int(prefix + count * length)) + images) / count
+            if each > least:
+                break
+            best, least = count, each
+        return best
+
+
+def packs(
+    keys: Sequence[tuple[int, int]],
+    lengths: Sequence[int],
+    prefixes: dict[int, int],
+    images: dict[int, float],
+    cost: Cost,
+    budget: int,
+) -> list[Pack]:
+    """(prompt, rollout) rows as packs; a row that comes again has its segment once.
+
+    Args:
+        keys: rows.
+        lengths: response tokens of each that count.
+        prefixes: prompt -> tokens without the last one.
+        images: prompt -> cost of encoding its images.
+        cost: of sequences.
+        budget: most tokens of a pack with several responses.
+    """
+    longest: dict[int, dict[int, int]] = {}
+    for (prompt, rollout), length in zip(keys, lengths, strict=True):
+        known = longest.setdefault(prompt, {})
+        known[rollout] = max(length, known.get(rollout, 0))
+    made = []
+    for prompt, distinct in longest.items():
+        ordered = sorted((Segment(*item) for item in distinct.items()), key=lambda s: -s.length)
+        mean = sum(segment.length for segment in ordered) / len(ordered)
+        room = int((budget - prefixes[prompt]) / max(mean, 1.0))
+        size = cost.responses(prefixes[prompt], max(mean, 1.0), images[prompt])
+        count = -(-len(ordered) // max(1, min(size, room)))
+        # Dealt like cards, so that long responses are spread evenly.
+        made += [Pack(prompt, prefixes[prompt], tuple(ordered[n::count])) for n in range(count)]
+    return made
+
+
+def batches(tokens: Sequence[int], budget: int) -> list[list[int]]:
+    """Numbers of sequences in batches of at most `budget` tokens, padding included.
+
+    A sequence that is longer is alone.
+    """
+    found: list[list[int]] = []
+    for number in sorted(range(len(tokens)), key=lambda number: -tokens[number]):
+        if found and (len(found[-1]) + 1) * tokens[found[-1][0]] <= budget:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found
+
+
+@dataclass
+class Packed:
+    """Packs as a batch of sequences, padded on the right.
+
+    Attributes:
+        input_ids_BT, labels_BT: tokens, and the token that each predicts or `IGNORED`.
+        position_ids: positions, [B, T] or, where a model has several, [S, B, T].
+        sees_B1TT: which token sees which.
+        start: (prompt, rollout) -> (sequence, place of the first prediction).
+        types: per-token fields of the model, as [B, T].
+    """
+
+    input_ids_BT: torch.Tensor
+    labels_BT: torch.Tensor
+    position_ids: torch.Tensor
+    sees_B1TT: torch.Tensor
+    start: dict[tuple[int, int], tuple[int, int]]
+    types: dict[str, torch.Tensor]
+
+
+def lay_out(
+    batch: Sequence[Pack],
+    encoding: Callable[[int], Encoding],
+    positions: Callable[[int], torch.Tensor],
+    response: Callable[[int], torch.Tensor],
+) -> Packed:
+    """Packs as tensors.
+
+    Args:
+        batch: the packs.
+        encoding: prompt -> its tokens.
+        positions: prompt -> positions of its tokens, [P] or [S, P].
+        response: rollout -> its tokens.
+    """
+    rows = [_sequence(pack, encoding(pack.prompt), response) for pack in batch]
+    width = max(pack.tokens for pack in batch)
+    start = {
+        (pack.prompt, segment.rollout): (number, begin)
+        for number, (pack, row) in enumerate(zip(batch, rows, strict=True))
+        for segment, begin in zip(pack.segments, row.starts, strict=True)
+    }
+    names = [n for n in PER_TOKEN_FIELDS if any(n in encoding(p.prompt).fields for p in batch)]
+    return Packed(
+        _stacked([row.ids for row in rows], width, 0),
+        _stacked([row.labels for row in rows], width, IGNORED),
+        _positions([_placed(positions(p.prompt), p) for p in batch], width),
+        torch.stack([_sees(pack, width) for pack in batch])[:, None],
+        start,
+        {name: _stacked([_types(p, encoding, name) for p in batch], width, 0) for name in names},
+    )
+
+
+def gathered(value_BT: torch.Tensor, packed: Packed, keys, length_R, width: int) -> torch.Tensor:
+    """Values of packs as rows, one a key, `width` wide, zero behind the end of a response.
+
+    Repeats of a key are one segment; autograd sums their gradients.
+    """
+    places = torch.tensor([packed.start[key] for key in keys], device=value_BT.device)
+    offset_T = torch.arange(width, device=value_BT.device)
+    length_R1 = torch.as_tensor(length_R, device=value_BT.device)[:, None]
+    column_RT = (places[:, 1:] + offset_T).clamp(max=value_BT.shape[1] - 1)
+    value_RT = value_BT[places[:, :1], column_RT]
+    return value_RT.masked_fill(offset_T >= length_R1, 0.0)
+
+
+class _Sequence(NamedTuple):
+    ids: torch.Tensor
+    labels: torch.Tensor
+    starts: list[int]
+
+
+def _sequence(pack: Pack, encoding: Encoding, response: Callable) -> _Sequence:
+    ids, labels, starts = [*encoding.ids[:-1]], [IGNORED] * pack.prefix, []
+    for rollout, length in pack.segments:
+        starts.append(len(ids))
+        tokens = response(rollout)[:length].tolist()
+        ids += [encoding.ids[-1], *tokens[:-1]]
+        labels += tokens or [IGNORED]
+    return _Sequence(torch.tensor(ids), torch.tensor(labels), starts)
+
+
+def _placed(position_SP: torch.Tensor, pack: Pack) -> torch.Tensor:
+    """Positions of a whole pack: each segment goes on where the prompt ends."""
+    last = position_SP[..., -1:]
+    after = position_SP.amax(dim=tuple(range(position_SP.ndim)))
+    parts = [position_SP[..., :-1]]
+    for _, length in pack.segments:
+        response = after + torch.arange(1, max(length, 1))
+        parts += [last, response.expand(*position_SP.shape[:-1], -1)]
+    return torch.cat(parts, dim=-1)
+
+
+def _sees(pack: Pack, width: int) -> torch.Tensor:
+    """Which token of a pack sees which; padding sees itself, so that nothing divides by zero."""
+    sizes = [pack.prefix, *(max(segment.length, 1) for segment in pack.segments)]
+    sizes.append(width - sum(sizes))
+    segment_T = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    earlier_TT = torch.ones(width, width, dtype=torch.bool).tril()
+    mine_TT = (segment_T == 0) | (segment_T[:, None] == segment_T)
+    padding_T = segment_T == len(sizes) - 1
+    return earlier_TT & torch.where(padding_T[:, None], torch.eye(width, dtype=torch.bool), mine_TT)
+
+
+def _types(pack: Pack, encoding: Callable[[int], Encoding], name: str) -> torch.Tensor:
+    types = encoding(pack.prompt).fields.get(name, [0] * (pack.prefix + 1))
+    rest = [0] * (pack.tokens - pack.prefix)
+    return torch.tensor([*types[:-1], *rest], dtype=torch.long)
+
+
+def _stacked(rows: list[torch.Tensor], width: int, value: int) -> torch.Tensor:
+    return torch.stack([_widened(row, width, value) for row in rows])
+
+
+def _widened(row: torch.Tensor, width: int, value: int) -> torch.Tensor:
+    return torch.nn.functional.pad(row, (0, width - row.shape[-1]), value=value)
+
+
+def _positions(rows: list[torch.Tensor], width: int) -> torch.Tensor:
+    """[B, T], or [S, B, T] as the models with several positions a token want them."""
+    stacked = torch.stack([_widened(row, width, 0) for row in rows])
+    return stacked if stacked.ndim == 2 else stacked.transpose(0, 1)

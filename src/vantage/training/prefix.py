@@ -1,0 +1,107 @@
+"""What a model needs to read packs, and what keeps some models from reading them exactly."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from vantage.training.encoding import Encoding
+from vantage.training.packing import Cost
+
+TAKES_MASKS = ("sdpa", "eager")
+# Names that vision towers have in transformers.
+VISION_TOWERS = ("visual", "vision_tower", "vision_model")
+# Told apart by what they hand to their processor: image tokens that see later ones.
+BIDIRECTIONAL = "token_type_ids"
+
+
+def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
+    """Why packs would not be exact for a model; None where nothing is known against them.
+
+    Args:
+        model: the bare model, in the mode in which it trains.
+        encodings: some prompts.
+    """
+    text = model.config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
+    attention = getattr(text, "_attn_implementation", None)
+    if attention not in TAKES_MASKS:
+        return f"attention {attention!r} takes no mask; 'sdpa' does"
+    if kinds:
+        return f"layers with {', '.join(sorted(kinds))}"
+    if getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
+        return f"a sliding window of {text.sliding_window} tokens"
+    if any(BIDIRECTIONAL in encoding.fields for encoding in encodings):
+        return "image tokens that see later ones"
+    if getattr(text, "output_router_logits", False):
+        return "an auxiliary loss of experts over all tokens"
+    if getattr(text, "attention_dropout", 0) or _drops(model):
+        return "dropout that is active"
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return f"positions that {type(model).__name__} does not take"
+    if not any(hasattr(module, "rotary_emb") for module in model.modules()):
+        return "positions that are not rotary"
+    return None
+
+
+def _drops(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.Dropout) and m.p > 0 and m.training for m in model.modules())
+
+
+def cost_of(model: PreTrainedModel) -> Cost:
+    """Of sequences in the language model, and of pixels in the vision tower.
+
+    A token costs 2 FLOP a weight of the layers, and 4 · hidden · layers for each token that it
+    is compared with; both are equal at weights / (2 · hidden · layers) tokens. A pixel value
+    costs its share of a patch, which meets the weights of the tower.
+    """
+    text = model.config.get_text_config()
+    vision = getattr(model.config, "vision_config", None)
+    seeing = {id(p): p.numel() for tower in towers(model) for p in tower.parameters()}
+    weights = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if ".layers." in f".{name}" and p.ndim > 1 and id(p) not in seeing
+    )
+    patch = 3 * getattr(vision, "patch_size", 14) ** 2 * getattr(vision, "temporal_patch_size", 1)
+    pixel = sum(seeing.values()) / max(weights, 1) / patch if vision else 0.0
+    even = weights / (2 * text.hidden_size * text.num_hidden_layers)
+    return Cost(even=max(even, 1.0), pixel=pixel)
+
+
+def towers(model: nn.Module) -> list[nn.Module]:
+    """The vision towers of a model, by the names that they have in transformers."""
+    named = model.named_modules()
+    return [module for name, module in named if name.rpartition(".")[2] in VISION_TOWERS]
+
+
+def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
+    """Positions of the tokens of a prompt, [P], or [3, P] for time, height and width."""
+    finder: Any = next((m for m in model.modules() if hasattr(m, "get_rope_index")), None)
+    plain_P = torch.arange(len(encoding.ids))
+    if finder is None:
+        return plain_P
+    types = encoding.fields.get("mm_token_type_ids")
+    if types is None or not encoding.images:
+        return plain_P.expand(3, -1)
+    ids_1P = torch.tensor([encoding.ids])
+    known = {**encoding.fields, "mm_token_type_ids": torch.tensor([types])}
+    known["attention_mask"] = torch.ones_like(ids_1P)
+    takes = inspect.signature(finder.get_rope_index).parameters
+    found_S1P, _ = finder.get_rope_index(
+        ids_1P, **{name: value for name, value in known.items() if name in takes}
+    )
+    return found_S1P[:, 0]
+
+
+def mask_for(model: PreTrainedModel, sees_B1TT: torch.Tensor) -> torch.Tensor:
+    """Which token sees which, as the attention of the model takes it."""
+    if model.config.get_text_config()._attn_implementation == "sdpa":
+        return sees_B1TT
+    dtype = model.dtype
+    hidden = torch.full_like(sees_B1TT, torch.finfo(dtype).min, dtype=dtype)
+    return hidden.masked_fill(sees_B1TT, 0)

@@ -1,0 +1,160 @@
+"""Packs hold every response once behind its prompt, and nothing sees what it must not."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vantage.training.encoding import Encoding
+from vantage.training.packing import (
+    IGNORED,
+    Cost,
+    Pack,
+    Segment,
+    batches,
+    gathered,
+    lay_out,
+    packs,
+)
+
+CHEAP = Cost(even=float("inf"))
+NO_END = 10**9
+
+
+def one_prompt(lengths, cost=CHEAP, prefix=2, budget=NO_END, images=0.0) -> list[Pack]:
+    keys = [(7, rollout) for rollout in range(len(lengths))]
+    return packs(keys, lengths, {7: prefix}, {7: images}, cost, budget)
+
+
+# ---- how much goes into a pack -------------------------------------------------------------
+
+
+def test_all_responses_of_a_prompt_go_into_one_pack_where_attention_costs_nothing():
+    (pack,) = one_prompt([3, 1, 2])
+    assert pack == Pack(7, 2, (Segment(0, 3), Segment(2, 2), Segment(1, 1)))
+    assert pack.tokens == 2 + 3 + 2 + 1
+
+
+def test_repeats_are_one_segment_and_an_empty_response_takes_one_token():
+    keys = [(7, 0), (7, 0), (8, 0), (7, 1)]
+    first, second = packs(keys, [3, 3, 3, 0], {7: 2, 8: 4}, {7: 0.0, 8: 0.0}, CHEAP, NO_END)
+    assert first == Pack(7, 2, (Segment(0, 3), Segment(1, 0)))
+    assert (first.tokens, second.tokens) == (2 + 3 + 1, 4 + 3)
+
+
+def test_a_row_without_tokens_that_count_does_not_shorten_the_same_one_with_some():
+    (pack,) = packs([(7, 0)] * 2, [0, 3], {7: 2}, {7: 0.0}, CHEAP, 99)
+    assert pack.segments == (Segment(0, 3),)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "length", "even", "images", "count"),
+    [
+        # Cost of a response among c: (L + L^2 / even + images) / c with L = prefix + c * length.
+        # even 100, prefix 10, length 10: 24 alone, 19.5 of two, 18.67 of three, 18.75 of four.
+        (10, 10, 100.0, 0.0, 3),
+        # With images of 30: 54, 34.5, 28.67, 26.25, 25.2, 24.83, 24.86.
+        (10, 10, 100.0, 30.0, 6),
+        # R >> P, prefix 1, length 99: 200 alone, 300 of two.
+        (1, 99, 100.0, 0.0, 1),
+    ],
+)
+def test_a_pack_holds_as_many_responses_as_make_each_the_cheapest(
+    prefix, length, even, images, count
+):
+    assert Cost(even=even, most=500).responses(prefix, length, images) == count
+
+
+def test_a_sequence_with_several_responses_is_no_longer_than_its_mask_may_be():
+    assert Cost(even=float("inf"), most=100).responses(40, 20, 0.0) == 3
+    assert Cost(even=float("inf"), most=100).responses(200, 20, 0.0) == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 40)), min_size=1),
+    st.floats(1, 1000),
+    st.integers(1, 200),
+)
+def test_every_row_has_its_segment_once_and_packs_keep_to_the_budget(rows, even, budget):
+    keys = [(prompt, rollout) for prompt, rollout, _ in rows]
+    lengths = [length for *_, length in rows]
+    prefixes = {prompt: 5 * prompt + 1 for prompt in range(4)}
+    made = packs(keys, lengths, prefixes, dict.fromkeys(range(4), 0.0), Cost(even), budget)
+    found = [(pack.prompt, s.rollout, s.length) for pack in made for s in pack.segments]
+    longest = {key: max(n for k, n in zip(keys, lengths, strict=True) if k == key) for key in keys}
+    assert sorted(found) == sorted((*key, length) for key, length in longest.items())
+    parts = batches([pack.tokens for pack in made], budget)
+    assert sorted(number for part in parts for number in part) == list(range(len(made)))
+    for part in parts:
+        padded = len(part) * max(made[number].tokens for number in part)
+        assert padded <= budget or len(part) == 1
+
+
+# ---- what a pack looks like ----------------------------------------------------------------
+
+PROMPT = Encoding([10, 11, 12], [], {"mm_token_type_ids": [0, 1, 0]})
+RESPONSES = {0: torch.tensor([1, 2, 3]), 1: torch.tensor([4, 5, 99])}
+
+
+def laid_out(*made: Pack):
+    return lay_out(
+        made, lambda prompt: PROMPT, lambda prompt: torch.arange(3), RESPONSES.__getitem__
+    )
+
+
+def test_the_example_of_the_documentation():
+    packed = laid_out(Pack(7, 2, (Segment(0, 3), Segment(1, 2))))
+    assert packed.input_ids_BT.tolist() == [[10, 11, 12, 1, 2, 12, 4]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4, 2, 3]]
+    assert packed.labels_BT.tolist() == [[IGNORED, IGNORED, 1, 2, 3, 4, 5]]
+    assert packed.types["mm_token_type_ids"].tolist() == [[0, 1, 0, 0, 0, 0, 0]]
+    assert packed.start == {(7, 0): (0, 2), (7, 1): (0, 5)}
+    sees = [
+        "1......",
+        "11.....",
+        "111....",
+        "1111...",
+        "11111..",
+        "11...1.",
+        "11...11",
+    ]
+    expected = [[mark == "1" for mark in row] for row in sees]
+    assert packed.sees_B1TT[0, 0].tolist() == expected
+
+
+def test_padding_sees_itself_alone_and_is_seen_by_nothing():
+    packed = laid_out(Pack(7, 2, (Segment(0, 3),)), Pack(7, 2, (Segment(1, 2),)))
+    assert packed.input_ids_BT.shape == (2, 5)
+    assert packed.sees_B1TT[1, 0, 4].tolist() == [False] * 4 + [True]
+    assert not packed.sees_B1TT[1, 0, :4, 4].any()
+    assert packed.labels_BT[1, 4] == IGNORED
+
+
+def test_positions_in_three_dimensions_go_on_behind_the_largest():
+    places = torch.tensor([[0, 1, 4], [0, 2, 4], [0, 3, 4]])
+    made = (Pack(7, 2, (Segment(0, 3),)),)
+    packed = lay_out(made, lambda prompt: PROMPT, lambda prompt: places, RESPONSES.__getitem__)
+    assert packed.position_ids.shape == (3, 1, 5)
+    assert packed.position_ids[:, 0].tolist() == [
+        [0, 1, 4, 5, 6],
+        [0, 2, 4, 5, 6],
+        [0, 3, 4, 5, 6],
+    ]
+
+
+def test_values_come_back_row_by_row_and_gradients_of_repeats_add_up():
+    packed = laid_out(Pack(7, 2, (Segment(0, 3), Segment(1, 2))))
+    value_BT = torch.arange(7.0)[None].requires_grad_()
+    keys = [(7, 1), (7, 0), (7, 1)]
+    rows = gathered(value_BT, packed, keys, [2, 3, 0], width=4)
+    assert rows.tolist() == [[5, 6, 0, 0], [2, 3, 4, 0], [0, 0, 0, 0]]
+    gathered(value_BT, packed, [(7, 0)] * 3, [3, 3, 1], width=3).sum().backward()
+    assert value_BT.grad.tolist() == [[0, 0, 3, 2, 2, 0, 0]]
+
+
+def test_lengths_may_be_numpy_or_tensors():
+    packed = laid_out(Pack(7, 2, (Segment(0, 3),)))
+    value_BT = torch.arange(5.0)[None]
+    for lengths in ([3], np.array([3]), torch.tensor([3])):
+        assert gathered(value_BT, packed, [(7, 0)], lengths, 3).tolist() == [[2, 3, 4]]
