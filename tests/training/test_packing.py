@@ -120,15 +120,23 @@ def test_the_example_of_the_documentation():
         "11...11",
     ]
     expected = [[mark == "1" for mark in row] for row in sees]
-    assert packed.sees_B1TT[0, 0].tolist() == expected
+    assert packed.sees[0, 0].tolist() == expected
 
 
 def test_padding_sees_itself_alone_and_is_seen_by_nothing():
+    two, one = Pack(7, 2, (Segment(0, 3), Segment(1, 2))), Pack(7, 2, (Segment(1, 2),))
+    packed = laid_out(two, one)
+    assert packed.input_ids_BT.shape == (2, 7)
+    for place in (4, 5, 6):
+        alone = [other == place for other in range(7)]
+        assert packed.sees[1, 0, place].tolist() == alone
+        assert packed.labels_BT[1, place] == IGNORED
+    assert not packed.sees[1, 0, :4, 4:].any()
+
+
+def test_packs_of_one_response_are_ordinary_sequences_without_a_mask_of_their_own():
     packed = laid_out(Pack(7, 2, (Segment(0, 3),)), Pack(7, 2, (Segment(1, 2),)))
-    assert packed.input_ids_BT.shape == (2, 5)
-    assert packed.sees_B1TT[1, 0, 4].tolist() == [False] * 4 + [True]
-    assert not packed.sees_B1TT[1, 0, :4, 4].any()
-    assert packed.labels_BT[1, 4] == IGNORED
+    assert packed.sees.tolist() == [[True] * 5, [True] * 4 + [False]]
 
 
 def test_positions_in_three_dimensions_go_on_behind_the_largest():

@@ -103,7 +103,7 @@ class Packing:
         )
         return packed, {
             "input_ids": packed.input_ids_BT,
-            "attention_mask": prefix.mask_for(model, packed.sees_B1TT),
+            "attention_mask": prefix.mask_for(model, packed.sees),
             "position_ids": packed.position_ids,
             "labels": None,
             "shift_labels": packed.labels_BT,

@@ -143,7 +143,8 @@ class Packed:
     Attributes:
         input_ids_BT, labels_BT: tokens, and the token that each predicts or `IGNORED`.
         position_ids: positions, [B, T] or, where a model has several, [S, B, T].
-        sees_B1TT: which token sees which.
+        sees: which token sees which, [B, 1, T, T]; where all packs hold one response, which
+            tokens there are, [B, T].
         start: (prompt, rollout) -> (sequence, place of the first prediction).
         types: per-token fields of the model, as [B, T].
     """
@@ -151,7 +152,7 @@ class Packed:
     input_ids_BT: torch.Tensor
     labels_BT: torch.Tensor
     position_ids: torch.Tensor
-    sees_B1TT: torch.Tensor
+    sees: torch.Tensor
     start: dict[tuple[int, int], tuple[int, int]]
     types: dict[str, torch.Tensor]
 
@@ -182,7 +183,7 @@ def lay_out(
         _stacked([row.ids for row in rows], width, 0),
         _stacked([row.labels for row in rows], width, IGNORED),
         _positions([_placed(positions(p.prompt), p) for p in batch], width),
-        torch.stack([_sees(pack, width) for pack in batch])[:, None],
+        _who_sees(batch, width),
         start,
         {name: _stacked([_types(p, encoding, name) for p in batch], width, 0) for name in names},
     )
@@ -226,6 +227,13 @@ def _placed(position_SP: torch.Tensor, pack: Pack) -> torch.Tensor:
         response = after + torch.arange(1, max(length, 1))
         parts += [last, response.expand(*position_SP.shape[:-1], -1)]
     return torch.cat(parts, dim=-1)
+
+
+def _who_sees(batch: Sequence[Pack], width: int) -> torch.Tensor:
+    if any(len(pack.segments) > 1 for pack in batch):
+        return torch.stack([_sees(pack, width) for pack in batch])[:, None]
+    # Ordinary sequences, for which attention needs no mask of its own.
+    return torch.stack([torch.arange(width) < pack.tokens for pack in batch])
 
 
 def _sees(pack: Pack, width: int) -> torch.Tensor:

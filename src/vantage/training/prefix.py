@@ -98,10 +98,12 @@ def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
     return found_S1P[:, 0]
 
 
-def mask_for(model: PreTrainedModel, sees_B1TT: torch.Tensor) -> torch.Tensor:
-    """Which token sees which, as the attention of the model takes it."""
+def mask_for(model: PreTrainedModel, sees: torch.Tensor) -> torch.Tensor:
+    """Which token sees which, or which there are, as the attention of the model takes it."""
+    if sees.ndim == 2:
+        return sees.long()
     if model.config.get_text_config()._attn_implementation == "sdpa":
-        return sees_B1TT
+        return sees
     dtype = model.dtype
-    hidden = torch.full_like(sees_B1TT, torch.finfo(dtype).min, dtype=dtype)
-    return hidden.masked_fill(sees_B1TT, 0)
+    hidden = torch.full_like(sees, torch.finfo(dtype).min, dtype=dtype)
+    return hidden.masked_fill(sees, 0)
