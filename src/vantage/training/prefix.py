@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -41,8 +42,9 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
         return "an auxiliary loss of experts over all tokens"
     if getattr(text, "attention_dropout", 0) or _drops(model):
         return "dropout that is active"
-    if "position_ids" not in inspect.signature(model.forward).parameters:
-        return f"positions that {type(model).__name__} does not take"
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    if "position_ids" not in inspect.signature(inner.forward).parameters:
+        return f"positions that {type(inner).__name__} does not take"
     if not any(hasattr(module, "rotary_emb") for module in model.modules()):
         return "positions that are not rotary"
     return None
