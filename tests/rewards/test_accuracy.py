@@ -1,5 +1,6 @@
 """Right answers are right in any notation; no answer stops a run, whatever it says."""
 
+import gc
 import signal
 import threading
 import time
@@ -169,3 +170,18 @@ def test_an_answer_that_kills_the_helper_is_wrong_and_the_next_one_is_judged(for
     mathematics._process().wait()
     assert in_a_thread(correct, "3/4", "0.75")[0] == [False]
     assert in_a_thread(correct, "3/5", "0.6")[0] == [True]
+
+
+def test_no_collection_of_garbage_swallows_the_alarm():
+    seen = []
+
+    def watch(phase, info):
+        seen.append(phase)
+
+    gc.callbacks.append(watch)
+    try:
+        accuracy([r"\boxed{x^2 + 2x + 1 - 7}"], answer=["(x + 1)^2 - 7"])
+    finally:
+        gc.callbacks.remove(watch)
+    assert gc.isenabled()
+    assert seen == []

@@ -6,11 +6,14 @@ process of their own, started when first needed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 SECONDS = 3  # for each of: reading the one, reading the other, comparing them
 
@@ -31,8 +34,21 @@ def same(given: str, truth: str) -> bool:
 def _verify(given: str, truth: str) -> bool:
     from math_verify import parse, verify
 
-    read = [parse(f"${text}$", parsing_timeout=SECONDS) for text in (truth, given)]
-    return bool(verify(*read, timeout_seconds=SECONDS))
+    with _no_collection():
+        read = [parse(f"${text}$", parsing_timeout=SECONDS) for text in (truth, given)]
+        return bool(verify(*read, timeout_seconds=SECONDS))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection: an alarm that goes off in a callback of it would be lost."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _ask(given: str, truth: str) -> bool:
