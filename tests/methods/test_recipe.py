@@ -267,6 +267,7 @@ def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_sh
         ("grpo", Loss()),
         ("dr-grpo", Loss(mean="constant")),
         ("rloo", Loss()),
+        ("gspo", Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)),
         ("pods", Loss()),
         ("dapo-filter", Loss(clip_high=0.28)),
         ("shuffle-r1", Loss()),

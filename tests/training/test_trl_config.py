@@ -78,6 +78,12 @@ def test_what_contradicts_a_plan_is_refused_by_name_with_what_would_do(options, 
 
 ITS_OWN = {
     "dr-grpo": {"loss_type": "dr_grpo"},
+    "gspo": {
+        "loss_type": "grpo",
+        "importance_sampling_level": "sequence",
+        "epsilon": 3e-4,
+        "epsilon_high": 4e-4,
+    },
     "dapo-filter": {"epsilon_high": 0.28},
     "share-grpo": {"epsilon_high": 0.3},
     "share-shuffle": {"epsilon_high": 0.3},

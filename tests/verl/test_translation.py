@@ -43,6 +43,7 @@ def test_sizes_count_prompts_as_veRL_does(settings):
     [
         ("grpo", "token-mean", 0.2, 0.2),
         ("dr-grpo", "seq-mean-token-sum-norm", 0.2, 0.2),
+        ("gspo", "seq-mean-token-mean", 3e-4, 4e-4),
         ("share-grpo", "token-mean", 0.2, 0.3),
         ("dapo-filter", "token-mean", 0.2, 0.28),
     ],

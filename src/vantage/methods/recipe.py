@@ -189,6 +189,13 @@ def rloo() -> Recipe:
     return Recipe("rloo", estimator=advantages.leave_one_out)
 
 
+@register("gspo")
+def gspo() -> Recipe:
+    """GRPO with the importance ratio of whole responses, clipped tightly. arXiv 2507.18071"""
+    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)
+    return Recipe("gspo", loss=loss)
+
+
 @register("pods")
 def pods(keep: float = 0.25) -> Recipe:
     """Train the rollouts of maximal reward variance. arXiv 2504.13818"""

@@ -1,0 +1,139 @@
+"""Do the methods earn their place? Recipes on two tasks, at equal generated rollouts.
+
+    python benchmarks/learning.py tune      # a learning rate for every arm, on validation
+    python benchmarks/learning.py test      # every arm at its rate, on the test split
+    python benchmarks/learning.py collect   # one file of results in benchmarks/results/
+    python benchmarks/learning.py report    # table and figure in docs/, from that file
+
+Trainings that have ended are not run again, so each can be stopped and started.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import argparse
+import itertools
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pandas as pd
+from study import page, running, tasks
+from study.arms import ABLATIONS, ARMS, CANDIDATES, EVERY, base_of
+from study.running import Job
+
+FOLDER = Path("runs/learning")
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "learning.parquet"
+PAGE, FIGURE = ROOT / "docs" / "learning.md", ROOT / "docs" / "learning.png"
+RATES = (3e-5, 6e-5, 1.2e-4)
+TUNED_ON, CHOSEN_ON, SEEDS = 100, (100, 101), range(5)
+
+
+def tune(task: str, arm: str, seed: int, folder: Path) -> None:
+    """Train an arm at every rate, and further out while the best one is at an edge."""
+    score: dict[float, float] = {}
+    wanted = list(RATES)
+    while wanted:
+        for rate in wanted:
+            job = Job("tuning", task, arm, seed, rate)
+            running.train(job, EVERY[arm], folder)
+            score[rate] = running.late_accuracy(folder, job)
+        best, low, high = max(score, key=score.__getitem__), min(score), max(score)
+        wanted = {low: [low / 2], high: [high * 2]}.get(best, [])
+
+
+def rate_of(task: str, arm: str, folder: Path) -> float:
+    """The rate that was best for an arm."""
+    jobs = running.found(folder, stage="tuning", task=task, arm=arm)
+    return max(jobs, key=lambda job: running.late_accuracy(folder, job)).learning_rate
+
+
+def test(task: str, arm: str, seed: int, folder: Path) -> None:
+    """Train an arm at its rate, and evaluate it on the test split."""
+    rate = rate_of(task, base_of(arm), folder)
+    running.train(Job("test", task, arm, seed, rate), EVERY[arm], folder)
+
+
+def choose(task: str, arm: str, seed: int, folder: Path) -> None:
+    """As `test`, on the validation split: what to keep is not decided on the test split."""
+    rate = rate_of(task, base_of(arm), folder)
+    running.train(Job("choice", task, arm, seed, rate), EVERY[arm], folder)
+
+
+def collect(folder: Path) -> None:
+    """All results in one file, without the paths of this machine."""
+    files = sorted((folder / "results").glob("*.parquet"))
+    table = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    table["settings"] = table["settings"].str.replace(str(folder.resolve()), str(FOLDER))
+    table.to_parquet(RESULTS, compression="zstd", index=False)
+    print(f"{len(files)} trainings in {RESULTS}")
+
+
+def report() -> None:
+    """The tables of the page, and its figure, from the stored results."""
+    results = pd.read_parquet(RESULTS)
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(page.fill(text, page.blocks(results, list(tasks.TASKS))), encoding="utf-8")
+    page.draw(page.runs_of(results, "test"), list(tasks.TASKS), list(ARMS), FIGURE)
+    print(f"tables in {PAGE}, figure in {FIGURE}")
+
+
+def in_pool(function: Callable, calls: Iterable[tuple], workers: int) -> None:
+    """Make the calls, so many at once, in processes that are used again."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet) as pool:
+        for number, (call, future) in enumerate(
+            [(call, pool.submit(function, *call)) for call in calls], start=1
+        ):
+            future.result()
+            print(f"{number}: {function.__name__} {' '.join(map(str, call[:-1]))}", flush=True)
+
+
+def _quiet() -> None:
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stage", choices=(*STAGES, "collect", "report"))
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--arms", nargs="+")
+    parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS))
+    given = parser.parse_args()
+    if given.stage == "collect":
+        return collect(given.folder)
+    if given.stage == "report":
+        return report()
+    function, arms, seeds = STAGES[given.stage]
+    made = itertools.product(given.tasks, seeds, [given.folder])
+    in_pool(tasks.prepare, made, given.workers)
+    calls = itertools.product(seeds, given.arms or arms, given.tasks)
+    in_pool(function, [(t, a, s, given.folder) for s, a, t in calls], given.workers)
+
+
+STAGES = {
+    "tune": (tune, list(ARMS), [TUNED_ON]),
+    "test": (test, list(ARMS), SEEDS),
+    "choose": (choose, ["grpo", "share-grpo", "share-shuffle", *CANDIDATES], CHOSEN_ON),
+    "ablate": (test, list(ABLATIONS), SEEDS),
+}
+
+if __name__ == "__main__":
+    main()

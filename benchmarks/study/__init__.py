@@ -1,0 +1,1 @@
+"""The learning study: what is trained, how it is run, measured and shown."""

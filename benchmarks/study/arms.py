@@ -1,0 +1,157 @@
+"""What is compared: every arm generates as many rollouts a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ROLLOUTS = 256  # of a batch
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A recipe with the sizes of its groups.
+
+    Attributes:
+        recipe: as a configuration names it.
+        prompts: prompts a question.
+        rollouts: rollouts a prompt.
+        rewrites, transforms: how the prompts of a question differ.
+        updates: optimizer updates a batch; None for those of the recipe.
+        sampling: which questions come next.
+        trl: further options of the trainer.
+    """
+
+    recipe: str | dict[str, Any]
+    prompts: int = 1
+    rollouts: int = 16
+    rewrites: bool = False
+    transforms: bool = False
+    updates: int | None = None
+    sampling: str | dict[str, Any] = "shuffle"
+    trl: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def questions(self) -> int:
+        """Questions of a rollout batch."""
+        return ROLLOUTS // (self.prompts * self.rollouts)
+
+    @property
+    def variants(self) -> dict[str, Any]:
+        """How prompts are made, as a configuration says it."""
+        if self.prompts == 1:
+            return {}
+        return {
+            "count": self.prompts,
+            **({"rewrites": "new_questions"} if self.rewrites else {}),
+            **({"transforms": {}} if self.transforms else {}),
+        }
+
+
+def _shared(recipe: str | dict[str, Any], **options) -> Arm:
+    both = {"rewrites": True, "transforms": True}
+    return Arm(recipe, **{"prompts": 2, "rollouts": 8, **both, **options})
+
+
+ARMS = {
+    "grpo": Arm("grpo"),
+    "grpo, n = 8": Arm("grpo", rollouts=8),
+    "2-grpo": Arm("grpo", rollouts=2),
+    "dr-grpo": Arm("dr-grpo"),
+    "gspo": Arm("gspo"),
+    "dapo-filter": Arm("dapo-filter"),
+    "pods": Arm("pods"),
+    "pts alone": Arm({"name": "compose", "selection": "pairwise"}),
+    "abs alone": Arm({"name": "compose", "composition": "advantage-shuffle"}),
+    "shuffle-r1": Arm("shuffle-r1"),
+    "share-grpo": _shared("share-grpo"),
+    "share-grpo, rewrites": _shared("share-grpo", transforms=False),
+    "share-grpo, transforms": _shared("share-grpo", rewrites=False),
+    "share-shuffle": _shared("share-shuffle"),
+}
+
+
+def _compose(**stages) -> dict[str, Any]:
+    return {"name": "compose", **stages}
+
+
+SHUFFLE = {"composition": "advantage-shuffle"}
+CLIP_HIGHER = {"epsilon": 0.2, "epsilon_high": 0.3}  # as the sharing recipes have it
+
+# Variations of an arm, at its learning rate: name -> (that arm, the variation).
+ABLATIONS = {
+    "keep 0.25": ("shuffle-r1", Arm({"name": "shuffle-r1", "keep": 0.25})),
+    "keep 0.75": ("shuffle-r1", Arm({"name": "shuffle-r1", "keep": 0.75})),
+    "4 rounds": ("shuffle-r1", Arm({"name": "shuffle-r1", "rounds": 4})),
+    "16 rounds": ("shuffle-r1", Arm({"name": "shuffle-r1", "rounds": 16})),
+    "random half": (
+        "shuffle-r1",
+        Arm(_compose(selection={"name": "random", "keep": 0.5}, **SHUFFLE)),
+    ),
+    "top half": (
+        "shuffle-r1",
+        Arm(_compose(selection={"name": "top-magnitude", "keep": 0.5}, **SHUFFLE)),
+    ),
+    "max-variance half": (
+        "shuffle-r1",
+        Arm(_compose(selection={"name": "max-variance", "keep": 0.5}, **SHUFFLE)),
+    ),
+    "n = 8": ("shuffle-r1", Arm("shuffle-r1", rollouts=8)),
+    "n = 32": ("shuffle-r1", Arm("shuffle-r1", rollouts=32)),
+    "2 updates": ("shuffle-r1", Arm("shuffle-r1", updates=2)),
+    "8 updates": ("shuffle-r1", Arm("shuffle-r1", updates=8)),
+    "grpo, n = 32": ("grpo", Arm("grpo", rollouts=32)),
+    "grpo, 2 updates": ("grpo", Arm("grpo", updates=2)),
+    "grpo, 8 updates": ("grpo", Arm("grpo", updates=8)),
+    "grpo, two passes": ("grpo", Arm("grpo", trl={"num_iterations": 2})),
+    "m = 2, n = 4": ("share-grpo", _shared("share-grpo", rollouts=4)),
+    "m = 4, n = 4": ("share-grpo", _shared("share-grpo", prompts=4, rollouts=4)),
+    "not hierarchical": (
+        "share-grpo",
+        _shared(_compose(sharing="all-prompts"), trl=CLIP_HIGHER),
+    ),
+    "not shared": (
+        "share-grpo",
+        _shared(_compose(estimator="hierarchical"), trl=CLIP_HIGHER),
+    ),
+    "share-shuffle, not shared": (
+        "share-shuffle",
+        _shared(
+            _compose(estimator="hierarchical", selection="pairwise", **SHUFFLE), trl=CLIP_HIGHER
+        ),
+    ),
+}
+
+
+def _candidate(name: str, **options) -> dict[str, Any]:
+    return {"name": f"study.candidates:{name}", **options}
+
+
+# What was tried to make share-shuffle learn faster, on validation.
+CANDIDATES = {
+    "evenly drawn": _shared(_candidate("tempered", power=0.0)),
+    "weights to 0.5": _shared(_candidate("tempered", power=0.5)),
+    "weights to 2": _shared(_candidate("tempered", power=2.0)),
+    "at most twice": _shared(_candidate("capped", most=2)),
+    "once": _shared(_candidate("once")),
+    "no pair dropped": _shared({"name": "share-shuffle", "keep": 1.0}),
+    "reward range": _shared(_candidate("ranged")),
+    "positive half": _shared(_candidate("asymmetric")),
+    "refilled": _shared(_candidate("refilled")),
+    "skip-silent": _shared("share-shuffle", sampling="skip-silent"),
+    "n = 4, 32 questions": _shared("share-shuffle", rollouts=4),
+    "n = 2, 64 questions": _shared("share-shuffle", rollouts=2),
+    "m = 4, n = 4 each": _shared("share-shuffle", prompts=4, rollouts=4),
+    "share-shuffle, 8 updates": _shared("share-shuffle", updates=8),
+    "two passes": _shared("share-shuffle", trl={"num_iterations": 2}),
+    "rewrites alone": _shared("share-shuffle", transforms=False),
+}
+
+EVERY = ARMS | {name: arm for name, (_, arm) in ABLATIONS.items()} | CANDIDATES
+
+
+def base_of(name: str) -> str:
+    """The arm whose learning rate an arm has."""
+    if name in ARMS:
+        return name
+    return ABLATIONS[name][0] if name in ABLATIONS else "share-shuffle"

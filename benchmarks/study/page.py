@@ -1,0 +1,323 @@
+"""Tables and figure of the study, from its file of results."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from study import measures
+from study.arms import ABLATIONS, ARMS, CANDIDATES, ROLLOUTS
+from study.measures import Curve, Interval
+
+BASE = "grpo"
+GENERATION = 0.5  # share of generation in the modelled time of a batch of GRPO
+AXES = ("rollouts", "samples", "updates", "seconds", "modelled")
+TO_REACH = ("rollouts", "seconds", "modelled")
+COLOURS = {
+    "grpo": "#000000",
+    "dapo-filter": "#E69F00",
+    "shuffle-r1": "#D55E00",
+    "share-grpo": "#009E73",
+    "share-shuffle": "#CC79A7",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a row a rollout batch, running sums of what was spent."""
+
+    rows: pd.DataFrame
+
+    @cached_property
+    def spent(self) -> pd.DataFrame:
+        """What was spent after each batch, an axis a column."""
+        rows = self.rows.fillna({"samples": 0, "distinct": 0, "seconds": 0})
+        table = pd.DataFrame({"rollouts": rows["rollouts"], "updates": rows["updates"]})
+        table["samples"], table["seconds"] = rows["samples"].cumsum(), rows["seconds"].cumsum()
+        table["modelled"] = self.modelled(GENERATION)
+        return table
+
+    def modelled(self, generation: float) -> np.ndarray:
+        """Modelled time after each batch, in batches of GRPO."""
+        samples, distinct = (self.rows[n].fillna(0).cumsum() for n in ("samples", "distinct"))
+        parts = (np.asarray(v) / ROLLOUTS for v in (self.rows["rollouts"], samples, distinct))
+        return measures.modelled_seconds(*parts, generation)
+
+    def curve(self, axis: str) -> Curve:
+        """Accuracy against what was spent."""
+        return self.against(self.spent[axis].to_numpy())
+
+    def against(self, spent: np.ndarray) -> Curve:
+        """Accuracy against anything that is known after each batch."""
+        there = self.rows["accuracy"].notna().to_numpy()
+        return Curve(spent[there], self.rows["accuracy"].to_numpy()[there])
+
+    @property
+    def seed(self) -> int:
+        """Of everything."""
+        return int(self.rows["seed"].iloc[0])
+
+    @property
+    def final(self) -> float:
+        """Accuracy at the end."""
+        return float(self.rows["accuracy"].iloc[-1])
+
+    @property
+    def late(self) -> float:
+        """Mean of the last two accuracies, which is less noisy."""
+        return float(self.rows["accuracy"].dropna().iloc[-2:].mean())
+
+    def logged(self, name: str) -> float:
+        """Mean over the batches of what was logged."""
+        return float(self.rows[name].mean())
+
+
+Runs = dict[tuple[str, str], list[Run]]
+
+
+def runs_of(results: pd.DataFrame, stage: str) -> Runs:
+    """The trainings of a stage by task and arm, in order of their seeds."""
+    found: Runs = {}
+    part = results[results["stage"] == stage]
+    for (task, arm, _), rows in part.groupby(["task", "arm", "seed"], sort=True):
+        found.setdefault((task, arm), []).append(Run(rows.sort_values("batch")))
+    return found
+
+
+# ---- tables --------------------------------------------------------------------------
+
+
+def main_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
+    """Accuracy of every arm at equal budgets, and what it spends to be as good as GRPO."""
+    arms = [arm for arm in arms if (task, arm) in runs]
+    budgets = {
+        axis: min(run.spent[axis].iloc[-1] for arm in arms for run in runs[task, arm])
+        for axis in AXES
+    }
+    head = [
+        "arm",
+        "learning rate",
+        "accuracy",
+        "against grpo",
+        f"at {budgets['samples']:,.0f} samples",
+        f"at {budgets['updates']:.0f} updates",
+        f"at {budgets['seconds']:.0f} s",
+        f"at {budgets['modelled']:.0f} modelled",
+        "rollouts to 90 %",
+        "rollouts to all",
+        "seconds to all",
+        "modelled to all",
+    ]
+    base = runs[task, BASE]
+    rows = []
+    for arm in arms:
+        mine = runs[task, arm]
+        rows.append(
+            [
+                arm,
+                f"{mine[0].rows['learning_rate'].iloc[0]:g}",
+                _share(measures.mean([run.final for run in mine])),
+                _points(_against(mine, base)) if arm != BASE else "",
+                *(_at(mine, axis, budgets[axis]) for axis in AXES[1:]),
+                _ratio(_to_reach(runs, task, arm, _on("rollouts"), 0.9)),
+                *(_ratio(_to_reach(runs, task, arm, _on(axis))) for axis in TO_REACH),
+            ]
+        )
+    return _markdown(head, rows)
+
+
+def signal_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
+    """What happens in a rollout batch of every arm, means over batches and seeds."""
+    columns: dict[str, tuple[str, str]] = {
+        "silent rollouts": ("silent_rollouts", ".0%"),
+        "silent samples": ("silent_samples", ".0%"),
+        "samples": ("samples", ".0f"),
+        "distinct": ("distinct", ".0f"),
+        "gradient norm": ("grad_norm", ".2f"),
+        "entropy": ("entropy", ".3f"),
+        "clipped": ("clipped", ".2%"),
+        "generate, s": ("seconds_generate", ".3f"),
+        "plan, s": ("seconds_plan", ".4f"),
+        "log-probs, s": ("seconds_log_probs", ".3f"),
+        "update, s": ("seconds_update", ".3f"),
+        "batch, s": ("seconds", ".3f"),
+    }
+    rows = [
+        [arm]
+        + [
+            format(np.mean([run.logged(name) for run in runs[task, arm]]), form)
+            for name, form in columns.values()
+        ]
+        for arm in arms
+        if (task, arm) in runs
+    ]
+    return _markdown(["arm", *columns], rows)
+
+
+def difference_table(
+    runs: Runs, tasks: Sequence[str], bases: dict[str, str], *, late: bool = False
+) -> str:
+    """Accuracy of variations on each task, and against the arm that each varies."""
+    of: Callable[[Run], float] = (lambda run: run.late) if late else (lambda run: run.final)
+    head = ["variation", "of"] + [f"{task}{what}" for task in tasks for what in ("", ", against")]
+    rows = []
+    for arm, base in bases.items():
+        cells = []
+        for task in tasks:
+            mine, theirs = runs.get((task, arm), []), runs.get((task, base), [])
+            if not mine or not theirs:
+                cells += ["", ""]
+                continue
+            cells.append(_share(measures.mean([of(run) for run in mine])))
+            cells.append(_points(_against(mine, theirs, of)))
+        rows.append([arm, base, *cells])
+    return _markdown(head, rows)
+
+
+def generation_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
+    """Modelled time to GRPO's accuracy where generation costs more or less of a batch."""
+    shares = (1 / 3, 1 / 2, 2 / 3, 0.8)
+    rows = [
+        [arm, *(_ratio(_to_reach(runs, task, arm, _modelled(share))) for share in shares)]
+        for arm in arms
+    ]
+    return _markdown(["arm", *(f"generation {share:.0%}" for share in shares)], rows)
+
+
+def _modelled(generation: float) -> Callable[[Run], Curve]:
+    return lambda run: run.against(run.modelled(generation))
+
+
+def _on(axis: str) -> Callable[[Run], Curve]:
+    return lambda run: run.curve(axis)
+
+
+def _to_reach(
+    runs: Runs, task: str, arm: str, curve: Callable[[Run], Curve], part: float = 1.0
+) -> Interval:
+    """What an arm spends to learn so much of what GRPO learns, in what that spends."""
+    by_seed = [{run.seed: curve(run) for run in runs[task, name]} for name in (arm, BASE)]
+    both = sorted(by_seed[0].keys() & by_seed[1].keys())
+
+    def statistic(drawn: np.ndarray) -> float:
+        curves = [[values[both[place]] for place in drawn] for values in by_seed]
+        return measures.share_to_reach(*curves, part)
+
+    return measures.bootstrap(statistic, len(both))
+
+
+def _against(
+    mine: list[Run], base: list[Run], of: Callable[[Run], float] = lambda run: run.final
+) -> Interval:
+    """Difference over the seeds that both have."""
+    by_seed = [{run.seed: of(run) for run in some} for some in (mine, base)]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    return measures.difference(*([values[seed] for seed in seeds] for values in by_seed))
+
+
+def _at(mine: list[Run], axis: str, budget: float) -> str:
+    return f"{np.mean([run.curve(axis).at(budget) for run in mine]):.3f}"
+
+
+def _share(value: Interval) -> str:
+    return f"{value.value:.3f} ± {value.high - value.value:.3f}"
+
+
+def _points(value: Interval) -> str:
+    """Percentage points with their interval."""
+    return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
+
+
+def _ratio(value: Interval) -> str:
+    def text(part: float) -> str:
+        return f"{part:.2f}" if math.isfinite(part) else "never"
+
+    return f"{text(value.value)} ({text(value.low)} to {text(value.high)})"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+# ---- the figure ----------------------------------------------------------------------
+
+
+def draw(runs: Runs, tasks: Sequence[str], arms: Sequence[str], file: Path) -> None:
+    """Accuracy against rollouts and modelled time, and final differences to GRPO."""
+    plotted, axes = plt.subplots(
+        len(tasks), 3, figsize=(14, 4.6 * len(tasks)), layout="constrained", squeeze=False
+    )
+    for row, task in zip(axes, tasks, strict=True):
+        there = [arm for arm in arms if (task, arm) in runs]
+        for axis, against, label in (
+            (row[0], "rollouts", "rollouts generated"),
+            (row[1], "modelled", f"modelled time, batches of grpo ({GENERATION:.0%} generation)"),
+        ):
+            _curves(axis, runs, task, there, against)
+            axis.set(xlabel=label, ylabel="accuracy on test", title=f"task {task!r}")
+        _differences(row[2], runs, task, [arm for arm in there if arm != BASE])
+    axes[0, 0].legend(frameon=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    plotted.savefig(file, dpi=100)
+    plt.close(plotted)
+
+
+def _curves(axis, runs: Runs, task: str, arms: Sequence[str], against: str) -> None:
+    for arm in sorted(arms, key=lambda arm: arm in COLOURS):
+        mean = measures.average([run.curve(against) for run in runs[task, arm]])
+        style = {"color": COLOURS.get(arm, "#CCCCCC"), "linewidth": 2 if arm in COLOURS else 1}
+        axis.plot(mean.spent_B, mean.accuracy_B, label=arm if arm in COLOURS else None, **style)
+
+
+def _differences(axis, runs: Runs, task: str, arms: Sequence[str]) -> None:
+    for place, arm in enumerate(reversed(arms)):
+        value = _against(runs[task, arm], runs[task, BASE])
+        colour = COLOURS.get(arm, "#666666")
+        axis.plot([100 * value.low, 100 * value.high], [place, place], color=colour)
+        axis.plot([100 * value.value], [place], "o", color=colour)
+    axis.axvline(0, color="#000000", linewidth=0.8)
+    axis.set_yticks(range(len(arms)), list(reversed(arms)))
+    axis.set(xlabel="points of accuracy against grpo, 95 %", title="at equal generated rollouts")
+
+
+# ---- the page ------------------------------------------------------------------------
+
+
+def blocks(results: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
+    """Every table of the page by its name."""
+    runs = runs_of(results, "test")
+    made: dict[str, Callable[[], str]] = {}
+    for task in tasks:
+        made[f"main {task}"] = lambda task=task: main_table(runs, task, ARMS)
+        made[f"signal {task}"] = lambda task=task: signal_table(runs, task, ARMS)
+        made[f"generation {task}"] = lambda task=task: generation_table(
+            runs, task, [arm for arm in COLOURS if arm != BASE and (task, arm) in runs]
+        )
+    made["ablations"] = lambda: difference_table(
+        runs, tasks, {arm: of for arm, (of, _) in ABLATIONS.items()}
+    )
+    chosen = runs_of(results, "choice")
+    candidates = dict.fromkeys(CANDIDATES, "share-shuffle")
+    made["candidates"] = lambda: difference_table(chosen, tasks, candidates, late=True)
+    return {name: make() for name, make in made.items()}
+
+
+def fill(text: str, tables: dict[str, str]) -> str:
+    """The page with its tables put between `<!-- name -->` and `<!-- end -->`."""
+    for name, table in tables.items():
+        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
+        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
+    return text
