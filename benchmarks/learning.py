@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--arms", nargs="+")
+    parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS))
     given = parser.parse_args()
     if given.stage == "collect":
@@ -122,6 +123,7 @@ def main() -> None:
     if given.stage == "report":
         return report()
     function, arms, seeds = STAGES[given.stage]
+    seeds = given.seeds or seeds
     made = itertools.product(given.tasks, seeds, [given.folder])
     in_pool(tasks.prepare, made, given.workers)
     calls = itertools.product(seeds, given.arms or arms, given.tasks)

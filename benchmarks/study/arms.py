@@ -145,6 +145,11 @@ CANDIDATES = {
     "share-shuffle, 8 updates": _shared("share-shuffle", updates=8),
     "two passes": _shared("share-shuffle", trl={"num_iterations": 2}),
     "rewrites alone": _shared("share-shuffle", transforms=False),
+    "n = 2, rewrites alone": _shared("share-shuffle", rollouts=2, transforms=False),
+    "n = 2, once": _shared(_candidate("once"), rollouts=2),
+    "n = 2, refilled": _shared(_candidate("refilled"), rollouts=2),
+    "n = 2, no pair dropped": _shared({"name": "share-shuffle", "keep": 1.0}, rollouts=2),
+    "n = 2, skip-silent": _shared("share-shuffle", rollouts=2, sampling="skip-silent"),
 }
 
 EVERY = ARMS | {name: arm for name, (_, arm) in ABLATIONS.items()} | CANDIDATES

@@ -165,23 +165,36 @@ def signal_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
     return _markdown(["arm", *columns], rows)
 
 
-def difference_table(
-    runs: Runs, tasks: Sequence[str], bases: dict[str, str], *, late: bool = False
-) -> str:
-    """Accuracy of variations on each task, and against the arm that each varies."""
-    of: Callable[[Run], float] = (lambda run: run.late) if late else (lambda run: run.final)
+def difference_table(runs: Runs, tasks: Sequence[str], bases: dict[str, str]) -> str:
+    """Final accuracy of variations on each task, and against the arm that each varies."""
     head = ["variation", "of"] + [f"{task}{what}" for task in tasks for what in ("", ", against")]
     rows = []
     for arm, base in bases.items():
         cells = []
         for task in tasks:
             mine, theirs = runs.get((task, arm), []), runs.get((task, base), [])
-            if not mine or not theirs:
-                cells += ["", ""]
-                continue
-            cells.append(_share(measures.mean([of(run) for run in mine])))
-            cells.append(_points(_against(mine, theirs, of)))
+            cells.append(_share(measures.mean([run.final for run in mine])) if mine else "")
+            cells.append(_points(_against(mine, theirs)) if mine and theirs else "")
         rows.append([arm, base, *cells])
+    return _markdown(head, rows)
+
+
+def candidate_table(runs: Runs, tasks: Sequence[str], arms: Sequence[str], base: str) -> str:
+    """Late accuracy of candidates on the validation split, without intervals: seeds are few."""
+    head = ["candidate"] + [
+        f"{task}{what}" for task in tasks for what in (", seeds", ", accuracy", ", against")
+    ]
+    rows = []
+    for arm in arms:
+        cells = []
+        for task in tasks:
+            mine = {run.seed: run.late for run in runs.get((task, arm), [])}
+            theirs = {run.seed: run.late for run in runs[task, base]}
+            both = sorted(mine.keys() & theirs.keys())
+            apart = np.mean([mine[seed] - theirs[seed] for seed in both]) if both else np.nan
+            accuracy = np.mean([mine[seed] for seed in both]) if both else np.nan
+            cells += [str(len(both)), f"{accuracy:.3f}", f"{100 * apart:+.1f}"]
+        rows.append([arm, *cells])
     return _markdown(head, rows)
 
 
@@ -217,11 +230,9 @@ def _to_reach(
     return measures.bootstrap(statistic, len(both))
 
 
-def _against(
-    mine: list[Run], base: list[Run], of: Callable[[Run], float] = lambda run: run.final
-) -> Interval:
-    """Difference over the seeds that both have."""
-    by_seed = [{run.seed: of(run) for run in some} for some in (mine, base)]
+def _against(mine: list[Run], base: list[Run]) -> Interval:
+    """Difference of the final accuracies over the seeds that both have."""
+    by_seed = [{run.seed: run.final for run in some} for some in (mine, base)]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
     return measures.difference(*([values[seed] for seed in seeds] for values in by_seed))
 
@@ -310,8 +321,8 @@ def blocks(results: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
         runs, tasks, {arm: of for arm, (of, _) in ABLATIONS.items()}
     )
     chosen = runs_of(results, "choice")
-    candidates = dict.fromkeys(CANDIDATES, "share-shuffle")
-    made["candidates"] = lambda: difference_table(chosen, tasks, candidates, late=True)
+    arms = [arm for arm in (BASE, "share-grpo", *CANDIDATES) if (tasks[0], arm) in chosen]
+    made["candidates"] = lambda: candidate_table(chosen, tasks, arms, "share-shuffle")
     return {name: make() for name, make in made.items()}
 
 

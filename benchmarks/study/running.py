@@ -83,7 +83,8 @@ def train(job: Job, arm: Arm, folder: Path) -> None:
     shutil.rmtree(config.run.output, ignore_errors=True)
     watch = Evaluation(job, folder)
     trainer = training.train(config, callbacks=[watch])
-    table = results(job, config, trainer.state.log_history, watch.accuracy)
+    updates = trainer.args.updates_per_rollout_batch
+    table = results(job, config, trainer.state.log_history, updates, watch.accuracy)
     target.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(target.with_suffix(".part"))
     target.with_suffix(".part").rename(target)
@@ -168,11 +169,14 @@ class Evaluation(TrainerCallback):
 
 
 def results(
-    job: Job, config: Config, history: list[dict[str, Any]], accuracy: dict[int, float]
+    job: Job,
+    config: Config,
+    history: list[dict[str, Any]],
+    updates: int,
+    accuracy: dict[int, float],
 ) -> pd.DataFrame:
     """A row a rollout batch, the first one before the training: what was logged, as means
-    over its updates, and running sums of what was spent."""
-    updates = max(1, _updates(history))
+    over its `updates`, and running sums of what was spent."""
     by_batch: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for entry in history:
         for name, logged in LOGGED.items():
@@ -192,9 +196,3 @@ def results(
         table[name] = value
     table["settings"] = json.dumps(configuration.plain(config), sort_keys=True)
     return table
-
-
-def _updates(history: list[dict[str, Any]]) -> int:
-    """Updates of a rollout batch: steps between two plans."""
-    steps = [entry["step"] for entry in history if "plan/samples" in entry]
-    return steps[1] - steps[0] if len(steps) > 1 else steps[0]
