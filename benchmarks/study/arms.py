@@ -56,6 +56,7 @@ def _shared(recipe: str | dict[str, Any], **options) -> Arm:
 ARMS = {
     "grpo": Arm("grpo"),
     "grpo, n = 8": Arm("grpo", rollouts=8),
+    "grpo, n = 4": Arm("grpo", rollouts=4),
     "2-grpo": Arm("grpo", rollouts=2),
     "dr-grpo": Arm("dr-grpo"),
     "gspo": Arm("gspo"),
@@ -68,6 +69,8 @@ ARMS = {
     "share-grpo, rewrites": _shared("share-grpo", transforms=False),
     "share-grpo, transforms": _shared("share-grpo", rewrites=False),
     "share-shuffle": _shared("share-shuffle"),
+    "share-shuffle, n = 2": _shared("share-shuffle", rollouts=2),
+    "share-shuffle, n = 2, rewrites": _shared("share-shuffle", rollouts=2, transforms=False),
 }
 
 
@@ -97,14 +100,9 @@ ABLATIONS = {
         Arm(_compose(selection={"name": "max-variance", "keep": 0.5}, **SHUFFLE)),
     ),
     "n = 8": ("shuffle-r1", Arm("shuffle-r1", rollouts=8)),
-    "n = 32": ("shuffle-r1", Arm("shuffle-r1", rollouts=32)),
-    "2 updates": ("shuffle-r1", Arm("shuffle-r1", updates=2)),
     "8 updates": ("shuffle-r1", Arm("shuffle-r1", updates=8)),
-    "grpo, n = 32": ("grpo", Arm("grpo", rollouts=32)),
-    "grpo, 2 updates": ("grpo", Arm("grpo", updates=2)),
     "grpo, 8 updates": ("grpo", Arm("grpo", updates=8)),
     "grpo, two passes": ("grpo", Arm("grpo", trl={"num_iterations": 2})),
-    "m = 2, n = 4": ("share-grpo", _shared("share-grpo", rollouts=4)),
     "m = 4, n = 4": ("share-grpo", _shared("share-grpo", prompts=4, rollouts=4)),
     "not hierarchical": (
         "share-grpo",

@@ -40,11 +40,31 @@ class Curve:
         return float(np.interp(budget, self.spent_B, self.accuracy_B))
 
 
-def average(curves: Sequence[Curve], points: int = 51) -> Curve:
-    """Mean accuracy of several trainings, up to where the shortest ends."""
-    spent_B = np.linspace(0, min(curve.spent_B[-1] for curve in curves), points)
-    accuracy_SB = [np.interp(spent_B, c.spent_B, c.accuracy_B) for c in curves]
-    return Curve(spent_B, np.mean(accuracy_SB, axis=0))
+@dataclass(frozen=True)
+class Curves:
+    """Several trainings at equal shares of what each spent in the end.
+
+    Attributes:
+        total_S: what each spent in the end.
+        accuracy_SB: accuracy of each at shares from 0 to 1, evenly spaced.
+    """
+
+    total_S: np.ndarray
+    accuracy_SB: np.ndarray
+
+    def mean(self, seeds: np.ndarray | None = None) -> Curve:
+        """Their mean curve, or that of some of them by index, repeats counting as often."""
+        rows = np.arange(len(self.total_S)) if seeds is None else seeds
+        accuracy_B = self.accuracy_SB[rows].mean(axis=0)
+        return Curve(np.linspace(0, self.total_S[rows].mean(), len(accuracy_B)), accuracy_B)
+
+
+def together(curves: Sequence[Curve], points: int = 51) -> Curves:
+    """Trainings side by side, between their points on lines."""
+    share_B = np.linspace(0, 1, points)
+    total_S = np.array([curve.spent_B[-1] for curve in curves])
+    accuracy_SB = [np.interp(share_B * c.spent_B[-1], c.spent_B, c.accuracy_B) for c in curves]
+    return Curves(total_S, np.array(accuracy_SB))
 
 
 def reached(curve: Curve, target: float) -> float:
@@ -60,17 +80,16 @@ def reached(curve: Curve, target: float) -> float:
     return float(curve.spent_B[before] + part * (curve.spent_B[after] - curve.spent_B[before]))
 
 
-def share_to_reach(arm_S: Sequence[Curve], base_S: Sequence[Curve], part: float = 1.0) -> float:
+def share_to_reach(arm: Curve, base: Curve, part: float = 1.0) -> float:
     """What an arm spends to learn so much of what the base learns, in what the base spends on it.
 
-    Both by their mean curves, since single trainings cross a line by chance. For all of the
-    gain the base spends its whole budget, even if noise took it over the line earlier.
+    For all of its gain the base spends its whole budget, even if noise took it over the line
+    earlier.
 
     Args:
-        arm_S, base_S: of the same seeds, from the same start.
+        arm, base: mean curves, since single trainings cross a line by chance.
         part: of the gain of the base from its start to its end, 0 to 1.
     """
-    arm, base = average(arm_S), average(base_S)
     start, end = base.accuracy_B[0], base.accuracy_B[-1]
     target = start + part * (end - start)
     whole = base.spent_B[-1] if part == 1 else reached(base, target)

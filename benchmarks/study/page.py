@@ -113,7 +113,7 @@ def main_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
         f"at {budgets['samples']:,.0f} samples",
         f"at {budgets['updates']:.0f} updates",
         f"at {budgets['seconds']:.0f} s",
-        f"at {budgets['modelled']:.0f} modelled",
+        f"at {budgets['modelled']:.3g} modelled",
         "rollouts to 90 %",
         "rollouts to all",
         "seconds to all",
@@ -223,11 +223,11 @@ def _to_reach(
     by_seed = [{run.seed: curve(run) for run in runs[task, name]} for name in (arm, BASE)]
     both = sorted(by_seed[0].keys() & by_seed[1].keys())
 
-    def statistic(drawn: np.ndarray) -> float:
-        curves = [[values[both[place]] for place in drawn] for values in by_seed]
-        return measures.share_to_reach(*curves, part)
-
-    return measures.bootstrap(statistic, len(both))
+    arm_S, base_S = (measures.together([by[seed] for seed in both]) for by in by_seed)
+    return measures.bootstrap(
+        lambda drawn: measures.share_to_reach(arm_S.mean(drawn), base_S.mean(drawn), part),
+        len(both),
+    )
 
 
 def _against(mine: list[Run], base: list[Run]) -> Interval:
@@ -288,7 +288,7 @@ def draw(runs: Runs, tasks: Sequence[str], arms: Sequence[str], file: Path) -> N
 
 def _curves(axis, runs: Runs, task: str, arms: Sequence[str], against: str) -> None:
     for arm in sorted(arms, key=lambda arm: arm in COLOURS):
-        mean = measures.average([run.curve(against) for run in runs[task, arm]])
+        mean = measures.together([run.curve(against) for run in runs[task, arm]]).mean()
         style = {"color": COLOURS.get(arm, "#CCCCCC"), "linewidth": 2 if arm in COLOURS else 1}
         axis.plot(mean.spent_B, mean.accuracy_B, label=arm if arm in COLOURS else None, **style)
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study.measures import (
     Curve,
-    average,
     bootstrap,
     difference,
     mean,
     modelled_seconds,
     reached,
     share_to_reach,
+    together,
 )
 
 
@@ -48,24 +48,26 @@ def test_a_target_that_is_lost_again_was_reached_the_first_time():
     assert reached(curve((0, 0.0), (10, 0.6), (20, 0.2), (30, 0.8)), 0.3) == pytest.approx(5)
 
 
-def test_the_average_ends_where_the_shortest_training_does():
-    made = average([RISING, curve((0, 0.4), (10, 0.6))], points=3)
-    assert made.spent_B.tolist() == [0, 5, 10]
-    assert made.accuracy_B.tolist() == pytest.approx([0.3, 0.4, 0.5])
+def test_trainings_are_averaged_at_equal_shares_of_what_each_spent():
+    both = together([RISING, curve((0, 0.4), (40, 0.6))], points=3)
+    assert both.mean().spent_B.tolist() == [0, 15, 30]
+    assert both.mean().accuracy_B.tolist() == pytest.approx([0.3, 0.45, 0.55])
+    assert both.mean(np.array([1, 1])).spent_B.tolist() == [0, 20, 40]
+    assert both.mean(np.array([1, 1])).accuracy_B.tolist() == pytest.approx([0.4, 0.5, 0.6])
 
 
 def test_a_twice_as_fast_arm_needs_half():
     base = curve((0, 0.2), (100, 0.6))
     fast = curve((0, 0.2), (50, 0.6), (100, 0.7))
-    assert share_to_reach([fast, fast], [base, base]) == pytest.approx(0.5)
-    assert share_to_reach([fast], [base], 0.5) == pytest.approx(0.5)
-    assert share_to_reach([base], [base]) == share_to_reach([base], [base], 0.5) == 1
-    assert share_to_reach([curve((0, 0.2), (100, 0.59))], [base]) == math.inf
+    assert share_to_reach(fast, base) == pytest.approx(0.5)
+    assert share_to_reach(fast, base, 0.5) == pytest.approx(0.5)
+    assert share_to_reach(base, base) == share_to_reach(base, base, 0.5) == 1
+    assert share_to_reach(curve((0, 0.2), (100, 0.59)), base) == math.inf
 
 
 def test_the_base_is_charged_its_whole_budget_for_its_final_accuracy():
     noisy = curve((0, 0.2), (50, 0.7), (100, 0.6))  # over the line at 40 already
-    assert share_to_reach([noisy], [noisy]) == pytest.approx(0.4)
+    assert share_to_reach(noisy, noisy) == pytest.approx(0.4)
 
 
 def test_the_interval_of_a_mean_is_student_s():
