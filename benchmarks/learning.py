@@ -28,14 +28,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pandas as pd
-from study import page, running, tasks
+from study import gradients, page, running, tasks
 from study.arms import ABLATIONS, ARMS, CANDIDATES, EVERY, base_of
 from study.running import Job
+
+from vantage.errors import nearest
 
 FOLDER = Path("runs/learning")
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "learning.parquet"
-PAGE, FIGURE = ROOT / "docs" / "learning.md", ROOT / "docs" / "learning.png"
+COMPARED = RESULTS.with_name("gradients.parquet")
+PAGES = (ROOT / "docs" / "learning.md", ROOT / "README.md")
+FIGURE = ROOT / "docs" / "learning.png"
 RATES = (3e-5, 6e-5, 1.2e-4)
 TUNED_ON, CHOSEN_ON, SEEDS = 100, (100, 101), range(5)
 
@@ -56,6 +60,8 @@ def tune(task: str, arm: str, seed: int, folder: Path) -> None:
 def rate_of(task: str, arm: str, folder: Path) -> float:
     """The rate that was best for an arm."""
     jobs = running.found(folder, stage="tuning", task=task, arm=arm)
+    if not jobs:
+        raise SystemExit(f"{arm!r} has no learning rate on {task!r} in {folder}: run `tune` first")
     return max(jobs, key=lambda job: running.late_accuracy(folder, job)).learning_rate
 
 
@@ -72,31 +78,37 @@ def choose(task: str, arm: str, seed: int, folder: Path) -> None:
 
 
 def collect(folder: Path) -> None:
-    """All results in one file, without the paths of this machine."""
+    """All trainings in one file, without the paths of this machine, and all gradients in one."""
     files = sorted((folder / "results").glob("*.parquet"))
     table = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
     table["settings"] = table["settings"].str.replace(str(folder.resolve()), str(FOLDER))
     table.to_parquet(RESULTS, compression="zstd", index=False)
     print(f"{len(files)} trainings in {RESULTS}")
+    compared = [pd.read_parquet(file) for file in sorted((folder / "gradients").glob("*.parquet"))]
+    pd.concat(compared, ignore_index=True).to_parquet(COMPARED, compression="zstd", index=False)
 
 
 def report() -> None:
-    """The tables of the page, and its figure, from the stored results."""
+    """The tables of the pages, and the figure, from the stored results."""
     results = pd.read_parquet(RESULTS)
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(page.fill(text, page.blocks(results, list(tasks.TASKS))), encoding="utf-8")
+    tables = page.blocks(results, pd.read_parquet(COMPARED), list(tasks.TASKS))
+    for file in PAGES:
+        file.write_text(page.fill(file.read_text(encoding="utf-8"), tables), encoding="utf-8")
     page.draw(page.runs_of(results, "test"), list(tasks.TASKS), list(ARMS), FIGURE)
-    print(f"tables in {PAGE}, figure in {FIGURE}")
+    print(f"tables in {', '.join(map(str, PAGES))}; figure in {FIGURE}")
 
 
 def in_pool(function: Callable, calls: Iterable[tuple], workers: int) -> None:
     """Make the calls, so many at once, in processes that are used again."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet) as pool:
-        for number, (call, future) in enumerate(
-            [(call, pool.submit(function, *call)) for call in calls], start=1
-        ):
-            future.result()
-            print(f"{number}: {function.__name__} {' '.join(map(str, call[:-1]))}", flush=True)
+        waiting = [(call, pool.submit(function, *call)) for call in calls]
+        try:
+            for number, (call, future) in enumerate(waiting, start=1):
+                future.result()
+                print(f"{number}: {function.__name__} {' '.join(map(str, call[:-1]))}", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _quiet() -> None:
@@ -111,18 +123,26 @@ def _quiet() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("stage", choices=(*STAGES, "collect", "report"))
+    parser.add_argument("stage", choices=(*STAGES, "gradients", "collect", "report"))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--arms", nargs="+")
+    parser.add_argument("--arms", nargs="+", metavar="ARM", help="; ".join(EVERY))
     parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=tasks.TASKS, default=list(tasks.TASKS))
     given = parser.parse_args()
     if given.stage == "collect":
         return collect(given.folder)
     if given.stage == "report":
         return report()
+    if given.stage == "gradients":
+        in_pool(
+            tasks.prepare, [(t, gradients.SEED, given.folder) for t in given.tasks], given.workers
+        )
+        return in_pool(gradients.compare, [(t, given.folder) for t in given.tasks], given.workers)
     function, arms, seeds = STAGES[given.stage]
+    for arm in given.arms or ():
+        if arm not in arms:
+            parser.error(f"{given.stage} has no arm {arm!r}: {nearest(arm, arms)}")
     seeds = given.seeds or seeds
     made = itertools.product(given.tasks, seeds, [given.folder])
     in_pool(tasks.prepare, made, given.workers)

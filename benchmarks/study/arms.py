@@ -99,10 +99,8 @@ ABLATIONS = {
         "shuffle-r1",
         Arm(_compose(selection={"name": "max-variance", "keep": 0.5}, **SHUFFLE)),
     ),
-    "n = 8": ("shuffle-r1", Arm("shuffle-r1", rollouts=8)),
     "8 updates": ("shuffle-r1", Arm("shuffle-r1", updates=8)),
     "grpo, 8 updates": ("grpo", Arm("grpo", updates=8)),
-    "grpo, two passes": ("grpo", Arm("grpo", trl={"num_iterations": 2})),
     "m = 4, n = 4": ("share-grpo", _shared("share-grpo", prompts=4, rollouts=4)),
     "not hierarchical": (
         "share-grpo",
@@ -111,12 +109,6 @@ ABLATIONS = {
     "not shared": (
         "share-grpo",
         _shared(_compose(estimator="hierarchical"), trl=CLIP_HIGHER),
-    ),
-    "share-shuffle, not shared": (
-        "share-shuffle",
-        _shared(
-            _compose(estimator="hierarchical", selection="pairwise", **SHUFFLE), trl=CLIP_HIGHER
-        ),
     ),
 }
 
@@ -136,7 +128,6 @@ CANDIDATES = {
     "reward range": _shared(_candidate("ranged")),
     "positive half": _shared(_candidate("asymmetric")),
     "refilled": _shared(_candidate("refilled")),
-    "skip-silent": _shared("share-shuffle", sampling="skip-silent"),
     "n = 4, 32 questions": _shared("share-shuffle", rollouts=4),
     "n = 2, 64 questions": _shared("share-shuffle", rollouts=2),
     "m = 4, n = 4 each": _shared("share-shuffle", prompts=4, rollouts=4),

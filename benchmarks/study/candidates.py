@@ -25,7 +25,7 @@ def tempered(power: float = 0.5) -> Recipe:
 
 
 def capped(most: int = 2) -> Recipe:
-    """No unit more than so many times in a batch; the rest is filler. Ours."""
+    """No unit more than so many times in a batch; where none is left, filler. Ours."""
     return replace(recipe(BASE), composition=functools.partial(_capped, most=most))
 
 
@@ -49,7 +49,7 @@ def refilled(refills: int = 3) -> Recipe:
 
 
 def once() -> Recipe:
-    """Every pair of contrast once, and no repeats: the selection without the shuffle's draws."""
+    """Every pair of contrast once, and no repeats; the last rounds run dry and are filler."""
     return replace(recipe(BASE), composition=functools.partial(_capped, most=1))
 
 

@@ -16,9 +16,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from study import measures
+from study import gradients, measures
 from study.arms import ABLATIONS, ARMS, CANDIDATES, ROLLOUTS
 from study.measures import Curve, Interval
+from study.running import BATCHES
 
 BASE = "grpo"
 GENERATION = 0.5  # share of generation in the modelled time of a batch of GRPO
@@ -30,21 +31,37 @@ COLOURS = {
     "shuffle-r1": "#D55E00",
     "share-grpo": "#009E73",
     "share-shuffle": "#CC79A7",
+    "grpo, n = 4": "#888888",
+    "share-shuffle, n = 2": "#0072B2",
+}
+HIGHLIGHTED = tuple(COLOURS)
+# Arms whose groups are smaller, and the plain one with groups of that size.
+CONTROLS = {
+    "share-shuffle, n = 2": "grpo, n = 4",
+    "share-shuffle, n = 2, rewrites": "grpo, n = 4",
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a row a rollout batch, running sums of what was spent."""
+    """One training.
+
+    Attributes:
+        rows: a row a rollout batch.
+        pace: seconds of the seed in the middle, in those of this one: other work on the
+            machine disturbed single trainings.
+    """
 
     rows: pd.DataFrame
+    pace: float = 1.0
 
     @cached_property
     def spent(self) -> pd.DataFrame:
         """What was spent after each batch, an axis a column."""
         rows = self.rows.fillna({"samples": 0, "distinct": 0, "seconds": 0})
         table = pd.DataFrame({"rollouts": rows["rollouts"], "updates": rows["updates"]})
-        table["samples"], table["seconds"] = rows["samples"].cumsum(), rows["seconds"].cumsum()
+        table["samples"] = rows["samples"].cumsum()
+        table["seconds"] = self.pace * rows["seconds"].cumsum()
         table["modelled"] = self.modelled(GENERATION)
         return table
 
@@ -70,8 +87,8 @@ class Run:
 
     @property
     def final(self) -> float:
-        """Accuracy at the end."""
-        return float(self.rows["accuracy"].iloc[-1])
+        """Accuracy when the rollouts of the budget are spent."""
+        return self.curve("rollouts").at(BATCHES * ROLLOUTS)
 
     @property
     def late(self) -> float:
@@ -87,11 +104,22 @@ Runs = dict[tuple[str, str], list[Run]]
 
 
 def runs_of(results: pd.DataFrame, stage: str) -> Runs:
-    """The trainings of a stage by task and arm, in order of their seeds."""
+    """The trainings of a stage by task and arm, in order of their seeds.
+
+    Raises:
+        ValueError: two trainings of one seed, say at two rates; names them.
+    """
     found: Runs = {}
     part = results[results["stage"] == stage]
-    for (task, arm, _), rows in part.groupby(["task", "arm", "seed"], sort=True):
-        found.setdefault((task, arm), []).append(Run(rows.sort_values("batch")))
+    for (task, arm), rows in part.groupby(["task", "arm"], sort=True):
+        by_seed = [one.sort_values("batch") for _, one in rows.groupby("seed", sort=True)]
+        for one in by_seed:
+            if one["batch"].duplicated().any():
+                rates = one["learning_rate"].unique().tolist()
+                raise ValueError(f"{stage} of {arm!r} on {task!r} was run twice, at {rates}")
+        seconds_S = np.array([one["seconds"].sum() for one in by_seed])
+        pace_S = np.median(seconds_S) / seconds_S
+        found[task, arm] = [Run(*pair) for pair in zip(by_seed, pace_S, strict=True)]
     return found
 
 
@@ -110,11 +138,14 @@ def main_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
         "learning rate",
         "accuracy",
         "against grpo",
+        "against its control",
         f"at {budgets['samples']:,.0f} samples",
         f"at {budgets['updates']:.0f} updates",
         f"at {budgets['seconds']:.0f} s",
         f"at {budgets['modelled']:.3g} modelled",
         "rollouts to 90 %",
+        "seconds to 90 %",
+        "modelled to 90 %",
         "rollouts to all",
         "seconds to all",
         "modelled to all",
@@ -129,11 +160,31 @@ def main_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
                 f"{mine[0].rows['learning_rate'].iloc[0]:g}",
                 _share(measures.mean([run.final for run in mine])),
                 _points(_against(mine, base)) if arm != BASE else "",
+                _points(_against(mine, runs[task, CONTROLS[arm]])) if arm in CONTROLS else "",
                 *(_at(mine, axis, budgets[axis]) for axis in AXES[1:]),
-                _ratio(_to_reach(runs, task, arm, _on("rollouts"), 0.9)),
+                *(_ratio(_to_reach(runs, task, arm, _on(axis), 0.9)) for axis in TO_REACH),
                 *(_ratio(_to_reach(runs, task, arm, _on(axis))) for axis in TO_REACH),
             ]
         )
+    return _markdown(head, rows)
+
+
+def short_table(runs: Runs, tasks: Sequence[str], arms: Iterable[str]) -> str:
+    """Of each task the accuracy against GRPO, and the rollouts to most of what GRPO learns."""
+    head = ["recipe"] + [
+        f"{task} digits: {what}"
+        for task in tasks
+        for what in ("accuracy", "points against grpo", "rollouts to 90 % of grpo's gain")
+    ]
+    rows = []
+    for arm in arms:
+        cells = []
+        for task in tasks:
+            mine = runs[task, arm]
+            cells.append(_share(measures.mean([run.final for run in mine])))
+            cells.append(_points(_against(mine, runs[task, BASE])) if arm != BASE else "")
+            cells.append(_ratio(_to_reach(runs, task, arm, _on("rollouts"), 0.9)))
+        rows.append([arm, *cells])
     return _markdown(head, rows)
 
 
@@ -180,10 +231,8 @@ def difference_table(runs: Runs, tasks: Sequence[str], bases: dict[str, str]) ->
 
 
 def candidate_table(runs: Runs, tasks: Sequence[str], arms: Sequence[str], base: str) -> str:
-    """Late accuracy of candidates on the validation split, without intervals: seeds are few."""
-    head = ["candidate"] + [
-        f"{task}{what}" for task in tasks for what in (", seeds", ", accuracy", ", against")
-    ]
+    """Points of late accuracy against the base on validation, without intervals: seeds are few."""
+    head = ["candidate"] + [f"{task}{what}" for task in tasks for what in (", seeds", ", points")]
     rows = []
     for arm in arms:
         cells = []
@@ -192,20 +241,26 @@ def candidate_table(runs: Runs, tasks: Sequence[str], arms: Sequence[str], base:
             theirs = {run.seed: run.late for run in runs[task, base]}
             both = sorted(mine.keys() & theirs.keys())
             apart = np.mean([mine[seed] - theirs[seed] for seed in both]) if both else np.nan
-            accuracy = np.mean([mine[seed] for seed in both]) if both else np.nan
-            cells += [str(len(both)), f"{accuracy:.3f}", f"{100 * apart:+.1f}"]
+            cells += [str(len(both)), f"{100 * apart:+.1f}"]
         rows.append([arm, *cells])
     return _markdown(head, rows)
 
 
 def generation_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
-    """Modelled time to GRPO's accuracy where generation costs more or less of a batch."""
+    """Modelled time to 90 % of GRPO's gain where generation costs more or less of a batch."""
     shares = (1 / 3, 1 / 2, 2 / 3, 0.8)
     rows = [
-        [arm, *(_ratio(_to_reach(runs, task, arm, _modelled(share))) for share in shares)]
+        [arm, *(_ratio(_to_reach(runs, task, arm, _modelled(share), 0.9)) for share in shares)]
         for arm in arms
     ]
     return _markdown(["arm", *(f"generation {share:.0%}" for share in shares)], rows)
+
+
+def gradient_table(compared: pd.DataFrame, task: str) -> str:
+    """How well the gradient of one batch points to accuracy, and what a rollout is worth."""
+    points = ("start", "half-way")
+    head = ["arm"] + [f"{point}: {what}" for point in points for what in ("cosine", "worth")]
+    return _markdown(head, gradients.rows(compared, task, points))
 
 
 def _modelled(generation: float) -> Callable[[Run], Curve]:
@@ -307,15 +362,16 @@ def _differences(axis, runs: Runs, task: str, arms: Sequence[str]) -> None:
 # ---- the page ------------------------------------------------------------------------
 
 
-def blocks(results: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
-    """Every table of the page by its name."""
+def blocks(results: pd.DataFrame, compared: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
+    """Every table of the page by its name, from the trainings and the gradients."""
     runs = runs_of(results, "test")
     made: dict[str, Callable[[], str]] = {}
     for task in tasks:
+        made[f"gradients {task}"] = lambda task=task: gradient_table(compared, task)
         made[f"main {task}"] = lambda task=task: main_table(runs, task, ARMS)
         made[f"signal {task}"] = lambda task=task: signal_table(runs, task, ARMS)
         made[f"generation {task}"] = lambda task=task: generation_table(
-            runs, task, [arm for arm in COLOURS if arm != BASE and (task, arm) in runs]
+            runs, task, [arm for arm in HIGHLIGHTED if arm != BASE]
         )
     made["ablations"] = lambda: difference_table(
         runs, tasks, {arm: of for arm, (of, _) in ABLATIONS.items()}
@@ -323,12 +379,19 @@ def blocks(results: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
     chosen = runs_of(results, "choice")
     arms = [arm for arm in (BASE, "share-grpo", *CANDIDATES) if (tasks[0], arm) in chosen]
     made["candidates"] = lambda: candidate_table(chosen, tasks, arms, "share-shuffle")
+    made["learning"] = lambda: short_table(runs, tasks, HIGHLIGHTED)
     return {name: make() for name, make in made.items()}
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
-    """The page with its tables put between `<!-- name -->` and `<!-- end -->`."""
-    for name, table in tables.items():
-        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
-        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
-    return text
+    """The page with its tables put between `<!-- name -->` and `<!-- end -->`.
+
+    Raises:
+        KeyError: a mark that no table has.
+    """
+    return re.sub(
+        r"(<!-- (?!end)(.+?) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{tables[found[2]]}\n\n{found[3]}",
+        text,
+        flags=re.S,
+    )

@@ -176,7 +176,7 @@ def results(
     accuracy: dict[int, float],
 ) -> pd.DataFrame:
     """A row a rollout batch, the first one before the training: what was logged, as means
-    over its `updates`, and running sums of what was spent."""
+    over its `updates`, and running sums of rollouts and updates."""
     by_batch: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for entry in history:
         for name, logged in LOGGED.items():

@@ -7,7 +7,7 @@ import os
 import pandas as pd
 import pytest
 import torch
-from study import running, tasks
+from study import page, running, tasks
 from study.arms import ARMS, EVERY, ROLLOUTS, base_of
 from study.running import Job
 from study.tasks import Task
@@ -111,3 +111,36 @@ def test_collecting_puts_all_trainings_in_one_file_without_paths(folder, monkeyp
     found = pd.read_parquet(folder / "all.parquet")
     assert len(found.groupby(["stage", "arm"])) == len(list((folder / "results").iterdir()))
     assert not found["settings"].str.contains(str(folder)).any()
+
+
+def test_the_pages_show_the_stored_results():
+    results, compared = (pd.read_parquet(f) for f in (learning.RESULTS, learning.COMPARED))
+    made = page.blocks(results, compared, list(tasks.TASKS))
+    for file in learning.PAGES:
+        text = file.read_text()
+        assert "<!-- end -->" in text and page.fill(text, made) == text
+
+
+def test_every_arm_of_the_study_is_on_its_page_with_five_seeds_on_each_task():
+    runs = page.runs_of(pd.read_parquet(learning.RESULTS), "test")
+    for task in ("two", "four"):
+        for arm in ARMS:
+            assert len(runs[task, arm]) >= 5, (task, arm)
+
+
+def test_no_two_arms_share_a_file():
+    names = {Job("test", "two", arm, 0, RATE).name for arm in EVERY}
+    assert len(names) == len(EVERY)
+
+
+def test_an_arm_of_another_stage_is_refused_with_the_nearest_one(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["learning.py", "test", "--arms", "shufle-r1"])
+    with pytest.raises(SystemExit):
+        learning.main()
+    assert "test has no arm 'shufle-r1'" in (said := capsys.readouterr().err)
+    assert "shuffle-r1" in said.split("arm", 1)[1]
+
+
+def test_a_test_before_its_tuning_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match=r"'grpo' has no learning rate on 'two'.*run `tune` first"):
+        learning.test("two", "grpo", 0, tmp_path)

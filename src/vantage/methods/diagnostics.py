@@ -18,14 +18,15 @@ def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dic
         right: a reward above this counts as a right answer.
 
     Returns:
-        Shares are between 0 and 1. "Before" is of the rollouts generated, with the plain
-        group advantage; "after" is of the samples trained, filler left out.
+        Shares are between 0 and 1. "Before" is of the rollouts given, with the plain group
+        advantage (what a recipe replaced by refilling is not among them); "after" is of the
+        samples trained, filler left out.
 
         - rollouts, questions, samples: counts; samples without filler.
         - filler: number of samples that are filler.
         - silent_questions: share of questions whose rewards are all equal.
         - all_right, all_wrong: share of questions with only right, with no right rollout.
-        - silent_rollouts: share of rollouts generated whose advantage is exactly 0.
+        - silent_rollouts: share of rollouts whose advantage is exactly 0.
         - silent_samples: share of samples trained whose advantage is exactly 0.
         - useful_rollouts: number of rollouts trained at least once with an advantage that
           is not 0; useful_share: their share of all rollouts.
