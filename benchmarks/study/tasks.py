@@ -2,7 +2,7 @@
 
 "two" is what the demo asks: half of the answers are right at the start, and groups go silent
 because all of their answers are right. "four" is a longer sum with a sparser reward: one answer
-in five is right at the start, and groups are silent because all of their answers are wrong.
+in seven is right at the start, and groups are silent because all of their answers are wrong.
 """
 
 from __future__ import annotations
