@@ -78,14 +78,21 @@ def choose(task: str, arm: str, seed: int, folder: Path) -> None:
 
 
 def collect(folder: Path) -> None:
-    """All trainings in one file, without the paths of this machine, and all gradients in one."""
-    files = sorted((folder / "results").glob("*.parquet"))
-    table = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-    table["settings"] = table["settings"].str.replace(str(folder.resolve()), str(FOLDER))
-    table.to_parquet(RESULTS, compression="zstd", index=False)
-    print(f"{len(files)} trainings in {RESULTS}")
-    compared = [pd.read_parquet(file) for file in sorted((folder / "gradients").glob("*.parquet"))]
-    pd.concat(compared, ignore_index=True).to_parquet(COMPARED, compression="zstd", index=False)
+    """All trainings in one file, and all gradients in another."""
+    for kind, target in (("results", RESULTS), ("gradients", COMPARED)):
+        files = sorted((folder / kind).glob("*.parquet"))
+        print(f"{len(files)} files of {kind}")
+        if files:
+            table = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+            _without_paths(table, folder).to_parquet(target, compression="zstd", index=False)
+
+
+def _without_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The table as if it had been made in the usual folder."""
+    if "settings" in table:
+        for place in (folder.resolve(), folder):
+            table["settings"] = table["settings"].str.replace(f"{place}/", f"{FOLDER}/")
+    return table
 
 
 def report() -> None:

@@ -107,10 +107,12 @@ def test_a_variation_is_trained_at_the_rate_that_was_best_for_its_arm(folder, mo
 def test_collecting_puts_all_trainings_in_one_file_without_paths(folder, monkeypatch):
     trained(folder, "grpo")
     monkeypatch.setattr(learning, "RESULTS", folder / "all.parquet")
+    monkeypatch.setattr(learning, "COMPARED", folder / "none.parquet")
     learning.collect(folder)
     found = pd.read_parquet(folder / "all.parquet")
     assert len(found.groupby(["stage", "arm"])) == len(list((folder / "results").iterdir()))
     assert not found["settings"].str.contains(str(folder)).any()
+    assert not learning.COMPARED.exists()  # nothing was compared
 
 
 def test_the_pages_show_the_stored_results():
