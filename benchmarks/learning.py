@@ -1,9 +1,12 @@
 """Do the methods earn their place? Recipes on two tasks, at equal generated rollouts.
 
     python benchmarks/learning.py tune      # a learning rate for every arm, on validation
+    python benchmarks/learning.py choose    # candidates for improvement, on validation
     python benchmarks/learning.py test      # every arm at its rate, on the test split
-    python benchmarks/learning.py collect   # one file of results in benchmarks/results/
-    python benchmarks/learning.py report    # table and figure in docs/, from that file
+    python benchmarks/learning.py ablate    # variations, on the test split
+    python benchmarks/learning.py gradients    # how well the gradient of a batch points
+    python benchmarks/learning.py collect   # the results, in benchmarks/results/
+    python benchmarks/learning.py report    # tables and figure of the pages, from those
 
 Trainings that have ended are not run again, so each can be stopped and started.
 """

@@ -16,10 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from study import gradients, measures
+from study import gradients, measures, running
 from study.arms import ABLATIONS, ARMS, CANDIDATES, ROLLOUTS
 from study.measures import Curve, Interval
-from study.running import BATCHES
 
 BASE = "grpo"
 GENERATION = 0.5  # share of generation in the modelled time of a batch of GRPO
@@ -88,12 +87,12 @@ class Run:
     @property
     def final(self) -> float:
         """Accuracy when the rollouts of the budget are spent."""
-        return self.curve("rollouts").at(BATCHES * ROLLOUTS)
+        return self.curve("rollouts").at(running.BATCHES * ROLLOUTS)
 
     @property
     def late(self) -> float:
-        """Mean of the last two accuracies, which is less noisy."""
-        return float(self.rows["accuracy"].dropna().iloc[-2:].mean())
+        """Late accuracy, by which candidates are compared."""
+        return running.late(self.rows)
 
     def logged(self, name: str) -> float:
         """Mean over the batches of what was logged."""

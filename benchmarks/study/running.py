@@ -92,9 +92,14 @@ def train(job: Job, arm: Arm, folder: Path) -> None:
 
 
 def late_accuracy(folder: Path, job: Job) -> float:
-    """Mean of the last two accuracies of a job that has ended: one alone is noisy."""
-    table = pd.read_parquet(folder / "results" / f"{job.name}.parquet", columns=["accuracy"])
-    return float(table["accuracy"].dropna().iloc[-2:].mean())
+    """Late accuracy of a job that has ended."""
+    return late(pd.read_parquet(folder / "results" / f"{job.name}.parquet"))
+
+
+def late(rows: pd.DataFrame) -> float:
+    """Mean of the last two accuracies after the start: one alone is noisy."""
+    trained = rows.loc[rows["batch"] > 0, "accuracy"].dropna()
+    return float(trained.iloc[-2:].mean())
 
 
 def found(folder: Path, **wanted: Any) -> list[Job]:

@@ -89,6 +89,11 @@ def test_where_generation_is_all_that_costs_modelled_time_is_that_of_rollouts(re
     assert found["generation 33%"] == "0.31 (0.31 to 0.31)"
 
 
+def test_the_start_is_no_late_accuracy():
+    once = next(rows("pods", [0.2, np.nan, 0.6], 64, 1.0))
+    assert page.Run(once).late == 0.6
+
+
 def test_candidates_are_compared_over_the_seeds_that_both_have(results):
     chosen = pd.concat(
         [
