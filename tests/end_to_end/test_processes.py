@@ -78,7 +78,8 @@ def test_losses_are_those_of_one_process(case):
         for name in ("loss", "grad_norm", "reward", "plan/unscored", "kl", "eval_reward"):
             expected = [line[name] for line in alone["log"] if name in line]
             found = [line[name] for line in record["log"] if name in line]
-            np.testing.assert_allclose(found, expected, **CLOSE)
+            # Gradient norms of 20 have steps of 2e-6 in float32, several of which add up.
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_are_those_of_one_process(case):
