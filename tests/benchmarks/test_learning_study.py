@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from study import page, running, tasks
-from study.arms import ARMS, EVERY, ROLLOUTS, base_of
+from study.arms import ABLATIONS, ARMS, EVERY, ROLLOUTS, base_of
 from study.running import Job
 from study.tasks import Task
 
@@ -128,6 +128,7 @@ def test_every_arm_of_the_study_is_on_its_page_with_five_seeds_on_each_task():
     for task in ("two", "four"):
         for arm in ARMS:
             assert len(runs[task, arm]) >= 5, (task, arm)
+    assert all(len(runs["two", arm]) >= 5 for arm in ABLATIONS)
 
 
 def test_no_two_arms_share_a_file():
