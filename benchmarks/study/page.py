@@ -21,6 +21,7 @@ from study.arms import ABLATIONS, ARMS, CANDIDATES, ROLLOUTS
 from study.measures import Curve, Interval
 
 BASE = "grpo"
+BUDGET = running.BATCHES * ROLLOUTS  # rollouts at which final accuracies are compared
 GENERATION = 0.5  # share of generation in the modelled time of a batch of GRPO
 AXES = ("rollouts", "samples", "updates", "seconds", "modelled")
 TO_REACH = ("rollouts", "seconds", "modelled")
@@ -87,7 +88,7 @@ class Run:
     @property
     def final(self) -> float:
         """Accuracy when the rollouts of the budget are spent."""
-        return self.curve("rollouts").at(running.BATCHES * ROLLOUTS)
+        return self.curve("rollouts").at(BUDGET)
 
     @property
     def late(self) -> float:
