@@ -13,7 +13,7 @@ def qwen2_vl():
     processor = families.qwen_processor(
         hf.Qwen2VLProcessor, hf.Qwen2VLImageProcessor, hf.Qwen2VLVideoProcessor, merge=2
     )
-    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 4 * families.HEAD, "mlp_ratio": 2}
     return families.qwen_vl(hf.Qwen2VLForConditionalGeneration, hf.Qwen2VLConfig, processor, vision)
 
 
@@ -31,7 +31,7 @@ def qwen3_vl():
         "depth": 3,
         "hidden_size": 32,
         "intermediate_size": 64,
-        "out_hidden_size": 64,
+        "out_hidden_size": 4 * families.HEAD,
         "num_position_embeddings": 16,
         "deepstack_visual_indexes": [0, 1],
     }
@@ -41,7 +41,7 @@ def qwen3_vl():
         processor,
         vision,
         rope={"mrope_interleaved": True},
-        head_dim=16,
+        head_dim=families.HEAD,
     )
 
 

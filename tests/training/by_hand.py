@@ -25,6 +25,7 @@ class Row:
 
     Attributes:
         own: whether this prompt generated the response.
+        drawn_from: the prompt that did.
         correction: factor for what another engine sampled, of every token or of all.
     """
 
@@ -33,6 +34,7 @@ class Row:
     advantage: float
     weight: float
     own: bool = True
+    drawn_from: list[dict] | None = None
     correction: torch.Tensor | float = 1.0
 
     @property

@@ -37,6 +37,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from vantage.demo import model as demo
 
 QWEN_SPECIAL = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+HEAD = 16  # values of an attention head of the text model
 VISION = {"hidden_size": 32, "intermediate_size": 64, "image_size": 28, "patch_size": 14} | {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -62,7 +63,7 @@ def named(**special: str):
 def text(tokenizer) -> dict:
     return {
         "vocab_size": len(tokenizer),
-        "hidden_size": 64,
+        "hidden_size": 4 * HEAD,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -106,7 +107,7 @@ def qwen(kind=QwenProcessor, images=Qwen2VLImageProcessorPil, videos=None, merge
             "depth": 2,
             "hidden_size": 32,
             "intermediate_size": 64,
-            "out_hidden_size": 64,
+            "out_hidden_size": 4 * HEAD,
             "window_size": 28 * merge,
             "fullatt_block_indexes": [1],
         },
@@ -131,7 +132,8 @@ def qwen_vl(kind, configuration, processor, vision, rope=None, **more):
     """A Qwen VL; `vision` is of its tower, `rope` of its positions, `more` of its text model."""
     start, end, image, video = map(processor.tokenizer.convert_tokens_to_ids, QWEN_SPECIAL)
     sizes = processor.image_processor
-    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4} | (rope or {})
+    sections = [HEAD // 8, 3 * HEAD // 16, 3 * HEAD // 16]  # half of a head in all
+    rope = {"rope_type": "default", "mrope_section": sections, "rope_theta": 1e4} | (rope or {})
     config = configuration(
         text_config={**text(processor.tokenizer), "rope_parameters": rope, **more},
         vision_config={
@@ -164,7 +166,7 @@ def gemma(images=Gemma3ImageProcessorPil):
         chat_template=template("<start_of_image>"),
     )
     config = Gemma3Config(
-        text_config={**text(tokenizer), "head_dim": 16, "sliding_window": 512},
+        text_config={**text(tokenizer), "head_dim": HEAD, "sliding_window": 512},
         vision_config=VISION,
         mm_tokens_per_image=4,
         boi_token_index=tokenizer.boi_token_id,
@@ -244,7 +246,7 @@ def qwen2():
 def qwen3():
     """A template that leaves out content that is no text."""
     content = "{% if message.content is string %}{{ message.content }}{% endif %}"
-    return text_model(Qwen3ForCausalLM, Qwen3Config, content, head_dim=16)
+    return text_model(Qwen3ForCausalLM, Qwen3Config, content, head_dim=HEAD)
 
 
 def text_model(kind, configuration, content: str, **more):

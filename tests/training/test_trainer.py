@@ -10,13 +10,12 @@ import torch
 from datasets import Dataset, Image, IterableDataset
 from families import FAMILIES
 from PIL import Image as Pictures
-from training_cases import Recorder, Reward, difference, mixed_rows, trained, trainer
+from training_cases import OtherEngine, Recorder, Reward, difference, mixed_rows, trained, trainer
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from trl import GRPOTrainer
 
 import vantage
 from vantage.errors import ConfigError, EngineError, InputError
-from vantage.training.trl import VantageTrainer
 from vantage.training.trl import trainer as trl
 from vantage.training.versions import check_version
 
@@ -318,16 +317,6 @@ def test_a_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp
     options = {"gradient_accumulation_steps": 2 // updates, "packing": "off"}
     trained(tiny_model, mixed_rows(4), tmp_path, **options)
     assert len(scored) == (16 if updates == 2 else 0)
-
-
-class OtherEngine(VantageTrainer):
-    """Samples as ever and reports log-probs, as vLLM does."""
-
-    def _generate_single_turn(self, *args, **kwargs):
-        self.use_vllm = False
-        responses, _ = super()._generate_single_turn(*args, **kwargs)
-        self.use_vllm = True
-        return responses, [[-5.0] * len(ids) for ids in responses]
 
 
 def test_log_probs_that_a_sampler_s_correction_needs_early_are_used_again(

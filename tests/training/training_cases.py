@@ -139,6 +139,29 @@ class Recorder(TrainerCallback):
             self.steps[-1].loss = logs["loss"]
 
 
+class OtherEngine(VantageTrainer):
+    """Samples as ever, and then says what it takes the log-probs for, as vLLM does.
+
+    What it says is made up, and so is not compared with ours.
+    """
+
+    def _tokenize_prompts(self, prompts):
+        self.use_vllm = False
+        return super()._tokenize_prompts(prompts)
+
+    def _generate_single_turn(self, *args, **kwargs):
+        responses, _ = super()._generate_single_turn(*args, **kwargs)
+        self.use_vllm = True
+        return responses, [self.believed(ids).tolist() for ids in responses]
+
+    def _compare_sampler(self, batch):
+        pass
+
+    @staticmethod
+    def believed(ids: list[int]) -> torch.Tensor:
+        return -5.0 - 0.2 * (torch.tensor(ids) % 5).double()
+
+
 def trained(model, rows, tmp_path, **options) -> tuple[VantageTrainer, list[Step]]:
     """A trainer after its run, and the updates it made."""
     recorder = Recorder()

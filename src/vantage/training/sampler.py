@@ -73,6 +73,20 @@ def mismatch(trainer_T: np.ndarray, sampler_T: np.ndarray) -> Mismatch:
         )
 
 
+def pooled(parts: Sequence[Mismatch]) -> Mismatch:
+    """The mismatch over the tokens of several processes."""
+    seen = [part for part in parts if part.tokens]
+    if not seen:
+        return Mismatch(math.nan, math.nan, math.nan, 0)
+    tokens = [part.tokens for part in seen]
+    return Mismatch(
+        kl=float(np.average([part.kl for part in seen], weights=tokens)),
+        difference=float(np.average([part.difference for part in seen], weights=tokens)),
+        largest_ratio=float(np.max([part.largest_ratio for part in seen])),
+        tokens=sum(tokens),
+    )
+
+
 def renormalisation(
     top_p: float = 1.0, top_k: int | None = None, min_p: float | None = None
 ) -> float:

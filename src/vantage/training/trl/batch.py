@@ -86,6 +86,11 @@ class RolloutBatch:
     old_RT: torch.Tensor | None = None
     reference_RT: torch.Tensor | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.scored.mask_NT.device
+
     def key(self, row: int) -> tuple[int, int]:
         """(prompt, rollout) of a row of the plan; any one for filler."""
         if row == FILLER:

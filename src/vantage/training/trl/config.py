@@ -113,6 +113,13 @@ class VantageConfig(GRPOConfig):
         default=None, metadata={"help": "Upper clip; by the recipe."}
     )
     beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+    vllm_max_model_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Longest prompt and response together for which vLLM reserves its cache; "
+            "`max_prompt_length + max_completion_length` where both are given."
+        },
+    )
     save_steps: float = field(
         default=0, metadata={"help": "Updates between checkpoints; about 500 unless given."}
     )
@@ -131,6 +138,9 @@ class VantageConfig(GRPOConfig):
             super().__post_init__()
         except ValueError as error:
             raise ConfigError(f"TRL refuses the options: {error}") from error
+        if self.use_vllm and self.vllm_max_model_length is None and self.max_prompt_length:
+            # The model's own length would reserve a cache for prompts that never come.
+            self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
         self.build_keep()
         _check_sizes(self, recipe, variants)
@@ -192,6 +202,7 @@ class VantageConfig(GRPOConfig):
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     """Refuse, by name, what would contradict a plan."""
     _check_values(args)
+    _check_correction(args)
     sampling(args.sampling, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
     if recipe.sharing is original_prompt and not variants.original:
@@ -203,6 +214,23 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
         raise ConfigError(
             f"recipe {recipe.name!r} shares responses between the prompts of a question, "
             "but variants.count is 1: set variants.count to 2 or more"
+        )
+
+
+def _check_correction(args: VantageConfig) -> None:
+    """Refuse a product of ratios where the sampler's log-probs are renormalised."""
+    whole = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0, None)}
+    given = {name: getattr(args, name) for name in whole}
+    cut = [f"{name}={value}" for name, value in given.items() if value not in whole[name]]
+    mode = args.vllm_importance_sampling_mode
+    corrects = args.use_vllm and args.vllm_importance_sampling_correction
+    if corrects and cut and mode.startswith("sequence"):
+        raise ConfigError(
+            f"{', '.join(cut)} with vllm_importance_sampling_mode={mode!r}: vLLM's log-probs are "
+            "of what is left of the vocabulary, the trainer's are of all of it, and a correction "
+            "by sequence multiplies that difference over all tokens (0.99 ** 400 = 0.02). Set "
+            "vllm_importance_sampling_correction to false, or the mode to 'token_truncate', or "
+            "sample from the whole vocabulary (top_p=1.0, top_k=0, min_p=None)"
         )
 
 

@@ -22,11 +22,14 @@ class Encoding:
         ids: its tokens, image tokens included.
         images: its images.
         fields: what else the processor makes of it (pixels, grids, token types).
+        written: its tokens as the chat template writes them, one placeholder a picture, for an
+            engine that expands placeholders by itself; None where none does.
     """
 
     ids: list[int]
     images: list[Any]
     fields: dict[str, Any]
+    written: list[int] | None = None
 
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:

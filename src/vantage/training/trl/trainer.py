@@ -8,6 +8,8 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
   `compute_loss` being a mean over the whole update;
 - `_generate`, `_calculate_rewards`, `_tokenize_prompts`: the processor runs once a distinct
   prompt, and pictures stay on the process that needs them;
+- `_generate_single_turn`: vLLM is asked so that it samples from what is trained, which the first
+  batches prove (`vantage.training.trl.vllm`);
 - `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
   known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
   one prompt are packed behind one copy of it, where that is exact;
@@ -22,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import math
 import shutil
 import time
@@ -33,22 +36,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import is_peft_model
+from accelerate.utils import gather_object, is_peft_model
 from torch.utils.data import DataLoader
-from transformers import AutoProcessor, ProcessorMixin, Trainer
+from transformers import AutoProcessor, ProcessorMixin, Trainer, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.methods import Rollouts, Samples
-from vantage.questions.prompts import check, has_images
+from vantage.questions.prompts import Prompts, check, has_images
+from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import pictures, render, spoken
+from vantage.questions.variants import Variants
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.lengths import fitting
 from vantage.training.planning import make_plan, totals
+from vantage.training.sampler import (
+    FIRST_BATCHES,
+    Mismatch,
+    judge,
+    mismatch,
+    pooled,
+    renormalisation,
+    verdict,
+)
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoding import (
@@ -65,8 +79,17 @@ from vantage.training.trl.packing import batches, gathered
 from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
 from vantage.training.trl.samples import SampleTables
+from vantage.training.trl.vllm import (
+    PACKAGES,
+    REMEDY,
+    check_prompts,
+    sampling_what_is_trained,
+    written,
+)
 
 __all__ = ["VantageConfig", "VantageTrainer", "freeze_vision_tower"]
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TOKENS = (
     "image_token_id",
@@ -80,6 +103,12 @@ MEDIA_TOKENS = (
 # Of what processors make, what TRL hands to a model that scores rows.
 PASSED_ON = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
 STAGES = ("generate", "reward", "plan", "log_probs", "update")
+# Under which prompts reach vLLM among the fields that TRL hands to generation.
+WRITTEN = "written"
+# Options of vLLM's sampling that leave its log-probs as they are.
+SAME_LOG_PROBS = {"stop", "stop_token_ids", "include_stop_str_in_output", "seed", "n"}
+# Turn of the draws of a validation, beside those of the refills of a batch.
+VALIDATION = 2**31
 
 
 class VantageTrainer(GRPOTrainer):
@@ -109,6 +138,8 @@ class VantageTrainer(GRPOTrainer):
     """
 
     _tag_names = ("trl", "grpo", "vantage")
+    eval_dataset: Any
+    _last_loaded_step: int
 
     def __init__(
         self, model, reward_funcs=None, args=None, train_dataset=None, eval_dataset=None, **rest
@@ -141,7 +172,9 @@ class VantageTrainer(GRPOTrainer):
         self._images = ImagesOnce()
         self._at_work: list[tuple[int, int]] | None = None
         self.seconds: dict[str, float] = defaultdict(float)
-        super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
+        self._compared = 0
+        with sampling_what_is_trained():
+            super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
         self._prepare_model()
         self._check_questions()
         self.recording = Recording(self)
@@ -153,7 +186,9 @@ class VantageTrainer(GRPOTrainer):
     def _prepare_model(self) -> None:
         values = [getattr(self.model.config, name, None) for name in MEDIA_TOKENS]
         self._media_ids = sorted({value for value in values if isinstance(value, int)})
-        if self._media_ids and not self.use_vllm:
+        if self._media_ids and self.use_vllm:
+            self.vllm_generation.ban(self._media_ids)
+        elif self._media_ids:
             self.generation_config.suppress_tokens = self._media_ids
             self.generation_kwargs["suppress_tokens"] = self._media_ids
         if self.args.freeze_vision_tower:
@@ -171,12 +206,30 @@ class VantageTrainer(GRPOTrainer):
                 f"rows have images, but the processor is a {type(self.processing_class).__name__}, "
                 "which reads text alone; its image processor may need torchvision"
             )
-        self._fitting = fitting(
-            replace(self.prompts, length=self._tokens),
+        self._fitting = self._short_enough(self.prompts, self.args.max_prompt_length)
+        if self.use_vllm and self.args.vllm_max_model_length:
+            self._shorten_validation(self.args.vllm_max_model_length)
+
+    def _short_enough(self, prompts: Prompts, limit: int | None) -> list[int]:
+        """Rows whose longest prompt has at most `limit` tokens."""
+        return fitting(
+            replace(prompts, length=self._tokens),
             lambda prompt: len(self._encode(render(prompt)).ids),
-            self.args.max_prompt_length,
+            limit,
             self.args.long_prompts,
         )
+
+    def _shorten_validation(self, most: int) -> None:
+        """Keep rows to validate on for which vLLM has room, or refuse the others."""
+
+        def kept(rows):
+            asked = replace(self.prompts, rows=Reader(rows), variants=Variants())
+            return rows.select(self._short_enough(asked, most - self.max_completion_length))
+
+        if isinstance(self.eval_dataset, dict):
+            self.eval_dataset = {name: kept(rows) for name, rows in self.eval_dataset.items()}
+        elif self.eval_dataset is not None:
+            self.eval_dataset = kept(self.eval_dataset)
 
     def _tokens(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
@@ -221,7 +274,20 @@ class VantageTrainer(GRPOTrainer):
         if not isinstance(self.processing_class, ProcessorMixin):
             prompt = spoken(prompt)
         ids, images, fields = super()._tokenize_prompts([prompt])
-        return Encoding(list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
+        made = Encoding(list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
+        if self.use_vllm and self.vllm_mode == "colocate" and made.images:
+            made.written = written(self.processing_class, self._text(prompt))
+        return made
+
+    def _text(self, prompt: str | list[dict[str, Any]]) -> str:
+        """A conversation as the chat template writes it."""
+        return self.processing_class.apply_chat_template(
+            prompt,
+            chat_template=self.chat_template,
+            add_generation_prompt=True,
+            tokenize=False,
+            **self.chat_template_kwargs,
+        )
 
     def _encoding(self, prompt: int) -> Encoding:
         """Encoding of the prompt of that id, made once a rollout batch."""
@@ -237,7 +303,26 @@ class VantageTrainer(GRPOTrainer):
         else:
             rows = [self._encode(prompt) for prompt in prompts]
         images = [row.images or None for row in rows]
-        return [row.ids for row in rows], images if any(images) else None, merge_fields(rows)
+        ids = [row.ids for row in rows]
+        # vLLM reads the pictures by itself; pixels of every rollout would fill the host.
+        fields = {WRITTEN: [row.written or row.ids for row in rows]}
+        if not self.use_vllm:
+            fields = merge_fields(rows)
+        return ids, images if any(images) else None, fields
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
+        """As TRL; with vLLM the prompts are those that it expands to what is trained."""
+        if not self.use_vllm:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, **rest
+            )
+        if self.state.global_step != self._last_loaded_step:
+            self.vllm_generation.sync_weights()
+            self._last_loaded_step = self.state.global_step
+        asked = multimodal_fields[WRITTEN]
+        seen, ids, log_probs, _ = self.vllm_generation.generate(asked, images, num_generations)
+        check_prompts(seen, prompt_ids, self.model.config.model_type)
+        return ids, [[best[0] for best in row] for row in log_probs]
 
     # ---- rollouts --------------------------------------------------------------------
 
@@ -256,6 +341,7 @@ class VantageTrainer(GRPOTrainer):
         with self._timed("log_probs"):
             self._cut(batch)
             self._add_log_probs(batch)
+            self._compare_sampler(batch)
         return batch
 
     def _ask(self, questions: int, turn: int) -> Scored:
@@ -300,9 +386,12 @@ class VantageTrainer(GRPOTrainer):
         return scored
 
     def _seed_generation(self, turn: int) -> None:
-        key = [self.args.seed, self._number, self.accelerator.process_index, turn]
-        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-        torch.manual_seed(seed)
+        """Seed whatever a sampler may draw from; processes that sample as one share a seed."""
+        colocated = self.use_vllm and self.vllm_mode == "colocate"
+        group = self.args.vllm_tensor_parallel_size if colocated else 1
+        number = self.state.global_step // self.args.updates_per_rollout_batch
+        key = [self.args.seed, number, self.accelerator.process_index // group, turn]
+        set_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def _generate_and_score_completions(self, inputs):
         """As TRL does, without images: it would make pixels of its own, and send the images of
@@ -553,6 +642,50 @@ class VantageTrainer(GRPOTrainer):
         if self.beta != 0.0:
             batch.reference_RT = self._score_reference(batch, mine)
 
+    def _compare_sampler(self, batch: RolloutBatch) -> None:
+        """Log how far the sampler's log-probs are from ours; a wrong sampler ends the run."""
+        if not self.use_vllm:
+            return
+        found = pooled(gather_object([self._mismatch(batch)]))
+        for name, value in found.metrics().items():
+            self._metrics["train"][name].append(value)
+        reason = judge(found, float32=self._samples_in_float32, slack=self._slack)
+        self._compared += 1
+        if reason and self._compared <= FIRST_BATCHES:
+            family = self.model.config.model_type
+            raise EngineError(verdict(reason, family=family, packages=PACKAGES, remedy=REMEDY))
+        if reason:
+            logger.warning(reason)
+
+    def _mismatch(self, batch: RolloutBatch) -> Mismatch:
+        """On own rows that are scored here anyway; in the first batches on a few otherwise."""
+        scored = ~np.isnan(batch.scored.reward_N)
+        places = batch.places or batch.distinct_keys(self.accelerator.process_index)
+        own = [key for key in places if batch.is_own(key) and scored[key[1]]]
+        if batch.old_RT is not None:
+            old_RT = batch.old_RT[[batch.places[key] for key in own]]
+        elif self._compared < FIRST_BATCHES:
+            own = own[: self.args.per_device_train_batch_size]
+            old_RT = self._score(self.model, batch, own)
+        else:
+            return mismatch(np.zeros(0), np.zeros(0))
+        rollouts = [rollout for _, rollout in own]
+        sampling_RT = batch.scored.sampled["sampling_per_token_logps"][rollouts]
+        counted_RT = batch.scored.mask_NT[rollouts].bool() & ~sampling_RT.isnan()
+        old_T, sampling_T = (t[counted_RT].double().cpu().numpy() for t in (old_RT, sampling_RT))
+        return mismatch(old_T, sampling_T)
+
+    @property
+    def _samples_in_float32(self) -> bool:
+        return {self._computes_in, self.vllm_generation.dtype} == {torch.float32}
+
+    @property
+    def _slack(self) -> float:
+        """Nats that sampler and trainer may be apart by the options of the generation."""
+        if self.repetition_penalty != 1 or set(self.args.generation_kwargs or ()) - SAME_LOG_PROBS:
+            return math.inf
+        return renormalisation(self.top_p, self.top_k, self.min_p)
+
     def _score_old(self, batch: RolloutBatch, dealt: list[list]) -> torch.Tensor:
         """Log-probs of what this process trains; those that TRL needed early are there."""
         mine = dealt[self.accelerator.process_index]
@@ -680,18 +813,17 @@ class VantageTrainer(GRPOTrainer):
             ahead["ref_per_token_logps"] = batch.reference_RT[places]
         if not batch.scored.sampled:
             return ahead
+        # A ratio says from where a response was drawn: under the prompt that generated it,
+        # whatever prompt it is trained under.
         rollouts = [rollout for _, rollout in keys]
-        own = [batch.is_own(key) for key in keys]
-        own_B1 = torch.tensor(own, device=self.accelerator.device)[:, None]
-        # The sampler saw a shared response under another prompt: no correction for it.
-        if "importance_sampling_ratio" in batch.scored.sampled:
-            ratio = batch.scored.sampled["importance_sampling_ratio"][rollouts]
-            ahead["importance_sampling_ratio"] = torch.where(own_B1, ratio, 1.0)
-        if "sampling_per_token_logps" in batch.scored.sampled and batch.old_RT is not None:
-            sampling = batch.scored.sampled["sampling_per_token_logps"][rollouts]
-            ahead["sampling_per_token_logps"] = torch.where(
-                own_B1, sampling, ahead["old_per_token_logps"]
-            )
+        sampled = {name: tensor[rollouts] for name, tensor in batch.scored.sampled.items()}
+        if "importance_sampling_ratio" in sampled:
+            ahead["importance_sampling_ratio"] = sampled["importance_sampling_ratio"]
+        if "sampling_per_token_logps" in sampled and batch.old_RT is not None:
+            own_B1 = torch.tensor([batch.is_own(key) for key in keys], device=batch.device)[:, None]
+            sampling, old = sampled["sampling_per_token_logps"], ahead["old_per_token_logps"]
+            apart = sampling - sampled.get("old_per_token_logps", sampling)
+            ahead["sampling_per_token_logps"] = torch.where(own_B1, sampling, old + apart)
         return ahead
 
     def _inputs(self, batch: RolloutBatch, keys: list[tuple[int, int]]) -> dict[str, Any]:
@@ -767,6 +899,11 @@ class VantageTrainer(GRPOTrainer):
             yield
         finally:
             del self.accelerator.gather
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """As TRL; its draws do not depend on what was drawn before."""
+        self._seed_generation(VALIDATION)
+        return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Generates and scores; the rewards are the result, a policy loss would say nothing."""

@@ -1,0 +1,151 @@
+"""vLLM as TRL drives it, so that it samples from exactly what is trained.
+
+Three things are done otherwise than in TRL's `VLLMGeneration`:
+
+- prompts: vLLM expands the placeholder of a picture by itself, so it is given the prompt as the
+  chat template writes it, and what it makes of it is compared with what is trained;
+- weights: after an update vLLM forgets what the vision tower made of pictures, not only the
+  prefixes of prompts;
+- adapters: they are merged layer by layer into copies, so that the frozen base keeps every bit.
+  `merge_adapter` and `unmerge_adapter` in place round it in 16 bits, twice in each rollout batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import ProcessorMixin
+from trl.generation.vllm_generation import VLLMGeneration
+from trl.trainer import grpo_trainer
+
+from vantage.errors import EngineError
+from vantage.training.sampler import verdict
+
+# Named when sampler and trainer disagree.
+PACKAGES = ("vllm", "trl", "transformers", "torch")
+REMEDY = "Leave trl.use_vllm off, or install other versions of vllm and transformers."
+# What vLLM adds to the logit of a token that must not be sampled: its lowest.
+NEVER = -100.0
+
+
+class Sampler(VLLMGeneration):
+    """TRL's `VLLMGeneration` that samples from what is trained."""
+
+    generation_kwargs: dict[str, Any]
+
+    def ban(self, token_ids: Sequence[int]) -> None:
+        """Never sample these tokens, whatever the user's own biases are."""
+        own = self.generation_kwargs.get("logit_bias") or {}
+        banned = dict.fromkeys(token_ids, NEVER)
+        self.generation_kwargs = {**self.generation_kwargs, "logit_bias": {**own, **banned}}
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """In what vLLM computes; None for a server, which does not say."""
+        return self.llm.llm_engine.model_config.dtype if self.mode == "colocate" else None
+
+    def sync_weights(self) -> None:
+        """Hand the weights over, and forget all that was computed with the old ones."""
+        super().sync_weights()
+        if self.mode == "colocate":
+            self.llm.llm_engine.reset_encoder_cache()
+        elif self.accelerator.is_main_process:
+            client = self.vllm_client
+            client._post(f"{client.base_url}/reset_encoder_cache")
+
+    def _iter_named_params(self) -> Iterator[tuple[str, torch.Tensor]]:
+        if not isinstance(self.model, PeftModel):
+            yield from super()._iter_named_params()
+            return
+        if self._dist.is_fsdp and self._dist.fsdp_version == 1:
+            raise EngineError("adapters with vLLM under FSDP 1 are not supported: take FSDP 2")
+        with self._dist.gather_params(list(self.model.parameters())):
+            for name, value in merged_parameters(self.model):
+                yield self._fix_param_name_to_vllm(name), value
+
+
+@contextlib.contextmanager
+def sampling_what_is_trained() -> Iterator[None]:
+    """Within it, a `GRPOTrainer` that is made with `use_vllm` gets a `Sampler`."""
+    before, grpo_trainer.VLLMGeneration = grpo_trainer.VLLMGeneration, Sampler
+    try:
+        yield
+    finally:
+        grpo_trainer.VLLMGeneration = before
+
+
+def merged_parameters(model: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights of the base model with the active adapters merged, under its own names.
+
+    One layer at a time is merged, copied and put back, so that the model is unchanged to the bit
+    and no second copy of it is held.
+    """
+    layer_of = {
+        parameter: layer
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer)
+        for parameter in layer.get_base_layer().parameters(recurse=False)
+    }
+    for name, parameter in model.named_parameters():
+        if model.prefix in name or "original_module" in name:
+            continue
+        layer = layer_of.get(parameter)
+        value = parameter.detach() if layer is None else _merged(layer, parameter)
+        value = value.full_tensor() if hasattr(value, "full_tensor") else value
+        name = name.removeprefix("base_model.model.").replace(".base_layer", "")
+        yield name.replace("modules_to_save.default.", ""), value
+
+
+def _merged(layer: BaseTunerLayer, parameter: nn.Parameter) -> torch.Tensor:
+    """A copy of a parameter of the layer that is adapted, with the adapters merged."""
+    before = [p.detach().clone() for p in layer.get_base_layer().parameters(recurse=False)]
+    layer.merge()
+    merged = parameter.detach().clone()
+    layer.unmerge()
+    for own, kept in zip(layer.get_base_layer().parameters(recurse=False), before, strict=True):
+        own.data.copy_(kept)
+    return merged
+
+
+def written(processor: ProcessorMixin, text: str) -> list[int]:
+    """Tokens of a prompt as its chat template writes it: one placeholder for each picture.
+
+    Args:
+        processor: of the model; its tokenizer is asked as the processor asks it.
+        text: the prompt, the template applied.
+    """
+    tokenizer = processor.tokenizer
+    begins = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+    return tokenizer(text, add_special_tokens=not begins)["input_ids"]
+
+
+def check_prompts(
+    seen: Sequence[Sequence[int]], trained: Sequence[Sequence[int]], family: str
+) -> None:
+    """Refuse to go on where vLLM reads another prompt than the one that is trained.
+
+    Args:
+        seen: tokens of each prompt, as vLLM reports them.
+        trained: those that the update conditions on.
+        family: `model_type` of the model.
+
+    Raises:
+        EngineError: they differ; names the model, the versions and the first difference.
+    """
+    for vllm, ours in zip(seen, trained, strict=True):
+        if list(vllm) != list(ours):
+            pairs = enumerate(zip_longest(vllm, ours))
+            place = next(number for number, (theirs, mine) in pairs if theirs != mine)
+            reason = (
+                f"vLLM reads a prompt of {len(vllm)} tokens where {len(ours)} are trained; from "
+                f"token {place} it has {list(vllm[place : place + 5])} and not "
+                f"{list(ours[place : place + 5])}"
+            )
+            raise EngineError(verdict(reason, family=family, packages=PACKAGES, remedy=REMEDY))

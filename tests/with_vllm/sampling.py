@@ -1,0 +1,281 @@
+"""Runs of one family with vLLM in the process: FAMILY OUT. Writes what each of them saw.
+
+The engine is started once; every run is a trainer of its own, which hands its weights over.
+"""
+
+import faulthandler
+import json
+import sys
+import traceback
+from pathlib import Path
+
+import families
+import numpy as np
+import on_a_cpu
+import torch
+import training_cases
+import trl.generation.vllm_generation as generation
+from peft import LoraConfig
+from training_cases import mixed_rows
+from transformers import ProcessorMixin
+
+from vantage.training.trl import VantageTrainer, vllm
+
+SECONDS = 400
+SHARE = {
+    "recipe": "share-grpo",
+    "variants": {"count": 2, "rewrites": "new_questions"},
+    "steps_per_generation": 4,
+    "gradient_accumulation_steps": 1,
+}
+ADAPTERS = LoraConfig(r=4, lora_alpha=8, target_modules=r".*\.(q_proj|v_proj|in_proj)")
+TOKENS = {"vllm_importance_sampling_mode": "token_truncate"}
+
+
+class Engine:
+    """`LLM` as TRL asks for it: one for all trainers of this process, in 32 bits."""
+
+    made = None
+
+    def __new__(cls, **options):
+        if cls.made is None:
+            options.pop("gpu_memory_utilization")
+            cls.made = cls.kind(**options, dtype="float32", enforce_eager=True)
+            cls.options = options
+        return cls.made
+
+
+class Watched(VantageTrainer):
+    """Notes how far sampler and trainer are apart on each own row."""
+
+    def __init__(self, *args, **kwargs):
+        self.rows, self.ratios = [], []
+        super().__init__(*args, **kwargs)
+        self.start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def _mismatch(self, batch):
+        self.rows.append([])
+        if batch.old_RT is not None:
+            sampling_NT = batch.scored.sampled["sampling_per_token_logps"]
+            for (prompt, rollout), place in batch.places.items():
+                if prompt == batch.scored.home_N[rollout]:
+                    counted_T = batch.scored.mask_NT[rollout].bool()
+                    apart_T = (batch.old_RT[place] - sampling_NT[rollout])[counted_T]
+                    images = len(self._encoding(prompt).images)
+                    self.rows[-1].append([images, apart_T.abs().max().item()])
+        return super()._mismatch(batch)
+
+    def _ahead(self, batch, keys):
+        made = super()._ahead(batch, keys)
+        ratio = made.get("importance_sampling_ratio")
+        if ratio is not None:
+            for (prompt, rollout), ratio_T in zip(keys, ratio, strict=True):
+                own = bool(prompt == batch.scored.home_N[rollout])
+                self.ratios.append([rollout, own, ratio_T.double().mean().item()])
+        return made
+
+
+def made(model: str, out: Path, rows=None, rest=None, **options) -> Watched:
+    """A trainer whose engine is the one of this process."""
+    settings = {
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_max_model_length": 512,
+        "max_completion_length": 16,
+        "gradient_checkpointing": False,
+        "learning_rate": 0.05,
+        **TOKENS,
+        **options,
+    }
+    args = training_cases.config(out / "run", **settings)
+    args.max_steps = 2 * args.updates_per_rollout_batch
+    return Watched(model, training_cases.Reward(), args, rows, **(rest or {}))
+
+
+def seen(trainer: Watched) -> dict:
+    """What a trained trainer saw."""
+    log = trainer.state.log_history
+    moved = {"tower": 0.0, "text": 0.0}
+    for name, p in trainer.model.named_parameters():
+        part = "tower" if ".vis" in name else "text"
+        moved[part] = max(moved[part], float((p.detach() - trainer.start[name]).abs().max()))
+    return {
+        "rows": trainer.rows,
+        "ratios": trainer.ratios,
+        "moved": moved,
+        "unscored": [line["plan/unscored"] for line in log if "plan/unscored" in line],
+        **{
+            name: [line[f"sampler/{name}"] for line in log if f"sampler/{name}" in line]
+            for name in ("kl", "difference", "largest_ratio")
+        },
+    }
+
+
+# ---- runs ----------------------------------------------------------------------------------
+
+
+def grpo(model: str, out: Path, rows) -> dict:
+    """Two batches, the second from weights that were trained, the tower's too."""
+    trainer = made(model, out, rows)
+    trainer.train()
+    return seen(trainer)
+
+
+def shared(model: str, out: Path, rows) -> dict:
+    """Responses under prompts that did not generate them."""
+    trainer = made(model, out, rows, **SHARE)
+    trainer.train()
+    return seen(trainer)
+
+
+def cut_off(model: str, out: Path, rows) -> dict:
+    """`top_p` as published, without a correction."""
+    trainer = made(model, out, rows, top_p=0.9, vllm_importance_sampling_correction=False)
+    trainer.train()
+    return seen(trainer)
+
+
+def adapted(model: str, out: Path, rows) -> dict:
+    """Adapters, whose base stays as it was to the bit."""
+    trainer = made(model, out, rows, rest={"peft_config": ADAPTERS}, learning_rate=0.5)
+    named = trainer.model.named_parameters
+    base = {name: p.detach().clone() for name, p in named() if not p.requires_grad}
+    trainer.train()
+    changed = [name for name, p in named() if name in base and not torch.equal(p, base[name])]
+    return {**seen(trainer), "changed": changed, "base": len(base)}
+
+
+# ---- the hand-over, broken on purpose ------------------------------------------------------
+
+
+def refused(trainer: Watched) -> dict:
+    """What a run that must not go on says."""
+    try:
+        trainer.train()
+    except vllm.EngineError as error:
+        return {"error": str(error), "batches": len(trainer.rows)}
+    return {**seen(trainer), "error": None}
+
+
+def expanded_twice(model: str, out: Path, rows) -> dict:
+    """vLLM is given placeholders that are expanded already."""
+    trainer = made(model, out, rows)
+    encode = trainer._encode
+
+    def expanded(prompt):
+        encoding = encode(prompt)
+        encoding.written = None
+        return encoding
+
+    trainer._encode = expanded
+    return refused(trainer)
+
+
+def expanded_twice_unseen(model: str, out: Path, rows) -> dict:
+    """The same, told by the log-probs alone."""
+    from vantage.training.trl import trainer as module
+
+    check, module.check_prompts = module.check_prompts, lambda *_: None
+    try:
+        return expanded_twice(model, out, rows)
+    finally:
+        module.check_prompts = check
+
+
+def stale_weights(model: str, out: Path, rows) -> dict:
+    """An update that never reaches vLLM."""
+    trainer = made(model, out, rows)
+    sync, done = trainer.vllm_generation.sync_weights, []
+    trainer.vllm_generation.sync_weights = lambda: done or (done.append(True), sync())
+    return refused(trainer)
+
+
+def stale_pictures(model: str, out: Path, rows) -> dict:
+    """What the tower made before the update is used after it."""
+    trainer = made(model, out, rows, learning_rate=0.3)
+    engine = Engine.made.llm_engine
+    engine.reset_encoder_cache = lambda: None
+    try:
+        return refused(trainer)
+    finally:
+        del engine.reset_encoder_cache
+
+
+def renormalised(model: str, out: Path, rows) -> dict:
+    """vLLM drops half of the vocabulary, and the trainer knows nothing of it."""
+    trainer = made(model, out, rows)
+    trainer.vllm_generation.top_p = 0.5
+    return refused(trainer)
+
+
+RUNS = (grpo, shared, cut_off, adapted)
+BROKEN = (expanded_twice, expanded_twice_unseen, stale_weights, stale_pictures, renormalised)
+
+
+# ---- models --------------------------------------------------------------------------------
+
+
+def saved(family: str, out: Path) -> tuple[str, bool]:
+    """Directory of a tiny model whose media tokens are improbable; whether it sees."""
+    families.HEAD = 32  # the smallest that vLLM's attention on a CPU takes
+    import stock
+
+    model, processor = stock.FAMILIES[family]()
+    media = [getattr(model.config, name, None) for name in vllm_media()]
+    quieten(model, [token for token in media if isinstance(token, int)])
+    model.save_pretrained(out / "model")
+    processor.save_pretrained(out / "model")
+    return str(out / "model"), isinstance(processor, ProcessorMixin)
+
+
+def vllm_media() -> tuple[str, ...]:
+    from vantage.training.trl.trainer import MEDIA_TOKENS
+
+    return MEDIA_TOKENS
+
+
+def quieten(model, token_ids: list[int]) -> None:
+    """Make tokens improbable, as training makes them: an untrained model samples them.
+
+    The first value of the hidden state is the same for every word, since no layer adds to it, and
+    the head reads it with another sign for these tokens.
+    """
+    words, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with torch.no_grad():
+        for matrix in (words, head):
+            matrix[:, 0] = 2.0
+        for name, weight in model.named_parameters():
+            in_text = ".layers." in name and ".vis" not in name
+            if in_text and weight.ndim == 2 and len(weight) == words.shape[1]:
+                weight[0] = 0.0
+        head[token_ids] = 0.0
+        head[token_ids, 0] = -20.0
+
+
+def larger(row: dict) -> dict:
+    """Pictures of several tokens."""
+    return {
+        "images": [image.resize((2 * image.width, 2 * image.height)) for image in row["images"]]
+    }
+
+
+def main(family: str, out: Path, broken: bool) -> None:
+    on_a_cpu.keep_weights_unpacked()
+    Engine.kind, generation.LLM = generation.LLM, Engine
+    torch.set_num_threads(1)
+    np.random.seed(0)
+    model, sees = saved(family, out)
+    rows = mixed_rows(8, live=tuple(range(8)))
+    rows = rows.map(larger) if sees else rows.remove_columns("images")
+    for run in (*RUNS, *(BROKEN if broken else ())):
+        try:
+            found = run(model, out, rows)
+        except Exception:  # an engine that failed may never answer again
+            (out / "failed.txt").write_text(f"{run.__name__}: {traceback.format_exc()}")
+            break
+        (out / f"{run.__name__}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    main(sys.argv[1], Path(sys.argv[2]), "--broken" in sys.argv)
