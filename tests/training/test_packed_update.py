@@ -1,6 +1,7 @@
 """Packed updates are those row by row; where they would not be, rows go one by one."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from test_trainer import SHARE, logged, weights
 from training_cases import Reward, difference, mixed_rows, trained, trainer
 
 from vantage.errors import ConfigError, EngineError
-from vantage.training.trl import prefix
+from vantage.training.trl import packing, prefix
 from vantage.training.trl.encoding import Encoding
+from vantage.training.trl.forwards import Difference, Packing
 
 CASES = {
     "images, one, two and none": {},
@@ -244,3 +246,54 @@ def test_thirty_steps_of_the_digits_have_the_same_losses_packed_or_not(tiny_mode
         found.append(logged(made, "loss"))
     assert len(found[0]) == 30
     assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
+# ---- the check at the start ----------------------------------------------------------------
+
+
+def off_by_one(monkeypatch):
+    """Every response is one position too far."""
+    placed = packing._placed
+
+    def moved(position_SP, pack):
+        positions = placed(position_SP, pack).clone()
+        positions[..., pack.prefix + 1 :] += 1
+        return positions
+
+    monkeypatch.setattr(packing, "_placed", moved)
+
+
+WEIGHTS = {
+    "32 bits": {},
+    "32 bits, computed in 16": {"bf16": True},
+    "16 bits": {"bf16": True, "model_init_kwargs": {"dtype": "bfloat16"}, "learning_rate": 1.0},
+}
+
+
+@pytest.mark.parametrize("options", WEIGHTS.values(), ids=WEIGHTS)
+def test_packs_whose_positions_are_off_by_one_are_found_out(
+    options, tiny_model, tmp_path, monkeypatch
+):
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, packing="on", **options)
+    assert made._packing.works is True
+    off_by_one(monkeypatch)
+    with pytest.raises(EngineError, match="it is not exact here: log-probs differ by up to"):
+        trained(tiny_model, mixed_rows(4), tmp_path, packing="on", **options)
+
+
+@pytest.mark.parametrize(
+    ("largest", "mean", "noise", "dtype", "works"),
+    [
+        (9e-5, 1e-5, 0.0, torch.float32, True),
+        (2e-4, 1e-5, 1e-2, torch.float32, False),  # noise is no excuse in 32 bits
+        (0.3, 0.008, 0.004, torch.bfloat16, True),
+        (0.3, 0.021, 0.004, torch.bfloat16, False),
+        (0.3, 0.021, 0.0, torch.bfloat16, False),
+        (0.01, 0.001, 0.0, torch.float16, True),
+        (math.nan, math.nan, 0.0, torch.bfloat16, False),
+    ],
+)
+def test_packs_may_differ_by_rounding_alone(largest, mean, noise, dtype, works):
+    found = Packing("auto")
+    found.judge(Difference(largest, mean, noise), dtype)
+    assert found.works is works

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from vantage.errors import EngineError
@@ -16,9 +18,42 @@ from vantage.training.trl.packing import Cost, Pack
 
 logger = logging.getLogger(__name__)
 
-# Of log-probs, packed against row by row, by the precision of the forward.
+# Largest difference of log-probs, packed against row by row, by the precision of the forward.
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
-LOOSE = 0.05  # the mean over tokens, where a forward rounds to 8 or 11 bits
+# Where a forward rounds to 8 or 11 bits, the mean difference is compared with that of rows alone
+# and rows together: so many times as much is noise, and so much more where these have none.
+NOISE = 2.0
+ROUNDING = 2e-3
+
+
+class Difference(NamedTuple):
+    """Of log-probs, packed and row by row.
+
+    Attributes:
+        largest: over all tokens; mean: over all tokens.
+        noise: mean difference of the same rows computed together and one by one.
+    """
+
+    largest: float
+    mean: float
+    noise: float
+
+
+@contextlib.contextmanager
+def without_autocast(accelerator: Accelerator, model: PreTrainedModel) -> Iterator[None]:
+    """Within it, forwards compute in the precision of the weights.
+
+    Args:
+        accelerator: that prepared the model.
+        model: the bare model.
+    """
+    forward, mixed = model.forward, accelerator.native_amp
+    model.forward = model.__dict__.get("_original_forward", forward)
+    accelerator.native_amp = False
+    try:
+        yield
+    finally:
+        model.forward, accelerator.native_amp = forward, mixed
 
 
 class Packing:
@@ -49,21 +84,23 @@ class Packing:
         else:
             self.give_up(why)
 
-    def judge(self, difference: float, mean: float, dtype: torch.dtype) -> None:
+    def judge(self, found: Difference, dtype: torch.dtype) -> None:
         """Pack from now on, or not, by how far packed log-probs are from those of rows.
 
         Args:
-            difference: the largest, over all tokens of one group and all processes.
-            mean: the mean.
-            dtype: in which the model computes.
+            found: over all tokens of one group and all processes.
+            dtype: in which the model computed them.
         """
         limit = TOLERANCE.get(dtype)
-        close = difference <= limit if limit else mean <= LOOSE
-        if close:
+        noise = NOISE * found.noise + ROUNDING
+        if found.largest <= limit if limit else found.mean <= noise:
             self.works = True
-            logger.info(f"packing: log-probs within {difference:.1e} of those row by row")
-        else:
-            self.give_up(f"log-probs differ by up to {difference:.1e} ({mean:.1e} in the mean)")
+            logger.info(f"packing: log-probs within {found.largest:.1e} of those row by row")
+            return
+        rows = "" if limit else f"; rows alone and together by {found.noise:.1e}"
+        self.give_up(
+            f"log-probs differ by up to {found.largest:.1e} ({found.mean:.1e} in the mean{rows})"
+        )
 
     def give_up(self, why: str) -> None:
         """Go row by row, and say so once.

@@ -74,7 +74,7 @@ from vantage.training.trl.encoding import (
     tiles,
 )
 from vantage.training.trl.features import ImageFeatures
-from vantage.training.trl.forwards import Packing
+from vantage.training.trl.forwards import Difference, Packing, without_autocast
 from vantage.training.trl.packing import batches, gathered
 from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
@@ -593,19 +593,31 @@ class VantageTrainer(GRPOTrainer):
             return
         busiest = Counter(prompt for prompt, _ in keys).most_common(1)[0][0]
         mine = list(dict.fromkeys(key for key in keys if key[0] == busiest))[:4]
-        row_RT, packed_RT = (self._scored_with(works, batch, mine) for works in (False, True))
+        with without_autocast(self.accelerator, bare) if self._exact else contextlib.nullcontext():
+            row_RT = self._scored_with(False, batch, mine)
+            alone_RT = torch.cat([self._scored_with(False, batch, [key]) for key in mine])
+            packed_RT = self._scored_with(True, batch, mine)
         self._packing.works = None
-        difference_RT = (row_RT - packed_RT).abs().float()
-        mean = difference_RT[row_RT != 0].mean().nan_to_num()
-        apart = torch.stack([difference_RT.max(), mean])
-        largest, mean = self.accelerator.gather(apart[None]).amax(dim=0).tolist()
-        self._packing.judge(largest, mean, self._computes_in)
+        counted_RT = batch.scored.mask_NT[[rollout for _, rollout in mine]].bool()
+        apart_T, noise_T = (
+            (other - row_RT).abs().float()[counted_RT] for other in (packed_RT, alone_RT)
+        )
+        largest = apart_T.max() if len(apart_T) else apart_T.sum()
+        found = torch.stack([largest, apart_T.mean().nan_to_num(), noise_T.mean().nan_to_num()])
+        most = Difference(*self.accelerator.gather(found[None]).amax(dim=0).tolist())
+        self._packing.judge(most, self.model.dtype if self._exact else self._computes_in)
 
     def _scored_with(self, works: bool, batch: RolloutBatch, keys) -> torch.Tensor:
         """Log-probs of a few rows, packed or one by one."""
         self._packing.works = works
         with torch.no_grad():
             return self._forward(self.model, self._inputs(batch, keys))[0]
+
+    @property
+    def _exact(self) -> bool:
+        """Whether forwards can compute in the 32 bits of the weights, without mixed precision."""
+        cut = self.is_fsdp_enabled or self.is_deepspeed_enabled  # which cast weights themselves
+        return not cut and all(p.dtype == torch.float32 for p in self.model.parameters())
 
     @property
     def _computes_in(self) -> torch.dtype:
