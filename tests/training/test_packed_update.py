@@ -10,9 +10,10 @@ from test_trainer import SHARE, logged, weights
 from training_cases import Reward, difference, mixed_rows, trained, trainer
 
 from vantage.errors import ConfigError, EngineError
-from vantage.training.trl import packing, prefix
+from vantage.training.trl import prefix
 from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.forwards import Difference, Packing
+from vantage.training.trl.packing import _placed
 
 CASES = {
     "images, one, two and none": {},
@@ -111,7 +112,7 @@ def test_a_difference_on_the_first_group_turns_packing_off(
     assert difference(steps[0].gradients, plain[0].gradients) < 1e-6
 
 
-PLAIN = [Encoding([1, 2], [], {})]
+PLAIN = [Encoding("", [1, 2], [], {})]
 OBSTACLES = {
     "takes no mask": lambda model: setattr(
         model.config.get_text_config(), "_attn_implementation", "flash_attention_2"
@@ -149,7 +150,7 @@ def test_what_keeps_a_model_from_being_packed_is_told(words):
 
 def test_image_tokens_that_see_later_ones_are_told_by_their_types(tiny_model):
     model, _ = FAMILIES["idefics3"]()
-    typed = [Encoding([1, 2], [], {"token_type_ids": [0, 1]})]
+    typed = [Encoding("", [1, 2], [], {"token_type_ids": [0, 1]})]
     assert "see later ones" in prefix.obstacle(model, typed)
 
 
@@ -253,14 +254,13 @@ def test_thirty_steps_of_the_digits_have_the_same_losses_packed_or_not(tiny_mode
 
 def off_by_one(monkeypatch):
     """Every response is one position too far."""
-    placed = packing._placed
 
     def moved(position_SP, pack):
-        positions = placed(position_SP, pack).clone()
+        positions = _placed(position_SP, pack).clone()
         positions[..., pack.prefix + 1 :] += 1
         return positions
 
-    monkeypatch.setattr(packing, "_placed", moved)
+    monkeypatch.setattr("vantage.training.trl.packing._placed", moved)
 
 
 WEIGHTS = {

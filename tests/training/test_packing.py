@@ -93,7 +93,7 @@ def test_every_row_has_its_segment_once_and_packs_keep_to_the_budget(rows, even,
 
 # ---- what a pack looks like ----------------------------------------------------------------
 
-PROMPT = Encoding([10, 11, 12], [], {"mm_token_type_ids": [0, 1, 0]})
+PROMPT = Encoding("", [10, 11, 12], [], {"mm_token_type_ids": [0, 1, 0]})
 RESPONSES = {0: torch.tensor([1, 2, 3]), 1: torch.tensor([4, 5, 99])}
 
 

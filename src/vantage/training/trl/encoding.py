@@ -19,6 +19,7 @@ class Encoding:
     """A prompt as the model takes it.
 
     Attributes:
+        prompt: a text, or a conversation with its images opened.
         ids: its tokens, image tokens included.
         images: its images.
         fields: what else the processor makes of it (pixels, grids, token types).
@@ -26,6 +27,7 @@ class Encoding:
             engine that expands placeholders by itself; None where none does.
     """
 
+    prompt: str | list[dict[str, Any]]
     ids: list[int]
     images: list[Any]
     fields: dict[str, Any]
@@ -61,7 +63,7 @@ def per_prompt(fields: dict[str, Any]) -> dict[str, Any]:
         if name in PER_TOKEN_FIELDS
         else value
         if torch.is_tensor(value)
-        else torch.tensor(np.array(value))
+        else torch.as_tensor(np.asarray(value))
         for name, value in fields.items()
     }
 

@@ -274,7 +274,7 @@ class VantageTrainer(GRPOTrainer):
         if not isinstance(self.processing_class, ProcessorMixin):
             prompt = spoken(prompt)
         ids, images, fields = super()._tokenize_prompts([prompt])
-        made = Encoding(list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
+        made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
         if self.use_vllm and self.vllm_mode == "colocate" and made.images:
             made.written = written(self.processing_class, self._text(prompt))
         return made
@@ -301,7 +301,7 @@ class VantageTrainer(GRPOTrainer):
         if self._asking_ahead:
             rows = [self._encoding(prompt) for prompt in self._local_prompts]
         else:
-            rows = [self._encode(prompt) for prompt in prompts]
+            rows = [self._encode(example["prompt"]) for example in self._examples]
         images = [row.images or None for row in rows]
         ids = [row.ids for row in rows]
         # vLLM reads the pictures by itself; pixels of every rollout would fill the host.
@@ -352,9 +352,8 @@ class VantageTrainer(GRPOTrainer):
         local = len(home_N) // self.accelerator.num_processes
         start = self.accelerator.process_index * local
         self._local_prompts = [int(prompt) for prompt in home_N[start : start + local]]
-        rendered = {p: render(self.prompts.prompt(p)) for p in dict.fromkeys(self._local_prompts)}
         self._examples = [
-            {**self.prompts.source(prompt), "prompt": rendered[prompt]}
+            {**self.prompts.source(prompt), "prompt": self._encoding(prompt).prompt}
             for prompt in self._local_prompts
         ]
         self._seed_generation(turn)
@@ -408,7 +407,8 @@ class VantageTrainer(GRPOTrainer):
             # Or generation would not know that a process must go on until all have ended.
             self.accelerator.unwrap_model(self.model)._is_fsdp_managed_module = True
         with self._timed("generate"):
-            prompts = [example["prompt"] for example in self._examples]
+            if self.rollout_func is not None:
+                prompts = [example["prompt"] for example in self._examples]
             prompt_ids, ids, mask, texts, log_probs, extra, _, _ = super()._generate(prompts)
         pad_id = self._tokenizer.pad_token_id
         media = set(self._media_ids)
