@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import families
 import transformers as hf
-from families import text, untrained, words
+from families import named, template, untrained, words
 from transformers.models.smolvlm.image_processing_smolvlm import SmolVLMImageProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
@@ -23,31 +23,442 @@ def qwen2_5_vl():
     )
 
 
-def qwen3_vl():
-    processor = families.qwen_processor(
+QWEN3_VISION = {
+    "depth": 3,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "out_hidden_size": 64,
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [0, 1],
+}
+GATED_DELTA = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+
+
+def qwen3_processor():
+    return families.qwen_processor(
         hf.Qwen3VLProcessor, hf.Qwen2VLImageProcessor, hf.Qwen3VLVideoProcessor, merge=2
     )
-    vision = {
-        "depth": 3,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "out_hidden_size": 64,
-        "num_position_embeddings": 16,
-        "deepstack_visual_indexes": [0, 1],
-    }
+
+
+def qwen3_vl():
     return families.qwen_vl(
         hf.Qwen3VLForConditionalGeneration,
         hf.Qwen3VLConfig,
-        processor,
-        vision,
+        qwen3_processor(),
+        QWEN3_VISION,
         rope={"mrope_interleaved": True},
         head_dim=16,
     )
 
 
+def half_rotary(tokenizer, **rope) -> dict:
+    """Positions of time, height and width, which turn half of each attention head."""
+    sizes = families.text(tokenizer)
+    head = sizes.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
+    sections = [head // 4 - 2 * (head // 12), head // 12, head // 12]
+    turned = {"partial_rotary_factor": 0.5, "mrope_section": sections}
+    return {"rope_type": "default", "rope_theta": 1e4, **turned, **rope}
+
+
+def experts(**more) -> dict:
+    """Of a mixture of experts, 2 of 4 at work for each token."""
+    return {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, **more}
+
+
+def qwen3_vl_moe():
+    return families.qwen_vl(
+        hf.Qwen3VLMoeForConditionalGeneration,
+        hf.Qwen3VLMoeConfig,
+        qwen3_processor(),
+        QWEN3_VISION,
+        rope={"mrope_interleaved": True},
+        head_dim=16,
+        **experts(),
+    )
+
+
+def qwen3_5(kind=hf.Qwen3_5ForConditionalGeneration, configuration=hf.Qwen3_5Config, **more):
+    """A state over the whole sequence in most layers, a gate on the attention of the others."""
+    processor = qwen3_processor()
+    vision = {**QWEN3_VISION, "depth": 2}
+    del vision["deepstack_visual_indexes"]
+    rope = half_rotary(processor.tokenizer, mrope_interleaved=True)
+    return families.qwen_vl(
+        kind,
+        configuration,
+        processor,
+        vision,
+        rope=rope,
+        head_dim=16,
+        **GATED_DELTA,
+        **more,
+    )
+
+
+def qwen3_5_moe():
+    return qwen3_5(
+        hf.Qwen3_5MoeForConditionalGeneration,
+        hf.Qwen3_5MoeConfig,
+        **experts(shared_expert_intermediate_size=32),
+    )
+
+
+GLM_SPECIAL = {
+    "image_token": "<|image|>",
+    "video_token": "<|video|>",
+    "image_start": "<|begin_of_image|>",
+    "image_end": "<|end_of_image|>",
+    "video_start": "<|begin_of_video|>",
+    "video_end": "<|end_of_video|>",
+}
+
+
+def glm(kind, configuration, reader, images, videos, **more):
+    """Patches of all images in one row; normalized before and after attention."""
+    tokenizer = named(**GLM_SPECIAL)
+    sizes = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+    area = {"shortest_edge": 2 * 28**2, "longest_edge": 2 * 56**2}
+    processor = reader(
+        image_processor=images(**sizes, size=area),
+        tokenizer=tokenizer,
+        video_processor=videos(**sizes, size=area),
+        chat_template=template("<|begin_of_image|><|image|><|end_of_image|>"),
+    )
+    ids = dict(zip(GLM_SPECIAL, map(tokenizer.convert_tokens_to_ids, GLM_SPECIAL.values())))
+    config = configuration(
+        text_config={
+            **families.text(tokenizer),
+            "rope_parameters": half_rotary(tokenizer),
+            **more,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "image_size": 56,
+            "out_hidden_size": families.text(tokenizer)["hidden_size"],
+            "intermediate_size": 64,
+        },
+        image_token_id=ids["image_token"],
+        video_token_id=ids["video_token"],
+        image_start_token_id=ids["image_start"],
+        image_end_token_id=ids["image_end"],
+        video_start_token_id=ids["video_start"],
+        video_end_token_id=ids["video_end"],
+        tie_word_embeddings=True,
+    )
+    return untrained(kind, config, tokenizer), processor
+
+
+def glm_4_1v():
+    return glm(
+        hf.Glm4vForConditionalGeneration,
+        hf.Glm4vConfig,
+        hf.Glm4vProcessor,
+        hf.Glm4vImageProcessor,
+        hf.Glm4vVideoProcessor,
+    )
+
+
+def glm_4_5v():
+    return glm(
+        hf.Glm4vMoeForConditionalGeneration,
+        hf.Glm4vMoeConfig,
+        hf.Glm4vProcessor,
+        hf.Glm4vImageProcessor,
+        hf.Glm4vVideoProcessor,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+    )
+
+
+def glm_4_6v():
+    return glm(
+        hf.Glm46VForConditionalGeneration,
+        hf.Glm46VConfig,
+        hf.Glm46VProcessor,
+        hf.Glm46VImageProcessor,
+        hf.Glm46VVideoProcessor,
+    )
+
+
+GEMMA4_SPECIAL = {
+    "image_token": "<|image|>",
+    "boi_token": "<|image>",
+    "eoi_token": "<image|>",
+    "audio_token": "<|audio|>",
+    "boa_token": "<|audio>",
+    "eoa_token": "<audio|>",
+    "video_token": "<|video|>",
+}
+
+
+def gemma4(**more):
+    """Padded patches with their positions; windows; layers that share keys and values."""
+    tokenizer = named(**GEMMA4_SPECIAL)
+    sizes = {"patch_size": 2, "pooling_kernel_size": 3}
+    processor = hf.Gemma4Processor(
+        feature_extractor=hf.Gemma4AudioFeatureExtractor(),
+        image_processor=hf.Gemma4ImageProcessor(**sizes, max_soft_tokens=70),
+        tokenizer=tokenizer,
+        video_processor=hf.Gemma4VideoProcessor(**sizes, max_soft_tokens=70),
+        image_seq_length=70,
+        chat_template=template("<|image|>"),
+    )
+    text = {
+        **families.text(tokenizer),
+        "head_dim": 16,
+        "global_head_dim": 32,
+        "sliding_window": 512,
+        "vocab_size_per_layer_input": len(tokenizer),
+        "hidden_size_per_layer_input": 0,
+        "layer_types": ["sliding_attention", "full_attention"],
+        **more,
+    }
+    config = hf.Gemma4Config(
+        text_config=text,
+        vision_config={
+            **sizes,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "position_embedding_size": 256,
+        },
+        audio_config=None,
+        **{
+            f"{name}_id": tokenizer.convert_tokens_to_ids(token)
+            for name, token in GEMMA4_SPECIAL.items()
+            if name != "eoa_token"
+        },
+        eoa_token_index=tokenizer.convert_tokens_to_ids("<audio|>"),
+    )
+    return untrained(hf.Gemma4ForConditionalGeneration, config, tokenizer), processor
+
+
+def gemma4_small():
+    """As the small ones: inputs of their own for every layer, keys and values of earlier ones."""
+    return gemma4(
+        num_hidden_layers=4,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        num_kv_shared_layers=2,
+        hidden_size_per_layer_input=8,
+        use_double_wide_mlp=True,
+    )
+
+
+def gemma4_moe():
+    """As the large ones: experts, and image tokens that see later ones."""
+    return gemma4(
+        enable_moe_block=True,
+        num_experts=4,
+        top_k_experts=2,
+        moe_intermediate_size=32,
+        attention_k_eq_v=True,
+        num_global_key_value_heads=1,
+        use_bidirectional_attention="vision",
+    )
+
+
+MINICPM_SPECIAL = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "image_start_token": "<image>",
+    "image_end_token": "</image>",
+    "slice_start_token": "<slice>",
+    "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
+}
+
+
+def minicpm(kind, configuration, reader, **more):
+    """Patches of all images and of their slices side by side in one row, no batch of images."""
+    tokenizer = named(**MINICPM_SPECIAL)
+    sizes = {"patch_size": 4, "scale_resolution": 28}
+    processor = reader(
+        image_processor=hf.MiniCPMV4_6ImageProcessor(**sizes),
+        video_processor=hf.MiniCPMV4_6VideoProcessor(**sizes),
+        tokenizer=tokenizer,
+        chat_template=template("<|image_pad|>"),
+    )
+    config = configuration(
+        text_config={
+            **families.text(tokenizer),
+            "model_type": "qwen3_5_text",
+            "head_dim": 16,
+            "rope_parameters": half_rotary(tokenizer, mrope_interleaved=True),
+            **GATED_DELTA,
+        },
+        vision_config={**families.VISION, "image_size": 32, "patch_size": 4},
+        insert_layer_id=0,
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        tie_word_embeddings=True,
+        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in more.items()},
+    )
+    return untrained(kind, config, tokenizer), processor
+
+
+def minicpm_4_6():
+    return minicpm(
+        hf.MiniCPMV4_6ForConditionalGeneration, hf.MiniCPMV4_6Config, hf.MiniCPMV4_6Processor
+    )
+
+
+def minicpm_4_7():
+    return minicpm(
+        hf.MiniCPMV4_7ForConditionalGeneration,
+        hf.MiniCPMV4_7Config,
+        hf.MiniCPMV4_7Processor,
+        image_start_id="<image>",
+        image_end_id="</image>",
+        slice_start_id="<slice>",
+        slice_end_id="</slice>",
+        newline_id="\n",
+    )
+
+
+def lfm2_vl():
+    """Tiles of several sizes, padded; short convolutions over the sequence."""
+    marks = [f"<|img_row_{row}_col_{col}|>" for row in (1, 2) for col in (1, 2)]
+    tokenizer = words("<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", *marks)
+    processor = hf.Lfm2VlProcessor(
+        image_processor=hf.Lfm2VlImageProcessor(
+            encoder_patch_size=7,
+            tile_size=28,
+            max_tiles=2,
+            min_image_tokens=1,
+            max_image_tokens=4,
+            max_pixels_tolerance=1.5,
+        ),
+        tokenizer=tokenizer,
+        chat_template=template("<image>"),
+    )
+    config = hf.Lfm2VlConfig(
+        vision_config=hf.Siglip2VisionConfig(
+            **{**families.VISION, "patch_size": 7}, num_patches=16, vision_use_head=False
+        ).to_dict(),
+        text_config={
+            **families.text(tokenizer),
+            "model_type": "lfm2",
+            "layer_types": ["conv", "full_attention"],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        projector_hidden_size=64,
+    )
+    return untrained(hf.Lfm2VlForConditionalGeneration, config, tokenizer), processor
+
+
+def mistral3():
+    """Images of any shape, padded to that of the largest; a mark at the end of every row."""
+    tokenizer = words("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    processor = hf.PixtralProcessor(
+        image_processor=hf.PixtralImageProcessor(size={"longest_edge": 56}, patch_size=7),
+        tokenizer=tokenizer,
+        patch_size=7,
+        spatial_merge_size=2,
+        chat_template=template("[IMG]"),
+    )
+    config = hf.Mistral3Config(
+        vision_config=hf.PixtralVisionConfig(
+            **{**families.VISION, "patch_size": 7, "image_size": 56}
+        ).to_dict(),
+        text_config=hf.MistralConfig(
+            **families.text(tokenizer), sliding_window=None, head_dim=16
+        ).to_dict(),
+        image_token_index=tokenizer.convert_tokens_to_ids("[IMG]"),
+        spatial_merge_size=2,
+    )
+    return untrained(hf.Mistral3ForConditionalGeneration, config, tokenizer), processor
+
+
+def kimi():
+    """Images of any shape in one row; attention over compressed keys, and experts."""
+    tokenizer = named(
+        image_token="<|media_pad|>",
+        video_token="<|kimi_k25_video_placeholder|>",
+        start="<|media_begin|>",
+        content="<|media_content|>",
+        end="<|media_end|>",
+    )
+    processor = hf.Kimi_K25Processor(
+        image_processor=hf.Kimi_K25ImageProcessor(patch_size=14),
+        tokenizer=tokenizer,
+        video_processor=hf.Kimi_K25VideoProcessor(patch_size=14),
+        chat_template=template("<|media_begin|><|media_content|><|media_pad|><|media_end|>"),
+    )
+    start, end = map(tokenizer.convert_tokens_to_ids, ("<|media_begin|>", "<|media_end|>"))
+    config = hf.Kimi_K25Config(
+        text_config={
+            **families.text(tokenizer),
+            "model_type": "deepseek_v3",
+            "num_key_value_heads": families.text(tokenizer)["num_attention_heads"],
+            "kv_lora_rank": 16,
+            "q_lora_rank": 16,
+            "qk_rope_head_dim": 8,
+            "qk_nope_head_dim": 8,
+            "v_head_dim": 16,
+            "n_routed_experts": 4,
+            "n_group": 1,
+            "topk_group": 1,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "first_k_dense_replace": 1,
+        },
+        vision_config={
+            "pos_emb_height": 4,
+            "pos_emb_width": 4,
+            "num_attention_heads": 2,
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+        },
+        projection_hidden_size=32,
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+    )
+    return untrained(hf.Kimi_K25ForConditionalGeneration, config, tokenizer), processor
+
+
+def ovis2():
+    """Visual words of a table of its own; tiles as InternVL, with marks between them."""
+    marks = ("<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>")
+    tokenizer = words(*marks)
+    processor = hf.Ovis2Processor(
+        image_processor=hf.Ovis2ImageProcessor(
+            size={"height": 28, "width": 28}, crop_to_patches=True, max_patches=2
+        ),
+        tokenizer=tokenizer,
+        image_seq_length=4,
+        chat_template=template("<image>"),
+    )
+    atom, *indicators = map(tokenizer.convert_tokens_to_ids, marks)
+    config = hf.Ovis2Config(
+        vision_config={**families.VISION, "vocab_size": 32},
+        text_config=hf.Qwen2Config(**families.text(tokenizer)).to_dict(),
+        image_token_id=atom,
+        visual_indicator_token_ids=indicators,
+        vocab_size=len(tokenizer),
+        hidden_size=families.text(tokenizer)["hidden_size"],
+    )
+    return untrained(hf.Ovis2ForConditionalGeneration, config, tokenizer), processor
+
+
 def internvl():
     """Cuts an image into as many tiles as its shape asks for, and adds a small one of it all."""
-    tokenizer = families.named(
+    tokenizer = named(
         start_image_token="<img>",
         end_image_token="</img>",
         context_image_token="<IMG_CONTEXT>",
@@ -60,11 +471,11 @@ def internvl():
         tokenizer=tokenizer,
         video_processor=hf.InternVLVideoProcessor(size={"height": 28, "width": 28}),
         image_seq_length=1,
-        chat_template=families.template("<IMG_CONTEXT>"),
+        chat_template=template("<IMG_CONTEXT>"),
     )
     config = hf.InternVLConfig(
         vision_config=families.VISION,
-        text_config=hf.Qwen2Config(**text(tokenizer)).to_dict(),
+        text_config=hf.Qwen2Config(**families.text(tokenizer)).to_dict(),
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=1,
         tie_word_embeddings=True,
@@ -82,11 +493,11 @@ def llava_onevision():
         video_processor=hf.LlavaOnevisionVideoProcessor(size=size),
         num_image_tokens=4,
         vision_feature_select_strategy="full",
-        chat_template=families.template("<image>"),
+        chat_template=template("<image>"),
     )
     config = hf.LlavaOnevisionConfig(
         vision_config=hf.SiglipVisionConfig(**families.VISION, vision_use_head=False).to_dict(),
-        text_config=hf.Qwen2Config(**text(tokenizer)).to_dict(),
+        text_config=hf.Qwen2Config(**families.text(tokenizer)).to_dict(),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=shapes,
@@ -123,12 +534,26 @@ FAMILIES = {
     "Qwen2-VL": qwen2_vl,
     "Qwen2.5-VL": qwen2_5_vl,
     "Qwen3-VL": qwen3_vl,
+    "Qwen3-VL MoE": qwen3_vl_moe,
+    "Qwen3.5": qwen3_5,
+    "Qwen3.5 MoE": qwen3_5_moe,
+    "GLM-4.1V": glm_4_1v,
+    "GLM-4.5V": glm_4_5v,
+    "GLM-4.6V": glm_4_6v,
+    "MiniCPM-V 4.6": minicpm_4_6,
+    "MiniCPM-V 4.7": minicpm_4_7,
+    "LFM2-VL": lfm2_vl,
+    "Mistral 3": mistral3,
+    "Kimi K2.5": kimi,
+    "Ovis2": ovis2,
     "InternVL": internvl,
     "LLaVA-OneVision": llava_onevision,
     "LLaVA-NeXT": llava_next,
     "SmolVLM2": smolvlm,
     "Idefics3": idefics3,
     "Gemma 3": gemma3,
+    "Gemma 4, small": gemma4_small,
+    "Gemma 4, MoE": gemma4_moe,
     "Qwen2": families.qwen2,
     "Qwen3": families.qwen3,
 }
