@@ -203,7 +203,7 @@ GEMMA4_SPECIAL = {
 def gemma4(**more):
     """Padded patches with their positions; windows; layers that share keys and values."""
     tokenizer = named(**GEMMA4_SPECIAL)
-    sizes = {"patch_size": 2, "pooling_kernel_size": 3}
+    sizes = {"patch_size": 2, "pooling_kernel_size": 2}
     processor = hf.Gemma4Processor(
         feature_extractor=hf.Gemma4AudioFeatureExtractor(),
         image_processor=hf.Gemma4ImageProcessor(**sizes, max_soft_tokens=70),
@@ -242,15 +242,19 @@ def gemma4(**more):
         },
         eoa_token_index=tokenizer.convert_tokens_to_ids("<audio|>"),
     )
-    return untrained(hf.Gemma4ForConditionalGeneration, config, tokenizer), processor
+    model = untrained(hf.Gemma4ForConditionalGeneration, config, tokenizer)
+    for name, weights in model.named_parameters():  # or attention, which is not scaled, is sharp
+        if "k_norm" in name:
+            weights.data /= 4
+    return model, processor
 
 
 def gemma4_small():
     """As the small ones: inputs of their own for every layer, keys and values of earlier ones."""
     return gemma4(
-        num_hidden_layers=4,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        num_kv_shared_layers=2,
+        num_hidden_layers=3,
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+        num_kv_shared_layers=1,
         hidden_size_per_layer_input=8,
         use_double_wide_mlp=True,
     )

@@ -73,7 +73,9 @@ class Hand:
         processor = AutoProcessor.from_pretrained(directory)
         seeing = isinstance(processor, ProcessorMixin)
         kind = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
-        return cls(kind.from_pretrained(directory), processor)
+        model = kind.from_pretrained(directory)
+        model.set_experts_implementation("eager")  # the others want single precision
+        return cls(model, processor)
 
     def take(self, weights: Weights) -> None:
         """Go on with these weights."""

@@ -18,6 +18,7 @@ from vantage.training.trl.packing import Cost
 TAKES_MASKS = ("sdpa", "eager")
 # Names that vision towers have in transformers.
 VISION_TOWERS = ("visual", "vision_tower", "vision_model")
+SENSES = (*VISION_TOWERS, "audio_tower", "audio_model", "audio_encoder")
 # Told apart by what they hand to their processor: image tokens that see later ones.
 BIDIRECTIONAL = "token_type_ids"
 
@@ -38,7 +39,10 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
         return f"layers with {', '.join(sorted(kinds))}"
     if getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
         return f"a sliding window of {text.sliding_window} tokens"
-    if any(BIDIRECTIONAL in encoding.fields for encoding in encodings):
+    if any(map(_is_recurrent, _language_modules(model))):
+        return "a state that runs over the whole sequence"
+    bidirectional = getattr(text, "use_bidirectional_attention", None)
+    if bidirectional or any(BIDIRECTIONAL in encoding.fields for encoding in encodings):
         return "image tokens that see later ones"
     if getattr(text, "output_router_logits", False):
         return "an auxiliary loss of experts over all tokens"
@@ -50,6 +54,19 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
     if not any(hasattr(module, "rotary_emb") for module in model.modules()):
         return "positions that are not rotary"
     return None
+
+
+def _language_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """All modules that are in no vision or audio tower."""
+    inside = {id(part) for tower in towers(model, SENSES) for part in tower.modules()}
+    return [module for module in model.modules() if id(module) not in inside]
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    """Whether a module carries something from token to token that no attention mask can stop: a
+    state, of which transformers knows, or a convolution over the sequence.
+    """
+    return isinstance(module, nn.Conv1d) or getattr(module, "_is_stateful", False)
 
 
 def drops(module: nn.Module) -> bool:
@@ -83,10 +100,10 @@ def area(side: int | Sequence[int]) -> int:
     return side**2 if isinstance(side, int) else math.prod(side)
 
 
-def towers(model: nn.Module) -> list[nn.Module]:
+def towers(model: nn.Module, names: Sequence[str] = VISION_TOWERS) -> list[nn.Module]:
     """The vision towers of a model, by the names that they have in transformers."""
     named = model.named_modules()
-    return [module for name, module in named if name.rpartition(".")[2] in VISION_TOWERS]
+    return [module for name, module in named if name.rpartition(".")[2] in names]
 
 
 def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:

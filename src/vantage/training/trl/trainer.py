@@ -52,11 +52,12 @@ from vantage.training.planning import make_plan, totals
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoding import (
-    PER_TOKEN_FIELDS,
     Encoding,
     ImagesOnce,
+    as_tensors,
     merge_fields,
     per_prompt,
+    per_token,
     tiles,
 )
 from vantage.training.trl.features import ImageFeatures
@@ -220,7 +221,8 @@ class VantageTrainer(GRPOTrainer):
     def _encode(self, prompt: str | list[dict[str, Any]]) -> Encoding:
         if not isinstance(self.processing_class, ProcessorMixin):
             prompt = spoken(prompt)
-        ids, images, fields = super()._tokenize_prompts([prompt])
+        with as_tensors(self.processing_class):
+            ids, images, fields = super()._tokenize_prompts([prompt])
         return Encoding(list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
 
     def _encoding(self, prompt: int) -> Encoding:
@@ -404,7 +406,8 @@ class VantageTrainer(GRPOTrainer):
             completion_RT, mask_RT = (t[:, -logits_to_keep:] for t in (input_ids, attention_mask))
             return self._packed(model, completion_RT, mask_RT, bool(kwargs.get("compute_entropy")))
         prompts = [prompt for prompt, _ in self._at_work or ()]
-        knowing = self._knowing(model, [self._encoding(prompt) for prompt in prompts])
+        rows = [self._encoding(prompt) for prompt in prompts]
+        knowing = self._knowing(model, rows, input_ids.shape[1], logits_to_keep)
         with self._images_once(model, prompts):
             return super()._get_per_token_logps_and_entropies(
                 knowing, input_ids, attention_mask, logits_to_keep, *args, **kwargs
@@ -532,7 +535,7 @@ class VantageTrainer(GRPOTrainer):
             part = slice(start, start + most)
             rows = [self._encoding(prompt) for prompt in self._local_prompts[part]]
             fields = self._model_fields(rows, input_ids.shape[1], response)
-            model = self._knowing(self.model, rows)
+            model = self._knowing(self.model, rows, input_ids.shape[1], response)
             log_probs, _, _ = super()._get_per_token_logps_and_entropies(
                 model, input_ids[part], attention_mask[part], response, **fields
             )
@@ -719,16 +722,22 @@ class VantageTrainer(GRPOTrainer):
 
     def _model_fields(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
         """Pixels and token types of whole rows, `response` of `length` tokens being responses."""
-        fields = {n: value for n, value in self._pixels(rows).items() if n in PASSED_ON}
+        known = {**self._pixels(rows), **self._types(rows, length, response)}
+        fields = {name: value for name, value in known.items() if name in PASSED_ON}
+        if any(row.images for row in rows):
+            fields["num_images"] = [len(row.images) for row in rows]
+            fields |= tiles(rows)
+        return fields
+
+    def _types(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
+        """Token types of whole rows; those of padding and responses are 0."""
+        fields = {}
         for name, types in merge_fields(rows).items():
-            if name in PER_TOKEN_FIELDS:
+            if per_token(name):
                 wide = torch.zeros(len(rows), length, dtype=torch.long)
                 for row, values in zip(wide, types, strict=True):
                     row[length - response - len(values) : length - response] = torch.tensor(values)
                 fields[name] = wide.to(self.accelerator.device)
-        if any(row.images for row in rows):
-            fields["num_images"] = [len(row.images) for row in rows]
-            fields |= tiles(rows)
         return fields
 
     def _pixels(self, rows: list[Encoding]) -> dict[str, Any]:
@@ -737,13 +746,13 @@ class VantageTrainer(GRPOTrainer):
         return {
             name: value.to(device) if torch.is_tensor(value) else value
             for name, value in merge_fields(rows).items()
-            if name not in PER_TOKEN_FIELDS
+            if not per_token(name)
         }
 
-    def _knowing(self, model, rows: list[Encoding]):
+    def _knowing(self, model, rows: list[Encoding], length: int, response: int):
         """The model, given what the processor makes of images and TRL would not pass on."""
-        kept = [{n: v for n, v in row.fields.items() if n not in PASSED_ON} for row in rows]
-        more = self._pixels([replace(row, fields=f) for row, f in zip(rows, kept, strict=True)])
+        known = {**self._pixels(rows), **self._types(rows, length, response)}
+        more = {name: value for name, value in known.items() if name not in PASSED_ON}
         return functools.partial(model, **more) if more else model
 
     def _prepare_inputs(self, generation_batch):
