@@ -460,6 +460,164 @@ def ovis2():
     return untrained(hf.Ovis2ForConditionalGeneration, config, tokenizer), processor
 
 
+def aya_vision():
+    """Tiles as InternVL, with numbered marks; layers without positions between windows."""
+    tokenizer = words("<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "TILE", "TILE_GLOBAL")
+    processor = hf.AyaVisionProcessor(
+        image_processor=hf.GotOcr2ImageProcessor(
+            size={"height": 28, "width": 28}, crop_to_patches=True, max_patches=2
+        ),
+        tokenizer=tokenizer,
+        patch_size=14,
+        img_size=28,
+        chat_template=template("<image>"),
+    )
+    config = hf.AyaVisionConfig(
+        vision_config=hf.SiglipVisionConfig(
+            **{**families.VISION, "patch_size": 7}, vision_use_head=False
+        ).to_dict(),
+        text_config=hf.Cohere2Config(
+            **families.text(tokenizer),
+            sliding_window=512,
+            layer_types=["sliding_attention", "full_attention"],
+        ).to_dict(),
+        image_token_index=tokenizer.convert_tokens_to_ids("<|IMG_PATCH|>"),
+    )
+    return untrained(hf.AyaVisionForConditionalGeneration, config, tokenizer), processor
+
+
+def llama4():
+    """Tiles and a small one of it all; experts, and attention in chunks."""
+    marks = ("<|image_start|>", "<|image_end|>", "<|patch|>", "<|image|>")
+    tokenizer = words(*marks, "<|tile_x_separator|>", "<|tile_y_separator|>")
+    processor = hf.Llama4Processor(
+        image_processor=hf.Llama4ImageProcessor(size={"height": 28, "width": 28}, max_patches=2),
+        tokenizer=tokenizer,
+        patch_size=7,
+        chat_template=template("<|image|>"),
+    )
+    start, end, patch, _ = map(tokenizer.convert_tokens_to_ids, marks)
+    config = hf.Llama4Config(
+        vision_config={
+            **families.VISION,
+            "patch_size": 7,
+            "intermediate_size": 128,
+            "vision_output_dim": 32,
+            "projector_input_dim": 32,
+            "projector_output_dim": 32,
+        },
+        text_config={
+            **families.text(tokenizer),
+            "head_dim": 16,
+            "intermediate_size_mlp": 96,
+            "num_local_experts": 4,
+            "no_rope_layers": [1, 0],
+            "attention_chunk_size": 512,
+        },
+        boi_token_index=start,
+        eoi_token_index=end,
+        image_token_index=patch,
+    )
+    return untrained(hf.Llama4ForConditionalGeneration, config, tokenizer), processor
+
+
+def deepseek_vl():
+    tokenizer = named(image_token="<image_placeholder>")
+    processor = hf.DeepseekVLProcessor(
+        image_processor=hf.DeepseekVLImageProcessor(size={"height": 28, "width": 28}),
+        tokenizer=tokenizer,
+        num_image_tokens=4,
+        chat_template=template("<image_placeholder>"),
+    )
+    config = hf.DeepseekVLConfig(
+        vision_config=hf.SiglipVisionConfig(**families.VISION, vision_use_head=False).to_dict(),
+        text_config=hf.LlamaConfig(**families.text(tokenizer)).to_dict(),
+        image_token_id=tokenizer.image_token_id,
+    )
+    return untrained(hf.DeepseekVLForConditionalGeneration, config, tokenizer), processor
+
+
+ERNIE_SPECIAL = {
+    "image_token": "<|IMAGE_PLACEHOLDER|>",
+    "image_start_token": "<|IMAGE_START|>",
+    "image_end_token": "<|IMAGE_END|>",
+    "video_token": "<|VIDEO_PLACEHOLDER|>",
+    "video_start_token": "<|VIDEO_START|>",
+    "video_end_token": "<|VIDEO_END|>",
+}
+
+
+def ernie():
+    """Experts of their own for images, told by a second kind of token types."""
+    tokenizer = named(**ERNIE_SPECIAL)
+    area = {"shortest_edge": 28**2, "longest_edge": 56**2}
+    processor = hf.Ernie4_5_VLMoeProcessor(
+        image_processor=hf.Ernie4_5_VLMoeImageProcessor(size=area),
+        tokenizer=tokenizer,
+        video_processor=hf.Ernie4_5_VLMoeVideoProcessor(size=area, draw_on_frames=False),
+        chat_template=template("<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"),
+    )
+    config = hf.Ernie4_5_VLMoeConfig(
+        text_config={
+            **families.text(tokenizer),
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [3, 3, 2],
+            },
+            "moe_num_experts": 4,
+            "moe_k": 2,
+            "moe_num_shared_experts": 1,
+            "moe_intermediate_size": [32, 16],
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+        },
+        **{f"{name}_id": tokenizer.convert_tokens_to_ids(t) for name, t in ERNIE_SPECIAL.items()},
+    )
+    return untrained(hf.Ernie4_5_VLMoeForConditionalGeneration, config, tokenizer), processor
+
+
+def molmo2():
+    """Crops that overlap, pooled where the processor says; image tokens that see later ones."""
+    marks = ("<im_patch>", "<im_start>", "<low_res_im_start>", "<im_end>", "<frame_start>")
+    tokenizer = words(*marks, "<frame_end>", "<im_col>", "<im_low>", "<|image|>", "<|video|>")
+    processor = hf.Molmo2Processor(
+        image_processor=hf.Molmo2ImageProcessor(
+            size={"height": 28, "width": 28}, patch_size=7, max_crops=2, overlap_margins=[1, 1]
+        ),
+        video_processor=hf.Molmo2VideoProcessor(size={"height": 28, "width": 28}, patch_size=7),
+        tokenizer=tokenizer,
+        chat_template=template("<|image|>"),
+    )
+    patch, start, low, end, frame = map(tokenizer.convert_tokens_to_ids, marks)
+    sizes = families.text(tokenizer)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    heads["initializer_range"] = 0.1
+    config = hf.Molmo2Config(
+        text_config={**sizes, "head_dim": 16, "additional_vocab_size": 8},
+        vision_config={**families.VISION, **heads, "image_size": [28, 28], "patch_size": 7},
+        adapter_config={
+            **heads,
+            "vision_feature_layer": [1, 0],
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "text_hidden_size": sizes["hidden_size"],
+        },
+        initializer_range=0.1,
+        image_patch_id=patch,
+        image_start_token_id=start,
+        low_res_image_start_token_id=low,
+        image_end_token_id=end,
+        frame_start_token_id=frame,
+        frame_end_token_id=tokenizer.convert_tokens_to_ids("<frame_end>"),
+    )
+    return untrained(hf.Molmo2ForConditionalGeneration, config, tokenizer), processor
+
+
 def internvl():
     """Cuts an image into as many tiles as its shape asks for, and adds a small one of it all."""
     tokenizer = named(
@@ -550,6 +708,9 @@ FAMILIES = {
     "Mistral 3": mistral3,
     "Kimi K2.5": kimi,
     "Ovis2": ovis2,
+    "Molmo 2": molmo2,
+    "ERNIE 4.5 VL": ernie,
+    "DeepSeek-VL": deepseek_vl,
     "InternVL": internvl,
     "LLaVA-OneVision": llava_onevision,
     "LLaVA-NeXT": llava_next,
@@ -560,4 +721,9 @@ FAMILIES = {
     "Gemma 4, MoE": gemma4_moe,
     "Qwen2": families.qwen2,
     "Qwen3": families.qwen3,
+}
+# What the start refuses, and why.
+REFUSED = {
+    "Aya Vision": (aya_vision, "scores the tokens of AyaVision.* otherwise than its logits do"),
+    "Llama 4": (llama4, "cannot score the tokens of Llama4"),
 }

@@ -84,7 +84,7 @@ def generate(
         "pad_token_id": tokenizer.pad_token_id,
     }
     prompts = [render(question) for question in questions for _ in range(copies)]
-    inputs = _inputs(loaded.processor, prompts).to(loaded.model.device)
+    inputs = _inputs(loaded.processor, prompts).to(loaded.model.device, loaded.model.dtype)
     with _evaluating(loaded.model):
         ids = loaded.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)

@@ -43,6 +43,8 @@ def merge_fields(rows: list[Encoding]) -> dict[str, Any]:
             merged[name] = [row.fields.get(name, [0] * len(row.ids)) for row in rows]
         elif name == "pixel_values" and all(map(_in_one_row, having)):
             merged[name] = torch.cat([row.fields[name] for row in having], dim=-1)
+        elif name == "image_token_pooling":
+            merged[name] = torch.cat(_shifted(having))
         else:
             merged[name] = _joined([row.fields[name] for row in having])
     return merged
@@ -54,6 +56,14 @@ def _in_one_row(row: Encoding) -> bool:
     return sizes is not None and len(pixels) == 1 and pixels.shape[-1] % sizes.prod(1).sum() == 0
 
 
+def _shifted(rows: list[Encoding]) -> list[torch.Tensor]:
+    """Numbers of the patches that make up each image token, counted over all rows; -1 is none."""
+    counts = [row.fields["pixel_values"].shape[:2].numel() for row in rows]
+    starts = np.cumsum([0, *counts[:-1]]).tolist()
+    numbers = [row.fields["image_token_pooling"] for row in rows]
+    return [torch.where(n >= 0, n + start, n) for n, start in zip(numbers, starts, strict=True)]
+
+
 def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
     """One after the other, those with fewer images or tiles filled up with zeros."""
     shape = torch.tensor([tensor.shape[1:] for tensor in tensors]).amax(dim=0).tolist()
@@ -63,24 +73,24 @@ def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(wide)
 
 
-def per_prompt(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a batch of one prompt: token types as its list, everything else as tensors."""
+def per_prompt(fields: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Fields of a batch of one prompt: token types as its list, everything else as tensors, of
+    the precision `dtype` where a processor rounds to less.
+    """
     return {
-        name: list(value[0])
-        if per_token(name)
-        else value
-        if torch.is_tensor(value)
-        else torch.tensor(np.array(value))
+        name: list(value[0]) if per_token(name) else _tensor(value, dtype)
         for name, value in fields.items()
     }
 
 
-def tiles(rows: list[Encoding]) -> dict[str, list[int]]:
-    """Tiles of each row, where images are cut into tiles that stand one after the other."""
-    sizes = [len(row.fields["pixel_values"]) if row.images else 0 for row in rows]
-    fields = next(row.fields for row in rows if row.images)
-    more = fields["pixel_values"].ndim == 4 and sum(sizes) != sum(len(r.images) for r in rows)
-    return {"num_tiles": sizes} if more or "spatial_shapes" in fields else {}
+def _tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
+    made = value if torch.is_tensor(value) else torch.tensor(np.array(value))
+    return made.to(torch.promote_types(made.dtype, dtype)) if made.is_floating_point() else made
+
+
+def tiles(rows: list[Encoding]) -> list[int]:
+    """How many entries of the pixels belong to each row: images, or the tiles they are cut into."""
+    return [len(row.fields["pixel_values"]) if row.images else 0 for row in rows]
 
 
 class _Tensors:

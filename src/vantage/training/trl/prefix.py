@@ -21,6 +21,7 @@ VISION_TOWERS = ("visual", "vision_tower", "vision_model")
 SENSES = (*VISION_TOWERS, "audio_tower", "audio_model", "audio_encoder")
 # Told apart by what they hand to their processor: image tokens that see later ones.
 BIDIRECTIONAL = "token_type_ids"
+MULTIMODAL = "mm_token_type_ids"
 
 
 def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
@@ -41,8 +42,7 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
         return f"a sliding window of {text.sliding_window} tokens"
     if any(map(_is_recurrent, _language_modules(model))):
         return "a state that runs over the whole sequence"
-    bidirectional = getattr(text, "use_bidirectional_attention", None)
-    if bidirectional or any(BIDIRECTIONAL in encoding.fields for encoding in encodings):
+    if _sees_later(model, encodings):
         return "image tokens that see later ones"
     if getattr(text, "output_router_logits", False):
         return "an auxiliary loss of experts over all tokens"
@@ -54,6 +54,17 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
     if not any(hasattr(module, "rotary_emb") for module in model.modules()):
         return "positions that are not rotary"
     return None
+
+
+def _sees_later(model: PreTrainedModel, encodings: list[Encoding]) -> bool:
+    """Whether attention is not causal for image tokens.
+
+    Models that take token types and make no positions of them make a mask of them.
+    """
+    places = any(hasattr(module, "get_rope_index") for module in model.modules())
+    telling = {BIDIRECTIONAL} if places else {BIDIRECTIONAL, MULTIMODAL}
+    told = any(telling & encoding.fields.keys() for encoding in encodings)
+    return told or bool(getattr(model.config.get_text_config(), "use_bidirectional_attention", 0))
 
 
 def _language_modules(model: PreTrainedModel) -> list[nn.Module]:
@@ -112,11 +123,11 @@ def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
     plain_P = torch.arange(len(encoding.ids))
     if finder is None:
         return plain_P
-    types = encoding.fields.get("mm_token_type_ids")
+    types = encoding.fields.get(MULTIMODAL)
     if types is None or not encoding.images:
         return plain_P.expand(3, -1)
     ids_1P = torch.tensor([encoding.ids])
-    known = {**encoding.fields, "mm_token_type_ids": torch.tensor([types])}
+    known = {**encoding.fields, MULTIMODAL: torch.tensor([types])}
     known["attention_mask"] = torch.ones_like(ids_1P)
     takes = inspect.signature(finder.get_rope_index).parameters
     found_S1P, _ = finder.get_rope_index(

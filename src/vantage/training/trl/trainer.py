@@ -61,7 +61,7 @@ from vantage.training.trl.encoding import (
     tiles,
 )
 from vantage.training.trl.features import ImageFeatures
-from vantage.training.trl.forwards import Packing
+from vantage.training.trl.forwards import Packing, check_head
 from vantage.training.trl.packing import batches, gathered
 from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
@@ -159,6 +159,8 @@ class VantageTrainer(GRPOTrainer):
             self.generation_kwargs["suppress_tokens"] = self._media_ids
         if self.args.freeze_vision_tower:
             freeze_vision_tower(self.model)
+        if not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
+            check_head(self.model, self._tokenizer, self.temperature)
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
@@ -223,7 +225,8 @@ class VantageTrainer(GRPOTrainer):
             prompt = spoken(prompt)
         with as_tensors(self.processing_class):
             ids, images, fields = super()._tokenize_prompts([prompt])
-        return Encoding(list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
+        made = per_prompt(fields, self.model.dtype)
+        return Encoding(list(ids[0]), (images or [None])[0] or [], made)
 
     def _encoding(self, prompt: int) -> Encoding:
         """Encoding of the prompt of that id, made once a rollout batch."""
@@ -329,6 +332,15 @@ class VantageTrainer(GRPOTrainer):
         self._spoiled = [not media.isdisjoint(row) for row in ids]
         ids = [[pad_id if token in media else token for token in row] for row in ids]
         return prompt_ids, ids, mask, texts, log_probs, extra, None, []
+
+    def _generate_single_turn(self, *args, **kwargs):
+        """As TRL, without dropout, and without what some models ask of a forward that trains."""
+        mode = self.model.training
+        self.model.eval()
+        try:
+            return super()._generate_single_turn(*args, **kwargs)
+        finally:
+            self.model.train(mode)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         with self._timed("reward"):
@@ -726,7 +738,7 @@ class VantageTrainer(GRPOTrainer):
         fields = {name: value for name, value in known.items() if name in PASSED_ON}
         if any(row.images for row in rows):
             fields["num_images"] = [len(row.images) for row in rows]
-            fields |= tiles(rows)
+            fields["num_tiles"] = tiles(rows)
         return fields
 
     def _types(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
