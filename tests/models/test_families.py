@@ -24,10 +24,10 @@ from vantage.evaluation.answers import generate
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Sampling
 from vantage.questions.schema import read
+from vantage.training.trl.prefix import VISION_TOWERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- measured by tests/models -->", "<!-- end -->"
-ADAPTERS = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
 
 
 class Family:
@@ -40,6 +40,7 @@ class Family:
         model.save_pretrained(self.path)
         self.made.save_pretrained(self.path)
         self.sees = isinstance(self.made, ProcessorMixin)
+        self.chooses = any(name.endswith("experts") for name, _ in model.named_modules())
         self.auto = AutoModelForImageTextToText if self.sees else AutoModelForCausalLM
 
     def rows(self, questions: int, live=(0, 1, 2, 3)):
@@ -90,7 +91,8 @@ def generates(family: Family, tmp_path) -> str:
 
 
 def grpo(family: Family, tmp_path) -> str:
-    _, seen = family.as_by_hand(Case("grpo", 2, questions=4, live=(0, 2, 3)), tmp_path)
+    case = Case("grpo", 2, questions=4, live=(0, 2, 3))
+    _, seen = family.as_by_hand(case, tmp_path, learning_rate=0.06)
     assert seen >= ({"images", "clip"} if family.sees else {"clip"})
     return "yes"
 
@@ -148,7 +150,8 @@ def packed(family: Family, tmp_path) -> str:
 
 def lora(family: Family, tmp_path) -> str:
     """Adapters alone train; saved, merged and loaded by plain transformers it is that model."""
-    made, steps = family.trained(tmp_path, rest={"peft_config": ADAPTERS}, learning_rate=0.3)
+    adapters = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear")
+    made, steps = family.trained(tmp_path, rest={"peft_config": adapters}, learning_rate=0.3)
     assert steps[0].gradients and all("lora_" in name for name in steps[0].gradients)
     made.save_model(str(tmp_path / "adapters"))
     base = family.auto.from_pretrained(family.path)
@@ -180,7 +183,7 @@ def frozen(family: Family, tmp_path) -> str:
         return "-"
     _, (free, *_) = family.trained(tmp_path)
     _, (held, *_) = family.trained(tmp_path, freeze_vision_tower=True)
-    tower = {name for name in free.gradients if ".vis" in name}
+    tower = {n for n in free.gradients if any(f".{part}." in n for part in VISION_TOWERS)}
     assert tower
     assert held.gradients.keys() == free.gradients.keys() - tower
     rest = {name: value for name, value in free.gradients.items() if name not in tower}
@@ -189,9 +192,11 @@ def frozen(family: Family, tmp_path) -> str:
 
 
 def bf16(family: Family, tmp_path) -> str:
-    """Computed in bfloat16, weights in float32: gradients as near as 8 bits come."""
+    """Computed in bfloat16, weights in float32: gradients as near as 8 bits come; a token that
+    rounding sends to another expert has another gradient, by plain transformers too.
+    """
     case = Case("grpo", 1, questions=4, live=(0, 1, 2, 3))
-    family.as_by_hand(case, tmp_path, close=0.1, bf16=True)
+    family.as_by_hand(case, tmp_path, close=0.35 if family.chooses else 0.15, bf16=True)
     return "yes"
 
 
@@ -238,6 +243,15 @@ def family_of(name: str) -> Family:
 def test_a_family_does(name, cell, tmp_path):
     MEASURED[name, cell] = "no"
     MEASURED[name, cell] = CELLS[cell](family_of(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", stock.REFUSED)
+def test_a_model_that_trl_scores_otherwise_than_it_generates_is_refused(name, tmp_path):
+    make, why = stock.REFUSED[name]
+    model, processor = make()
+    rest = {"processing_class": processor}
+    with pytest.raises(EngineError, match=why):
+        trained(model, mixed_rows(4), tmp_path, rest=rest)
 
 
 # ---- the table -----------------------------------------------------------------------------

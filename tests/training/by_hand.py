@@ -75,7 +75,9 @@ class Hand:
         processor = AutoProcessor.from_pretrained(directory)
         seeing = isinstance(processor, ProcessorMixin)
         kind = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
-        return cls(kind.from_pretrained(directory), processor)
+        model = kind.from_pretrained(directory)
+        model.set_experts_implementation("eager")  # the others want single precision
+        return cls(model, processor)
 
     def take(self, weights: Weights) -> None:
         """Go on with these weights."""
@@ -96,9 +98,8 @@ class Hand:
         prompt, response = inputs.pop("input_ids"), torch.tensor([row.response])
         ids = torch.cat([prompt, response], dim=1)
         inputs["attention_mask"] = torch.ones_like(ids)
-        if "mm_token_type_ids" in inputs:  # responses are text
-            kinds = inputs["mm_token_type_ids"]
-            inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(response)], dim=1)
+        for name in [name for name in inputs if name.endswith("token_type_ids")]:
+            inputs[name] = torch.cat([inputs[name], torch.zeros_like(response)], dim=1)
         logits = self.model(input_ids=ids, **inputs).logits[0] / temperature
         before = logits[prompt.shape[1] - 1 : -1].log_softmax(-1)
         return before.gather(-1, response.T)[:, 0]

@@ -81,9 +81,12 @@ def template(image: str) -> str:
 
 
 def untrained(kind, config, tokenizer):
-    """A model whose responses have many lengths."""
+    """A model whose responses have many lengths, and that sees its pictures from the start."""
     torch.manual_seed(0)
     model = kind(config)
+    for weights in model.parameters():
+        if weights.ndim > 1 and not weights.any():
+            torch.nn.init.normal_(weights, std=0.1)
     ends = [tokenizer.eos_token_id, *range(20, 200, 5)]
     pad = tokenizer.pad_token_id
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad)

@@ -50,6 +50,7 @@ BAD = [
     ({"multi_objective_aggregation": "normalize_then_sum"}, ["multi_objective_aggregation="]),
     ({"scale_rewards": "batch"}, ["scale_rewards='batch'", "leave it at 'group'"]),
     ({"scale_rewards": False}, ["scale_rewards='none'", "leave it at 'group'"]),
+    ({"router_aux_loss_coef": 0.001}, ["router_aux_loss_coef=0.001", "leave it at 0.0"]),
     ({"loss_type": "gpro"}, ["loss_type='gpro'", "did you mean 'grpo'"]),
     ({"importance_sampling_level": "word"}, ["importance_sampling_level='word'", "token"]),
     ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import on_a_cpu
 import pytest
-import stock
+from sampling import stock
 
 HERE = Path(__file__).parent
 MEASURED = HERE.parent / "models" / "sampler.json"

@@ -71,6 +71,8 @@ def generate(
     """
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
+    # In some families transformers deals the pictures of a prompt with several to its copies.
+    copies = sampling.samples if any(len(q.images) > 1 for q in questions) else 1
     options = {
         "do_sample": not greedy,
         "temperature": None if greedy else sampling.temperature,
@@ -78,11 +80,11 @@ def generate(
         "top_p": None if greedy else 1.0,
         "repetition_penalty": 1.0,
         "max_new_tokens": sampling.max_tokens,
-        "num_return_sequences": sampling.samples,
+        "num_return_sequences": sampling.samples // copies,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    prompts = [render(question) for question in questions]
-    inputs = _inputs(loaded.processor, prompts).to(loaded.model.device)
+    prompts = [render(question) for question in questions for _ in range(copies)]
+    inputs = _inputs(loaded.processor, prompts).to(loaded.model.device, loaded.model.dtype)
     with _evaluating(loaded.model):
         ids = loaded.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)

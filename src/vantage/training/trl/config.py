@@ -34,6 +34,7 @@ TAKEN_OVER: dict[str, tuple[Any, str]] = {
     "top_entropy_quantile": (1.0, "the quantile of each forward would decide"),
     "entropy_coef": (0.0, "TRL takes the entropy of each forward by itself"),
     "use_adaptive_entropy": (False, "TRL takes the entropy of each forward by itself"),
+    "router_aux_loss_coef": (0.0, "TRL balances the experts of each forward by itself"),
 }
 
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
@@ -119,6 +120,9 @@ class VantageConfig(GRPOConfig):
             "help": "Longest prompt and response together for which vLLM reserves its cache; "
             "`max_prompt_length + max_completion_length` where both are given."
         },
+    )
+    router_aux_loss_coef: float = field(
+        default=0.0, metadata={"help": "No loss that balances experts: no recipe has one."}
     )
     save_steps: float = field(
         default=0, metadata={"help": "Updates between checkpoints; about 500 unless given."}

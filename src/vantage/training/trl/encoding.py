@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
-PER_TOKEN_FIELDS = ("token_type_ids", "mm_token_type_ids")
+
+def per_token(name: str) -> bool:
+    """Whether a field of a processor has a value for every token of a prompt."""
+    return name.endswith("token_type_ids")
 
 
 @dataclass
@@ -36,15 +39,34 @@ class Encoding:
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:
     """Fields of several prompts as the processor gives them for a batch: pixels one after the
-    other, token types a list a row.
+    other, or side by side where all patches are in one row; token types a list a row.
     """
     merged: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row.fields):
-        if name in PER_TOKEN_FIELDS:
+        having = [row for row in rows if name in row.fields]
+        if per_token(name):
             merged[name] = [row.fields.get(name, [0] * len(row.ids)) for row in rows]
+        elif name == "pixel_values" and all(map(_in_one_row, having)):
+            merged[name] = torch.cat([row.fields[name] for row in having], dim=-1)
+        elif name == "image_token_pooling":
+            merged[name] = torch.cat(_shifted(having))
         else:
-            merged[name] = _joined([row.fields[name] for row in rows if name in row.fields])
+            merged[name] = _joined([row.fields[name] for row in having])
     return merged
+
+
+def _in_one_row(row: Encoding) -> bool:
+    """Whether the patches of all images stand side by side: their sizes add up to the row."""
+    pixels, sizes = row.fields["pixel_values"], row.fields.get("target_sizes")
+    return sizes is not None and len(pixels) == 1 and pixels.shape[-1] % sizes.prod(1).sum() == 0
+
+
+def _shifted(rows: list[Encoding]) -> list[torch.Tensor]:
+    """Numbers of the patches that make up each image token, counted over all rows; -1 is none."""
+    counts = [row.fields["pixel_values"].shape[:2].numel() for row in rows]
+    starts = np.cumsum([0, *counts[:-1]]).tolist()
+    numbers = [row.fields["image_token_pooling"] for row in rows]
+    return [torch.where(n >= 0, n + start, n) for n, start in zip(numbers, starts, strict=True)]
 
 
 def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -56,24 +78,54 @@ def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(wide)
 
 
-def per_prompt(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a batch of one prompt: token types as its list, everything else as tensors."""
+def per_prompt(fields: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Fields of a batch of one prompt: token types as its list, everything else as tensors, of
+    the precision `dtype` where a processor rounds to less.
+    """
     return {
-        name: list(value[0])
-        if name in PER_TOKEN_FIELDS
-        else value
-        if torch.is_tensor(value)
-        else torch.as_tensor(np.asarray(value))
+        name: list(value[0]) if per_token(name) else _tensor(value, dtype)
         for name, value in fields.items()
     }
 
 
-def tiles(rows: list[Encoding]) -> dict[str, list[int]]:
-    """Tiles of each row, where images are cut into tiles that stand one after the other."""
-    sizes = [len(row.fields["pixel_values"]) if row.images else 0 for row in rows]
-    shape = next(row.fields["pixel_values"] for row in rows if row.images).ndim
-    tiled = shape == 4 and sum(sizes) != sum(len(row.images) for row in rows)
-    return {"num_tiles": sizes} if tiled else {}
+def _tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
+    made = value if torch.is_tensor(value) else torch.as_tensor(np.asarray(value))
+    return made.to(torch.promote_types(made.dtype, dtype)) if made.is_floating_point() else made
+
+
+def tiles(rows: list[Encoding]) -> list[int]:
+    """How many entries of the pixels belong to each row: images, or the tiles they are cut into."""
+    return [len(row.fields["pixel_values"]) if row.images else 0 for row in rows]
+
+
+class _Tensors:
+    """An image processor that gives tensors where nothing is asked for, as TRL does not.
+
+    Some processors count image tokens by methods of tensors alone.
+    """
+
+    def __init__(self, inner: Any):
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __call__(self, *args, **kwargs) -> BatchFeature:
+        return self._inner(*args, **{"return_tensors": "pt", **kwargs})
+
+
+@contextlib.contextmanager
+def as_tensors(processor: Any) -> Iterator[None]:
+    """Within it, the image processor of a processor gives tensors."""
+    if not isinstance(processor, ProcessorMixin):
+        yield
+        return
+    inner = processor.image_processor
+    processor.image_processor = _Tensors(inner)
+    try:
+        yield
+    finally:
+        processor.image_processor = inner
 
 
 class ImagesOnce:

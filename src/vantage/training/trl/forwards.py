@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel
 
 from vantage.errors import EngineError
@@ -18,6 +20,7 @@ from vantage.training.trl.packing import Cost, Pack
 
 logger = logging.getLogger(__name__)
 
+HEAD = 0.05  # of log-probs by TRL's head and by the model's, the most in the mean
 # Largest difference of log-probs, packed against row by row, by the precision of the forward.
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 # Where a forward rounds to 8 or 11 bits, the mean difference is compared with that of rows alone
@@ -151,6 +154,38 @@ class Packing:
         if prompt not in self._positions:
             self._positions[prompt] = prefix.positions(model, encoding(prompt))
         return self._positions[prompt]
+
+
+@torch.no_grad()
+def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
+    """TRL computes log-probs from hidden states, without the head of the model: look once whether
+    they are those of its logits.
+
+    Raises:
+        EngineError: they are not, or the model has no such hidden states.
+    """
+    name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
+    ids_1T = tokenizer("1 + 1 = 2", return_tensors="pt")["input_ids"].to(model.device)
+    inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T)}
+    training = model.training
+    model.eval()
+    try:
+        found_1T = model(**inputs, labels=ids_1T, fused_lm_head=True).log_probs
+        logits_1TV = model(**inputs).logits[:, :-1].float() / temperature
+    except (AttributeError, TypeError) as error:
+        raise EngineError(
+            f"this version of TRL cannot score the tokens of {name}: {error}"
+        ) from error
+    finally:
+        model.train(training)
+    expected_1T = logits_1TV.log_softmax(-1).gather(-1, ids_1T[:, 1:, None])[..., 0]
+    apart = (found_1T - expected_1T).abs().mean().item()
+    if apart > HEAD:
+        raise EngineError(
+            f"this version of TRL scores the tokens of {name} otherwise than its logits do, by "
+            f"{apart:.2g} in the mean (it reads factors of logits from the configuration): it would "
+            "train another model than the one that generates"
+        )
 
 
 def pixels(encoding: Encoding) -> int:

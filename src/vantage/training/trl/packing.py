@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 
-from vantage.training.trl.encoding import PER_TOKEN_FIELDS, Encoding
+from vantage.training.trl.encoding import Encoding, per_token
 
 IGNORED = -100  # a label that is not scored
 
@@ -178,7 +178,8 @@ def lay_out(
         for number, (pack, row) in enumerate(zip(batch, rows, strict=True))
         for segment, begin in zip(pack.segments, row.starts, strict=True)
     }
-    names = [n for n in PER_TOKEN_FIELDS if any(n in encoding(p.prompt).fields for p in batch)]
+    fields = dict.fromkeys(name for pack in batch for name in encoding(pack.prompt).fields)
+    names = filter(per_token, fields)
     return Packed(
         _stacked([row.ids for row in rows], width, 0),
         _stacked([row.labels for row in rows], width, IGNORED),

@@ -18,8 +18,10 @@ from vantage.training.trl.packing import Cost
 TAKES_MASKS = ("sdpa", "eager")
 # Names that vision towers have in transformers.
 VISION_TOWERS = ("visual", "vision_tower", "vision_model")
+SENSES = (*VISION_TOWERS, "audio_tower", "audio_model", "audio_encoder")
 # Told apart by what they hand to their processor: image tokens that see later ones.
 BIDIRECTIONAL = "token_type_ids"
+MULTIMODAL = "mm_token_type_ids"
 
 
 def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
@@ -38,7 +40,9 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
         return f"layers with {', '.join(sorted(kinds))}"
     if getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
         return f"a sliding window of {text.sliding_window} tokens"
-    if any(BIDIRECTIONAL in encoding.fields for encoding in encodings):
+    if any(map(_is_recurrent, _language_modules(model))):
+        return "a state that runs over the whole sequence"
+    if _sees_later(model, encodings):
         return "image tokens that see later ones"
     if getattr(text, "output_router_logits", False):
         return "an auxiliary loss of experts over all tokens"
@@ -50,6 +54,30 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
     if not any(hasattr(module, "rotary_emb") for module in model.modules()):
         return "positions that are not rotary"
     return None
+
+
+def _sees_later(model: PreTrainedModel, encodings: list[Encoding]) -> bool:
+    """Whether attention is not causal for image tokens.
+
+    Models that take token types and make no positions of them make a mask of them.
+    """
+    places = any(hasattr(module, "get_rope_index") for module in model.modules())
+    telling = {BIDIRECTIONAL} if places else {BIDIRECTIONAL, MULTIMODAL}
+    told = any(telling & encoding.fields.keys() for encoding in encodings)
+    return told or bool(getattr(model.config.get_text_config(), "use_bidirectional_attention", 0))
+
+
+def _language_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """All modules that are in no vision or audio tower."""
+    inside = {id(part) for tower in towers(model, SENSES) for part in tower.modules()}
+    return [module for module in model.modules() if id(module) not in inside]
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    """Whether a module carries something from token to token that no attention mask can stop: a
+    state, of which transformers knows, or a convolution over the sequence.
+    """
+    return isinstance(module, nn.Conv1d) or getattr(module, "_is_stateful", False)
 
 
 def drops(module: nn.Module) -> bool:
@@ -83,10 +111,10 @@ def area(side: int | Sequence[int]) -> int:
     return side**2 if isinstance(side, int) else math.prod(side)
 
 
-def towers(model: nn.Module) -> list[nn.Module]:
+def towers(model: nn.Module, names: Sequence[str] = VISION_TOWERS) -> list[nn.Module]:
     """The vision towers of a model, by the names that they have in transformers."""
     named = model.named_modules()
-    return [module for name, module in named if name.rpartition(".")[2] in VISION_TOWERS]
+    return [module for name, module in named if name.rpartition(".")[2] in names]
 
 
 def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
@@ -95,11 +123,11 @@ def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
     plain_P = torch.arange(len(encoding.ids))
     if finder is None:
         return plain_P
-    types = encoding.fields.get("mm_token_type_ids")
+    types = encoding.fields.get(MULTIMODAL)
     if types is None or not encoding.images:
         return plain_P.expand(3, -1)
     ids_1P = torch.tensor([encoding.ids])
-    known = {**encoding.fields, "mm_token_type_ids": torch.tensor([types])}
+    known = {**encoding.fields, MULTIMODAL: torch.tensor([types])}
     known["attention_mask"] = torch.ones_like(ids_1P)
     takes = inspect.signature(finder.get_rope_index).parameters
     found_S1P, _ = finder.get_rope_index(

@@ -66,15 +66,16 @@ from vantage.training.sampler import (
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoding import (
-    PER_TOKEN_FIELDS,
     Encoding,
     ImagesOnce,
+    as_tensors,
     merge_fields,
     per_prompt,
+    per_token,
     tiles,
 )
 from vantage.training.trl.features import ImageFeatures
-from vantage.training.trl.forwards import Difference, Packing, without_autocast
+from vantage.training.trl.forwards import Difference, Packing, check_head, without_autocast
 from vantage.training.trl.packing import batches, gathered
 from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
@@ -193,6 +194,8 @@ class VantageTrainer(GRPOTrainer):
             self.generation_kwargs["suppress_tokens"] = self._media_ids
         if self.args.freeze_vision_tower:
             freeze_vision_tower(self.model)
+        if not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
+            check_head(self.model, self._tokenizer, self.temperature)
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
@@ -273,8 +276,10 @@ class VantageTrainer(GRPOTrainer):
     def _encode(self, prompt: str | list[dict[str, Any]]) -> Encoding:
         if not isinstance(self.processing_class, ProcessorMixin):
             prompt = spoken(prompt)
-        ids, images, fields = super()._tokenize_prompts([prompt])
-        made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], per_prompt(fields))
+        with as_tensors(self.processing_class):
+            ids, images, fields = super()._tokenize_prompts([prompt])
+        known = per_prompt(fields, self.model.dtype)
+        made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], known)
         if self.use_vllm and self.vllm_mode == "colocate" and made.images:
             made.written = written(self.processing_class, self._text(prompt))
         return made
@@ -311,11 +316,18 @@ class VantageTrainer(GRPOTrainer):
         return ids, images if any(images) else None, fields
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
-        """As TRL; with vLLM the prompts are those that it expands to what is trained."""
+        """As TRL, without dropout, and without what some models ask of a forward that trains;
+        with vLLM the prompts are those that it expands to what is trained.
+        """
         if not self.use_vllm:
-            return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, **rest
-            )
+            mode = self.model.training
+            self.model.eval()
+            try:
+                return super()._generate_single_turn(
+                    prompt_ids, images, multimodal_fields, num_generations, **rest
+                )
+            finally:
+                self.model.train(mode)
         if self.state.global_step != self._last_loaded_step:
             self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
@@ -493,7 +505,8 @@ class VantageTrainer(GRPOTrainer):
             completion_RT, mask_RT = (t[:, -logits_to_keep:] for t in (input_ids, attention_mask))
             return self._packed(model, completion_RT, mask_RT, bool(kwargs.get("compute_entropy")))
         prompts = [prompt for prompt, _ in self._at_work or ()]
-        knowing = self._knowing(model, [self._encoding(prompt) for prompt in prompts])
+        rows = [self._encoding(prompt) for prompt in prompts]
+        knowing = self._knowing(model, rows, input_ids.shape[1], logits_to_keep)
         with self._images_once(model, prompts):
             return super()._get_per_token_logps_and_entropies(
                 knowing, input_ids, attention_mask, logits_to_keep, *args, **kwargs
@@ -633,7 +646,7 @@ class VantageTrainer(GRPOTrainer):
             part = slice(start, start + most)
             rows = [self._encoding(prompt) for prompt in self._local_prompts[part]]
             fields = self._model_fields(rows, input_ids.shape[1], response)
-            model = self._knowing(self.model, rows)
+            model = self._knowing(self.model, rows, input_ids.shape[1], response)
             log_probs, _, _ = super()._get_per_token_logps_and_entropies(
                 model, input_ids[part], attention_mask[part], response, **fields
             )
@@ -863,16 +876,22 @@ class VantageTrainer(GRPOTrainer):
 
     def _model_fields(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
         """Pixels and token types of whole rows, `response` of `length` tokens being responses."""
-        fields = {n: value for n, value in self._pixels(rows).items() if n in PASSED_ON}
+        known = {**self._pixels(rows), **self._types(rows, length, response)}
+        fields = {name: value for name, value in known.items() if name in PASSED_ON}
+        if any(row.images for row in rows):
+            fields["num_images"] = [len(row.images) for row in rows]
+            fields["num_tiles"] = tiles(rows)
+        return fields
+
+    def _types(self, rows: list[Encoding], length: int, response: int) -> dict[str, Any]:
+        """Token types of whole rows; those of padding and responses are 0."""
+        fields = {}
         for name, types in merge_fields(rows).items():
-            if name in PER_TOKEN_FIELDS:
+            if per_token(name):
                 wide = torch.zeros(len(rows), length, dtype=torch.long)
                 for row, values in zip(wide, types, strict=True):
                     row[length - response - len(values) : length - response] = torch.tensor(values)
                 fields[name] = wide.to(self.accelerator.device)
-        if any(row.images for row in rows):
-            fields["num_images"] = [len(row.images) for row in rows]
-            fields |= tiles(rows)
         return fields
 
     def _pixels(self, rows: list[Encoding]) -> dict[str, Any]:
@@ -881,13 +900,13 @@ class VantageTrainer(GRPOTrainer):
         return {
             name: value.to(device) if torch.is_tensor(value) else value
             for name, value in merge_fields(rows).items()
-            if name not in PER_TOKEN_FIELDS
+            if not per_token(name)
         }
 
-    def _knowing(self, model, rows: list[Encoding]):
+    def _knowing(self, model, rows: list[Encoding], length: int, response: int):
         """The model, given what the processor makes of images and TRL would not pass on."""
-        kept = [{n: v for n, v in row.fields.items() if n not in PASSED_ON} for row in rows]
-        more = self._pixels([replace(row, fields=f) for row, f in zip(rows, kept, strict=True)])
+        known = {**self._pixels(rows), **self._types(rows, length, response)}
+        more = {name: value for name, value in known.items() if name not in PASSED_ON}
         return functools.partial(model, **more) if more else model
 
     def _prepare_inputs(self, generation_batch):
