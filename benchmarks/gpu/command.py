@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 from gpu.chip import CUDA
 from vantage.record import Record
 
+INTERRUPTED = 130  # its exit status when it stopped because it was asked to
 # TRL's options for the chip at hand; as in the recipes, forwards on a GPU are in bfloat16.
 ENGINE = {"bf16": True} if CUDA else {"bf16": False, "use_cpu": True}
 
@@ -33,13 +33,14 @@ def train(folder: Path, config: dict[str, Any], *, seconds: float | None = None)
     config = {**config, "run": {**config["run"], "output": str(run)}}
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     command = [sys.executable, "-m", "vantage", "train", str(file)]
-    process = subprocess.Popen(command)
+    process, asked = subprocess.Popen(command), False
     if seconds is not None:
-        began = time.perf_counter()
-        while process.poll() is None and time.perf_counter() < began + seconds:
-            time.sleep(0.2)
-        if process.poll() is None:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-    if code := process.wait():
+            asked = True
+    code = process.wait()
+    if code not in ((0, INTERRUPTED) if asked else (0,)):
         raise RuntimeError(f"vantage train ended with {code}, see log.txt")
     return Record(run)

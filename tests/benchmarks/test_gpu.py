@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gpu import pretrained, run, wheels
+from gpu import policy, pretrained, run, wheels
 from gpu.parts import attention, learns
 from gpu.results import Result, Skipped, measured, read
+from qwen import qwen
 
 COMMAND = Path(run.__file__)
 
@@ -107,7 +108,7 @@ def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
 
 
 def test_a_part_ends_when_its_time_is_up(tmp_path, monkeypatch):
-    monkeypatch.setitem(run.PARTS, "moves", 0.01)
+    monkeypatch.setitem(run.PARTS, "moves", 0.01 / run.SLACK)
     (result,) = run.run(["moves"], tmp_path, tiny=True)
     assert result.failed == "stopped after 0.01 s"
 
@@ -146,6 +147,25 @@ def test_pairs_are_those_of_causal_attention():
     shape = attention.Shape(P=2, R=1, G=2)
     assert shape.packed_pairs == 3 + 2 * (2 + 1)
     assert shape.row_pairs == 2 * (1 + 2 + 3)
+
+
+def test_work_is_counted_by_tokens_and_pairs():
+    model = qwen(300)
+    text = model.model.language_model
+    width = model.config.get_text_config().hidden_size
+    tokens_BTH = torch.zeros(2, 5, width)
+    sees = torch.ones(2, 1, 5, 5, dtype=torch.bool).tril()
+    sees[0, 0, 4, :2] = False
+    with policy.Counted(model) as counted:
+        text(inputs_embeds=tokens_BTH, attention_mask=sees)
+        text(inputs_embeds=tokens_BTH[:1], attention_mask=torch.ones(1, 5, dtype=torch.long))
+        with torch.no_grad():  # log-probs before the update
+            text(inputs_embeds=tokens_BTH)
+    text(inputs_embeds=tokens_BTH)
+    assert (counted.tokens, counted.pairs, counted.patches) == (15, 15 + 13 + 15, 0)
+    weights = sum(p.numel() for p in text.layers.parameters())
+    head = model.lm_head.weight.numel()
+    assert counted.flop(scored=4) == 6 * weights * 15 + 12 * 2 * width * 43 + 6 * head * 4
 
 
 def varlen_by_hand(q, k, v, ends_q, ends_k, longest_q, longest_k):
@@ -192,9 +212,9 @@ def test_before_and_after_are_the_first_and_the_last_batches():
 
 
 def test_no_addition_is_asked_twice(tmp_path):
-    learns.write_questions(tmp_path / "train.jsonl", 2400)
+    learns.write_questions(tmp_path / "train.jsonl", 896)
     rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
-    assert len({row["question"] for row in rows}) == 2400
+    assert len({row["question"] for row in rows}) == 896 == 28 * 32
     terms = [row["question"].partition("?")[0].split()[2:5:2] for row in rows]
     assert [row["answer"] for row in rows] == [str(int(a) + int(b)) for a, b in terms]
 

@@ -57,7 +57,6 @@ SHAPES = (
     Shape(1000, 512, 8),
     Shape(300, 1024, 8),
     Shape(1000, 2048, 8),
-    Shape(2000, 2048, 8),
 )
 TINY = (Shape(60, 30, 4, H=2, D=16),)
 
@@ -89,7 +88,7 @@ class Work:
         out, shape = self.once(way, inputs), self.shape
         if out.ndim == 3:
             return out[shape.P :].unflatten(0, (shape.G, shape.R)), inputs[1].grad[: shape.P]
-        return out[:, shape.P :], inputs[1].grad[:, : shape.P].sum(0)
+        return out[:, shape.P :], inputs[1].grad[:, : shape.P].float().sum(0)
 
 
 def cases(tiny: bool) -> Iterator[Case]:
@@ -159,7 +158,7 @@ def flex(shape: Shape) -> Callable:
     attend = torch.compile(flex_attention, dynamic=False)
 
     def way(shape, *pack):
-        q, k, v = (x[None].transpose(1, 2).contiguous() for x in pack)
+        q, k, v = (x[None].transpose(1, 2) for x in pack)
         return attend(q, k, v, block_mask=mask).transpose(1, 2)[0]
 
     return way

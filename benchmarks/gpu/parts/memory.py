@@ -18,7 +18,6 @@ from gpu.results import Case, Numbers
 WORK = Work("published", 1254, 2048, group=4)
 SIDES = (
     ("bfloat16", "sgd", "rows"),
-    ("bfloat16", "sgd", "packed"),
     ("float32", "adamw_torch_fused", "rows"),
     ("float32", "adamw_torch_fused", "packed"),
 )

@@ -20,7 +20,7 @@ from vantage.demo import digits
 from vantage.demo import model as demo
 
 # Hidden units, layers, heads of the language model; questions, rollouts, tokens of a response.
-LARGE, TINY = (1024, 16, 16), (96, 2, 4)
+LARGE, TINY = (1024, 8, 16), (96, 2, 4)
 BATCH, TINY_BATCH = (16, 8, 128), (4, 2, 6)
 DIGITS = 2
 
