@@ -23,7 +23,7 @@ from vantage.demo import model as demo
 from vantage.record import Record
 
 LARGEST, SECONDS = 30, 75  # of the numbers that are added; of training, loading included
-ENDS = 5  # rollout batches that "before" and "after" are means of
+ENDS = 3  # rollout batches that "before" and "after" are means of
 SETTINGS = {"questions": 32, "rollouts": 8, "batches": 28, "tokens": 16, "rate": 2e-5}
 TINY = {"questions": 4, "rollouts": 2, "batches": 2, "tokens": 6, "rate": 1e-5}
 
