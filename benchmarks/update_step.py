@@ -180,12 +180,12 @@ def turn(trainer, clock: Clock) -> list[float]:
     return clock.seconds[1:]
 
 
-def alternate(sides: dict[str, tuple]) -> dict[str, list[float]]:
+def alternate(sides: dict[str, tuple], turns: int = BLOCKS) -> dict[str, list[float]]:
     """Seconds of each side, turn after turn."""
     for trainer, clock in sides.values():  # warm
         turn(trainer, clock)
     found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(BLOCKS):
+    for _ in range(turns):
         for name, (trainer, clock) in sides.items():
             found[name].append(statistics.median(turn(trainer, clock)))
     return found
