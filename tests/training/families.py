@@ -162,6 +162,7 @@ def gemma(images=Gemma3ImageProcessorPil):
         eoi_token="<end_of_image>",
         image_token="<image_soft_token>",
     )
+    tokenizer.add_tokens([lines * "\n" for lines in range(1, 5)])  # around every image
     processor = Gemma3Processor(
         image_processor=images(size={"height": 28, "width": 28}),
         tokenizer=tokenizer,

@@ -17,8 +17,9 @@ import training_cases
 import trl.generation.vllm_generation as generation
 from peft import LoraConfig
 from training_cases import mixed_rows
-from transformers import ProcessorMixin
+from transformers import AutoConfig, ProcessorMixin
 
+from vantage.errors import VantageError
 from vantage.training.trl import VantageTrainer, vllm
 
 families.HEAD = 32  # the smallest that vLLM's attention on a CPU takes
@@ -33,19 +34,23 @@ SHARE = {
     "gradient_accumulation_steps": 1,
 }
 ADAPTERS = LoraConfig(r=4, lora_alpha=8, target_modules=r".*\.(q_proj|v_proj|in_proj)")
+# What vLLM computes in where it cannot compute in 32 bits on a CPU.
+ROUNDED = {"qwen3_5": "bfloat16", "qwen3_5_moe": "bfloat16"}
 TOKENS = {"vllm_importance_sampling_mode": "token_truncate"}
 
 
 class Engine:
-    """`LLM` as TRL asks for it: one for all trainers of this process, in 32 bits."""
+    """`LLM` as TRL asks for it: one for all trainers of this process."""
 
-    made = kind = out = None
+    made = kind = None
 
     def __new__(cls, **options):
         if cls.made is None:
             options.pop("gpu_memory_utilization")
-            cls.made = cls.kind(**options, dtype="float32", enforce_eager=True)
-            (cls.out / "loaded").touch()
+            options["limit_mm_per_prompt"] = {"video": 0}  # tiny models have no room for one
+            kind = AutoConfig.from_pretrained(options["model"]).model_type
+            dtype = ROUNDED.get(kind, "float32")
+            cls.made = cls.kind(**options, dtype=dtype, enforce_eager=True)
         return cls.made
 
 
@@ -105,6 +110,7 @@ def seen(trainer: Watched) -> dict:
         moved[part] = max(moved[part], float((p.detach() - trainer.start[name]).abs().max()))
     return {
         "rows": trainer.rows,
+        "dtype": str(trainer.vllm_generation.dtype),
         "ratios": trainer.ratios,
         "moved": moved,
         "unscored": [line["plan/unscored"] for line in log if "plan/unscored" in line],
@@ -260,9 +266,15 @@ def larger(row: dict) -> dict:
     }
 
 
+def reason(error: Exception) -> str:
+    """What an error says, in a line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}, {text[:140]}".strip(", ")
+
+
 def main(family: str, out: Path, broken: bool) -> None:
     on_a_cpu.keep_weights_unpacked()
-    Engine.kind, Engine.out, generation.LLM = generation.LLM, out, Engine
+    Engine.kind, generation.LLM = generation.LLM, Engine
     torch.set_num_threads(1)
     np.random.seed(0)
     model, sees = saved(family, out)
@@ -271,8 +283,11 @@ def main(family: str, out: Path, broken: bool) -> None:
     for run in (*RUNS, *(BROKEN if broken else ())):
         try:
             found = run(model, out, rows)
-        except Exception:  # an engine that failed may never answer again
-            (out / "failed.txt").write_text(f"{run.__name__}: {traceback.format_exc()}")
+        except Exception as error:  # an engine that failed may never answer again
+            of_vllm = not isinstance(error, VantageError | AssertionError) and run is RUNS[0]
+            kind = "unable" if of_vllm else "failed"
+            (out / f"{kind}.txt").write_text(traceback.format_exc())
+            (out / "reason.txt").write_text(reason(error))
             break
         (out / f"{run.__name__}.json").write_text(json.dumps(found))
 

@@ -18,7 +18,8 @@ from sampling import stock
 
 HERE = Path(__file__).parent
 MEASURED = HERE.parent / "models" / "sampler.json"
-CLOSE = 1e-4  # nats, the most of any token; float32 on both sides
+# Nats, the most of any token, by what vLLM computes in; the trainer computes in 32 bits.
+CLOSE = {"torch.float32": 1e-4, "torch.bfloat16": 0.2}
 SECONDS = 600
 BROKEN = "Qwen2.5-VL"  # the family whose hand-over is broken on purpose
 POOL = ThreadPoolExecutor(2)
@@ -46,25 +47,15 @@ def started() -> dict[str, Future]:
 
 
 def saw(family: str, run: str) -> dict:
-    """What a run of a family saw; skipped where vLLM cannot load the family here."""
+    """What a run of a family saw; skipped where vLLM does not run its tiny model on a CPU."""
     out = started()[family].result()
-    why = refusal(out)
-    if why:
-        pytest.skip(why)
+    if (out / "unable.txt").exists():
+        pytest.skip((out / "reason.txt").read_text())
     found = out / f"{run}.json"
     if not found.exists():
         failed = out / "failed.txt"
         pytest.fail((failed if failed.exists() else out / "log").read_text()[-3000:])
     return json.loads(found.read_text())
-
-
-def refusal(out: Path) -> str | None:
-    """Why this vLLM does not load a model, in the words that it logged last."""
-    if (out / "loaded").exists():
-        return None
-    log = (out / "log").read_text(errors="replace")
-    causes = [line for line in log.splitlines() if "Error" in line]
-    return causes[-1].partition("] ")[2] or causes[-1] if causes else "it ended without a word"
 
 
 def differences(found: dict) -> list[float]:
@@ -76,38 +67,39 @@ def differences(found: dict) -> list[float]:
 def test_both_batches_are_sampled_from_what_is_trained(family):
     found = saw(family, "grpo")
     assert len(found["rows"]) == 2
-    assert max(differences(found)) < CLOSE
+    assert max(differences(found)) < CLOSE[found["dtype"]]
     images = {count for rows in found["rows"] for count, _ in rows}
     assert images in ({0, 1, 2}, {0})
     assert found["moved"]["text"] > 1e-3
     assert (found["moved"]["tower"] > 1e-3) == (images == {0, 1, 2})
     assert found["unscored"] == [0, 0]  # no token of a picture was sampled
     assert len(found["kl"]) == len(found["difference"]) == len(found["largest_ratio"]) == 2
-    assert 0 <= max(found["kl"]) < CLOSE
+    assert 0 <= max(found["kl"]) < CLOSE[found["dtype"]]
 
 
 @pytest.mark.parametrize("family", stock.FAMILIES)
 def test_a_shared_row_takes_the_ratio_of_its_rollout(family):
     found = saw(family, "shared")
-    assert max(differences(found)) < CLOSE
+    assert max(differences(found)) < CLOSE[found["dtype"]]
     own = {rollout: ratio for rollout, mine, ratio in found["ratios"] if mine}
     shared = [(rollout, ratio) for rollout, mine, ratio in found["ratios"] if not mine]
     assert own and shared
     for rollout, ratio in shared:
-        assert ratio == pytest.approx(own.get(rollout, 1), abs=CLOSE)
+        assert ratio == pytest.approx(own.get(rollout, 1), abs=CLOSE[found["dtype"]])
 
 
 @pytest.mark.parametrize("family", stock.FAMILIES)
 def test_log_probs_of_a_sampler_that_cuts_the_vocabulary_are_higher_by_what_it_cuts(family):
     found = saw(family, "cut_off")
-    assert 0 < max(differences(found)) < -math.log(0.9) + CLOSE
-    assert all(0 < difference < -math.log(0.9) + CLOSE for difference in found["difference"])
+    most = -math.log(0.9) + CLOSE[found["dtype"]]
+    assert 0 < max(differences(found)) < most
+    assert all(0 < difference < most for difference in found["difference"])
 
 
 @pytest.mark.parametrize("family", stock.FAMILIES)
 def test_adapters_are_sampled_from_and_their_base_keeps_every_bit(family):
     found = saw(family, "adapted")
-    assert max(differences(found)) < CLOSE
+    assert max(differences(found)) < CLOSE[found["dtype"]]
     assert found["moved"]["text"] > 1e-3
     assert found["base"] > 0 and found["changed"] == []
 
@@ -131,13 +123,12 @@ def test_a_broken_hand_over_ends_the_run_in_its_batch(run, batches, message):
 
 
 def test_the_column_of_the_docs_is_what_was_measured():
-    """Beside the other columns that tests/models writes."""
+    """tests/models writes it beside the other columns."""
     measured = {}
     for family in stock.FAMILIES:
-        why = refusal(started()[family].result())
-        measured[family] = f"no: {why}" if why else "yes"
-        if not why:
-            assert max(differences(saw(family, "grpo"))) < CLOSE
+        out = started()[family].result()
+        able = (out / "adapted.json").exists()
+        measured[family] = "yes" if able else f"-: {(out / 'reason.txt').read_text()}"
     before = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     MEASURED.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     assert before == measured, f"{MEASURED.name} was not what was measured; it is now"

@@ -128,7 +128,8 @@ class VantageTrainer(GRPOTrainer):
     Logged each rollout batch, besides TRL's metrics: `plan/...` as `vantage.diagnose` defines
     them (a reward above 0.5 counts as right), `plan/unscored` (rollouts without a score, which
     are dropped), `plan/useful_rollouts_per_second` (over the whole batch),
-    `questions/...` (asked, and what the sampling tells), and
+    `questions/...` (asked, and what the sampling tells), with vLLM `sampler/...` as
+    `vantage.training.sampler.Mismatch` defines it, and
     `seconds/generate`, `reward`, `plan`, `log_probs`, `update` and `rollout_batch`.
 
     Raises:
@@ -668,8 +669,12 @@ class VantageTrainer(GRPOTrainer):
             batch.reference_RT = self._score_reference(batch, mine)
 
     def _compare_sampler(self, batch: RolloutBatch) -> None:
-        """Log how far the sampler's log-probs are from ours; a wrong sampler ends the run."""
-        if not self.use_vllm:
+        """Log how far the sampler's log-probs are from ours; a wrong sampler ends the run.
+
+        Raises:
+            EngineError: in the first batches of this process, they are too far apart.
+        """
+        if not self.use_vllm or "sampling_per_token_logps" not in batch.scored.sampled:
             return
         found = pooled(gather_object([self._mismatch(batch)]))
         for name, value in found.metrics().items():
