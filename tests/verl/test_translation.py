@@ -174,7 +174,7 @@ def test_weights_in_bfloat16_need_an_optimizer_that_is_made_for_them(settings):
     with pytest.raises(ConfigError, match=r"model_dtype='bf16': .* 1e-06 .*float32.*stochastic"):
         engine_config(settings(optimizer__learning_rate=1e-6, **{fsdp: "bf16"}))
     optim = {
-        "override_optimizer_config": {"+bf16_stochastic_round": True},
+        "override_optimizer_config": {"bf16_stochastic_round": True},
         "optimizer_impl": "torchao.optim",
         "optimizer": "_AdamW",
     }
