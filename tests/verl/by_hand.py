@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
@@ -27,16 +29,30 @@ def log_probs(model, prompt: dict, response: torch.Tensor) -> torch.Tensor:
     return logits.float().log_softmax(-1).gather(1, response[:, None])[:, 0]
 
 
-def trained(batch: dict, updates: int) -> Iterator[list[tuple[dict, torch.Tensor, float, float]]]:
-    """Rows of each update: prompt, response, advantage and weight; filler left out."""
+@dataclass
+class Row:
+    """A response under the prompt that it is trained with, and under the one it was drawn with."""
+
+    prompt: dict
+    own: dict
+    response: torch.Tensor
+    sampler: torch.Tensor
+    advantage: float
+    weight: float
+
+
+def trained(batch: dict, updates: int) -> Iterator[list[Row]]:
+    """Rows of each update; filler left out."""
     rows, home_N = batch["rows"], batch["generated"].home_N.tolist()
     samples = batch["samples"]
     update_M = update_of(samples, updates)
     for number in range(updates):
         yield [
-            (
+            Row(
                 rows[home_N.index(samples.prompt_M[m])],
-                rows[samples.rollout_M[m]]["responses"],
+                drawn := rows[samples.rollout_M[m]],
+                drawn["responses"],
+                drawn["rollout_log_probs"],
                 float(samples.advantage_M[m]),
                 float(samples.weight_M[m]),
             )
@@ -45,11 +61,28 @@ def trained(batch: dict, updates: int) -> Iterator[list[tuple[dict, torch.Tensor
         ]
 
 
-class Trainer:
-    """AdamW on the clipped loss of a plan, a mean over the tokens of an update."""
+def by_token(ratio: torch.Tensor) -> torch.Tensor:
+    """Ratios of trainer and sampler, at most 2."""
+    return ratio.clamp(max=2.0)
 
-    def __init__(self, path: str, *, updates: int, clip=(0.2, 0.2), kl: float = 0.0):
+
+def by_sequence(ratio: torch.Tensor) -> torch.Tensor:
+    """Their product, at most 2, for every token."""
+    return ratio.prod().clamp(max=2.0).expand_as(ratio)
+
+
+class Trainer:
+    """AdamW on the clipped loss of a plan, a mean over the tokens of an update.
+
+    `correction` makes weights of the ratios of trainer and sampler under the prompt that generated
+    a response; tokens whose ratio is outside of `accepted` have no part in the loss.
+    """
+
+    def __init__(
+        self, path, *, updates, clip=(0.2, 0.2), kl=0.0, correction=None, accepted=(0.0, math.inf)
+    ):
         self.model, self.updates, self.clip, self.kl = loaded(path), updates, clip, kl
+        self.correction, self.accepted = correction, accepted
         self.reference = loaded(path) if kl else None
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=1e-3, weight_decay=0.01, eps=1e-3
@@ -58,25 +91,35 @@ class Trainer:
     def train(self, batch: dict) -> None:
         rows_U = list(trained(batch, self.updates))
         with torch.no_grad():
-            old_U = [[log_probs(self.model, p, r) for p, r, _, _ in rows] for rows in rows_U]
+            old_U = [[self._before(row) for row in rows] for rows in rows_U]
         for rows, old in zip(rows_U, old_U, strict=True):
             self._update(rows, old)
 
+    def _before(self, row: Row) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Log-probs, and for each token its correction and whether it counts."""
+        before = log_probs(self.model, row.prompt, row.response)
+        if self.correction is None:
+            return before, torch.ones_like(before), torch.ones_like(before)
+        ratio = (log_probs(self.model, row.own, row.response) - row.sampler).exp()
+        counts = (ratio >= self.accepted[0]) & (ratio <= self.accepted[1])
+        return before, self.correction(ratio), counts.float()
+
     def _update(self, rows, old) -> None:
         self.optimizer.zero_grad()
-        tokens = sum(len(response) for _, response, _, _ in rows)
-        weighted = sum(len(response) * weight for _, response, _, weight in rows)
-        for (prompt, response, advantage, weight), before in zip(rows, old, strict=True):
-            now = log_probs(self.model, prompt, response)
+        tokens = sum(len(row.response) for row in rows)
+        weighted = sum(len(row.response) * row.weight for row in rows)
+        for row, (before, corrected, counts) in zip(rows, old, strict=True):
+            now = log_probs(self.model, row.prompt, row.response)
             ratio = (now - before).exp()
             clipped = ratio.clamp(1 - self.clip[0], 1 + self.clip[1])
-            scaled = advantage * weight * tokens / weighted
-            loss = -torch.minimum(ratio * scaled, clipped * scaled).sum()
+            scaled = row.advantage * row.weight * tokens / weighted
+            least = torch.minimum(ratio * scaled, clipped * scaled)
+            loss = -(least * corrected * counts).sum()
             if self.reference is not None:
                 with torch.no_grad():
-                    apart = log_probs(self.reference, prompt, response)
+                    apart = log_probs(self.reference, row.prompt, row.response)
                 apart = apart - now
-                loss = loss + self.kl * (apart.exp() - apart - 1).sum()
+                loss = loss + self.kl * ((apart.exp() - apart - 1) * counts).sum()
             (loss / tokens).backward()
         if not rows:
             for parameter in self.model.parameters():

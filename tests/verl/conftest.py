@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
 }
 sys.path.insert(0, str(HERE))
+sys.path += [str(HERE.parent / "models"), str(HERE.parent / "training")]  # families of models
 
 
 @pytest.fixture(scope="session")
@@ -157,11 +159,24 @@ def train(cluster, monkeypatch):
     def go(config, resume: bool = False) -> Run:
         try:
             launch.train(config, resume=resume)
+        except Exception:
+            _end_actors()
+            raise
         finally:
             _make_room()
         return Run(Path(config.run.output))
 
     return go
+
+
+def _end_actors() -> None:
+    """What a run that failed has left: the next one takes the same names."""
+    import ray
+
+    for name in ray.util.list_named_actors():
+        ray.kill(ray.get_actor(name))
+    while ray.util.list_named_actors():
+        time.sleep(0.1)
 
 
 def _make_room() -> None:

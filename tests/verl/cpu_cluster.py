@@ -139,9 +139,13 @@ distributed.initialize_global_process_group_ray = _start_gloo
 
 @ray.remote(num_cpus=0)
 class Server:
-    """One model that generates, one response at a time."""
+    """One model that generates, one response at a time.
 
-    def __init__(self, path, most):
+    As vLLM it makes the tokens of pictures itself, from one placeholder each. Faults, for tests:
+    `stale` keeps the first weights; `apart` tells log-probs with that much of a sine in them.
+    """
+
+    def __init__(self, path, most, stale=False, apart=0.0):
         import cpu_cluster  # noqa: F401, Ray sends this class by value
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -156,12 +160,15 @@ class Server:
 
             self.processor = AutoProcessor.from_pretrained(path)
         self.most, self.steps, self.turn = most, 0, asyncio.Lock()
+        self.stale, self.apart = stale, apart
 
     async def load_weights(self, weights, steps):
+        self.steps = steps
+        if self.stale:
+            return
         self.model.load_state_dict(
             {name: torch.from_numpy(value) for name, value in weights.items()}, strict=False
         )
-        self.steps = steps
 
     async def generate(
         self, request_id, prompt_ids, sampling_params, image_data=None, video_data=None, **rest
@@ -177,10 +184,12 @@ class Server:
 
     def _generate(self, prompt_ids, sampling_params, images):
         torch.manual_seed(sampling_params.get("seed", 0))
-        inputs = {"input_ids": torch.tensor([prompt_ids])}
+        inputs = {}
         if images:
-            pixels = self.processor.image_processor(images=images, return_tensors="pt")
-            inputs |= pixels
+            inputs |= self.processor.image_processor(images=images, return_tensors="pt")
+            prompt_ids = self._expanded(prompt_ids, inputs["image_grid_thw"])
+        inputs["input_ids"] = torch.tensor([prompt_ids])
+        if images:
             kinds = (inputs["input_ids"] == self.model.config.image_token_id).int()
             inputs["mm_token_type_ids"] = kinds
         refused = [
@@ -201,7 +210,15 @@ class Server:
         ids = made.sequences[0, len(prompt_ids) :]
         logits = torch.stack(made.logits, dim=1)[0].float()
         log_probs = logits.log_softmax(-1).gather(1, ids[:, None])[:, 0]
-        return ids.tolist(), log_probs.tolist()
+        return ids.tolist(), (log_probs + self.apart * ids.sin()).tolist()
+
+    def _expanded(self, prompt_ids, grids):
+        """Each placeholder as often as its picture has tokens."""
+        image, merge = self.model.config.image_token_id, self.processor.image_processor.merge_size
+        counts = iter((grids.prod(-1) // merge**2).tolist())
+        return [
+            t for token in prompt_ids for t in [token] * (next(counts) if token == image else 1)
+        ]
 
     async def sleep(self):
         pass
@@ -250,7 +267,9 @@ def _replica():
         async def launch_servers(self):
             name = server_name(self.config, self.replica_rank)
             named = Server.options(name=name)
-            server = named.remote(self.model_config.path, self.config.response_length)
+            hf = self.config.engine_kwargs["hf"]
+            faults = {fault: hf[fault] for fault in ("stale", "apart") if fault in hf}
+            server = named.remote(self.model_config.path, self.config.response_length, **faults)
             self.servers = [server]
             self._server_handle, self._server_address = server, name
 
@@ -305,7 +324,7 @@ class Watching(CheckpointCallback):
             data = tq.kv_batch_get(keys=batch.keys, partition_id="train")
             fields = [rows.fields_of(data, place) for place in range(len(batch))]
             made = balance(self, batch, *rest, **named)
-            kept = ("prompts", "responses", "multi_modal_inputs")
+            kept = ("prompts", "responses", "multi_modal_inputs", "rollout_log_probs")
             noted = {
                 "rows": [{name: row[name] for name in kept if name in row} for row in fields],
                 "generated": self.generated,

@@ -181,3 +181,20 @@ def test_parts_add_up_to_a_reward_or_to_none(parts, weights, total):
 
 def test_keys_say_slot_and_session():
     assert slot_and_session(f"{uid_of(12, 34)}_5_0") == (34, 5)
+
+
+@given(RUNS)
+@settings(max_examples=100, deadline=None)
+def test_own_rows_stay_where_they_are_to_be_scored(run):
+    reward_QVG, dropped, name, *_ = run
+    made = generated(reward_QVG, dropped)
+    samples = make_plan(recipe(name), made, seed=3, number=7).samples
+    plain, scored = (distinct(made, samples, 7, own=own) for own in (False, True))
+    trained = set(samples.rollout_M[~samples.filler_M].tolist())
+    assert scored.own_of == {rollout: made.keys[rollout] for rollout in scored.own_of}
+    assert set(scored.own_of) == set(scored.rollouts()) == trained
+    assert (scored.key_of, scored.tag_of, scored.made) == (plain.key_of, plain.tag_of, plain.made)
+    # Those of the plan stand in it already; without a need nothing else stays.
+    assert set(scored.scored) == {made.keys[r] for r in trained} - set(plain.tag_of)
+    assert set(plain.own_of.values()) == set(plain.tag_of) & set(made.keys)
+    assert not plain.scored

@@ -141,6 +141,46 @@ def test_the_published_recipes_for_qwen_are_recipes_for_veRL(file):
     assert made.actor_rollout_ref.actor.ppo_mini_batch_size * 4 == made.data.train_batch_size
 
 
+@pytest.mark.parametrize(
+    ("dtype", "forwards", "sampler"),
+    [
+        ("auto", None, "bfloat16"),  # None: bfloat16, with gradients reduced in float32
+        ("bfloat16", None, "bfloat16"),
+        ("float32", "fp32", "float32"),
+    ],
+)
+def test_weights_are_kept_in_float32_whatever_forwards_compute_in(
+    dtype, forwards, sampler, settings
+):
+    made = engine_config(settings(model__dtype=dtype)).actor_rollout_ref
+    for part in (made.actor, made.ref):
+        assert part.fsdp_config.model_dtype == "fp32"
+        assert OmegaConf.select(part, "fsdp_config.mixed_precision.param_dtype") == forwards
+        assert OmegaConf.select(part, "fsdp_config.mixed_precision.reduce_dtype") is None
+    assert made.rollout.dtype == sampler
+
+
+@pytest.mark.parametrize(
+    "file", sorted(RECIPES.glob("*qwen*b-sh*.yaml")), ids=lambda file: file.stem
+)
+def test_the_published_recipes_keep_weights_in_float32_and_forward_in_bfloat16(file):
+    actor = engine_config(configuration.load(file, {"engine": "verl"})).actor_rollout_ref.actor
+    assert actor.fsdp_config.model_dtype == "fp32"
+    assert actor.fsdp_config.get("mixed_precision") is None
+
+
+def test_weights_in_bfloat16_need_an_optimizer_that_is_made_for_them(settings):
+    fsdp = "verl__actor_rollout_ref__actor__fsdp_config__model_dtype"
+    with pytest.raises(ConfigError, match=r"model_dtype='bf16': .* 1e-06 .*float32.*stochastic"):
+        engine_config(settings(optimizer__learning_rate=1e-6, **{fsdp: "bf16"}))
+    optim = {
+        "override_optimizer_config": {"bf16_stochastic_round": True},
+        "optimizer_impl": "torchao.optim",
+        "optimizer": "_AdamW",
+    }
+    engine_config(settings(**{fsdp: "bf16", "verl__actor_rollout_ref__actor__optim": optim}))
+
+
 def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path):
     run = tmp_path / "old"
     (run / "global_step_2" / "actor").mkdir(parents=True)

@@ -18,6 +18,17 @@ from vantage.training.planning import make_plan
 HERE = Path(__file__).parent
 NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M")
 TWO = {"variants__count": 2, "variants__rewrites": "other"}
+ROLLOUT = "verl__actor_rollout_ref__rollout"
+CORRECTION = "verl__algorithm__rollout_correction"
+# A sampler whose log-probs are apart from the trainer's, though not more than in bfloat16.
+APART = {f"{ROLLOUT}__engine_kwargs__+hf__apart": 0.12, f"{ROLLOUT}__dtype": "bfloat16"}
+BY_TOKEN = {f"{CORRECTION}__rollout_is": "token"}
+BY_SEQUENCE = {
+    f"{CORRECTION}__rollout_is": "sequence",
+    f"{CORRECTION}__rollout_rs": "token_k1",
+    f"{CORRECTION}__rollout_rs_threshold": "0.9_1.1",
+}
+KL = {"verl__actor_rollout_ref__actor__use_kl_loss": True}
 
 
 def same_plan(one, other) -> bool:
@@ -41,12 +52,20 @@ def check_updates(run, settings, steps: int, **options) -> None:
         assert trainer.differences(after) < 1e-5
 
 
+def trained_under_other_prompts_alone(batch) -> set[int]:
+    """Rollouts whose own row the plan does not have."""
+    samples = batch["samples"]
+    own_M = samples.prompt_M == batch["generated"].home_N[samples.rollout_M]
+    kept_M = ~samples.filler_M
+    return set(samples.rollout_M[kept_M & ~own_M]) - set(samples.rollout_M[kept_M & own_M])
+
+
 @pytest.mark.parametrize(
     ("kind", "recipe", "options"),
     [
         ("text", "grpo", {}),
-        ("text", "shuffle-r1", {}),
-        ("text", "share-grpo", {**TWO, "verl__actor_rollout_ref__actor__use_kl_loss": True}),
+        ("text", "shuffle-r1", {f"{CORRECTION}__bypass_mode": True}),
+        ("text", "share-grpo", {**TWO, **KL, **APART, **BY_SEQUENCE}),
         ("vision", "share-shuffle", TWO),
     ],
 )
@@ -54,8 +73,11 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
     config = settings(kind, recipe=recipe, run__save_every=10, **options)
     run = train(config)
     loss = parse_recipe(recipe).loss
-    kl = 0.001 if "verl__actor_rollout_ref__actor__use_kl_loss" in options else 0.0
-    check_updates(run, config, 2, clip=(loss.clip_low, loss.clip_high), kl=kl)
+    by_hand_too = {"kl": 0.001} if KL.items() <= options.items() else {}
+    if BY_SEQUENCE.items() <= options.items():
+        # veRL's bounds are of the sampler's probability over the trainer's.
+        by_hand_too |= {"correction": by_hand.by_sequence, "accepted": (1 / 1.1, 1 / 0.9)}
+    check_updates(run, config, 2, clip=(loss.clip_low, loss.clip_high), **by_hand_too)
     assert not any(run.left().values())
     for metrics in run.metrics():
         assert metrics["plan/rollouts"] == 16 * config.variants.count
@@ -63,6 +85,13 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
         assert metrics["questions/asked"] == 4
         assert metrics["actor/grad_norm"] > 0
         assert metrics["plan/useful_rollouts_per_second"] > 0
+        if APART.items() <= options.items():
+            assert (
+                0.03 < metrics["sampler/difference"] < 0.12 < metrics["sampler/largest_ratio"] - 1
+            )
+        else:
+            assert metrics["sampler/difference"] < 1e-5
+            assert metrics["sampler/largest_ratio"] < 1.001
     if recipe.startswith("sha"):
         batch = run.batch(1)
         home_M = batch["generated"].home_N[batch["samples"].rollout_M]
@@ -73,11 +102,12 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
 def test_two_workers_train_what_one_does(settings, train):
     runs = []
     for workers in (1, 2):
-        corrected = {"verl__algorithm__rollout_correction__rollout_is": "token"}
-        config = settings("text", workers=workers, recipe="share-shuffle", **TWO, **corrected)
+        options = {**TWO, **APART, **BY_TOKEN}
+        config = settings("text", workers=workers, recipe="share-shuffle", **options)
         runs.append((config, train(config)))
     (config, one), (_, two) = runs
-    check_updates(one, config, 2, clip=(0.2, 0.3))
+    check_updates(one, config, 2, clip=(0.2, 0.3), correction=by_hand.by_token)
+    assert trained_under_other_prompts_alone(one.batch(1))
     for step in (1, 2):
         assert same_plan(one.batch(step)["samples"], two.batch(step)["samples"])
         weights = two.weights(step)
@@ -94,6 +124,40 @@ def test_lost_rollouts_leave_ragged_groups_and_silent_questions_are_refilled(set
     assert 1 < len(sizes) <= 4 and sizes.min() < 4
     assert max(metrics["questions/asked"] for metrics in run.metrics()) > 4
     assert not any(run.left().values())
+
+
+def test_a_sampler_that_keeps_old_weights_ends_the_run_and_is_named(settings, train):
+    config = settings("text", **{f"{ROLLOUT}__engine_kwargs__+hf__stale": True})
+    with pytest.raises(EngineError) as caught:
+        train(config)
+    told = str(caught.value)
+    for words in ("log-probs of sampler and trainer", "below 0.001", "'qwen2'", "verl 0.9.1"):
+        assert words in told
+    assert f"torch {torch.__version__}" in told and "rollout.name: sglang" in told
+
+
+def test_forwards_in_bfloat16_move_the_weights_that_have_a_gradient(settings, train):
+    actor = "verl__actor_rollout_ref__actor"
+    config = settings(
+        "text",
+        model__dtype="bfloat16",
+        optimizer__learning_rate=1e-6,
+        batch__updates=1,
+        run__batches=1,
+        run__save_every=10,
+        **{f"{actor}__optim__override_optimizer_config__eps": 1e-8},
+    )
+    run = train(config)
+    before, after = run.weights(0), run.weights(1)
+    hand = by_hand.Trainer(config.model.path, updates=1)
+    hand.train(run.batch(1))
+    has_gradient = {name: p.grad != 0 for name, p in hand.model.named_parameters()}
+    moved = sum(int((after[n] != before[n])[has].sum()) for n, has in has_gradient.items())
+    all_ = sum(int(has.sum()) for has in has_gradient.values())
+    assert all_ > 10_000 and moved > 0.99 * all_, (moved, all_)
+    assert max(float((after[n] - before[n]).abs().max()) for n in has_gradient) < 2e-6
+    # Forwards were in bfloat16: in float32 the sampler agrees to 1e-6.
+    assert run.metrics()[0]["sampler/difference"] > 1e-4
 
 
 def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(settings, train):

@@ -166,21 +166,36 @@ class Stored:
         key_of: key of each (prompt, rollout) that the plan trains.
         tag_of: what veRL knows of each key.
         made: those that have to be written: responses under prompts that did not generate them.
+        own_of: key of each trained rollout under the prompt that generated it, where it stays.
+        scored: what veRL knows of those keys that no sample trains: they get log-probs alone.
     """
 
     key_of: dict[tuple[int, int], str]
     tag_of: dict[str, Tag]
     made: list[Joined]
+    own_of: dict[int, str]
+    scored: dict[str, Tag]
+
+    def rollouts(self) -> list[int]:
+        """Rollout behind each of the trained rows."""
+        return [rollout for _, rollout in self.key_of]
 
 
-def distinct(generated: Generated, samples: Samples, number: int) -> Stored:
-    """Each (prompt, rollout) that the plan trains, once; filler is left out."""
+def distinct(generated: Generated, samples: Samples, number: int, own: bool = False) -> Stored:
+    """Each (prompt, rollout) that the plan trains, once; filler is left out.
+
+    Args:
+        generated: the rollouts.
+        samples: the plan.
+        number: of the rollout batch.
+        own: keep the own row of every trained rollout, to be scored.
+    """
     asked: dict[int, int] = {}
     for row, prompt in enumerate(generated.home_N.tolist()):
         asked.setdefault(prompt, row)
     kept = ~samples.filler_M
     pairs = zip(samples.prompt_M[kept].tolist(), samples.rollout_M[kept].tolist(), strict=True)
-    stored = Stored({}, {}, [])
+    stored = Stored({}, {}, [], {}, {})
     for prompt, rollout in dict.fromkeys(pairs):
         key, tag = generated.keys[rollout], generated.tags[rollout]
         if prompt != generated.home_N[rollout]:
@@ -189,6 +204,12 @@ def distinct(generated: Generated, samples: Samples, number: int) -> Stored:
             stored.made.append(Joined(name, key, generated.keys[under]))
             key, tag = name, _joined_tag(tag, generated.tags[under])
         stored.key_of[prompt, rollout], stored.tag_of[key] = key, tag
+    for rollout in dict.fromkeys(stored.rollouts()):
+        key = generated.keys[rollout]
+        if own and key not in stored.tag_of:
+            stored.scored[key] = generated.tags[rollout]
+        if own or key in stored.tag_of:
+            stored.own_of[rollout] = key
     return stored
 
 

@@ -117,13 +117,18 @@ def _portable(picture: Picture) -> Picture:
     return Picture(bytes(source), picture.steps) if isinstance(source, memoryview) else picture
 
 
-def tokens_of(question: Question, tokenizer: Any, processor: Any) -> int:
-    """Length of a prompt as the model takes it."""
+def tokens_of(question: Question, tokenizer: Any, processor: Any) -> list[int]:
+    """A prompt as the model takes it."""
     reader = processor or tokenizer
     messages = conversation(question, plain=processor is None)
     text = reader.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    images = [picture.open() for picture in pictures(question)]
-    return len(reader(text=[text], **({"images": images} if images else {}))["input_ids"][0])
+    images = opened(question)
+    return reader(text=[text], **({"images": images} if images else {}))["input_ids"][0]
+
+
+def opened(question: Question) -> list[Image.Image]:
+    """Its pictures."""
+    return [picture.open() for picture in pictures(question)]
 
 
 def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: Any) -> list[int]:
@@ -135,7 +140,7 @@ def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: An
     by_tokens = replace(prompts, length=lambda text: len(tokenizer(text)["input_ids"]))
     return fitting(
         by_tokens,
-        lambda question: tokens_of(question, tokenizer, processor),
+        lambda question: len(tokens_of(question, tokenizer, processor)),
         config.data.max_prompt_tokens,
         config.data.long_prompts,
     )

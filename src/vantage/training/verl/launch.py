@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
+from verl.utils.torch_dtypes import PrecisionType
 from verl.utils.tracking import Tracking
 
 from vantage import config as configuration
@@ -16,6 +18,7 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_output, reward_of, rows_of
+from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import options
 
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -34,6 +37,7 @@ FIXED = {
     "actor_rollout_ref.actor.shuffle": "the plan has an order",
     "actor_rollout_ref.hybrid_engine": "the plan is for the synchronous trainer",
     "actor_rollout_ref.rollout.n": "set batch.rollouts",
+    "actor_rollout_ref.rollout.calculate_log_probs": "the sampler is compared with the trainer",
     "data.train_batch_size": "set batch.questions and variants.count",
     "data.gen_batch_size": "set batch.questions and variants.count",
     "data.max_prompt_length": "set data.max_prompt_tokens",
@@ -114,6 +118,8 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
         ours = OmegaConf.merge(made, options(absolute, resume))
         made = OmegaConf.merge(ours, given)
     _check_fixed(ours, made, parse_recipe(config.recipe))
+    check_correction(made)
+    _check_weights(made)
     try:
         auto_set_device(made)
         validate_config(made, need_reference_policy(made), need_critic(made))
@@ -184,6 +190,20 @@ def _check_fixed(ours: DictConfig, made: DictConfig, recipe: Recipe) -> None:
         if logger not in Tracking.supported_backend:
             hint = nearest(logger, Tracking.supported_backend)
             raise ConfigError(f"run.report_to: veRL knows no {logger!r}; {hint}")
+
+
+def _check_weights(made: DictConfig) -> None:
+    """Refuse weights that the optimizer's steps round away: bfloat16 has 8 bits."""
+    actor = made.actor_rollout_ref.actor
+    kept = actor.fsdp_config.model_dtype
+    rounds = (actor.optim.override_optimizer_config or {}).get("bf16_stochastic_round")
+    if PrecisionType.to_dtype(kept) != torch.float32 and not rounds:
+        raise ConfigError(
+            f"verl.actor_rollout_ref.actor.fsdp_config.model_dtype={kept!r}: steps of "
+            f"{actor.optim.lr:g} are lost in weights of that precision; leave it at fp32 (float32 "
+            "weights, forwards as model.dtype says), or shard or offload them, or take an "
+            "optimizer with bf16_stochastic_round in optim.override_optimizer_config (torchao)"
+        )
 
 
 def _check_checkpoint(run: Path) -> None:

@@ -8,6 +8,7 @@ Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
   first, recorded, silent questions refilled;
 - `_balance_batch`, which veRL calls between the rewards and the log-probs: one plan over the
   whole batch; rows that no sample trains go, responses under other prompts come;
+- `_compute_old_log_prob`: the sampler compared with the trainer;
 - `_compute_advantage`: the plan's advantages, repeats, and the order of the updates;
 - `_update_actor`: as many rows an update as the plan has;
 - `_compute_metrics`: the metrics of the plan.
@@ -31,7 +32,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.protocol import DataProto
-from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
@@ -44,10 +44,13 @@ from verl.workers.utils.padding import response_to_nested
 from vantage.errors import EngineError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.sampling import Asked, sampling
+from vantage.questions.schema import pictures
 from vantage.training import columns
 from vantage.training.inputs import part_names, reward_of
 from vantage.training.planning import make_plan, totals
+from vantage.training.sampler import FIRST_BATCHES, mismatch
 from vantage.training.verl import rows
+from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.arrangement import (
     Generated,
     distinct,
@@ -56,17 +59,21 @@ from vantage.training.verl.arrangement import (
     slot_and_session,
     uid_of,
 )
+from vantage.training.verl.correction import COMPARED, correction
 from vantage.training.verl.dataset import (
     ASKED,
     config_of,
     loaded,
+    opened,
     prompts_over,
     row_of,
     short_enough,
+    tokens_of,
 )
 from vantage.training.verl.loss import ROWS, planned_loss
 from vantage.training.verl.recording import Recording, step_of
 from vantage.training.verl.rows import PARTITION, Movers
+from vantage.training.verl.sampler import CORRECTION, check_mismatch
 from vantage.training.verl.translation import updates_of
 
 # What reward functions get besides the columns.
@@ -91,6 +98,7 @@ class VantageTrainer(PPOTrainerSync):
         self._sample_once, self.replay_buffer.sample = self.replay_buffer.sample, self._sample
         self._movers = Movers()
         self._metrics: dict[str, float] = {}
+        self._compared = 0
 
     # ---- questions and prompts -------------------------------------------------------
 
@@ -106,6 +114,7 @@ class VantageTrainer(PPOTrainerSync):
                 columns.check(name, rows_, rewards, varied, SUPPLIED, withheld=ASKED)
         self.prompts = prompts_over(settings, train)
         self._fitting = short_enough(self.prompts, settings, self.tokenizer, self.processor)
+        self._check_family()
         batches = max(1, len(self._fitting) // settings.batch.questions)
         with open_dict(self.config):
             trainer = self.config.trainer
@@ -116,6 +125,15 @@ class VantageTrainer(PPOTrainerSync):
         self.steps_per_epoch = batches
         self.sampling = sampling(settings.data.sampling, len(self._fitting), settings.run.seed)
         self.train_dataloader = _Place(self.sampling, len(self._fitting))
+
+    def _check_family(self) -> None:
+        """Refuse a model whose pictures veRL would lose, by the first prompt that has one."""
+        rows_ = self.prompts.rows
+        asked = (self.prompts.original(rows_[row]) for row in self._fitting)
+        seen = self.processor and next((one for one in asked if pictures(one)), None)
+        if seen:
+            ids = tokens_of(seen, self.tokenizer, self.processor)
+            check_pictures(self.processor, list(ids), opened(seen))
 
     @property
     def _number(self) -> int:
@@ -276,37 +294,71 @@ class VantageTrainer(PPOTrainerSync):
         return max(group._dispatch_info["actor"]) + 1
 
     def _store(self, batch: KVBatchMeta) -> KVBatchMeta:
-        """Each (prompt, rollout) of the plan once, and filler; the other rows go."""
-        stored = self._stored = distinct(self.generated, self.plan.samples, self._number)
+        """Each (prompt, rollout) of the plan once, what else is scored, and filler."""
+        stored = self._stored = distinct(
+            self.generated, self.plan.samples, self._number, own=self._corrects
+        )
         self._movers.write(stored.made, [stored.tag_of[row.key] for row in stored.made])
         filler = rows.filled(batch, self._layout.filler, self.tokenizer.eos_token_id)
         self._filler = list(zip(filler.keys, filler.tags, strict=True))
-        _clear([key for key in self.generated.keys if key not in stored.tag_of])
-        return self._meta([*stored.tag_of, *filler.keys], [*stored.tag_of.values(), *filler.tags])
+        kept = stored.tag_of | stored.scored
+        _clear([key for key in self.generated.keys if key not in kept])
+        return self._meta([*kept, *filler.keys], [*kept.values(), *filler.tags])
 
     # ---- log-probs, advantages and updates -------------------------------------------
 
+    @property
+    def _correction(self) -> Any:
+        """veRL's options against the difference of sampler and trainer."""
+        return self.config.algorithm.get("rollout_correction", None) or {}
+
+    @property
+    def _corrects(self) -> bool:
+        """Whether before the update; in bypass mode veRL's loss does."""
+        wanted = self._correction.get("rollout_is") or self._correction.get("rollout_rs")
+        return bool(wanted) and not self._correction.get("bypass_mode")
+
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """As veRL; what the sampler saw is compared for its own rows, and is 1 for the others."""
-        batch = super()._compute_old_log_prob(batch, metrics)
-        shared = [row.key for row in self._stored.made]
-        own = [key for key in self._stored.tag_of if key not in set(shared)]
-        from_sampler = self.config.actor_rollout_ref.rollout.calculate_log_probs
-        fields = ["response_mask", "old_log_probs"]
-        data: Any = {}
-        if own:
-            data = _get(own, fields + ["responses", "rollout_log_probs"] * from_sampler)
-        self._log_prob_of = dict(zip(own, _means(data), strict=True))
-        if shared and from_sampler:
-            if own:
-                metrics.update(calculate_debug_metrics(DataProto(batch=data.to_padded_tensor())))
-            _put(shared, {"rollout_log_probs": _get(shared, ["old_log_probs"])["old_log_probs"]})
+        """As veRL, which compares sampler and trainer; ours does so over own rows alone."""
+        bypasses = self._correction.get("bypass_mode")
+        if not bypasses or self._compared < FIRST_BATCHES:
+            with _set(self.config, {f"{CORRECTION}.bypass_mode": False} if bypasses else {}):
+                batch = super()._compute_old_log_prob(batch, metrics)
+            self._compare(metrics)
+        if bypasses:
+            batch = super()._compute_old_log_prob(batch, metrics)
+        self._log_prob_of = self._own_means()
         return batch
+
+    def _compare(self, metrics: dict) -> None:
+        """Sampler against trainer on the tokens of own rows; a run with a fault ends here."""
+        own = list(self._stored.own_of.values())
+        if not own:
+            return
+        data = _get(own, [*COMPARED, "responses"]).to_padded_tensor()
+        if self._stored.made:
+            metrics.update(calculate_debug_metrics(DataProto(batch=data)))
+        counted = data["response_mask"].bool()
+        trainer, sampler = (
+            data[name][counted].float().numpy() for name in ("old_log_probs", "rollout_log_probs")
+        )
+        found = mismatch(trainer, sampler)
+        metrics.update(found.metrics())
+        if self._compared < FIRST_BATCHES:
+            check_mismatch(found, self.config)
+        self._compared += 1
+
+    def _own_means(self) -> dict[str, float]:
+        """Mean log-prob of each response under the prompt that generated it, by its key."""
+        own = list(self._stored.own_of.values())
+        data = _get(own, ["response_mask", "old_log_probs"]) if own else {}
+        return dict(zip(own, _means(data), strict=True))
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """The rows in the order of the updates, repeats copied, with the plan's advantages."""
-        _clear(self._spare)
-        self._correct(metrics)
+        if self._corrects and self._stored.tag_of:
+            self._correct(metrics)
+        _clear([*self._spare, *self._stored.scored])
         made = ordered(self._layout, self.plan.samples, self._stored, self._filler, self._number)
         tag_of = dict(zip(made.keys, made.tags, strict=True))
         self._movers.write(made.made, [tag_of[row.key] for row in made.made])
@@ -319,21 +371,20 @@ class VantageTrainer(PPOTrainerSync):
         return self._meta(made.keys, made.tags)
 
     def _correct(self, metrics: dict) -> None:
-        """Weights against the difference of sampler and trainer, as veRL computes them."""
-        correction = self.config.algorithm.get("rollout_correction", None) or {}
-        wanted = correction.get("rollout_is") or correction.get("rollout_rs")
-        from_sampler = self.config.actor_rollout_ref.rollout.calculate_log_probs
-        if not (wanted and from_sampler and self._stored.tag_of):
-            return
-        keys = [*self._stored.tag_of, *(key for key, _ in self._filler)]
-        data = _get(keys, ["response_mask", "rollout_log_probs", "old_log_probs"])
-        mask = data["response_mask"]
-        corrected, found = compute_rollout_correction_and_add_to_batch(
-            DataProto(batch=data.to_padded_tensor()), correction
-        )
+        """Weights and masks of the rollouts, in every row that has their response."""
+        stored = self._stored
+        own = _get(list(stored.own_of.values()), list(COMPARED)).to_padded_tensor()
+        place = {rollout: number for number, rollout in enumerate(stored.own_of)}
+        made, found = correction(own, [place[r] for r in stored.rollouts()], self._correction)
         metrics.update(found)
-        names = [n for n in ("response_mask", "rollout_is_weights") if n in corrected.batch]
-        _put(keys, {name: response_to_nested(corrected.batch[name], mask) for name in names})
+        keys = list(stored.key_of.values())
+        mask = _get(keys, ["response_mask"])["response_mask"]
+        _put(keys, {name: response_to_nested(value, mask) for name, value in made.items()})
+        filler = [key for key, _ in self._filler]
+        if filler and "rollout_is_weights" in made:
+            mask = _get(filler, ["response_mask"])["response_mask"]
+            nothing = torch.zeros_like(mask.to_padded_tensor(padding=0), dtype=torch.float32)
+            _put(filler, {"rollout_is_weights": response_to_nested(nothing, mask)})
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """As veRL, with the number of rows that the updates of this plan have."""

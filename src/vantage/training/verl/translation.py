@@ -162,6 +162,7 @@ def _rollout(config: Config) -> dict[str, Any]:
         "seed": config.run.seed,
         "tensor_model_parallel_size": 1,
         "agent": {"default_agent_loop": "vantage"},
+        "calculate_log_probs": True,  # of the sampled tokens alone: vLLM has them at hand
         "val_kwargs": {**sampling, "do_sample": True, "n": 1},
         "dtype": "float32" if config.model.dtype == "float32" else "bfloat16",
         **sampling,
