@@ -130,7 +130,7 @@ def glm(kind, configuration, reader, images, videos, **more):
         video_processor=videos(**sizes, size=area),
         chat_template=template("<|begin_of_image|><|image|><|end_of_image|>"),
     )
-    ids = dict(zip(GLM_SPECIAL, map(tokenizer.convert_tokens_to_ids, GLM_SPECIAL.values())))
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in GLM_SPECIAL.items()}
     config = configuration(
         text_config={
             **families.text(tokenizer),

@@ -84,7 +84,10 @@ def generate(
         "pad_token_id": tokenizer.pad_token_id,
     }
     prompts = [render(question) for question in questions for _ in range(copies)]
-    inputs = _inputs(loaded.processor, prompts).to(loaded.model.device, loaded.model.dtype)
+    inputs = dict(_inputs(loaded.processor, prompts).to(loaded.model.device))
+    for name, value in inputs.items():
+        if value.is_floating_point():  # some processors round pixels
+            inputs[name] = value.to(torch.promote_types(value.dtype, loaded.model.dtype))
     with _evaluating(loaded.model):
         ids = loaded.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)

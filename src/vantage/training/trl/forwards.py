@@ -173,18 +173,15 @@ def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
         found_1T = model(**inputs, labels=ids_1T, fused_lm_head=True).log_probs
         logits_1TV = model(**inputs).logits[:, :-1].float() / temperature
     except (AttributeError, TypeError) as error:
-        raise EngineError(
-            f"this version of TRL cannot score the tokens of {name}: {error}"
-        ) from error
+        raise EngineError(f"this TRL cannot score the tokens of {name}: {error}") from error
     finally:
         model.train(training)
     expected_1T = logits_1TV.log_softmax(-1).gather(-1, ids_1T[:, 1:, None])[..., 0]
     apart = (found_1T - expected_1T).abs().mean().item()
-    if apart > HEAD:
+    if apart > HEAD / min(temperature, 1.0):
         raise EngineError(
-            f"this version of TRL scores the tokens of {name} otherwise than its logits do, by "
-            f"{apart:.2g} in the mean (it reads factors of logits from the configuration): it would "
-            "train another model than the one that generates"
+            f"this TRL scores the tokens of {name} otherwise than its logits do, by {apart:.2g} in "
+            "the mean: it would train another model than the one that generates"
         )
 
 

@@ -196,7 +196,8 @@ class VantageTrainer(GRPOTrainer):
         if self.args.freeze_vision_tower:
             freeze_vision_tower(self.model)
         if not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
-            check_head(self.model, self._tokenizer, self.temperature)
+            with self.accelerator.autocast():
+                check_head(self.model, self._tokenizer, self.temperature)
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
