@@ -1,6 +1,7 @@
 """Every family with its stock processor: what works, and the table of it in docs/models.md."""
 
 import functools
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from vantage.questions.schema import read
 from vantage.training.trl.prefix import VISION_TOWERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+# What tests/with_vllm measures, in another environment, beside the cells below.
+SAMPLER, BESIDE = Path(__file__).with_name("sampler.json"), "sampler = trainer"
 BEGIN, END = "<!-- measured by tests/models -->", "<!-- end -->"
 
 
@@ -259,12 +262,13 @@ def test_a_model_that_trl_scores_otherwise_than_it_generates_is_refused(name, tm
 
 def table(measured: dict[tuple[str, str], str]) -> str:
     """Families by what was tried; what needs more words than one stands below."""
-    lines = ["| | " + " | ".join(CELLS) + " |", "|---" * (len(CELLS) + 1) + "|"]
+    columns = [*CELLS, BESIDE]
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     notes = []
     for name in stock.FAMILIES:
-        found = [measured[name, cell].partition(": ") for cell in CELLS]
+        found = [measured[name, column].partition(": ") for column in columns]
         lines.append(f"| {name} | " + " | ".join(short for short, _, _ in found) + " |")
-        whys = zip(CELLS, found, strict=True)
+        whys = zip(columns, found, strict=True)
         notes += [f"- {name}, {cell}: {short}, {why}" for cell, (short, _, why) in whys if why]
     return "\n".join([*lines, "", *notes, ""])
 
@@ -273,6 +277,8 @@ def test_the_table_of_the_docs_is_what_was_measured():
     expected = [(name, cell) for name in stock.FAMILIES for cell in CELLS]
     if set(expected) != set(MEASURED):
         pytest.skip("only some cells were run")
+    beside = json.loads(SAMPLER.read_text(encoding="utf-8"))
+    MEASURED.update({(name, BESIDE): beside[name] for name in stock.FAMILIES})
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)

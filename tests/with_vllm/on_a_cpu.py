@@ -38,6 +38,7 @@ SETTINGS = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_SERVER_DEV_MODE": "1",
     "DO_NOT_TRACK": "1",
+    "MASTER_PORT": "0",  # any that is free: several processes run side by side
     "OMP_NUM_THREADS": "1",
 }
 
