@@ -33,6 +33,7 @@ from vantage.questions.tables import names, open_rows
 from vantage.training import columns
 from vantage.training.checkpoints import last_complete
 from vantage.training.inputs import check_output, reading_options, reward_of
+from vantage.training.trl import precision
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.run import arguments, lora_of
 
@@ -90,7 +91,7 @@ def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport
     prompts = args.build_prompts(train.rows)
     looks = looked_at(model, prompts, train.rows)
     report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
-    report = report.plus(_problems(looks, train.numbers))
+    report = report.plus(_problems(looks, train.numbers)).plus(_precision(config, args))
     report = _measured(report, args, model, prompts, looks, train.numbers)
     report = report.plus(_repeated(looks, train.numbers))
     for held_out in _held_out(config, test):
@@ -122,7 +123,12 @@ def planned(config: Config) -> VantageConfig:
         ConfigError: as `vantage.training.trl.run.arguments`.
     """
     there = {name: value for name, value in config.trl.items() if name != "tf32"}
-    return arguments(config.model_copy(update={"trl": {**there, "use_cpu": True}}))
+    # The GPU that is to train is taken to have bfloat16.
+    forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
+    model = config.model.model_copy(update={"dtype": forward})
+    return arguments(
+        config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}})
+    )
 
 
 def model_of(config: Config, args: VantageConfig) -> Model:
@@ -184,6 +190,15 @@ def _every(rows: int) -> int:
 
 def _is_readable(model: Model, rows: Dataset) -> bool:
     return model.reads_images or not has_images(rows)
+
+
+def _precision(config: Config, args: VantageConfig) -> Iterator[Finding]:
+    """Whether the optimizer's steps can move weights of the precision that they are kept in."""
+    found = precision.foreseen(config, args, AutoConfig.from_pretrained(config.model.path))
+    if found.error:
+        yield Finding("error", "precision", found.error)
+    elif found.warning:
+        yield Finding("warning", "precision", found.warning)
 
 
 def _bad_rows(config: Config, name: str, found: Surveyed, stops: bool = True) -> Iterator[Finding]:

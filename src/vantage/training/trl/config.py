@@ -102,6 +102,11 @@ class VantageConfig(GRPOConfig):
         default=True,
         metadata={"help": "Read every row, pictures included, before the first rollout."},
     )
+    compensated_sums: bool = field(
+        default=False,
+        metadata={"help": "For weights in bfloat16: AdamW of torch-optimi, which keeps what is "
+            "rounded away from a step for the next one."},
+    )
     freeze_vision_tower: bool = field(
         default=False, metadata={"help": "Train the language model alone."}
     )
