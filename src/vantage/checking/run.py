@@ -17,8 +17,8 @@ from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Key, Shared
 from vantage.checking.levels import Level
 from vantage.checking.looking import Look, Looker
-from vantage.checking.machine import lacks
-from vantage.checking.memory import Memory
+from vantage.checking.machine import cut_here, lacks
+from vantage.checking.memory import Memory, Sampler
 from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, LongRows, Tokenize, lengths, remedy, tokenizer_of
 from vantage.config import Config
@@ -126,9 +126,7 @@ def planned(config: Config) -> VantageConfig:
     # The GPU that is to train is taken to have bfloat16.
     forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
     model = config.model.model_copy(update={"dtype": forward})
-    return arguments(
-        config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}})
-    )
+    return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
 
 
 def model_of(config: Config, args: VantageConfig) -> Model:
@@ -406,7 +404,26 @@ def _sized(config: Config, args: VantageConfig, report: CheckReport) -> CheckRep
     if report.prompt_tokens is None:
         return report
     longest = min(report.prompt_tokens.most, args.max_prompt_length or math.inf)
-    return replace(report, memory=_estimated(config, args, int(longest)))
+    sizes = _sizes(config, args)
+    made = _estimated(config, args, sizes, int(longest))
+    sampler = _sampler(args, sizes, int(longest))
+    return report.plus([_enough(made, sampler)], memory=made, sampler=sampler)
+
+
+def _enough(made: Memory, sampler: Sampler | None) -> Finding:
+    """The smallest GPU that the estimate fits."""
+    there = [gib for gib in memory.GPUS if made.fits(sampler, gib * memory.GIB)]
+    if not there:
+        words = (
+            f"no GPU of up to {memory.GPUS[-1]} GiB is enough by the estimate: cut the model over "
+            "several (recipes/accelerate), or train adapters (model.lora)"
+        )
+        return Finding("note", "memory", words)
+    words = f"a GPU of {there[0]} GiB is enough by the estimate"
+    if sampler:
+        sleep = "sleeps" if sampler.sleeps else "does not sleep"
+        words += f", vLLM taking {sampler.share:.0%} of it, which {sleep} while an update runs"
+    return Finding("note", "memory", words)
 
 
 def _few(rows: int, questions: int) -> Iterator[Finding]:
@@ -415,25 +432,42 @@ def _few(rows: int, questions: int) -> Iterator[Finding]:
         yield Finding("warning", "batch", words)
 
 
-def _estimated(config: Config, args: VantageConfig, prompt: int) -> Memory:
+def _sizes(config: Config, args: VantageConfig) -> memory.Sizes:
     try:
-        sizes = memory.sizes(
+        return memory.sizes(
             AutoConfig.from_pretrained(config.model.path),
-            dtype=config.model.dtype,
+            precision.chosen(config, has_bfloat16=args.bf16),
             lora=lora_of(config),
             freeze_vision=config.model.freeze_vision_tower,
         )
     except ValueError as error:  # peft, of adapters that fit nowhere
         raise ConfigError(f"model.lora: {error}") from error
+
+
+def _estimated(config: Config, args: VantageConfig, sizes: memory.Sizes, prompt: int) -> Memory:
     return memory.estimate(
         sizes,
         rows=args.per_device_train_batch_size,
         prompt=prompt,
         response=args.max_completion_length,
-        forward_bytes=2 if args.bf16 or args.fp16 else sizes.bytes,
+        forward_bytes=2 if args.bf16 or args.fp16 else 4,
         reference=bool(args.beta),
         checkpointing=args.gradient_checkpointing,
         written_out=config.model.attention == "eager",
+        compensated=args.compensated_sums,
+        cut=cut_here(),
+    )
+
+
+def _sampler(args: VantageConfig, sizes: memory.Sizes, prompt: int) -> Sampler | None:
+    """vLLM where it shares the GPUs of the training; it loads the model as it was saved."""
+    if not args.use_vllm or args.vllm_mode != "colocate":
+        return None
+    length = args.vllm_max_model_length or prompt + args.max_completion_length
+    needs = memory.sampler_needs(sizes, length=length, value_bytes=2)
+    sleeps = bool(args.vllm_enable_sleep_mode)
+    return Sampler(
+        args.vllm_gpu_memory_utilization, sleeps, needs // args.vllm_tensor_parallel_size
     )
 
 

@@ -17,7 +17,6 @@ from vantage.errors import ConfigError
 from vantage.training.precision import (
     COMPENSATED,
     COMPENSATED_BETAS,
-    EPSILON,
     FORMATS,
     Precision,
     Steps,
@@ -76,7 +75,7 @@ def _switched(config: Config) -> Config:
     off = [SWITCHES[name] for name, value in given.items() if not value]
     dtype = config.model.dtype
     meant = on[0] if on else "float32"
-    if len(on) > 1 or (dtype != "auto" and (on and on[0] != dtype or dtype in off)):
+    if len(on) > 1 or (dtype != "auto" and ((on and on[0] != dtype) or dtype in off)):
         said = ", ".join(f"trl.{name}={str(value).lower()}" for name, value in given.items())
         raise ConfigError(
             f"{said} contradicts model.dtype={dtype}, which says what forwards compute in: leave "
@@ -112,7 +111,7 @@ def prepare(trainer: Trainer) -> None:
         ConfigError: steps that cannot move the weights, or compensated sums that do not fit.
     """
     if trainer.args.compensated_sums:
-        _check_compensated(trainer)
+        _check_loaded(trainer.model)
         trainer.optimizer_cls_and_kwargs = _compensated(trainer.args)
     own = trainer.optimizer
     steps = _steps_of_instance(own) if own else _steps(trainer.args, _count(trainer.model))
@@ -171,24 +170,40 @@ def _sampled(model: torch.nn.Module, has_masters: bool) -> Iterator[Weights]:
         yield Weights(dtype, parameter.numel(), some)
 
 
-def _check_compensated(trainer: Trainer) -> None:
-    """Refuse compensated sums where weights are not in bfloat16, or could not be."""
-    kinds = {str(p.dtype) for p in trainer.model.parameters() if p.requires_grad}
-    if kinds != {"torch.bfloat16"}:
+def check_options(args: TrainingArguments) -> None:
+    """Refuse compensated sums beside options that they cannot go with.
+
+    Raises:
+        ConfigError: another optimizer, a second moment that could not decay, or sharding.
+    """
+    if not args.compensated_sums:
+        return
+    optim = str(getattr(args.optim, "value", args.optim))
+    if optim not in ("adamw_torch_fused", "adamw_torch"):  # defaults, by the version of torch
         raise ConfigError(
-            f"compensated_sums (optimizer.weights=bfloat16) is for weights in bfloat16, but those "
-            f"that are trained are in {', '.join(sorted(kinds))}: load the model in bfloat16"
+            f"optim={optim!r} with compensated_sums (optimizer.weights=bfloat16), which is an "
+            "optimizer of its own: leave one of them out"
         )
-    if _has_masters(trainer.args):
+    if _has_masters(args):
         raise ConfigError(
             "compensated_sums (optimizer.weights=bfloat16): FSDP and DeepSpeed keep the weights "
             "that they cut over the GPUs in float32; leave it out"
         )
-    decay = 1 - trainer.args.adam_beta2
+    decay = 1 - args.adam_beta2
     if decay < 2**-8:
         raise ConfigError(
-            f"adam_beta2={trainer.args.adam_beta2} with weights in bfloat16: the second moment is "
-            f"kept in bfloat16 too, where a decay of {decay:g} is rounded away; take 0.99"
+            f"adam_beta2={args.adam_beta2} with weights in bfloat16: the second moment is kept in "
+            f"bfloat16 too, where a decay of {decay:.2g} is rounded away; take 0.99"
+        )
+
+
+def _check_loaded(model: torch.nn.Module) -> None:
+    """Refuse compensated sums where weights were not loaded in bfloat16."""
+    kinds = {str(p.dtype) for p in model.parameters() if p.requires_grad}
+    if kinds != {"torch.bfloat16"}:
+        raise ConfigError(
+            "compensated_sums (optimizer.weights=bfloat16) is for weights in bfloat16, but those "
+            f"that are trained are in {', '.join(sorted(kinds))}: load the model in bfloat16"
         )
 
 

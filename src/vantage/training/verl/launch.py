@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
+from transformers import AutoConfig
 from verl.utils.tracking import Tracking
 
 from vantage import config as configuration
@@ -16,7 +19,9 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_output, reward_of, rows_of
-from vantage.training.verl.translation import options
+from vantage.training.verl.translation import check_steps, options
+
+logger = logging.getLogger(__name__)
 
 TRACKER = "latest_checkpointed_iteration.txt"
 LOCAL_PATHS = (
@@ -78,7 +83,7 @@ def rehearse(config: Config, *, resume: bool = False) -> int:
     Raises:
         VantageError: as `train`.
     """
-    _prepared(config, resume)
+    _check_attention(_prepared(config, resume))
     rows, _ = rows_of(config, write_rejects=False)
     return max(1, len(rows) // config.batch.questions)
 
@@ -89,6 +94,7 @@ def _prepared(config: Config, resume: bool) -> DictConfig:
     if resume:
         _check_checkpoint(run)
     made = engine_config(config, resume=resume)
+    _check_precision(config, made)
     for name in config.rewards:
         reward_of(name, config.judge)
     return made
@@ -120,6 +126,41 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
     except (AssertionError, ValueError, TypeError) as error:
         raise ConfigError(f"veRL refuses the options: {error}") from error
     return made
+
+
+def _check_precision(config: Config, made: DictConfig) -> None:
+    """Refuse steps that cannot move weights of the precision that they are kept in."""
+    actor = made.actor_rollout_ref.actor
+    try:
+        model = AutoConfig.from_pretrained(config.model.path).get_text_config()
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"model.path: {config.model.path!r} cannot be loaded: {why}") from error
+    found = check_steps(actor, getattr(model, "initializer_range", None))
+    if found.error:
+        raise ConfigError(found.error)
+    if found.warning:
+        logger.warning(found.warning)
+    if actor.optim.optimizer_impl == "optimi" and not find_spec("optimi"):
+        raise ConfigError(
+            "optimizer.weights=bfloat16 needs torch-optimi on every machine of the cluster: pip "
+            "install torch-optimi"
+        )
+
+
+def _check_attention(made: DictConfig) -> None:
+    """Refuse to go without FlashAttention where veRL would use it."""
+    model = made.actor_rollout_ref.model
+    kind = (model.override_config or {}).get("attn_implementation", "flash_attention_2")
+    wants = [f"model.attention is {kind}"] if str(kind).startswith("flash_attention") else []
+    if model.use_remove_padding:
+        wants.append("verl.actor_rollout_ref.model.use_remove_padding is true")
+    if wants and not find_spec("flash_attn"):
+        raise ConfigError(
+            f"flash-attn is missing, and {' and '.join(wants)}, as veRL has it unless told "
+            "otherwise: pip install flash-attn, or set model.attention to sdpa and "
+            "use_remove_padding to false"
+        )
 
 
 def _absolute(config: Config) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,16 @@ from vantage.config import Config, plain
 from vantage.errors import ConfigError
 from vantage.methods import Loss
 from vantage.methods.recipe import parse_recipe
+from vantage.training.precision import (
+    COMPENSATED,
+    COMPENSATED_BETAS,
+    EPSILON,
+    Verdict,
+    expected,
+    judge,
+    precision_of,
+    steps_of,
+)
 
 PACKAGE = "pkg://vantage.training.verl"
 LOSS_MEANS = {
@@ -17,6 +28,8 @@ LOSS_MEANS = {
     "sequence": "seq-mean-token-mean",
     "constant": "seq-mean-token-sum-norm",
 }
+# veRL's short names of dtypes.
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 SCHEDULES = ("constant", "cosine")
 # veRL clips once more where the advantage is negative; the recipes do not.
 NO_DUAL_CLIP = 1e6
@@ -41,7 +54,7 @@ def options(config: Config, resume: bool = False) -> dict[str, Any]:
             "hybrid_engine": True,
             "model": _model(config),
             "actor": _actor(config, loss),
-            "ref": {"fsdp_config": _precision(config)},
+            "ref": {"fsdp_config": _forward(config)},
             "rollout": _rollout(config),
         },
         "reward": {
@@ -118,22 +131,58 @@ def _model(config: Config) -> dict[str, Any]:
     return made
 
 
-def _precision(config: Config) -> dict[str, Any]:
-    """What forwards compute in, bfloat16 if not said; weights are kept in float32."""
-    if config.model.dtype != "float32":
+def _forward(config: Config) -> dict[str, Any]:
+    """What forwards compute in, bfloat16 if not said."""
+    if precision_of(config, has_bfloat16=True).forward == "bfloat16":
         return {}
     return {"dtype": "float32", "mixed_precision": {"param_dtype": "fp32"}}
 
 
+def _weights(config: Config) -> dict[str, Any]:
+    """What weights are kept in: float32, or bfloat16 with compensated sums."""
+    return {"model_dtype": "bf16"} if config.optimizer.weights == "bfloat16" else {}
+
+
+def _optimizer(config: Config) -> dict[str, Any]:
+    optimizer = config.optimizer
+    made = {
+        "lr": optimizer.learning_rate,
+        "weight_decay": optimizer.weight_decay,
+        "clip_grad": optimizer.max_grad_norm,
+        "lr_scheduler_type": optimizer.schedule,
+    }
+    if optimizer.weights == "float32":
+        return made
+    module, _, name = COMPENSATED.partition(".")
+    return made | {
+        "optimizer_impl": module,
+        "optimizer": name,
+        "betas": list(COMPENSATED_BETAS),
+        "override_optimizer_config": {"kahan_sum": True, "eps": EPSILON},
+    }
+
+
+def check_steps(actor: Mapping[str, Any], spread: float | None) -> Verdict:
+    """Whether the optimizer's steps can move weights of the precision that they are kept in.
+
+    Args:
+        actor: veRL's options of the actor, those under `verl` included.
+        spread: standard deviation of the model's matrices, where its configuration says it.
+    """
+    optim, kept = actor["optim"], actor["fsdp_config"].get("model_dtype") or "fp32"
+    steps = steps_of(
+        f"{optim['optimizer_impl']}.{optim['optimizer']}",
+        optim["lr"],
+        options=optim.get("override_optimizer_config"),
+        clip=optim["clip_grad"] or 0.0,
+    )
+    return judge(expected(DTYPES.get(kept, str(kept)), spread), steps)
+
+
 def _actor(config: Config, loss: Loss) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "fsdp_config": _precision(config) | {"seed": config.run.seed},
-        "optim": {
-            "lr": config.optimizer.learning_rate,
-            "weight_decay": config.optimizer.weight_decay,
-            "clip_grad": config.optimizer.max_grad_norm,
-            "lr_scheduler_type": config.optimizer.schedule,
-        },
+        "fsdp_config": _forward(config) | _weights(config) | {"seed": config.run.seed},
+        "optim": _optimizer(config),
         "ppo_mini_batch_size": max(1, prompts_of(config) // updates_of(config)),
         "use_dynamic_bsz": True,
         "ppo_max_token_len_per_gpu": config.batch.forward * _longest(config),
@@ -163,7 +212,7 @@ def _rollout(config: Config) -> dict[str, Any]:
         "tensor_model_parallel_size": 1,
         "agent": {"default_agent_loop": "vantage"},
         "val_kwargs": {**sampling, "do_sample": True, "n": 1},
-        "dtype": "float32" if config.model.dtype == "float32" else "bfloat16",
+        "dtype": precision_of(config, has_bfloat16=True).forward,
         **sampling,
     }
 
