@@ -96,6 +96,26 @@ def test_lost_rollouts_leave_ragged_groups_and_silent_questions_are_refilled(set
     assert not any(run.left().values())
 
 
+def test_weights_in_bfloat16_are_trained_with_compensated_sums(settings, train):
+    # veRL's harness has an optimizer option of its own for AdamW.
+    config = settings(
+        model__dtype="auto",
+        optimizer__weights="bfloat16",
+        optimizer__learning_rate=1e-6,
+        verl__actor_rollout_ref__actor__optim={},
+    )
+    run = train(config)
+    saved = run.folder / "global_step_2" / "actor"
+    states = torch.load(saved / "optim_world_size_1_rank_0.pt", weights_only=False)["state"]
+    moved = total = 0
+    for state in states.values():
+        assert state["kahan_comp"].dtype == torch.bfloat16
+        reached = state["exp_avg_sq"] > 0
+        moved += ((state["kahan_comp"] != 0) & reached).sum().item()
+        total += reached.sum().item()
+    assert total > 10_000 and moved > 0.99 * total
+
+
 def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(settings, train):
     config = settings("text", rewards={f"{HERE / 'tiny.py'}:broken": 1.0})
     with pytest.raises(EngineError, match="no rollout of batch 0 came back"):

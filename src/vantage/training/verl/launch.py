@@ -94,7 +94,6 @@ def _prepared(config: Config, resume: bool) -> DictConfig:
     if resume:
         _check_checkpoint(run)
     made = engine_config(config, resume=resume)
-    _check_precision(config, made)
     for name in config.rewards:
         reward_of(name, config.judge)
     return made
@@ -120,6 +119,7 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
         ours = OmegaConf.merge(made, options(absolute, resume))
         made = OmegaConf.merge(ours, given)
     _check_fixed(ours, made, parse_recipe(config.recipe))
+    _check_precision(config, made)
     try:
         auto_set_device(made)
         validate_config(made, need_reference_policy(made), need_critic(made))
@@ -131,12 +131,7 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
 def _check_precision(config: Config, made: DictConfig) -> None:
     """Refuse steps that cannot move weights of the precision that they are kept in."""
     actor = made.actor_rollout_ref.actor
-    try:
-        model = AutoConfig.from_pretrained(config.model.path).get_text_config()
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise ConfigError(f"model.path: {config.model.path!r} cannot be loaded: {why}") from error
-    found = check_steps(actor, getattr(model, "initializer_range", None))
+    found = check_steps(actor, _spread(config.model.path))
     if found.error:
         raise ConfigError(found.error)
     if found.warning:
@@ -146,6 +141,15 @@ def _check_precision(config: Config, made: DictConfig) -> None:
             "optimizer.weights=bfloat16 needs torch-optimi on every machine of the cluster: pip "
             "install torch-optimi"
         )
+
+
+def _spread(path: str) -> float | None:
+    """Standard deviation of a model's matrices as its configuration has it, if it is at hand."""
+    try:
+        model = AutoConfig.from_pretrained(path).get_text_config()
+    except (OSError, ValueError):
+        return None  # the usual one is taken; veRL says what is wrong with the path
+    return getattr(model, "initializer_range", None)
 
 
 def _check_attention(made: DictConfig) -> None:
