@@ -79,6 +79,13 @@ def test_what_stands_under_trl_for_the_model_is_added_to_the_rest():
             "optim='sgd' with compensated_sums",
         ),
         (
+            {
+                "model": {"dtype": "bfloat16"},
+                "trl": {"use_transformers_continuous_batching": True},
+            },
+            "TRL converts the weights that are trained",
+        ),
+        (
             {"optimizer": {"weights": "bfloat16"}, "trl": {"adam_beta2": 0.999}},
             "a decay of 0.001 is rounded away; take 0.99",
         ),

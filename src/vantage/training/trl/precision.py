@@ -171,12 +171,19 @@ def _sampled(model: torch.nn.Module, has_masters: bool) -> Iterator[Weights]:
 
 
 def check_options(args: TrainingArguments) -> None:
-    """Refuse compensated sums beside options that they cannot go with.
+    """Refuse options of TRL that undo the precision of the weights.
 
     Raises:
-        ConfigError: another optimizer, a second moment that could not decay, or sharding.
+        ConfigError: generation that converts the weights; beside compensated sums another
+            optimizer, a second moment that could not decay, or sharding.
     """
     if not args.compensated_sums:
+        if args.use_transformers_continuous_batching and (args.bf16 or args.fp16):
+            raise ConfigError(
+                "use_transformers_continuous_batching=True: TRL converts the weights that are "
+                "trained to the precision of forwards before it generates, for good; leave it "
+                "out, or compute forwards in float32"
+            )
         return
     optim = str(getattr(args.optim, "value", args.optim))
     if optim not in ("adamw_torch_fused", "adamw_torch"):  # defaults, by the version of torch
