@@ -141,6 +141,14 @@ def test_compensated_sums_are_for_weights_in_bfloat16(tiny_model, tmp_path):
         tc.trainer(tiny_model, tc.mixed_rows(4), tmp_path, **USUAL, **sums)
 
 
+def test_compensated_sums_are_an_optimizer_of_their_own(tiny_model, tmp_path):
+    model = loaded(tiny_model, torch.bfloat16)
+    own = {"optimizers": (torch.optim.SGD(model.parameters(), 1.0), None)}
+    rest = {**with_processor(tiny_model), **own}
+    with pytest.raises(ConfigError, match="optimizers has a SGD: leave one of them out"):
+        tc.trainer(model, tc.mixed_rows(4), tmp_path, **USUAL, **SUMS, rest=rest)
+
+
 def test_compensated_sums_keep_small_steps_and_go_on_from_a_checkpoint(tiny_model, tmp_path):
     spread(tiny_model, tmp_path / "model")
     rows = tc.mixed_rows(8, live=tuple(range(8)))

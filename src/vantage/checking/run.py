@@ -30,7 +30,7 @@ from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.tables import names, open_rows
-from vantage.training import columns
+from vantage.training import columns, precision_on_verl
 from vantage.training.checkpoints import last_complete
 from vantage.training.inputs import check_output, reading_options, reward_of
 from vantage.training.trl import precision
@@ -192,7 +192,12 @@ def _is_readable(model: Model, rows: Dataset) -> bool:
 
 def _precision(config: Config, args: VantageConfig) -> Iterator[Finding]:
     """Whether the optimizer's steps can move weights of the precision that they are kept in."""
-    found = precision.foreseen(config, args, AutoConfig.from_pretrained(config.model.path))
+    text = AutoConfig.from_pretrained(config.model.path).get_text_config()
+    spread = getattr(text, "initializer_range", None)
+    if config.engine == "verl":
+        found = precision_on_verl.foreseen(config, spread)
+    else:
+        found = precision.foreseen(config, args, spread)
     if found.error:
         yield Finding("error", "precision", found.error)
     elif found.warning:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import parse_flag_from_env
-from transformers import PretrainedConfig, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_optimizer import _parse_optim_args
 
 from vantage.config import Config
@@ -110,10 +110,15 @@ def prepare(trainer: Trainer) -> None:
     Raises:
         ConfigError: steps that cannot move the weights, or compensated sums that do not fit.
     """
+    own = trainer.optimizer
     if trainer.args.compensated_sums:
+        if own:
+            raise ConfigError(
+                f"compensated_sums is an optimizer of its own, but optimizers has a "
+                f"{type(own).__name__}: leave one of them out"
+            )
         _check_loaded(trainer.model)
         trainer.optimizer_cls_and_kwargs = _compensated(trainer.args)
-    own = trainer.optimizer
     steps = _steps_of_instance(own) if own else _steps(trainer.args, _count(trainer.model))
     verdict = judge([*_sampled(trainer.model, _has_masters(trainer.args))], steps)
     if verdict.error:
@@ -122,10 +127,15 @@ def prepare(trainer: Trainer) -> None:
         logger.warning(verdict.warning)
 
 
-def foreseen(config: Config, args: TrainingArguments, model: PretrainedConfig) -> Verdict:
-    """What `prepare` is likely to find, told from the configurations of run and model alone."""
+def foreseen(config: Config, args: TrainingArguments, spread: float | None) -> Verdict:
+    """What `prepare` is likely to find, without the model.
+
+    Args:
+        config: of the run.
+        args: the same in TRL's words.
+        spread: standard deviation of the model's matrices, where its configuration says it.
+    """
     trained = chosen(config, has_bfloat16=args.bf16).trained
-    spread = getattr(model.get_text_config(), "initializer_range", None)
     dtype = "float32" if _has_masters(args) else trained
     return judge(expected(dtype, spread), _steps(args))
 

@@ -19,7 +19,8 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_output, reward_of, rows_of
-from vantage.training.verl.translation import check_steps, options
+from vantage.training.precision_on_verl import check_steps
+from vantage.training.verl.translation import options
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,8 @@ from vantage.config import Config, plain
 from vantage.errors import ConfigError
 from vantage.methods import Loss
 from vantage.methods.recipe import parse_recipe
-from vantage.training.precision import (
-    COMPENSATED,
-    COMPENSATED_BETAS,
-    EPSILON,
-    Verdict,
-    expected,
-    judge,
-    precision_of,
-    steps_of,
-)
+from vantage.training.precision import precision_of
+from vantage.training.precision_on_verl import optimizer, weights
 
 PACKAGE = "pkg://vantage.training.verl"
 LOSS_MEANS = {
@@ -28,8 +19,6 @@ LOSS_MEANS = {
     "sequence": "seq-mean-token-mean",
     "constant": "seq-mean-token-sum-norm",
 }
-# veRL's short names of dtypes.
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 SCHEDULES = ("constant", "cosine")
 # veRL clips once more where the advantage is negative; the recipes do not.
 NO_DUAL_CLIP = 1e6
@@ -138,51 +127,10 @@ def _forward(config: Config) -> dict[str, Any]:
     return {"dtype": "float32", "mixed_precision": {"param_dtype": "fp32"}}
 
 
-def _weights(config: Config) -> dict[str, Any]:
-    """What weights are kept in: float32, or bfloat16 with compensated sums."""
-    return {"model_dtype": "bf16"} if config.optimizer.weights == "bfloat16" else {}
-
-
-def _optimizer(config: Config) -> dict[str, Any]:
-    optimizer = config.optimizer
-    made = {
-        "lr": optimizer.learning_rate,
-        "weight_decay": optimizer.weight_decay,
-        "clip_grad": optimizer.max_grad_norm,
-        "lr_scheduler_type": optimizer.schedule,
-    }
-    if optimizer.weights == "float32":
-        return made
-    module, _, name = COMPENSATED.partition(".")
-    return made | {
-        "optimizer_impl": module,
-        "optimizer": name,
-        "betas": list(COMPENSATED_BETAS),
-        "override_optimizer_config": {"kahan_sum": True, "eps": EPSILON},
-    }
-
-
-def check_steps(actor: Mapping[str, Any], spread: float | None) -> Verdict:
-    """Whether the optimizer's steps can move weights of the precision that they are kept in.
-
-    Args:
-        actor: veRL's options of the actor, those under `verl` included.
-        spread: standard deviation of the model's matrices, where its configuration says it.
-    """
-    optim, kept = actor["optim"], actor["fsdp_config"].get("model_dtype") or "fp32"
-    steps = steps_of(
-        f"{optim['optimizer_impl']}.{optim['optimizer']}",
-        optim["lr"],
-        options=optim.get("override_optimizer_config"),
-        clip=optim["clip_grad"] or 0.0,
-    )
-    return judge(expected(DTYPES.get(kept, str(kept)), spread), steps)
-
-
 def _actor(config: Config, loss: Loss) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "fsdp_config": _forward(config) | _weights(config) | {"seed": config.run.seed},
-        "optim": _optimizer(config),
+        "fsdp_config": _forward(config) | weights(config) | {"seed": config.run.seed},
+        "optim": optimizer(config),
         "ppo_mini_batch_size": max(1, prompts_of(config) // updates_of(config)),
         "use_dynamic_bsz": True,
         "ppo_max_token_len_per_gpu": config.batch.forward * _longest(config),
