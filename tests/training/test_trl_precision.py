@@ -104,6 +104,13 @@ def test_sharded_weights_have_no_compensated_sums(flag, monkeypatch):
         precision.check_options(tc.config("r", **SUMS, **USUAL))
 
 
+def test_accelerate_and_the_configuration_agree_on_forwards(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert arguments(configured(model={"dtype": "bfloat16"})).mixed_precision == "bf16"
+    with pytest.raises(ConfigError, match=r"in float32 .*: start it with --mixed_precision no"):
+        arguments(configured(model={"dtype": "float32"}))
+
+
 def test_a_second_moment_in_bfloat16_falls_at_0_99_and_not_at_0_999():
     """Why compensated sums come with another beta: a decay is rounded away."""
     moments = torch.linspace(1, 2, 129)[:-1].bfloat16()  # every number between 1 and 2

@@ -184,9 +184,17 @@ def check_options(args: TrainingArguments) -> None:
     """Refuse options of TRL that undo the precision of the weights.
 
     Raises:
-        ConfigError: generation that converts the weights; beside compensated sums another
-            optimizer, a second moment that could not decay, or sharding.
+        ConfigError: another precision of forwards from accelerate; generation that converts
+            the weights; beside compensated sums another optimizer, a second moment that could
+            not decay, or sharding.
     """
+    forward = next((switch for switch in SWITCHES if getattr(args, switch)), "no")
+    if args.mixed_precision != forward:
+        raise ConfigError(
+            f"accelerate was started with mixed_precision={args.mixed_precision}, but forwards "
+            f"are to compute in {SWITCHES.get(forward, 'float32')} (model.dtype): start it with "
+            f"--mixed_precision {forward}"
+        )
     if not args.compensated_sums:
         if args.use_transformers_continuous_batching and (args.bf16 or args.fp16):
             raise ConfigError(
