@@ -102,6 +102,30 @@ def qwen_3b() -> Qwen2_5_VLForConditionalGeneration:
     return model.to(torch.bfloat16)
 
 
+def tiny_config() -> Qwen2_5_VLConfig:
+    """A model of a fifth of a million weights; a patch of 14 x 14 pixels is a token."""
+    text = {
+        "vocab_size": len(_tokenizer()),
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "spatial_merge_size": 1,
+        "temporal_patch_size": 1,
+        "fullatt_block_indexes": [1],
+    }
+    return _config(text, vision, [4, 6, 6], 1e4)
+
+
 def qwen(vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
     """The model, the same weights each time."""
     tokenizer = _tokenizer()

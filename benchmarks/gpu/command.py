@@ -14,8 +14,8 @@ from gpu.chip import CUDA
 from vantage.record import Record
 
 INTERRUPTED = 130  # its exit status when it stopped because it was asked to
-# TRL's options for the chip at hand; as in the recipes, forwards on a GPU are in bfloat16.
-ENGINE = {"bf16": True} if CUDA else {"bf16": False, "use_cpu": True}
+# TRL's options for the chip at hand.
+ENGINE = {} if CUDA else {"use_cpu": True}
 
 
 def train(folder: Path, config: dict[str, Any], *, seconds: float | None = None) -> Record:

@@ -13,6 +13,7 @@ from update_step import Work
 
 from gpu.chip import DEVICE
 from vantage.checking import memory
+from vantage.training.precision import BYTES, Precision
 from vantage.training.trl import freeze_vision_tower
 from vantage.training.trl.encoding import Encoding, merge_fields, per_prompt
 from vantage.training.trl.forwards import Packing
@@ -43,13 +44,14 @@ def estimate_gib(model, *, rows: int, prompt: int, response: int, optimizer: boo
         optimizer: whether the optimizer keeps states.
     """
     kind = "float32" if model.dtype == torch.float32 else "bfloat16"
-    sizes = memory.sizes(model.config, dtype=kind, freeze_vision=True)
+    forward = "bfloat16" if torch.cuda.is_available() else kind
+    sizes = memory.sizes(model.config, Precision(forward, kind, kind), freeze_vision=True)
     found = memory.estimate(
         sizes,
         rows=rows,
         prompt=prompt,
         response=response,
-        forward_bytes=2 if torch.cuda.is_available() else sizes.bytes,
+        forward_bytes=BYTES[forward],
         reference=False,
         checkpointing=True,
     )

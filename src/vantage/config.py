@@ -36,6 +36,8 @@ class Model(Section):
     """What is trained.
 
     `path` is a directory or a name on the Hugging Face hub; pixels bound the size of images.
+    `dtype` says what forwards compute in: `auto` is bfloat16 where the GPU has it, float32 on a
+    CPU. In which precision weights are kept is said by `optimizer.weights`.
     """
 
     path: str
@@ -101,12 +103,18 @@ class Generation(Section):
 
 
 class Optimizer(Section):
-    """AdamW."""
+    """AdamW.
+
+    `weights` is the precision in which all weights are kept where all are trained: in bfloat16
+    they take less memory, and compensated sums keep what is rounded away from a step for the
+    next one (AdamW of torch-optimi; see docs/scale.md). Adapters are kept in float32.
+    """
 
     learning_rate: float = Field(1e-6, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     max_grad_norm: float = Field(1.0, ge=0)
     schedule: str = "constant"
+    weights: Literal["float32", "bfloat16"] = "float32"
 
 
 class Keep(Section):

@@ -295,6 +295,64 @@ def test_fewer_rows_than_a_batch_asks_are_told(vantage, tiny_model, tmp_path):
     assert "3 rows for the 4 questions of a batch" in out
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"trl": {"model_init_kwargs": {"dtype": "bfloat16"}}},
+        {"trl": {"model_init_kwargs": {"dtype": "float16"}, "optim": "adafactor"}},
+    ],
+)
+@pytest.mark.parametrize("how", [("check",), ("train", "--dry-run"), ("train",)])
+def test_steps_that_cannot_move_the_weights_are_refused(
+    vantage, tiny_model, clean, tmp_path, how, sections
+):
+    path = written(tmp_path, tiny_model, clean, **sections)
+    status, out, err = vantage(how[0], path, *how[1:])
+    assert status
+    optimizer = sections["trl"].get("optim", "adamw_torch_fused")
+    words = f"{optimizer} at learning rate 1e-06 cannot train weights kept in"
+    assert words in " ".join((out + err).split())
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_steps_of_veRL_are_looked_at_too(vantage, tiny_model, clean, tmp_path):
+    kept = {"actor_rollout_ref": {"actor": {"fsdp_config": {"model_dtype": "bf16"}}}}
+    sections = {"data": {"max_prompt_tokens": 60}, "verl": kept}
+    path = written(tmp_path, tiny_model, clean, **sections)
+    status, out, _ = vantage("check", path, "--engine", "verl")
+    assert status == 1
+    assert "torch.optim.AdamW at learning rate 1e-06 cannot train weights kept in bf" in out
+    status, out, _ = vantage("check", path)  # the options of another engine are not read
+    assert status == 0
+
+
+def test_a_step_that_cannot_be_told_is_a_warning(vantage, tiny_model, clean, tmp_path):
+    unknown = {"model_init_kwargs": {"dtype": "bfloat16"}, "optim": "lomo"}
+    status, out, _ = vantage("check", written(tmp_path, tiny_model, clean, trl=unknown))
+    assert status == 0
+    assert "whether lomo at learning rate 1e-06 moves weights kept in bfloat16 cannot" in out
+
+
+def test_weights_in_bfloat16_with_compensated_sums_are_ready(vantage, tiny_model, clean, tmp_path):
+    full = run.check(configuration.load(written(tmp_path, tiny_model, clean)))
+    sums = {"optimizer": {"weights": "bfloat16"}, "trl": {"bf16": True}}
+    path = written(tmp_path, tiny_model, clean, **sums)
+    status, out, _ = vantage("check", path)
+    assert status == 0, out
+    less = run.check(configuration.load(path))
+    assert 2 * less.memory.weights == full.memory.weights
+    assert less.memory.optimizer == 3 * less.memory.weights
+    assert full.memory.optimizer == 2 * full.memory.weights
+
+
+def test_the_smallest_gpu_is_told(vantage, tiny_model, clean, tmp_path):
+    _, out, _ = vantage("check", written(tmp_path, tiny_model, clean))
+    assert "a GPU of 24 GiB is enough by the estimate" in out
+    sampler = {"use_vllm": True, "vllm_mode": "colocate", "vllm_enable_sleep_mode": True}
+    _, out, _ = vantage("check", written(tmp_path, tiny_model, clean, trl=sampler))
+    assert "vLLM taking 30% of it, which sleeps while an update runs" in " ".join(out.split())
+
+
 def test_adapters_and_a_reference_are_part_of_the_estimate(tiny_model, clean, tmp_path):
     full = run.check(configuration.load(written(tmp_path, tiny_model, clean, trl={"beta": 0.1})))
     assert full.memory.reference == full.memory.weights == full.memory.gradients
@@ -338,6 +396,9 @@ def test_a_dry_run_finds_what_a_check_finds(vantage, tiny_model, tmp_path):
 LACKING = {
     "vllm is missing": {"trl": {"use_vllm": True}},
     "flash_attention_2 is missing": {"model": {"attention": "flash_attention_2"}},
+    "flash_attention_3 is missing": {
+        "trl": {"model_init_kwargs": {"attn_implementation": "flash_attention_3"}}
+    },
     "doesn't support bf16/gpu": {"trl": {"use_cpu": False, "bf16": True}},
 }
 

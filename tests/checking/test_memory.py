@@ -1,13 +1,27 @@
 """The estimate of memory, against sums on paper and real models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2Config, Qwen2ForCausalLM
 
-from vantage.checking.memory import Memory, Pace, Sizes, estimate, pace, sizes
+from vantage.checking.memory import (
+    Cut,
+    Memory,
+    Pace,
+    Sampler,
+    Sizes,
+    estimate,
+    pace,
+    sampler_needs,
+    sizes,
+)
+from vantage.training.precision import Precision
 from vantage.training.trl import freeze_vision_tower
 
+# A model all of which but a tenth is trained, in bfloat16; an MLP of 10 units with a gate.
 SMALL = Sizes(
     parameters=1000,
     bytes=2,
@@ -17,10 +31,16 @@ SMALL = Sizes(
     layers=3,
     heads=2,
     vocabulary=50,
+    mlp=4 * 10,
+    cached=8,
     trains_head=True,
 )
-# 2 rows of 5 + 5 tokens are 160 hidden values, 10 of the tokens are scored.
+MASTERS = replace(SMALL, bytes=4, trained_bytes=4)
+# 2 rows of 5 + 5 tokens are 20 tokens and 160 hidden values; 10 of the tokens are scored.
 FORWARD = {"rows": 2, "prompt": 5, "response": 5, "forward_bytes": 2}
+TILE = 10 * 32_768  # a tile is as wide as TRL makes it, whatever the vocabulary
+BFLOAT16 = Precision("bfloat16", "bfloat16", "bfloat16")
+FLOAT32 = Precision("bfloat16", "float32", "float32")
 
 
 def test_the_estimate_is_the_sum_done_by_hand():
@@ -29,28 +49,135 @@ def test_the_estimate_is_the_sum_done_by_hand():
         weights=1000 * 2,
         gradients=900 * 2,
         optimizer=2 * 900 * 2,
+        copies=0,
         reference=1000 * 2,
-        activations=(3 + 17) * 160 * 2,
-        logits=4 * (10 * 50 + 10 * 8 + 50 * 8),
+        activations=3 * 160 * 2 + 20 * (12 * 8 + 40) * 2,
+        logits=2 * (TILE + 50 * 8) + 4 * (10 * 8 + 50 * 8),
     )
-    assert found.total == 2000 + 1800 + 3600 + 2000 + 6400 + 3920
+    assert found.total == 2000 + 1800 + 3600 + 2000 + (960 + 5440) + (656_160 + 1920)
+
+
+def test_weights_in_float32_are_copied_for_forwards_in_bfloat16():
+    found = estimate(MASTERS, **FORWARD, reference=False, checkpointing=True)
+    assert (found.weights, found.gradients, found.optimizer) == (4000, 3600, 7200)
+    assert found.copies == 900 * 2
+    # The stream between layers is in float32, and every projection copies its input.
+    assert found.activations == 3 * 160 * 4 + 20 * (20 * 8 + 40) * 2
+    assert found.logits == estimate(SMALL, **FORWARD, reference=False, checkpointing=True).logits
+    whole = estimate(
+        MASTERS, **{**FORWARD, "forward_bytes": 4}, reference=False, checkpointing=True
+    )
+    assert whole.copies == 0
+    assert whole.activations == 3 * 160 * 4 + 20 * (12 * 8 + 40) * 4
+
+
+def test_compensated_sums_are_a_third_number_a_weight():
+    found = estimate(SMALL, **FORWARD, reference=False, checkpointing=True, compensated=True)
+    assert found.optimizer == 3 * 900 * 2
+
+
+@pytest.mark.parametrize(
+    ("cut", "weights", "gradients", "optimizer", "copies"),
+    [
+        (Cut(4), 4000, 3600, 7200, 1800),
+        # two of the three layers, embeddings and head: (666 + 2 x 50 x 8) x 2 bytes
+        (Cut(4, "fsdp"), 1000, 900, 1800, 2932),
+        (Cut(4, "zero", 1), 2000, 1800, 2700, 0),
+        (Cut(4, "zero", 2), 2000, 450, 2700, 0),
+        (Cut(4, "zero", 3), 500, 450, 2700, 2932),
+        (Cut(1, "fsdp"), 4000, 3600, 7200, 1800),
+    ],
+)
+def test_processes_share_what_they_cut(cut, weights, gradients, optimizer, copies):
+    found = estimate(MASTERS, **FORWARD, reference=False, checkpointing=True, cut=cut)
+    assert (found.weights, found.gradients) == (weights, gradients)
+    assert (found.optimizer, found.copies) == (optimizer, copies)
+
+
+def test_a_sampler_that_sleeps_makes_room_for_the_update():
+    made = Memory(
+        weights=14, gradients=12, optimizer=23, copies=6, reference=0, activations=7, logits=1
+    )
+    assert made.total == 63
+    awake, asleep = Sampler(0.3, False, 8), Sampler(0.3, True, 8)
+    assert made.beside(None, 80) == 63
+    assert made.beside(awake, 80) == 63 + 24
+    assert made.beside(asleep, 80) == 63  # 14 + 23 + 24 while it generates
+    assert made.beside(asleep, 141) == 14 + 23 + 43
+    assert made.fits(asleep, 80) and not made.fits(awake, 80) and made.fits(awake, 141)
+    # 63 of 66 would be more than 95 %; a share of 0.1 is no room for the sampler's weights.
+    assert not made.fits(None, 66) and made.fits(None, 67)
+    assert not made.fits(Sampler(0.1, True, 9), 80)
+
+
+def test_a_sampler_needs_its_weights_and_a_row_in_its_cache():
+    assert sampler_needs(SMALL, length=10, value_bytes=2) == 2 * (1000 + 3 * 8 * 10)
 
 
 def test_without_checkpointing_every_layer_keeps_its_values():
     found = estimate(SMALL, **FORWARD, reference=False, checkpointing=False)
-    assert found.activations == 3 * 17 * 160 * 2
+    assert found.activations == 3 * 20 * (12 * 8 + 40) * 2
     assert found.reference == 0
 
 
 def test_attention_that_is_written_out_keeps_every_pair_of_tokens():
     found = estimate(SMALL, **FORWARD, reference=False, checkpointing=False, written_out=True)
     pairs = 2 * 10 * 10 * 2  # rows, tokens, tokens, heads
-    assert found.activations == 3 * (17 * 160 + pairs * 5 // 2) * 2
+    assert found.activations == 3 * (20 * (12 * 8 + 40) + pairs * 5 // 2) * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("full", FLOAT32), ("full", BFLOAT16), ("lora", BFLOAT16)]
+)
+def test_layers_keep_what_autograd_saves_in_them(kind, precision):
+    text = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 384}
+    text |= {"num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = Qwen2Config(**text, architectures=["Qwen2ForCausalLM"])
+    model = Qwen2ForCausalLM(config).to(getattr(torch, precision.loaded))
+    lora = None
+    if kind == "lora":
+        lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = get_peft_model(model, lora)
+        precision = precision._replace(trained="float32")
+    found = sizes(config, precision, lora=lora)
+    assert found.mlp == 4 * 384
+    rows, length = 2, 32
+    wanted = estimate(
+        found,
+        rows=rows,
+        prompt=length,
+        response=0,
+        forward_bytes=2,
+        reference=False,
+        checkpointing=False,
+    ).activations
+    assert saved_for_backward(model, rows, length) == pytest.approx(wanted, rel=0.1)
+
+
+def saved_for_backward(model, rows: int, length: int) -> int:
+    """Bytes of a token and layer that the forward of a model's layers keeps."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        by_token = rows * length in tensor.shape or tensor.shape[:1] == (rows,)
+        if by_token and storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    layers = model.get_base_model().model if hasattr(model, "peft_config") else model.model
+    hidden = torch.randn(rows, length, model.config.hidden_size, dtype=model.dtype)
+    saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with saving, torch.autocast("cpu", torch.bfloat16):
+        out = layers(inputs_embeds=hidden.requires_grad_())
+    assert out.last_hidden_state.requires_grad
+    return sum(size for size, _ in kept.values())
 
 
 def test_logits_are_no_larger_than_a_tile_of_the_engine():
     wide = estimate(
-        Sizes(1, 2, 1, 2, 1, 1, 1, 10**6, False),
+        Sizes(1, 2, 1, 2, 1, 1, 1, 10**6, 4, 2, False),
         **{**FORWARD, "rows": 10_000},
         reference=False,
         checkpointing=True,
@@ -58,26 +185,29 @@ def test_logits_are_no_larger_than_a_tile_of_the_engine():
     from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
     from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
-    assert wide.logits == 4 * (TOKEN_CHUNK_SIZE * _CHUNKED_LOGPROB_CHUNK_SIZE + 50_000)
+    tile = (TOKEN_CHUNK_SIZE + 1) * _CHUNKED_LOGPROB_CHUNK_SIZE  # with the head's rows, H = 1
+    assert wide.logits == 2 * tile + 4 * 50_000
 
 
 def test_sizes_are_those_of_the_model_without_loading_it(tiny_model):
     config = AutoConfig.from_pretrained(tiny_model)
     real = AutoModelForImageTextToText.from_pretrained(tiny_model)
-    found = sizes(config, dtype="bfloat16")
+    found = sizes(config, BFLOAT16)
     assert found.parameters == found.trained == sum(p.numel() for p in real.parameters())
     assert (found.bytes, found.hidden, found.layers) == (2, 96, 2)
     assert found.trains_head
     freeze_vision_tower(real)
-    frozen = sizes(config, freeze_vision=True)
+    frozen = sizes(config, FLOAT32, freeze_vision=True)
     assert frozen.trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
-    assert frozen.bytes == torch.float32.itemsize  # as it was saved
+    assert (frozen.bytes, frozen.trained_bytes) == (4, 4)
 
 
 def test_adapters_are_counted_and_need_no_second_model(tiny_model):
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     real = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_model), lora)
-    found = sizes(AutoConfig.from_pretrained(tiny_model), dtype="bfloat16", lora=lora)
+    found = sizes(
+        AutoConfig.from_pretrained(tiny_model), BFLOAT16._replace(trained="float32"), lora=lora
+    )
     assert found.trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
     assert (found.bytes, found.trained_bytes) == (2, 4)
     estimated = estimate(found, **FORWARD, reference=True, checkpointing=True)

@@ -13,7 +13,7 @@ from vantage.errors import ConfigError, EngineError
 from vantage.training.inputs import check_output
 from vantage.training.verl import driver
 from vantage.training.verl.dataset import config_of
-from vantage.training.verl.launch import engine_config, train
+from vantage.training.verl.launch import engine_config, rehearse, train
 from vantage.training.verl.translation import options
 from vantage.training.versions import check_version
 
@@ -169,16 +169,50 @@ def test_the_published_recipes_keep_weights_in_float32_and_forward_in_bfloat16(f
     assert actor.fsdp_config.get("mixed_precision") is None
 
 
-def test_weights_in_bfloat16_need_an_optimizer_that_is_made_for_them(settings):
-    fsdp = "verl__actor_rollout_ref__actor__fsdp_config__model_dtype"
-    with pytest.raises(ConfigError, match=r"model_dtype='bf16': .* 1e-06 .*float32.*stochastic"):
-        engine_config(settings(optimizer__learning_rate=1e-6, **{fsdp: "bf16"}))
-    optim = {
-        "override_optimizer_config": {"bf16_stochastic_round": True},
-        "optimizer_impl": "torchao.optim",
-        "optimizer": "_AdamW",
-    }
-    engine_config(settings(**{fsdp: "bf16", "verl__actor_rollout_ref__actor__optim": optim}))
+KEPT = "actor_rollout_ref.actor.fsdp_config.model_dtype"
+
+
+def test_weights_are_kept_in_float32_or_with_compensated_sums(settings):
+    optim = [f"actor_rollout_ref.actor.optim.{name}" for name in ("optimizer_impl", "betas")]
+    names = (KEPT, *optim, "actor_rollout_ref.rollout.dtype")
+    plain = ["fp32", "torch.optim", [0.9, 0.999], "bfloat16"]
+    assert chosen(settings(model__dtype="bfloat16"), *names) == plain
+    assert chosen(settings(model__dtype="auto"), *names) == plain
+    sums = settings(model__dtype="auto", optimizer__weights="bfloat16")
+    assert chosen(sums, *names) == ["bf16", "optimi", [0.9, 0.99], "bfloat16"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "optim", "words"),
+    [
+        (1e-6, {}, r"torch\.optim\.AdamW at learning rate 1e-06 cannot train .* bfloat16"),
+        (1e-6, {"optimizer_impl": "bitsandbytes.optim", "optimizer": "AdamW8bit"}, "bitsandbytes"),
+        (1e-3, {}, None),
+        (1e-6, {"override_optimizer_config": {"bf16_stochastic_round": True}}, None),
+    ],
+)
+def test_steps_that_cannot_move_the_weights_are_refused(rate, optim, words, settings):
+    config = settings(
+        model__dtype="bfloat16",
+        optimizer__learning_rate=rate,
+        verl__actor_rollout_ref__actor__fsdp_config={"model_dtype": "bf16"},
+        verl__actor_rollout_ref__actor__optim=optim,
+    )
+    if words is None:
+        assert chosen(config, KEPT) == ["bf16"]
+        return
+    with pytest.raises(ConfigError, match=words):
+        engine_config(config)
+
+
+def test_a_dry_run_looks_for_flash_attention_where_veRL_would_use_it(settings):
+    assert rehearse(settings()) == 3  # 12 rows, 4 questions a batch
+    for wanting in (
+        {"model__attention": None},
+        {"verl__actor_rollout_ref__model__use_remove_padding": True},
+    ):
+        with pytest.raises(ConfigError, match=r"flash-attn is missing, and .*set model\.attention"):
+            rehearse(settings(**wanting))
 
 
 def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path):

@@ -160,6 +160,33 @@ def test_forwards_in_bfloat16_move_the_weights_that_have_a_gradient(settings, tr
     assert run.metrics()[0]["sampler/difference"] > 1e-4
 
 
+def test_weights_in_bfloat16_are_trained_with_compensated_sums(settings, train):
+    options = {
+        "model__dtype": "auto",
+        "optimizer__weights": "bfloat16",
+        "optimizer__learning_rate": 1e-6,
+        # The harness has an eps of its own, for AdamW in float32.
+        "verl__actor_rollout_ref__actor__optim": {},
+    }
+    run = train(settings(**options))
+    assert compensated(run.folder / "global_step_2") > 0.99
+    train(settings(**options, run__batches=3, run__save_every=1), resume=True)
+    assert compensated(run.folder / "global_step_3") > 0.99
+
+
+def compensated(checkpoint: Path) -> float:
+    """Share of the weights with a gradient for which a part of their steps is kept."""
+    saved = checkpoint / "actor" / "optim_world_size_1_rank_0.pt"
+    kept = total = 0
+    for state in torch.load(saved, weights_only=False)["state"].values():
+        assert state["kahan_comp"].dtype == torch.bfloat16
+        reached = state["exp_avg_sq"] > 0
+        kept += ((state["kahan_comp"] != 0) & reached).sum().item()
+        total += reached.sum().item()
+    assert total > 10_000
+    return kept / total
+
+
 def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(settings, train):
     config = settings("text", rewards={f"{HERE / 'tiny.py'}:broken": 1.0})
     with pytest.raises(EngineError, match="no rollout of batch 0 came back"):

@@ -60,7 +60,7 @@ def configuration(
 ) -> dict:
     """Plain GRPO, two updates a batch."""
     return {
-        "model": {"path": str(folder / "start"), "dtype": "float32"},
+        "model": {"path": str(folder / "start")},
         "data": {"train": str(folder / "train.jsonl"), "template": "{question}"},
         "recipe": "grpo",
         "rewards": {f"{Path(__file__)}:right": 1.0},

@@ -38,7 +38,7 @@ def whole(tiny: bool) -> Numbers:
         small_vlm(folder / "start", *(TINY if tiny else LARGE))
         digits.questions("reinforcement", n=4 * questions).to_parquet(folder / "train.parquet")
         config = {
-            "model": {"path": str(folder / "start"), "dtype": "float32"},
+            "model": {"path": str(folder / "start")},
             "data": {
                 "train": str(folder / "train.parquet"),
                 "template": "{question}",

@@ -8,7 +8,7 @@ from typing import Any
 
 from vantage.checking.leakage import Shared
 from vantage.checking.levels import Level
-from vantage.checking.memory import Memory, Pace
+from vantage.checking.memory import Memory, Pace, Sampler
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions.faults import Fault
 
@@ -42,6 +42,7 @@ class CheckReport:
         long: rows over the limit; None without a limit.
         shared: rows of each held-out set that stand among the training rows, by its name.
         memory: the estimate; None where a length or the model is not known.
+        sampler: vLLM where it shares the GPU.
         pace: batches, updates and rollouts of an epoch.
     """
 
@@ -56,6 +57,7 @@ class CheckReport:
     long: LongRows | None = None
     shared: dict[str, Shared] = field(default_factory=dict)
     memory: Memory | None = None
+    sampler: Sampler | None = None
     pace: Pace | None = None
 
     def plus(self, findings: Iterable[Finding], **values: Any) -> CheckReport:

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import accelerate
-import torch
 import transformers
 from peft import PeftConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
+from vantage.training.precision import BYTES, Precision
 from vantage.training.trl import freeze_vision_tower
 
-# Values a token and hidden unit that a layer keeps for its backward pass, and those a pair of
-# tokens and head where attention is written out: https://arxiv.org/abs/2205.05198, sec. 4.1,
-# eq. 1, in values instead of bytes of 16 bits.
-KEPT = 17
+GIB = 2**30
+
+# Values of the forward's precision that a layer keeps for its backward pass, a token and hidden
+# unit, outside its MLP: inputs of norms (in float32) and projections, queries, keys, values and
+# the output of attention. Where autocast computes in a lower precision than weights are kept in,
+# the residual stream is float32 and every projection keeps a copy of its input.
+KEPT = 12
+KEPT_WITH_ADAPTERS = 14
+KEPT_UNDER_AUTOCAST = 20
+# The same of an MLP, a token and intermediate unit: gate, up, activation and their product; a
+# plain one has two of them.
+KEPT_GATED, KEPT_PLAIN = 4, 2
+# A pair of tokens and head where attention is written out:
+# https://arxiv.org/abs/2205.05198, sec. 4.1, in values instead of bytes of 16 bits.
 KEPT_A_PAIR = 2.5
 
+# What a process can use of a GPU's memory; the rest goes to the CUDA context and fragmentation.
+USABLE = 0.95
+GPUS = (24, 40, 48, 80, 96, 141)  # GiB
+
 FORMULA = (
-    "weights P b; gradients T t; AdamW's two states 2 T t; reference P b with a KL and no LoRA; "
-    "activations B S H (L + 17) c with checkpointing, B S H 17 L c without; "
-    "logits 4 (tile + B R H + V H). P parameters of b bytes, T trained of t bytes, c bytes of "
-    "the forward, B rows of S tokens, R of them the response, H hidden units, L layers, "
-    "V tokens in the vocabulary. The vision tower's activations, the sampler's cache and "
+    "weights P b; gradients T t; AdamW's two states 2 T t, compensated sums T t more; copies that "
+    "autocast makes T c where t > c; reference P b with a KL and no LoRA; activations of a layer "
+    "B S (k H + m I) c, k 12 (14 with adapters, 20 under autocast with b > c), m 4 with a gate and "
+    "2 without; of all L layers without checkpointing, else of one and B S H max(b, c) of each; "
+    "logits c (tile + rows of the head H) + 4 (B R H + V H). P parameters of b bytes, T trained of "
+    "t bytes, c bytes of the forward, B rows of S tokens, R of them the response, H hidden units, "
+    "I in the MLP, L layers, V tokens in the vocabulary. The vision tower's activations and "
     "fragmentation are left out."
 )
 
@@ -40,6 +56,8 @@ class Sizes:
         parameters: all of them; bytes each.
         trained: parameters that are trained; trained_bytes each.
         hidden, layers, heads, vocabulary: of the language model.
+        mlp: values a token that the MLP of a layer keeps for its backward pass.
+        cached: values a token and layer of keys and values.
         trains_head: whether the last projection is trained.
         adapters: whether adapters are trained instead of the weights.
     """
@@ -52,8 +70,40 @@ class Sizes:
     layers: int
     heads: int
     vocabulary: int
+    mlp: int
+    cached: int
     trains_head: bool
     adapters: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How processes share a model.
+
+    Attributes:
+        processes: among which it is cut.
+        by: "copies" (a whole one on each), "fsdp", or "zero" (DeepSpeed).
+        stage: of ZeRO: 1 cuts the optimizer's states, 2 gradients too, 3 weights too.
+    """
+
+    processes: int = 1
+    by: str = "copies"
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """vLLM on the same GPU.
+
+    Attributes:
+        share: of the GPU's memory that it takes.
+        sleeps: whether it gives that back while an update runs.
+        needs: bytes of its weights and of the cache of one of the longest rows.
+    """
+
+    share: float
+    sleeps: bool
+    needs: int
 
 
 @dataclass(frozen=True)
@@ -63,15 +113,35 @@ class Memory:
     weights: int
     gradients: int
     optimizer: int
+    copies: int
     reference: int
     activations: int
     logits: int
 
     @property
     def total(self) -> int:
-        """All of it."""
-        parts = (self.weights, self.gradients, self.optimizer, self.reference)
+        """All of it, while an update runs."""
+        parts = (self.weights, self.gradients, self.optimizer, self.copies, self.reference)
         return sum(parts) + self.activations + self.logits
+
+    def beside(self, sampler: Sampler | None, gpu: int) -> int:
+        """Bytes at most beside a sampler on a GPU of so many bytes.
+
+        One that sleeps while the update runs meets weights, the optimizer's states and the
+        reference alone.
+        """
+        if sampler is None:
+            return self.total
+        taken = math.ceil(sampler.share * gpu)
+        if not sampler.sleeps:
+            return self.total + taken
+        return max(self.total, self.weights + self.optimizer + self.reference + taken)
+
+    def fits(self, sampler: Sampler | None, gpu: int) -> bool:
+        """Whether a GPU of so many bytes is enough, `USABLE` of them being there."""
+        if sampler and sampler.share * gpu < sampler.needs:
+            return False
+        return self.beside(sampler, gpu) <= USABLE * gpu
 
 
 @dataclass(frozen=True)
@@ -85,8 +155,8 @@ class Pace:
 
 def sizes(
     config: Any,
+    precision: Precision,
     *,
-    dtype: str = "auto",
     lora: PeftConfig | None = None,
     freeze_vision: bool = False,
 ) -> Sizes:
@@ -94,7 +164,7 @@ def sizes(
 
     Args:
         config: of the model.
-        dtype: of its weights; "auto" for the one that it was saved in.
+        precision: in which it is loaded and trained.
         lora: adapters, if they are trained instead.
         freeze_vision: whether the vision tower is left as it is.
 
@@ -104,8 +174,7 @@ def sizes(
     """
     model = empty(config)
     parameters = sum(p.numel() for p in model.parameters())
-    kind = config.dtype or torch.float32 if dtype == "auto" else getattr(torch, dtype)
-    kind = kind if isinstance(kind, torch.dtype) else getattr(torch, str(kind))
+    gated = any("gate" in name.rpartition(".mlp.")[2] for name, _ in model.named_parameters())
     head = model.get_output_embeddings()
     if lora is not None:
         with accelerate.init_empty_weights():
@@ -113,16 +182,20 @@ def sizes(
     if freeze_vision:
         freeze_vision_tower(model)
     text = config.get_text_config()
+    per_head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    pairs = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     return Sizes(
         parameters,
-        kind.itemsize,
+        BYTES[precision.loaded],
         sum(p.numel() for p in model.parameters() if p.requires_grad),
-        # peft keeps adapters in 32 bits.
-        kind.itemsize if lora is None else max(4, kind.itemsize),
+        BYTES[precision.trained],
         text.hidden_size,
         text.num_hidden_layers,
         text.num_attention_heads,
         text.vocab_size,
+        (KEPT_GATED if gated else KEPT_PLAIN) * inner,
+        2 * pairs * per_head,
         head is not None and head.weight.requires_grad,
         lora is not None,
     )
@@ -148,19 +221,32 @@ def estimate(
     reference: bool,
     checkpointing: bool,
     written_out: bool = False,
+    compensated: bool = False,
+    cut: Cut | None = None,
 ) -> Memory:
     """Memory of an update on one process, in bytes.
 
     - weights: parameters x their bytes.
-    - gradients: trained parameters x their bytes; AdamW keeps two more of the same size.
+    - gradients: trained parameters x their bytes; AdamW keeps two more of the same size, and
+      compensated sums a third.
+    - copies: autocast keeps one of every trained weight in the forward's precision, where that
+      is lower, until the forward ends.
     - reference: the weights again, where a KL needs them; with LoRA the adapters are
       switched off instead.
-    - activations of the language model, B rows of S tokens, H hidden units, L layers: each
-      layer keeps 17 B S H values (and 2.5 B S S a head where attention is written out); with
-      checkpointing one layer does, the others keep B S H each. Source: Korthikanti et al.,
-      https://arxiv.org/abs/2205.05198, eq. 1 and sec. 5.
-    - logits: TRL makes them in tiles of 32 bits, and keeps the gradients of the N = B x
-      response hidden states and of the trained head, in 32 bits as well.
+    - activations of the language model, B rows of S tokens, H hidden units, I units in the
+      MLP, L layers: each layer keeps B S (k H + m I) values, k and m as counted at `KEPT` (and
+      2.5 B S S a head where attention is written out); with checkpointing one layer does, the
+      others keep their input, B S H values, in float32 where weights are. Source of the method:
+      Korthikanti et al., https://arxiv.org/abs/2205.05198, sec. 4.1 and 5; of the numbers: what
+      autograd saves in transformers' layers, counted in `tests/checking/test_memory.py`.
+    - logits: TRL makes them in tiles of the forward's precision, with a copy of the head's rows
+      at work, and keeps the gradients of the N = B x response hidden states and of the trained
+      head in float32.
+
+    FSDP cuts weights, gradients, states and reference, and gathers two layers, embeddings and
+    head in the forward's precision. ZeRO keeps weights and gradients in the forward's precision
+    and, cut, three float32 numbers a trained weight: itself and AdamW's states; stage 2 cuts
+    gradients, stage 3 weights as FSDP does.
 
     Args:
         sizes: of the model.
@@ -170,25 +256,80 @@ def estimate(
         reference: whether there is a KL.
         checkpointing: whether layers are computed again in the backward pass.
         written_out: whether attention is computed without a fused kernel.
+        compensated: whether the optimizer keeps compensated sums.
+        cut: how processes share the model; None for a copy on each.
     """
     weights = sizes.parameters * sizes.bytes
     trained = sizes.trained * sizes.trained_bytes
-    length = prompt + response
-    hidden = rows * length * sizes.hidden
-    layer = KEPT * hidden
-    if written_out:
-        layer += math.ceil(KEPT_A_PAIR * rows * length * length * sizes.heads)
-    kept = sizes.layers * hidden + layer if checkpointing else sizes.layers * layer
-    scored = rows * response
-    tile = min(scored, TOKEN_CHUNK_SIZE) * min(sizes.vocabulary, VOCABULARY_CHUNK)
-    head = sizes.vocabulary * sizes.hidden if sizes.trains_head else 0
-    return Memory(
+    lower = sizes.trained_bytes > forward_bytes
+    made = Memory(
         weights,
         trained,
-        2 * trained,
+        (3 if compensated else 2) * trained,
+        sizes.trained * forward_bytes if lower else 0,
         weights if reference and not sizes.adapters else 0,
-        kept * forward_bytes,
-        4 * (tile + scored * sizes.hidden + head),
+        _activations(sizes, rows, prompt + response, forward_bytes, checkpointing, written_out),
+        _logits(sizes, rows * response, forward_bytes),
+    )
+    return _shared(made, sizes, forward_bytes, cut) if cut else made
+
+
+def sampler_needs(sizes: Sizes, *, length: int, value_bytes: int) -> int:
+    """Bytes that vLLM takes for its weights, and the cache of a row of so many tokens."""
+    cache = sizes.layers * sizes.cached * length
+    return value_bytes * (sizes.parameters + cache)
+
+
+def _activations(
+    sizes: Sizes, rows: int, length: int, forward_bytes: int, checkpointing: bool, written_out: bool
+) -> int:
+    autocast = sizes.bytes > forward_bytes
+    kept = KEPT_WITH_ADAPTERS if sizes.adapters else KEPT
+    kept = KEPT_UNDER_AUTOCAST if autocast else kept
+    layer = rows * length * (kept * sizes.hidden + sizes.mlp) * forward_bytes
+    if written_out:
+        pairs = rows * length * length * sizes.heads
+        layer += math.ceil(KEPT_A_PAIR * pairs) * forward_bytes
+    if not checkpointing:
+        return sizes.layers * layer
+    stream = rows * length * sizes.hidden * max(sizes.bytes, forward_bytes)
+    return sizes.layers * stream + layer
+
+
+def _logits(sizes: Sizes, scored: int, forward_bytes: int) -> int:
+    tile = min(scored, TOKEN_CHUNK_SIZE) * VOCABULARY_CHUNK
+    copy = min(sizes.vocabulary, VOCABULARY_CHUNK) * sizes.hidden
+    head = sizes.vocabulary * sizes.hidden if sizes.trains_head else 0
+    return forward_bytes * (tile + copy) + 4 * (scored * sizes.hidden + head)
+
+
+def _shared(whole: Memory, sizes: Sizes, forward_bytes: int, cut: Cut) -> Memory:
+    """What is left of it on each of the processes that share a model."""
+    if cut.by == "copies" or cut.processes == 1:
+        return whole
+
+    def part(number: int) -> int:
+        return -(-number // cut.processes)
+
+    ends = 2 * sizes.vocabulary * sizes.hidden
+    gathered = (2 * sizes.parameters // sizes.layers + ends) * forward_bytes
+    if cut.by == "fsdp":
+        return replace(
+            whole,
+            weights=part(whole.weights),
+            gradients=part(whole.gradients),
+            optimizer=part(whole.optimizer),
+            reference=part(whole.reference),
+            copies=gathered,
+        )
+    weights, gradients = sizes.parameters * forward_bytes, sizes.trained * forward_bytes
+    return replace(
+        whole,
+        weights=part(weights) if cut.stage >= 3 else weights,
+        gradients=part(gradients) if cut.stage >= 2 else gradients,
+        optimizer=part(12 * sizes.trained),
+        copies=gathered if cut.stage >= 3 else 0,
+        reference=part(whole.reference) if cut.stage >= 3 else whole.reference,
     )
 
 

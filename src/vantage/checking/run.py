@@ -17,8 +17,8 @@ from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Key, Shared
 from vantage.checking.levels import Level
 from vantage.checking.looking import Look, Looker
-from vantage.checking.machine import lacks
-from vantage.checking.memory import Memory
+from vantage.checking.machine import cut_here, lacks
+from vantage.checking.memory import Memory, Sampler
 from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, LongRows, Tokenize, lengths, remedy, tokenizer_of
 from vantage.config import Config
@@ -30,9 +30,10 @@ from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.tables import names, open_rows
-from vantage.training import columns
+from vantage.training import columns, precision_on_verl
 from vantage.training.checkpoints import last_complete
 from vantage.training.inputs import check_output, reading_options, reward_of
+from vantage.training.trl import precision
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.run import arguments, lora_of
 
@@ -90,7 +91,7 @@ def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport
     prompts = args.build_prompts(train.rows)
     looks = looked_at(model, prompts, train.rows)
     report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
-    report = report.plus(_problems(looks, train.numbers))
+    report = report.plus(_problems(looks, train.numbers)).plus(_precision(config, args))
     report = _measured(report, args, model, prompts, looks, train.numbers)
     report = report.plus(_repeated(looks, train.numbers))
     for held_out in _held_out(config, test):
@@ -122,7 +123,10 @@ def planned(config: Config) -> VantageConfig:
         ConfigError: as `vantage.training.trl.run.arguments`.
     """
     there = {name: value for name, value in config.trl.items() if name != "tf32"}
-    return arguments(config.model_copy(update={"trl": {**there, "use_cpu": True}}))
+    # The GPU that is to train is taken to have bfloat16.
+    forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
+    model = config.model.model_copy(update={"dtype": forward})
+    return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
 
 
 def model_of(config: Config, args: VantageConfig) -> Model:
@@ -184,6 +188,20 @@ def _every(rows: int) -> int:
 
 def _is_readable(model: Model, rows: Dataset) -> bool:
     return model.reads_images or not has_images(rows)
+
+
+def _precision(config: Config, args: VantageConfig) -> Iterator[Finding]:
+    """Whether the optimizer's steps can move weights of the precision that they are kept in."""
+    text = AutoConfig.from_pretrained(config.model.path).get_text_config()
+    spread = getattr(text, "initializer_range", None)
+    if config.engine == "verl":
+        found = precision_on_verl.foreseen(config, spread)
+    else:
+        found = precision.foreseen(config, args, spread)
+    if found.error:
+        yield Finding("error", "precision", found.error)
+    elif found.warning:
+        yield Finding("warning", "precision", found.warning)
 
 
 def _bad_rows(config: Config, name: str, found: Surveyed, stops: bool = True) -> Iterator[Finding]:
@@ -391,7 +409,26 @@ def _sized(config: Config, args: VantageConfig, report: CheckReport) -> CheckRep
     if report.prompt_tokens is None:
         return report
     longest = min(report.prompt_tokens.most, args.max_prompt_length or math.inf)
-    return replace(report, memory=_estimated(config, args, int(longest)))
+    sizes = _sizes(config, args)
+    made = _estimated(config, args, sizes, int(longest))
+    sampler = _sampler(args, sizes, int(longest))
+    return report.plus([_enough(made, sampler)], memory=made, sampler=sampler)
+
+
+def _enough(made: Memory, sampler: Sampler | None) -> Finding:
+    """The smallest GPU that the estimate fits."""
+    there = [gib for gib in memory.GPUS if made.fits(sampler, gib * memory.GIB)]
+    if not there:
+        words = (
+            f"no GPU of up to {memory.GPUS[-1]} GiB is enough by the estimate: cut the model over "
+            "several (recipes/accelerate), or train adapters (model.lora)"
+        )
+        return Finding("note", "memory", words)
+    words = f"a GPU of {there[0]} GiB is enough by the estimate"
+    if sampler:
+        sleep = "sleeps" if sampler.sleeps else "does not sleep"
+        words += f", vLLM taking {sampler.share:.0%} of it, which {sleep} while an update runs"
+    return Finding("note", "memory", words)
 
 
 def _few(rows: int, questions: int) -> Iterator[Finding]:
@@ -400,25 +437,42 @@ def _few(rows: int, questions: int) -> Iterator[Finding]:
         yield Finding("warning", "batch", words)
 
 
-def _estimated(config: Config, args: VantageConfig, prompt: int) -> Memory:
+def _sizes(config: Config, args: VantageConfig) -> memory.Sizes:
     try:
-        sizes = memory.sizes(
+        return memory.sizes(
             AutoConfig.from_pretrained(config.model.path),
-            dtype=config.model.dtype,
+            precision.chosen(config, has_bfloat16=args.bf16),
             lora=lora_of(config),
             freeze_vision=config.model.freeze_vision_tower,
         )
     except ValueError as error:  # peft, of adapters that fit nowhere
         raise ConfigError(f"model.lora: {error}") from error
+
+
+def _estimated(config: Config, args: VantageConfig, sizes: memory.Sizes, prompt: int) -> Memory:
     return memory.estimate(
         sizes,
         rows=args.per_device_train_batch_size,
         prompt=prompt,
         response=args.max_completion_length,
-        forward_bytes=2 if args.bf16 or args.fp16 else sizes.bytes,
+        forward_bytes=2 if args.bf16 or args.fp16 else 4,
         reference=bool(args.beta),
         checkpointing=args.gradient_checkpointing,
         written_out=config.model.attention == "eager",
+        compensated=args.compensated_sums,
+        cut=cut_here(),
+    )
+
+
+def _sampler(args: VantageConfig, sizes: memory.Sizes, prompt: int) -> Sampler | None:
+    """vLLM where it shares the GPUs of the training; it loads the model as it was saved."""
+    if not args.use_vllm or args.vllm_mode != "colocate":
+        return None
+    length = args.vllm_max_model_length or prompt + args.max_completion_length
+    needs = memory.sampler_needs(sizes, length=length, value_bytes=2)
+    sleeps = bool(args.vllm_enable_sleep_mode)
+    return Sampler(
+        args.vllm_gpu_memory_utilization, sleeps, needs // args.vllm_tensor_parallel_size
     )
 
 

@@ -21,6 +21,7 @@ from vantage.questions.sampling import sampling
 from vantage.questions.schema import IMAGE
 from vantage.questions.variants import Variants
 from vantage.sections import made
+from vantage.training.trl import precision
 
 # TRL's losses: means over tokens, and means over rows.
 TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
@@ -101,6 +102,13 @@ class VantageConfig(GRPOConfig):
     check_data: bool = field(
         default=True,
         metadata={"help": "Read every row, pictures included, before the first rollout."},
+    )
+    compensated_sums: bool = field(
+        default=False,
+        metadata={
+            "help": "For weights in bfloat16: AdamW of torch-optimi, which keeps what is "
+            "rounded away from a step for the next one."
+        },
     )
     freeze_vision_tower: bool = field(
         default=False, metadata={"help": "Train the language model alone."}
@@ -272,6 +280,7 @@ def _check_values(args: VantageConfig) -> None:
     _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
+    precision.check_options(args)
     if "{question}" not in args.prompt_template:
         raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
     if IMAGE in args.prompt_template:

@@ -19,7 +19,7 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods.recipe import parse_recipe
 from vantage.training.checkpoints import last_complete
 from vantage.training.inputs import check_output, reward_of, rows_of
-from vantage.training.trl import VantageTrainer
+from vantage.training.trl import VantageTrainer, precision
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.progress import ProgressLine
 
@@ -84,7 +84,10 @@ def arguments(config: Config) -> VantageConfig:
     Raises:
         ConfigError: an unknown option under `trl`, or sizes that do not divide.
     """
-    options = _options(config) | config.trl
+    exact = precision.options(config)
+    options = _options(config) | exact | config.trl
+    # These stand as they are: what is under `trl` is part of them.
+    options |= {name: exact[name] for name in ("model_init_kwargs", *precision.SWITCHES)}
     for name in config.trl:
         if name not in VantageConfig.__dataclass_fields__:
             hint = nearest(name, VantageConfig.__dataclass_fields__)
@@ -106,14 +109,12 @@ def _refusals() -> Iterator[None]:
 
 def _options(config: Config) -> dict[str, Any]:
     model, data, run = config.model, config.data, config.run
-    spec: dict[str, Any] = {"attn_implementation": model.attention, "dtype": model.dtype}
     return {
         "output_dir": run.output,
         "recipe": config.recipe,
         "variants": config.variants.model_dump(),
         "sampling": data.sampling,
         "check_data": False,  # looked at when they were loaded
-        "model_init_kwargs": {name: value for name, value in spec.items() if value},
         "freeze_vision_tower": model.freeze_vision_tower,
         "min_pixels": model.min_pixels,
         "max_pixels": model.max_pixels,

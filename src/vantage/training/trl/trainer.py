@@ -63,6 +63,7 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
+from vantage.training.trl import precision
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoding import (
@@ -198,6 +199,7 @@ class VantageTrainer(GRPOTrainer):
         if not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
             with self.accelerator.autocast():
                 check_head(self.model, self._tokenizer, self.temperature)
+        precision.prepare(self)
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
-from verl.utils.torch_dtypes import PrecisionType
+from transformers import AutoConfig
 from verl.utils.tracking import Tracking
 
 from vantage import config as configuration
@@ -18,8 +19,11 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_output, reward_of, rows_of
+from vantage.training.precision_on_verl import check_steps
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import options
+
+logger = logging.getLogger(__name__)
 
 TRACKER = "latest_checkpointed_iteration.txt"
 LOCAL_PATHS = (
@@ -82,7 +86,7 @@ def rehearse(config: Config, *, resume: bool = False) -> int:
     Raises:
         VantageError: as `train`.
     """
-    _prepared(config, resume)
+    _check_attention(_prepared(config, resume))
     rows, _ = rows_of(config, write_rejects=False)
     return max(1, len(rows) // config.batch.questions)
 
@@ -119,13 +123,52 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
         made = OmegaConf.merge(ours, given)
     _check_fixed(ours, made, parse_recipe(config.recipe))
     check_correction(made)
-    _check_weights(made)
+    _check_precision(config, made)
     try:
         auto_set_device(made)
         validate_config(made, need_reference_policy(made), need_critic(made))
     except (AssertionError, ValueError, TypeError) as error:
         raise ConfigError(f"veRL refuses the options: {error}") from error
     return made
+
+
+def _check_precision(config: Config, made: DictConfig) -> None:
+    """Refuse steps that cannot move weights of the precision that they are kept in."""
+    actor = made.actor_rollout_ref.actor
+    found = check_steps(actor, _spread(config.model.path))
+    if found.error:
+        raise ConfigError(found.error)
+    if found.warning:
+        logger.warning(found.warning)
+    if actor.optim.optimizer_impl == "optimi" and not find_spec("optimi"):
+        raise ConfigError(
+            "optimizer.weights=bfloat16 needs torch-optimi on every machine of the cluster: pip "
+            "install torch-optimi"
+        )
+
+
+def _spread(path: str) -> float | None:
+    """Standard deviation of a model's matrices as its configuration has it, if it is at hand."""
+    try:
+        model = AutoConfig.from_pretrained(path).get_text_config()
+    except (OSError, ValueError):
+        return None  # the usual one is taken; veRL says what is wrong with the path
+    return getattr(model, "initializer_range", None)
+
+
+def _check_attention(made: DictConfig) -> None:
+    """Refuse to go without FlashAttention where veRL would use it."""
+    model = made.actor_rollout_ref.model
+    kind = (model.override_config or {}).get("attn_implementation", "flash_attention_2")
+    wants = [f"model.attention is {kind}"] if str(kind).startswith("flash_attention") else []
+    if model.use_remove_padding:
+        wants.append("verl.actor_rollout_ref.model.use_remove_padding is true")
+    if wants and not find_spec("flash_attn"):
+        raise ConfigError(
+            f"flash-attn is missing, and {' and '.join(wants)}, as veRL has it unless told "
+            "otherwise: pip install flash-attn, or set model.attention to sdpa and "
+            "use_remove_padding to false"
+        )
 
 
 def _absolute(config: Config) -> Config:
@@ -190,20 +233,6 @@ def _check_fixed(ours: DictConfig, made: DictConfig, recipe: Recipe) -> None:
         if logger not in Tracking.supported_backend:
             hint = nearest(logger, Tracking.supported_backend)
             raise ConfigError(f"run.report_to: veRL knows no {logger!r}; {hint}")
-
-
-def _check_weights(made: DictConfig) -> None:
-    """Refuse weights that the optimizer's steps round away: bfloat16 has 8 bits."""
-    actor = made.actor_rollout_ref.actor
-    kept = actor.fsdp_config.model_dtype
-    rounds = (actor.optim.override_optimizer_config or {}).get("bf16_stochastic_round")
-    if PrecisionType.to_dtype(kept) != torch.float32 and not rounds:
-        raise ConfigError(
-            f"verl.actor_rollout_ref.actor.fsdp_config.model_dtype={kept!r}: steps of "
-            f"{actor.optim.lr:g} are lost in weights of that precision; leave it at fp32 (float32 "
-            "weights, forwards as model.dtype says), or shard or offload them, or take an "
-            "optimizer with bf16_stochastic_round in optim.override_optimizer_config (torchao)"
-        )
 
 
 def _check_checkpoint(run: Path) -> None:

@@ -10,6 +10,8 @@ from vantage.config import Config, plain
 from vantage.errors import ConfigError
 from vantage.methods import Loss
 from vantage.methods.recipe import parse_recipe
+from vantage.training.precision import precision_of
+from vantage.training.precision_on_verl import optimizer, weights
 
 PACKAGE = "pkg://vantage.training.verl"
 LOSS_MEANS = {
@@ -41,7 +43,7 @@ def options(config: Config, resume: bool = False) -> dict[str, Any]:
             "hybrid_engine": True,
             "model": _model(config),
             "actor": _actor(config, loss),
-            "ref": {"fsdp_config": _precision(config)},
+            "ref": {"fsdp_config": _forward(config)},
             "rollout": _rollout(config),
         },
         "reward": {
@@ -118,22 +120,17 @@ def _model(config: Config) -> dict[str, Any]:
     return made
 
 
-def _precision(config: Config) -> dict[str, Any]:
-    """What forwards compute in, bfloat16 if not said; weights are kept in float32."""
-    if config.model.dtype != "float32":
+def _forward(config: Config) -> dict[str, Any]:
+    """What forwards compute in, bfloat16 if not said."""
+    if precision_of(config, has_bfloat16=True).forward == "bfloat16":
         return {}
     return {"dtype": "float32", "mixed_precision": {"param_dtype": "fp32"}}
 
 
 def _actor(config: Config, loss: Loss) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "fsdp_config": _precision(config) | {"seed": config.run.seed},
-        "optim": {
-            "lr": config.optimizer.learning_rate,
-            "weight_decay": config.optimizer.weight_decay,
-            "clip_grad": config.optimizer.max_grad_norm,
-            "lr_scheduler_type": config.optimizer.schedule,
-        },
+        "fsdp_config": _forward(config) | weights(config) | {"seed": config.run.seed},
+        "optim": optimizer(config),
         "ppo_mini_batch_size": max(1, prompts_of(config) // updates_of(config)),
         "use_dynamic_bsz": True,
         "ppo_max_token_len_per_gpu": config.batch.forward * _longest(config),
@@ -164,7 +161,7 @@ def _rollout(config: Config) -> dict[str, Any]:
         "agent": {"default_agent_loop": "vantage"},
         "calculate_log_probs": True,  # of the sampled tokens alone: vLLM has them at hand
         "val_kwargs": {**sampling, "do_sample": True, "n": 1},
-        "dtype": "float32" if config.model.dtype == "float32" else "bfloat16",
+        "dtype": precision_of(config, has_bfloat16=True).forward,
         **sampling,
     }
 

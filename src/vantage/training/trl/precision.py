@@ -1,0 +1,250 @@
+"""Precision of weights and forwards on TRL: what it is told, and the check of what it loaded."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate.utils import parse_flag_from_env
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_optimizer import _parse_optim_args
+
+from vantage.config import Config
+from vantage.errors import ConfigError
+from vantage.training.precision import (
+    COMPENSATED,
+    COMPENSATED_BETAS,
+    FORMATS,
+    Precision,
+    Steps,
+    Verdict,
+    Weights,
+    expected,
+    judge,
+    precision_of,
+    steps_of,
+)
+
+logger = logging.getLogger(__name__)
+
+SWITCHES = {"bf16": "bfloat16", "fp16": "float16"}
+SAMPLED = 4096  # weights of a tensor that are looked at
+
+
+def chosen(config: Config, *, has_bfloat16: bool | None = None) -> Precision:
+    """The precision of a run on TRL; what stands under `trl` is taken into account.
+
+    Args:
+        config: of the run.
+        has_bfloat16: whether the machine computes in bfloat16; None for the machine at hand.
+
+    Raises:
+        ConfigError: options that contradict each other.
+    """
+    if has_bfloat16 is None:
+        has_bfloat16 = not config.trl.get("use_cpu") and _gpu_has_bfloat16()
+    made = precision_of(_switched(config), has_bfloat16=has_bfloat16)
+    given = (config.trl.get("model_init_kwargs") or {}).get("dtype")
+    if given is None:
+        return made
+    if given not in FORMATS:
+        raise ConfigError(
+            f"trl.model_init_kwargs.dtype={given!r}: expected one of {', '.join(FORMATS)}"
+        )
+    if config.optimizer.weights == "bfloat16" and given != "bfloat16":
+        raise ConfigError(
+            f"trl.model_init_kwargs.dtype={given} contradicts optimizer.weights=bfloat16: leave "
+            "one of them out"
+        )
+    return made._replace(loaded=given, trained=made.trained if config.model.lora else given)
+
+
+def _gpu_has_bfloat16() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def _switched(config: Config) -> Config:
+    """The configuration with the switches of TRL in its `model.dtype`."""
+    given = {name: config.trl[name] for name in SWITCHES if config.trl.get(name) is not None}
+    if not given:
+        return config
+    on = [SWITCHES[name] for name, value in given.items() if value]
+    off = [SWITCHES[name] for name, value in given.items() if not value]
+    dtype = config.model.dtype
+    meant = on[0] if on else "float32"
+    if len(on) > 1 or (dtype != "auto" and ((on and on[0] != dtype) or dtype in off)):
+        said = ", ".join(f"trl.{name}={str(value).lower()}" for name, value in given.items())
+        raise ConfigError(
+            f"{said} contradicts model.dtype={dtype}, which says what forwards compute in: leave "
+            f"{said.partition('=')[0]} out"
+        )
+    if dtype != "auto":
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": meant})})
+
+
+def options(config: Config) -> dict[str, Any]:
+    """Options of TRL that carry out the precision of a configuration.
+
+    Raises:
+        ConfigError: as `chosen`.
+    """
+    precision = chosen(config)
+    spec = {"attn_implementation": config.model.attention, "dtype": precision.loaded}
+    own = config.trl.get("model_init_kwargs") or {}
+    made: dict[str, Any] = {
+        "model_init_kwargs": {name: value for name, value in spec.items() if value} | own,
+        **{switch: dtype == precision.forward for switch, dtype in SWITCHES.items()},
+    }
+    if config.optimizer.weights == "bfloat16":
+        made |= {"compensated_sums": True, "adam_beta2": COMPENSATED_BETAS[1]}
+    return made
+
+
+def prepare(trainer: Trainer) -> None:
+    """Give a trainer the optimizer for weights in bfloat16 if asked to, and check its steps.
+
+    Raises:
+        ConfigError: steps that cannot move the weights, or compensated sums that do not fit.
+    """
+    own = trainer.optimizer
+    if trainer.args.compensated_sums:
+        if own:
+            raise ConfigError(
+                f"compensated_sums is an optimizer of its own, but optimizers has a "
+                f"{type(own).__name__}: leave one of them out"
+            )
+        _check_loaded(trainer.model)
+        trainer.optimizer_cls_and_kwargs = _compensated(trainer.args)
+    steps = _steps_of_instance(own) if own else _steps(trainer.args, _count(trainer.model))
+    verdict = judge([*_sampled(trainer.model, _has_masters(trainer.args))], steps)
+    if verdict.error:
+        raise ConfigError(verdict.error)
+    if verdict.warning and trainer.accelerator.is_main_process:
+        logger.warning(verdict.warning)
+
+
+def foreseen(config: Config, args: TrainingArguments, spread: float | None) -> Verdict:
+    """What `prepare` is likely to find, without the model.
+
+    Args:
+        config: of the run.
+        args: the same in TRL's words.
+        spread: standard deviation of the model's matrices, where its configuration says it.
+    """
+    trained = chosen(config, has_bfloat16=args.bf16).trained
+    dtype = "float32" if _has_masters(args) else trained
+    return judge(expected(dtype, spread), _steps(args))
+
+
+def _has_masters(args: TrainingArguments) -> bool:
+    """Whether accelerate (FSDP) or DeepSpeed keep weights in float32, whatever was loaded."""
+    sharded = map(parse_flag_from_env, ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))
+    return (args.bf16 or args.fp16) and any(sharded)
+
+
+def _steps(args: TrainingArguments, trained: int | None = None) -> Steps:
+    name, more = str(getattr(args.optim, "value", args.optim)), _parse_optim_args(args.optim_args)
+    if args.compensated_sums:
+        name, more = COMPENSATED, {}
+    return steps_of(
+        name, args.learning_rate, options=more, clip=args.max_grad_norm or 0.0, trained=trained
+    )
+
+
+def _steps_of_instance(optimizer: torch.optim.Optimizer) -> Steps:
+    """Of an optimizer that the user made; "optimi.AdamW" is its name."""
+    kind = type(optimizer)
+    name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    rate = max(float(group["lr"]) for group in optimizer.param_groups)
+    rounds = getattr(optimizer, "bf16_stochastic_round", False)
+    more = {**optimizer.param_groups[0], "bf16_stochastic_round": rounds}
+    return steps_of(name, rate, options=more)
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _sampled(model: torch.nn.Module, has_masters: bool) -> Iterator[Weights]:
+    """Some weights of every tensor that is trained."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad or not parameter.numel():
+            continue
+        dtype = "float32" if has_masters else str(parameter.dtype).removeprefix("torch.")
+        every = -(-parameter.numel() // SAMPLED)
+        some = parameter.detach().flatten()[::every].abs().float().cpu().numpy()
+        yield Weights(dtype, parameter.numel(), some)
+
+
+def check_options(args: TrainingArguments) -> None:
+    """Refuse options of TRL that undo the precision of the weights.
+
+    Raises:
+        ConfigError: another precision of forwards from accelerate; generation that converts
+            the weights; beside compensated sums another optimizer, a second moment that could
+            not decay, or sharding.
+    """
+    forward = next((switch for switch in SWITCHES if getattr(args, switch)), "no")
+    if args.mixed_precision != forward:
+        raise ConfigError(
+            f"accelerate was started with mixed_precision={args.mixed_precision}, but forwards "
+            f"are to compute in {SWITCHES.get(forward, 'float32')} (model.dtype): start it with "
+            f"--mixed_precision {forward}"
+        )
+    if not args.compensated_sums:
+        if args.use_transformers_continuous_batching and (args.bf16 or args.fp16):
+            raise ConfigError(
+                "use_transformers_continuous_batching=True: TRL converts the weights that are "
+                "trained to the precision of forwards before it generates, for good; leave it "
+                "out, or compute forwards in float32"
+            )
+        return
+    optim = str(getattr(args.optim, "value", args.optim))
+    if optim not in ("adamw_torch_fused", "adamw_torch"):  # defaults, by the version of torch
+        raise ConfigError(
+            f"optim={optim!r} with compensated_sums (optimizer.weights=bfloat16), which is an "
+            "optimizer of its own: leave one of them out"
+        )
+    if _has_masters(args):
+        raise ConfigError(
+            "compensated_sums (optimizer.weights=bfloat16): FSDP and DeepSpeed keep the weights "
+            "that they cut over the GPUs in float32; leave it out"
+        )
+    decay = 1 - args.adam_beta2
+    if decay < 2**-8:
+        raise ConfigError(
+            f"adam_beta2={args.adam_beta2} with weights in bfloat16: the second moment is kept in "
+            f"bfloat16 too, where a decay of {decay:.2g} is rounded away; take 0.99"
+        )
+
+
+def _check_loaded(model: torch.nn.Module) -> None:
+    """Refuse compensated sums where weights were not loaded in bfloat16."""
+    kinds = {str(p.dtype) for p in model.parameters() if p.requires_grad}
+    if kinds != {"torch.bfloat16"}:
+        raise ConfigError(
+            "compensated_sums (optimizer.weights=bfloat16) is for weights in bfloat16, but those "
+            f"that are trained are in {', '.join(sorted(kinds))}: load the model in bfloat16"
+        )
+
+
+def _compensated(args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """AdamW with compensated sums, and its options."""
+    module, _, name = COMPENSATED.partition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(
+            "optimizer.weights=bfloat16 needs torch-optimi: pip install torch-optimi"
+        ) from error
+    betas = (args.adam_beta1, args.adam_beta2)
+    return kind, {
+        "lr": args.learning_rate,
+        "betas": betas,
+        "eps": args.adam_epsilon,
+        "kahan_sum": True,
+    }
