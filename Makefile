@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: browser demo test test-models test-verl test-vllm clean
+.PHONY: browser demo test test-long test-models test-verl test-vllm clean
 
 demo: $(VENV)/demo-installed
 	$(BIN)/vantage demo
@@ -13,6 +13,10 @@ test: $(VENV)/dev-installed browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# Sweeps that repeat in other ways what `test` tries.
+test-long: $(VENV)/dev-installed
+	$(BIN)/python -m pytest -m slow tests/end_to_end tests/training
 
 # The tests look at the report in Chromium: the system's own, or else one of Playwright's.
 browser: $(VENV)/dev-installed

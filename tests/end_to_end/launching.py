@@ -6,6 +6,7 @@ They are forked from a server that has imported torch and TRL, which takes secon
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,8 +16,10 @@ os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
 
 SECONDS = 300  # longer than any of the runs, shorter than processes wait for one another
 
+HERE = Path(__file__).parent
+READY = HERE.parents[1] / "recipes" / "accelerate"
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["vantage.training.trl", "vantage.demo.digits"])
+SERVER.set_forkserver_preload(["vantage.training.trl", "vantage.demo.digits", "deepspeed"])
 
 
 class Launch:
@@ -54,6 +57,22 @@ class Launch:
 
     def _codes(self) -> set[int | None]:
         return {process.exitcode for process in self.processes}
+
+
+def accelerated(file: str, flags: dict, *arguments) -> None:
+    """Two processes of `sharded.py` on this machine, by a file that is ready for `accelerate`."""
+    flags = {"num_processes": 2, "main_process_port": 0} | flags
+    options = [f"--{name}={value}" for name, value in flags.items()]
+    command = ["-m", "accelerate.commands.launch", f"--config_file={READY / file}.yaml", *options]
+    variables = {"OMP_NUM_THREADS": "1", "TORCH_DISTRIBUTED_DEBUG": "DETAIL"}
+    done = subprocess.run(
+        [sys.executable, *command, str(HERE / "sharded.py"), *map(str, arguments)],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
 
 
 def _free_port() -> int:

@@ -5,6 +5,7 @@ of the samples that depend on the rollout's place in the batch alone: on its que
 prompt and its number in the group.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -14,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import LoraConfig
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 
 from vantage.training.trl import VantageConfig, VantageTrainer
@@ -41,6 +44,13 @@ class Reproducible(VantageTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.record = {"plans": [], "generated": [], "trained": [], "home": [], "forwards": []}
+        self.record |= {"held": 0, "rounded": [], "seen": []}
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        if self.is_deepspeed_enabled:  # even the small weights of this model are cut
+            options = self.accelerator.state.deepspeed_plugin.deepspeed_config
+            options["zero_optimization"]["stage3_param_persistence_threshold"] = 0
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
         sampled, _ = super()._generate_single_turn(prompt_ids, *args, **kwargs)
@@ -70,36 +80,89 @@ class Reproducible(VantageTrainer):
         if not self._asking_ahead:
             kind = "update" if torch.is_grad_enabled() else "log-probs"
             self.record["forwards"].append((self.state.global_step, kind, len(input_ids)))
-        return super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)
+        made = super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)
+        if torch.is_grad_enabled():
+            self.record["rounded"].append(_rounded(made[0]))
+        return made
+
+    def compute_loss(self, *args, **kwargs):
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        held = sum(_here(grad).numel() for grad in grads)
+        self.record["held"] = max(self.record["held"], held)
+        return super().compute_loss(*args, **kwargs)
+
+    def _inputs(self, batch, keys):
+        if self._packing.works is not None:
+            seen = [bool(self._encoding(prompt).images) for prompt, _ in keys]
+            self.record["seen"].append(seen)
+        return super()._inputs(batch, keys)
 
 
 def train(out: Path, model: str, rows: Dataset, options: dict) -> None:
     """Train, and write what each process did to `out`, the weights too."""
     sent = _watch_what_is_sent()
-    args = VantageConfig(str(out / "run"), **OPTIONS | options)
+    options = OPTIONS | options
+    adapters = LoraConfig(**lora) if (lora := options.pop("lora", None)) else None
+    args = VantageConfig(str(out / "run"), **options)
     trainer = Reproducible(
-        model, last_digit, args, rows.select(range(36)), rows.select(range(36, 40))
+        model,
+        last_digit,
+        args,
+        rows.select(range(36)),
+        rows.select(range(36, 40)),
+        peft_config=adapters,
     )
-    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    before = {name: _whole(p).clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
-    shards = dict(trainer.model.named_parameters())
-    after = {name: _whole(p.detach()) for name, p in shards.items()}
+    shards = {name: _here(p).numel() for name, p in trainer.model.named_parameters()}
+    with _summoned(trainer.model_wrapped):
+        after = {name: _whole(p).clone() for name, p in trainer.model.named_parameters()}
+    after = {name.replace("_fsdp_wrapped_module.", ""): p for name, p in after.items()}
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
     record = trainer.record | {"log": trainer.state.log_history, "moved": moved, "sent": sent}
-    record["kept"] = sum(_here(p).numel() for p in shards.values())
+    record["kept"] = sum(shards.values())
     record["weights"] = sum(p.numel() for p in after.values())
+    pairs = zip(trainer.model.parameters(), after.values(), strict=True)
+    record["trainable"] = sum(whole.numel() for p, whole in pairs if p.requires_grad)
     rank = int(os.environ.get("RANK", 0))
     (out / f"record-{rank}.json").write_text(json.dumps(record))
     torch.save(after, out / f"weights-{rank}.pt")
 
 
+def _rounded(log_prob_BT: torch.Tensor) -> float:
+    """Share of the log-probs that bfloat16 can hold; those of padding are left out."""
+    log_probs = log_prob_BT[log_prob_BT != 0]
+    return float((log_probs.bfloat16() == log_probs).float().mean())
+
+
 def _whole(weights: torch.Tensor) -> torch.Tensor:
-    return weights.full_tensor() if isinstance(weights, DTensor) else weights
+    """All of them, in the precision in which they are trained."""
+    if isinstance(weights, DTensor):
+        return weights.full_tensor().detach()
+    if hasattr(weights, "_hp_mapping") or hasattr(weights, "_z3_optimizer"):
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return safe_get_full_fp32_param(weights).detach()
+    if hasattr(weights, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([weights]):
+            return weights.detach().clone()
+    return weights.detach()
+
+
+def _summoned(model) -> contextlib.AbstractContextManager:
+    """In it, FSDP 1 shows whole weights; the others are asked for each by itself."""
+    if isinstance(model, FullyShardedDataParallel):
+        return FullyShardedDataParallel.summon_full_params(model)
+    return contextlib.nullcontext()
 
 
 def _here(weights: torch.Tensor) -> torch.Tensor:
     """What this process holds of them."""
-    return weights.to_local() if isinstance(weights, DTensor) else weights
+    if isinstance(weights, DTensor):
+        return weights.to_local()
+    return weights if weights.numel() else getattr(weights, "ds_tensor", weights)
 
 
 def last_digit(completions, completion_ids, **_):

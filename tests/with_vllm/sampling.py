@@ -267,9 +267,13 @@ def larger(row: dict) -> dict:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in a line."""
+    """Why a family does not run with this vLLM, for the table: ours in our words, cut before
+    numbers that another machine would round otherwise.
+    """
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}, {text[:140]}".strip(", ")
+    if isinstance(error, VantageError):
+        return f"no: {text.partition(' by ')[0]}"
+    return f"-: {type(error).__name__}, {text[:120]}".strip(", ")
 
 
 def main(family: str, out: Path, broken: bool) -> None:
@@ -284,10 +288,9 @@ def main(family: str, out: Path, broken: bool) -> None:
         try:
             found = run(model, out, rows)
         except Exception as error:  # an engine that failed may never answer again
-            of_vllm = not isinstance(error, VantageError | AssertionError) and run is RUNS[0]
-            kind = "unable" if of_vllm else "failed"
-            (out / f"{kind}.txt").write_text(traceback.format_exc())
-            (out / "reason.txt").write_text(reason(error))
+            (out / "failed.txt").write_text(f"{run.__name__}: {traceback.format_exc()}")
+            if run is RUNS[0]:
+                (out / "reason.txt").write_text(reason(error))
             break
         (out / f"{run.__name__}.json").write_text(json.dumps(found))
 

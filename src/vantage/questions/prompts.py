@@ -16,7 +16,16 @@ from vantage.questions.parallel import over_rows
 from vantage.questions.pixels import Bounds
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked
-from vantage.questions.schema import Question, frame, prepend, read, rewrites, with_step, with_text
+from vantage.questions.schema import (
+    Question,
+    frame,
+    pictures,
+    prepend,
+    read,
+    rewrites,
+    with_step,
+    with_text,
+)
 from vantage.questions.variants import Variants
 
 # Keeps these draws apart from others that are keyed by seed, epoch and question.
@@ -169,5 +178,11 @@ def check(prompts: Prompts, name: str, rows: Dataset) -> None:
 
 def has_images(rows: Dataset) -> bool:
     """Whether any row has images, told without decoding one."""
+    return first_with_images(rows) is not None
+
+
+def first_with_images(rows: Dataset) -> dict[str, Any] | None:
+    """The first row that has images, found without decoding one; None where there is none."""
     reader = Reader(rows)
-    return any(read(reader[row]).images for row in range(len(reader)))
+    sources = (reader[row] for row in range(len(reader)))
+    return next((source for source in sources if pictures(read(source))), None)

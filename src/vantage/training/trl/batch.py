@@ -75,6 +75,7 @@ class RolloutBatch:
         forwards_U: rows of this process in each forward of each update; as many forwards on
             every process.
         places: row of `old_RT` and `reference_RT` for each (prompt, rollout) dealt here.
+        picture: a rollout whose prompt has a picture, where every forward must have one.
     """
 
     scored: Scored
@@ -85,6 +86,7 @@ class RolloutBatch:
     places: dict[tuple[int, int], int] = field(default_factory=dict)
     old_RT: torch.Tensor | None = None
     reference_RT: torch.Tensor | None = None
+    picture: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -94,7 +96,8 @@ class RolloutBatch:
     def key(self, row: int) -> tuple[int, int]:
         """(prompt, rollout) of a row of the plan; any one for filler."""
         if row == FILLER:
-            return int(self.scored.home_N[0]), 0
+            rollout = self.picture or 0
+            return int(self.scored.home_N[rollout]), rollout
         return int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
 
     def lengths(self, rollouts: Sequence[int]) -> list[int]:

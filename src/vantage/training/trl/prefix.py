@@ -94,16 +94,25 @@ def cost_of(model: PreTrainedModel) -> Cost:
     """
     text = model.config.get_text_config()
     vision = getattr(model.config, "vision_config", None)
-    seeing = {id(p): p.numel() for tower in towers(model) for p in tower.parameters()}
+    seeing = {id(p): _size(p) for tower in towers(model) for p in tower.parameters()}
     weights = sum(
-        p.numel()
+        _size(p)
         for name, p in model.named_parameters()
-        if ".layers." in f".{name}" and p.ndim > 1 and id(p) not in seeing
+        if ".layers." in f".{name}" and len(_shape(p)) > 1 and id(p) not in seeing
     )
     patch = 3 * area(getattr(vision, "patch_size", 14)) * getattr(vision, "temporal_patch_size", 1)
     pixel = sum(seeing.values()) / max(weights, 1) / patch if vision else 0.0
     even = weights / (2 * text.hidden_size * text.num_hidden_layers)
     return Cost(even=max(even, 1.0), pixel=pixel)
+
+
+def _shape(weights: torch.Tensor) -> Sequence[int]:
+    """Shape of the whole, of which DeepSpeed leaves a stub between forwards."""
+    return getattr(weights, "ds_shape", weights.shape)
+
+
+def _size(weights: torch.Tensor) -> int:
+    return math.prod(_shape(weights))
 
 
 def area(side: int | Sequence[int]) -> int:

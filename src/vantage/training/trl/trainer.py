@@ -10,6 +10,8 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
   prompt, and pictures stay on the process that needs them;
 - `_generate_single_turn`: vLLM is asked so that it samples from what is trained, which the first
   batches prove (`vantage.training.trl.vllm`);
+- `create_accelerator_and_postprocess`: what FSDP and DeepSpeed exchange
+  (`vantage.training.trl.sharding`);
 - `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
   known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
   one prompt are packed behind one copy of it, where that is exact;
@@ -29,7 +31,7 @@ import math
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.methods import Rollouts, Samples
-from vantage.questions.prompts import Prompts, check, has_images
+from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import pictures, render, spoken
@@ -63,7 +65,7 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
-from vantage.training.trl import precision
+from vantage.training.trl import precision, sharding
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoding import (
@@ -174,17 +176,30 @@ class VantageTrainer(GRPOTrainer):
         self._features = ImageFeatures()
         self._images = ImagesOnce()
         self._at_work: list[tuple[int, int]] | None = None
+        self._all_see = False
         self.seconds: dict[str, float] = defaultdict(float)
         self._compared = 0
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
         self._prepare_model()
+        finds_unused = bool(self.args.ddp_find_unused_parameters)
+        self._all_see = self._is_vlm and sharding.all_must_see(
+            self.accelerator, self.model, finds_unused
+        )
+        if self.is_fsdp_enabled:
+            sharding.gather_head(self.model)
         self._check_questions()
         self.recording = Recording(self)
         for callback in (self.recording, SampleTables(self)):
             self.add_callback(callback)
 
     # ---- start-up -------------------------------------------------------------------
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As transformers; shared gradients are reduced after each forward, in float32."""
+        super().create_accelerator_and_postprocess()
+        sharding.exchange_in_float32(self.accelerator)
+        sharding.reduce_each_forward(self.accelerator)
 
     def _prepare_model(self) -> None:
         values = [getattr(self.model.config, name, None) for name in MEDIA_TOKENS]
@@ -203,7 +218,7 @@ class VantageTrainer(GRPOTrainer):
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
-        sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
+        sets = self._sets()
         if self.args.check_data:
             for name, rows in sets.items():
                 check(self.prompts, name, rows)
@@ -237,6 +252,9 @@ class VantageTrainer(GRPOTrainer):
             self.eval_dataset = {name: kept(rows) for name, rows in self.eval_dataset.items()}
         elif self.eval_dataset is not None:
             self.eval_dataset = kept(self.eval_dataset)
+
+    def _sets(self) -> dict[str, Any]:
+        return {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
 
     def _tokens(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
@@ -321,24 +339,45 @@ class VantageTrainer(GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
         """As TRL, without dropout, and without what some models ask of a forward that trains;
-        with vLLM the prompts are those that it expands to what is trained.
+        a process whose prompts have no picture adds one where weights are shared.
         """
-        if not self.use_vllm:
-            mode = self.model.training
-            self.model.eval()
-            try:
-                return super()._generate_single_turn(
-                    prompt_ids, images, multimodal_fields, num_generations, **rest
-                )
-            finally:
-                self.model.train(mode)
+        if self.use_vllm:
+            written = multimodal_fields[WRITTEN]
+            return self._sampled_by_vllm(prompt_ids, written, images, num_generations)
+        more, fields = self._generates_with_all(images), multimodal_fields
+        if more is not None:
+            prompt_ids, fields = sharding.with_prompt(prompt_ids, fields, more)
+        mode = self.model.training
+        self.model.eval()
+        try:
+            sampled, log_probs = super()._generate_single_turn(
+                prompt_ids, images, fields, num_generations, **rest
+            )
+        finally:
+            self.model.train(mode)
+        return (sampled if more is None else sampled[:-1]), log_probs
+
+    def _sampled_by_vllm(self, prompt_ids, written, images, num_generations: int):
+        """Responses and their log-probs; vLLM expands what is written to what is trained."""
         if self.state.global_step != self._last_loaded_step:
             self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
-        asked = multimodal_fields[WRITTEN]
-        seen, ids, log_probs, _ = self.vllm_generation.generate(asked, images, num_generations)
+        seen, ids, log_probs, _ = self.vllm_generation.generate(written, images, num_generations)
         check_prompts(seen, prompt_ids, self.model.config.model_type)
         return ids, [[best[0] for best in row] for row in log_probs]
+
+    def _generates_with_all(self, images) -> Encoding | None:
+        """A prompt that has to be generated with those that have `images`."""
+        gathers = self.args.ds3_gather_for_generation and not self.is_fsdp_enabled
+        apart = gathers or not sharding.shards_weights(self.accelerator)
+        return None if images or apart or not self._all_see else self._pictured_prompt
+
+    @functools.cached_property
+    def _pictured_prompt(self) -> Encoding | None:
+        """The first prompt of the data that has a picture."""
+        found = filter(None, map(first_with_images, self._sets().values()))
+        source = next(found, None)
+        return self._encode(self._asked(source)) if source else None
 
     # ---- rollouts --------------------------------------------------------------------
 
@@ -484,7 +523,17 @@ class VantageTrainer(GRPOTrainer):
             updates = deal(samples, length_M, self.args.updates, processes)
             advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
         self._log_plan(plan.unscored)
-        return RolloutBatch(scored, samples, updates, advantage_M)
+        picture = self._pictured_rollout(scored.home_N) if self._all_see else None
+        return RolloutBatch(scored, samples, updates, advantage_M, picture=picture)
+
+    def _pictured_rollout(self, home_N: np.ndarray) -> int | None:
+        """The first rollout whose prompt has a picture."""
+        shown = (n for n, prompt in enumerate(home_N) if self._any_pictured([int(prompt)]))
+        return next(shown, None)
+
+    def _any_pictured(self, prompts: Iterable[int]) -> bool:
+        """Whether any of the prompts has a picture."""
+        return any(pictures(self.prompts.prompt(prompt)) for prompt in prompts)
 
     def _gathered(self, local: torch.Tensor, padding: float) -> torch.Tensor:
         padded = self.accelerator.pad_across_processes(local, dim=1, pad_index=padding)
@@ -568,7 +617,8 @@ class VantageTrainer(GRPOTrainer):
         cut_U = []
         for rows in rows_U:
             keys = [batch.key(row) for row in rows]
-            cut_U.append([rows[part] for part in self._forwards(batch, keys, rows == FILLER)])
+            parts = [rows[part] for part in self._forwards(batch, keys, rows == FILLER)]
+            cut_U.append([self._with_picture(batch, part, batch.key) for part in parts])
         batch.forwards_U = self._cut_even(cut_U)
 
     def _forwards(self, batch: RolloutBatch, keys, filler=None) -> list[np.ndarray]:
@@ -591,6 +641,14 @@ class VantageTrainer(GRPOTrainer):
         place_R = np.array([forward_of[key] for key in keys])
         return [np.flatnonzero(place_R == place) for place in range(len(parts))]
 
+    def _with_picture(
+        self, batch: RolloutBatch, part: np.ndarray, key: Callable[[int], tuple[int, int]]
+    ) -> np.ndarray:
+        """Rows of a forward, with filler that has a picture where every forward must have one."""
+        if batch.picture is None or self._any_pictured(key(row)[0] for row in part):
+            return part
+        return np.append(part, FILLER)
+
     def _cut_even(self, cut_U: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
         """As many forwards on every process: empty ones where another has more."""
         mine_U = torch.tensor([len(parts) for parts in cut_U], device=self.accelerator.device)
@@ -610,10 +668,14 @@ class VantageTrainer(GRPOTrainer):
             return
         busiest = Counter(prompt for prompt, _ in keys).most_common(1)[0][0]
         mine = list(dict.fromkeys(key for key in keys if key[0] == busiest))[:4]
+        lacks = batch.picture is not None and not self._any_pictured([busiest])
+        more = [batch.key(FILLER)] if lacks else []
+        apart = [mine[number % len(mine)] for number in range(4)]  # as many on every process
         with without_autocast(self.accelerator, bare) if self._exact else contextlib.nullcontext():
-            row_RT = self._scored_with(False, batch, mine)
-            alone_RT = torch.cat([self._scored_with(False, batch, [key]) for key in mine])
-            packed_RT = self._scored_with(True, batch, mine)
+            row_RT = self._scored_with(False, batch, mine + more)[: len(mine)]
+            alone_R = [self._scored_with(False, batch, [key, *more])[:1] for key in apart]
+            packed_RT = self._scored_with(True, batch, mine + more)[: len(mine)]
+        alone_RT = torch.cat(alone_R)[: len(mine)]
         self._packing.works = None
         counted_RT = batch.scored.mask_NT[[rollout for _, rollout in mine]].bool()
         apart_T, noise_T = (
@@ -649,12 +711,18 @@ class VantageTrainer(GRPOTrainer):
         for start in range(0, len(input_ids), most):
             part = slice(start, start + most)
             rows = [self._encoding(prompt) for prompt in self._local_prompts[part]]
-            fields = self._model_fields(rows, input_ids.shape[1], response)
-            model = self._knowing(self.model, rows, input_ids.shape[1], response)
+            ids, mask, count = input_ids[part], attention_mask[part], len(rows)
+            more = self._pictured_prompt if self._all_see else None
+            if more and not any(row.images for row in rows):
+                rows.append(more)
+                pad_id = self._tokenizer.pad_token_id
+                ids, mask = sharding.with_row(ids, mask, more.ids, response, pad_id)
+            fields = self._model_fields(rows, ids.shape[1], response)
+            model = self._knowing(self.model, rows, ids.shape[1], response)
             log_probs, _, _ = super()._get_per_token_logps_and_entropies(
-                model, input_ids[part], attention_mask[part], response, **fields
+                model, ids, mask, response, **fields
             )
-            scored.append(log_probs)
+            scored.append(log_probs[:count])
         return torch.cat(scored)
 
     def _add_log_probs(self, batch: RolloutBatch) -> None:
@@ -733,15 +801,19 @@ class VantageTrainer(GRPOTrainer):
 
     def _score(self, model, batch: RolloutBatch, keys: list[tuple[int, int]]) -> torch.Tensor:
         """Log-probs of the responses under the prompts, one row a key."""
-        parts = self._cut_even([self._forwards(batch, keys)])[0]
+
+        def key(row: int) -> tuple[int, int]:
+            return batch.key(FILLER) if row == FILLER else keys[row]
+
+        parts = [self._with_picture(batch, part, key) for part in self._forwards(batch, keys)]
+        parts = self._cut_even([parts])[0]
         response = batch.scored.completion_NT.shape[1]
         scored_RT = batch.scored.completion_NT.new_zeros(len(keys), response).float()
         for part in parts:
-            mine = [batch.key(FILLER) if row == FILLER else keys[row] for row in part]
             with torch.no_grad():
-                log_probs, _, _ = self._forward(model, self._inputs(batch, mine))
-            if (part != FILLER).all():
-                scored_RT[part] = log_probs.float()
+                log_probs, _, _ = self._forward(model, self._inputs(batch, [*map(key, part)]))
+            real = part != FILLER
+            scored_RT[part[real]] = log_probs[real].float()
         return scored_RT
 
     def _score_reference(self, batch: RolloutBatch, keys) -> torch.Tensor:
@@ -798,11 +870,15 @@ class VantageTrainer(GRPOTrainer):
 
     @contextlib.contextmanager
     def _gradients_kept(self, model, *, synchronize: bool) -> Iterator[None]:
-        """Gradients stay on this process until the last forward of an update."""
+        """Whole gradients stay on this process until the last forward of an update.
+
+        Where each process keeps a part of them, they are reduced after every forward.
+        """
         state = self.accelerator.gradient_state
         before = state.sync_gradients
         state._set_sync_gradients(synchronize)
-        kept = contextlib.nullcontext() if synchronize else self.accelerator.no_sync(model)
+        reduces = synchronize or sharding.reduces_each_forward(self.accelerator)
+        kept = contextlib.nullcontext() if reduces else self.accelerator.no_sync(model)
         with kept:
             yield
         state._set_sync_gradients(before)

@@ -1,0 +1,142 @@
+"""What FSDP and DeepSpeed need: exchanges in float32, and pictures where all must see one.
+
+Processes that share weights or gradients exchange them module by module, in the order in which
+the modules run. A forward without a picture leaves the vision tower out, so a process without a
+picture would wait for, or answer, an exchange that the others do not make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, is_peft_model
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+
+from vantage.training.trl.encoding import Encoding, merge_fields, per_token
+
+
+def exchange_in_float32(accelerator: Accelerator) -> None:
+    """Reduce gradients and return outputs in float32 where the forward is in 16 bits.
+
+    accelerate rounds all three alike. Log-probs of bfloat16 have steps of 0.03 at -5.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.mixed_precision_policy is not None:
+        # FSDP 2 casts the output of every layer it cuts: None keeps what the layer computes in,
+        # and the log-probs are computed in float32. FSDP 1 casts buffers, rotary angles among them.
+        kept = "output_dtype" if plugin.fsdp_version == 2 else "buffer_dtype"
+        exact: Any = {"reduce_dtype": torch.float32, kept: None}
+        plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, **exact)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        options = accelerator.state.deepspeed_plugin.deepspeed_config
+        options.setdefault("communication_data_type", "fp32")
+        if zero_stage(accelerator) >= 2:  # below, DeepSpeed takes another optimizer or none
+            options.setdefault("data_types", {}).setdefault("grad_accum_dtype", "fp32")
+
+
+def reduce_each_forward(accelerator: Accelerator) -> None:
+    """Have each process keep its part of the gradients, where weights or gradients are shared.
+
+    transformers keeps them whole until the last forward of an update, which takes 4 bytes a
+    weight on every GPU.
+    """
+    if accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) >= 2:
+        accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
+
+
+def reduces_each_forward(accelerator: Accelerator) -> bool:
+    """Whether gradients are reduced after every forward."""
+    return accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)
+
+
+def gather_head(model: Any) -> None:
+    """Have FSDP 2 gather the output embedding before the backbone runs.
+
+    TRL's fused head reads its weight and never calls the module. So FSDP would not know of it,
+    and where the embedding is not that of the input each process would train its part with its
+    own gradient alone.
+    """
+    bare = _without_adapters(model)
+
+    def gather(*_) -> None:
+        head = bare.get_output_embeddings()
+        if isinstance(head, FSDPModule):
+            head.unshard()
+
+    bare.base_model.register_forward_pre_hook(gather)
+
+
+def zero_stage(accelerator: Accelerator) -> int:
+    """Stage of DeepSpeed's ZeRO, 0 without DeepSpeed."""
+    plugin = getattr(accelerator.state, "deepspeed_plugin", None)
+    return plugin.zero_stage if plugin else 0
+
+
+def shards_weights(accelerator: Accelerator) -> bool:
+    """Whether a forward gathers weights from other processes."""
+    return accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
+
+
+def all_must_see(accelerator: Accelerator, model: Any, finds_unused: bool) -> bool:
+    """Whether every forward must have a picture when that of another process has one.
+
+    Args:
+        accelerator: of the run.
+        model: what it trains.
+        finds_unused: whether copies (DDP) look for weights that a forward leaves out.
+    """
+    if accelerator.num_processes == 1:
+        return False
+    if shards_weights(accelerator):
+        return True
+    copies = accelerator.distributed_type != DistributedType.DEEPSPEED
+    return trains_vision(model) and not (copies and finds_unused)
+
+
+def trains_vision(model: Any) -> bool:
+    """Whether weights train that a text alone does not meet."""
+    bare = _without_adapters(model)
+    met = (bare.get_decoder(), bare.get_input_embeddings(), bare.get_output_embeddings())
+    text = {id(p) for module in met if module is not None for p in module.parameters()}
+    return any(p.requires_grad and id(p) not in text for p in bare.parameters())
+
+
+def _without_adapters(model: Any) -> Any:
+    return model.get_base_model() if is_peft_model(model) else model
+
+
+def with_prompt(prompt_ids: list[list[int]], fields: dict, more: Encoding) -> tuple[list, dict]:
+    """Prompts without pictures and what the processor made of them, and one prompt more."""
+    types = {name: rows for name, rows in fields.items() if per_token(name)}
+    rows = [
+        Encoding("", list(ids), [], {name: rows[number] for name, rows in types.items()})
+        for number, ids in enumerate(prompt_ids)
+    ]
+    rows.append(more)
+    return [row.ids for row in rows], merge_fields(rows)
+
+
+def with_row(
+    input_ids: torch.Tensor, mask: torch.Tensor, more: list[int], response: int, pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of prompt and response, and one more whose response has no token that counts.
+
+    Args:
+        input_ids, mask: [B, P + `response`], prompts padded on the left.
+        more: tokens of the prompt.
+        response: width of the responses.
+        pad_id: token of padding.
+    """
+    wide = max(input_ids.shape[1] - response, len(more))
+    before = wide + response - input_ids.shape[1]
+    pad = nn.functional.pad
+    row = pad(input_ids.new_tensor(more), (wide - len(more), response), value=pad_id)
+    there = pad(mask.new_ones(len(more)), (wide - len(more), response))
+    return (
+        torch.cat([pad(input_ids, (before, 0), value=pad_id), row[None]]),
+        torch.cat([pad(mask, (before, 0)), there[None]]),
+    )

@@ -1,0 +1,138 @@
+"""What FSDP and DeepSpeed are told, and the rows that are added to forwards without a picture."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import MixedPrecision, MixedPrecisionPolicy
+
+from vantage.training.trl import sharding
+from vantage.training.trl.encoding import Encoding
+
+BF16 = torch.bfloat16
+
+
+def accelerator(kind, *, processes=2, **state):
+    state = {"fsdp_plugin": None, "deepspeed_plugin": None} | state
+    return SimpleNamespace(
+        distributed_type=kind,
+        num_processes=processes,
+        state=SimpleNamespace(**state),
+        gradient_state=SimpleNamespace(plugin_kwargs={}),
+    )
+
+
+def fsdp(version, policy=None):
+    plugin = SimpleNamespace(fsdp_version=version, mixed_precision_policy=policy)
+    return accelerator(DistributedType.FSDP, fsdp_plugin=plugin)
+
+
+def zero(stage, **options):
+    plugin = SimpleNamespace(zero_stage=stage, deepspeed_config=options)
+    return accelerator(DistributedType.DEEPSPEED, deepspeed_plugin=plugin)
+
+
+@pytest.mark.parametrize(
+    ("version", "as_accelerate_makes_it", "expected"),
+    [
+        (
+            2,
+            MixedPrecisionPolicy(BF16, BF16, BF16),
+            MixedPrecisionPolicy(BF16, torch.float32, None),
+        ),
+        (1, MixedPrecision(BF16, BF16, BF16), MixedPrecision(BF16, torch.float32, None)),
+        (2, None, None),
+    ],
+)
+def test_only_the_parameters_of_fsdp_are_rounded(version, as_accelerate_makes_it, expected):
+    made = fsdp(version, as_accelerate_makes_it)
+    sharding.exchange_in_float32(made)
+    assert made.state.fsdp_plugin.mixed_precision_policy == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "expected"),
+    [
+        (1, {}, {"communication_data_type": "fp32"}),
+        (2, {}, {"communication_data_type": "fp32", "data_types": {"grad_accum_dtype": "fp32"}}),
+        (
+            3,
+            {"communication_data_type": "bf16", "data_types": {"grad_accum_dtype": "bf16"}},
+            {"communication_data_type": "bf16", "data_types": {"grad_accum_dtype": "bf16"}},
+        ),
+    ],
+)
+def test_deepspeed_adds_up_in_float32_unless_told_otherwise(stage, given, expected):
+    made = zero(stage, **given)
+    sharding.exchange_in_float32(made)
+    assert made.state.deepspeed_plugin.deepspeed_config == expected
+
+
+@pytest.mark.parametrize(
+    ("made", "reduces"),
+    [
+        (fsdp(1), True),
+        (fsdp(2), True),
+        (zero(1), False),
+        (zero(2), True),
+        (zero(3), True),
+        (accelerator(DistributedType.MULTI_GPU), False),
+    ],
+)
+def test_gradients_are_kept_whole_where_every_process_has_all_of_them(made, reduces):
+    sharding.reduce_each_forward(made)
+    assert sharding.reduces_each_forward(made) == reduces
+
+
+COPIES, ONE = DistributedType.MULTI_GPU, accelerator(DistributedType.NO, processes=1)
+
+
+@pytest.mark.parametrize(
+    ("made", "frozen", "finds_unused", "expected"),
+    [
+        (ONE, False, True, False),
+        (fsdp(2), True, True, True),
+        (zero(3), True, True, True),
+        (zero(2), False, True, True),
+        (zero(2), True, True, False),
+        (accelerator(COPIES), False, True, False),
+        (accelerator(COPIES), False, False, True),
+        (accelerator(COPIES), True, False, False),
+    ],
+)
+def test_all_must_see_pictures_where_they_exchange_what_these_meet(
+    made, frozen, finds_unused, expected, model
+):
+    for name, weights in model.named_parameters():
+        weights.requires_grad_(not frozen or "language_model" in name)
+    assert sharding.all_must_see(made, model, finds_unused) == expected
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(tiny_model)
+
+
+def test_a_prompt_with_a_picture_joins_prompts_without():
+    picture = Encoding("", [7, 8], [], {"pixel_values": torch.ones(1, 2), "token_type_ids": [0, 1]})
+    ids, fields = sharding.with_prompt([[1], [2, 3]], {"token_type_ids": [[0], [0, 0]]}, picture)
+    assert ids == [[1], [2, 3], [7, 8]]
+    assert fields["token_type_ids"] == [[0], [0, 0], [0, 1]]
+    assert torch.equal(fields["pixel_values"], torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ([7], [[0, 1, 5, 6], [2, 3, 5, 0], [0, 7, 0, 0]]),
+        ([7, 8, 9], [[0, 0, 1, 5, 6], [0, 2, 3, 5, 0], [7, 8, 9, 0, 0]]),
+    ],
+)
+def test_a_row_with_a_picture_has_no_token_that_counts(more, expected):
+    ids = torch.tensor([[0, 1, 5, 6], [2, 3, 5, 0]])
+    made, mask = sharding.with_row(ids, (ids != 0).long(), more, response=2, pad_id=0)
+    assert made.tolist() == expected
+    assert mask.tolist() == (torch.tensor(expected) != 0).long().tolist()
