@@ -90,7 +90,8 @@ class Group:
         ids = list(fields.pop("input_ids")[0])
         fields.pop("attention_mask", None)
         tokens_GR = torch.from_numpy(rng.integers(20, 250, (work.group, work.response)))
-        return cls(Encoding(ids, [noise], per_prompt(fields)), tokens_GR)
+        known = per_prompt(fields, torch.float32)
+        return cls(Encoding("", ids, [noise], known), tokens_GR)
 
     @property
     def prompt(self) -> int:

@@ -33,8 +33,8 @@ QWEN3_VISION = {
 }
 GATED_DELTA = {
     "layer_types": ["linear_attention", "full_attention"],
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
+    "linear_key_head_dim": families.HEAD,
+    "linear_value_head_dim": families.HEAD,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
 }
@@ -79,7 +79,7 @@ def qwen3_vl_moe():
         QWEN3_VISION,
         rope={"mrope_interleaved": True},
         head_dim=families.HEAD,
-        **experts(),
+        **experts(norm_topk_prob=True),
     )
 
 
@@ -163,6 +163,7 @@ def glm_4_1v():
         hf.Glm4vProcessor,
         hf.Glm4vImageProcessor,
         hf.Glm4vVideoProcessor,
+        attention_bias=True,
     )
 
 
@@ -173,6 +174,9 @@ def glm_4_5v():
         hf.Glm4vProcessor,
         hf.Glm4vImageProcessor,
         hf.Glm4vVideoProcessor,
+        attention_bias=True,
+        use_qk_norm=False,
+        head_dim=families.HEAD,
         n_routed_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,
@@ -356,6 +360,10 @@ def lfm2_vl():
             **families.text(tokenizer),
             "model_type": "lfm2",
             "layer_types": ["conv", "full_attention"],
+            "conv_dim": 4 * families.HEAD,
+            "block_dim": 4 * families.HEAD,
+            "block_ff_dim": 96,
+            "block_auto_adjust_ff_dim": False,
         },
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         projector_hidden_size=64,
@@ -563,7 +571,11 @@ def ernie():
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 1e4,
-                "mrope_section": [3, 3, 2],
+                "mrope_section": [
+                    3 * families.HEAD // 16,
+                    3 * families.HEAD // 16,
+                    families.HEAD // 8,
+                ],
             },
             "moe_num_experts": 4,
             "moe_k": 2,

@@ -296,10 +296,9 @@ class VantageTrainer(GRPOTrainer):
     # ---- what the model takes --------------------------------------------------------
 
     def _encode(self, prompt: str | list[dict[str, Any]]) -> Encoding:
-        if not isinstance(self.processing_class, ProcessorMixin):
-            prompt = spoken(prompt)
+        sees = isinstance(self.processing_class, ProcessorMixin)
         with as_tensors(self.processing_class):
-            ids, images, fields = super()._tokenize_prompts([prompt])
+            ids, images, fields = super()._tokenize_prompts([prompt if sees else spoken(prompt)])
         known = per_prompt(fields, self.model.dtype)
         made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], known)
         if self.use_vllm and self.vllm_mode == "colocate" and made.images:
