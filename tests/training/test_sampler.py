@@ -12,6 +12,7 @@ import torch
 import trl.generation.vllm_generation as generation
 from families import FAMILIES
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from test_trainer import SHARE
 from training_cases import config, mixed_rows, trainer
 from transformers import ProcessorMixin
@@ -255,6 +256,26 @@ def test_a_correction_by_sequence_wants_the_whole_vocabulary(options, refused, t
         return
     with pytest.raises(ConfigError, match=f"{refused}.*vllm_importance_sampling_correction"):
         config(tmp_path, **options)
+
+
+# ---- weights -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_are_handed_over_as_a_checkpoint_has_them(name, tmp_path):
+    made, _ = FAMILIES[name]()
+    made.save_pretrained(tmp_path)
+    model = type(made).from_pretrained(tmp_path)
+    handed = {
+        key: value
+        for name, parameter in model.named_parameters()
+        for key, value in vllm.as_saved(model, name, parameter)
+    }
+    (file,) = tmp_path.glob("*.safetensors")
+    saved = load_file(file)
+    assert handed.keys() == saved.keys()
+    for key, value in saved.items():
+        assert torch.equal(handed[key], value)
 
 
 # ---- adapters ------------------------------------------------------------------------------

