@@ -284,11 +284,16 @@ def test_packs_whose_positions_are_off_by_one_are_found_out(
 @pytest.mark.parametrize(
     ("largest", "mean", "noise", "dtype", "works"),
     [
-        (9e-5, 1e-5, 0.0, torch.float32, True),
-        (2e-4, 1e-5, 1e-2, torch.float32, False),  # noise is no excuse in 32 bits
+        (9e-5, 9e-6, 0.0, torch.float32, True),
+        (4e-4, 4e-5, 3e-5, torch.float32, True),  # a large model
+        (4e-4, 4e-5, 0.0, torch.float32, False),
+        (2e-3, 3e-4, 1e-2, torch.float32, False),  # noise is no excuse in 32 bits
+        (1e-9, 1e-10, 0.0, torch.float64, True),
+        (1e-5, 1e-6, 0.0, torch.float64, False),
         (0.3, 0.008, 0.004, torch.bfloat16, True),
         (0.3, 0.021, 0.004, torch.bfloat16, False),
         (0.3, 0.021, 0.0, torch.bfloat16, False),
+        (0.9, 0.06, 0.05, torch.bfloat16, False),
         (0.01, 0.001, 0.0, torch.float16, True),
         (math.nan, math.nan, 0.0, torch.bfloat16, False),
     ],
