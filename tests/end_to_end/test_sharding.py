@@ -143,7 +143,7 @@ def test_weights_and_gradients_are_cut(case):
         if "ZeRO 2" not in case.name:
             assert abs(record["kept"] / alone["weights"] - 0.5) < 0.05
         assert record["held"] < 0.55 * alone["trainable"]
-    if "FSDP" in case.name:
+    if "FSDP" in case.name and "no image" not in case.name:  # there the tower has no gradient
         assert all(record["held"] > 0.45 * alone["trainable"] for record in case.two.records)
 
 
