@@ -11,6 +11,7 @@ import stock
 import torch
 from by_hand import Hand
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file
 from test_update import HIGHER, Case, agree, occurrences, planned
 from training_cases import difference, mixed_rows, trained
 from transformers import (
@@ -26,6 +27,7 @@ from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Sampling
 from vantage.questions.schema import read
 from vantage.training.trl.prefix import VISION_TOWERS
+from vantage.training.trl.vllm import as_saved
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 # What tests/with_vllm measures, in another environment, beside the cells below.
@@ -255,6 +257,23 @@ def test_a_model_that_trl_scores_otherwise_than_it_generates_is_refused(name, tm
     rest = {"processing_class": processor}
     with pytest.raises(EngineError, match=why):
         trained(model, mixed_rows(4), tmp_path, rest=rest)
+
+
+@pytest.mark.parametrize("name", stock.FAMILIES)
+def test_vllm_gets_weights_under_the_names_of_a_checkpoint(name):
+    """All but those that a checkpoint has joined into one."""
+    family = family_of(name)
+    model = family.auto.from_pretrained(family.path)
+    saved = {key for file in Path(family.path).glob("*.safetensors") for key in load_file(file)}
+    handed = [
+        key
+        for name, parameter in model.named_parameters()
+        for key, _ in as_saved(model, name, parameter)
+    ]
+    assert len(handed) == len(set(handed))
+    joined = {key for key in handed if key not in saved}
+    assert all(key in dict(model.named_parameters()) for key in joined)
+    assert len(joined) < len(handed) / 2
 
 
 # ---- the table -----------------------------------------------------------------------------

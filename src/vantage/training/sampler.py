@@ -107,11 +107,11 @@ def judge(found: Mismatch, *, float32: bool, slack: float = 0.0) -> str | None:
     that was 1e-6 on average; an off-by-one in the positions of a tiny model gave 0.021, so the
     limit is 0.001. In bfloat16 (a step of 2^-8) healthy runs are at 0.005 to 0.03, and pictures
     that the sampler sees twice or from old weights at 1.1 to 1.3, so the limit is 0.1. Faults
-    below the noise of bfloat16 pass; a first batch in float32 finds them.
+    below the noise of bfloat16 pass.
 
     Args:
         found: the mismatch of a rollout batch.
-        float32: whether sampler and trainer both compute in float32.
+        float32: whether sampler and trainer both compute in float32, without TF32.
         slack: nats by which the sampler may be higher on every token, see `renormalisation`.
     """
     limit = (LIMIT_FLOAT32 if float32 else LIMIT_ROUNDED) + slack

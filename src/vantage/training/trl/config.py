@@ -38,6 +38,26 @@ TAKEN_OVER: dict[str, tuple[Any, str]] = {
     "router_aux_loss_coef": (0.0, "TRL balances the experts of each forward by itself"),
 }
 
+# Options of generation with which vLLM samples from the model as it is.
+WHOLE = {
+    "top_p": (1.0,),
+    "top_k": (0, -1, None),
+    "min_p": (0, None),
+    "repetition_penalty": (1.0,),
+}
+# Options of vLLM's sampling that leave its log-probs as they are.
+HARMLESS = {
+    "stop",
+    "stop_token_ids",
+    "include_stop_str_in_output",
+    "seed",
+    "n",
+    "max_tokens",
+    "detokenize",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+}
+
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
 
 
@@ -150,7 +170,7 @@ class VantageConfig(GRPOConfig):
             super().__post_init__()
         except ValueError as error:
             raise ConfigError(f"TRL refuses the options: {error}") from error
-        if self.use_vllm and self.vllm_max_model_length is None and self.max_prompt_length:
+        if self._colocated and self.vllm_max_model_length is None and self.max_prompt_length:
             # The model's own length would reserve a cache for prompts that never come.
             self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
@@ -186,6 +206,27 @@ class VantageConfig(GRPOConfig):
         return made(Keep, self.record or {}, "record")
 
     @property
+    def _colocated(self) -> bool:
+        return self.use_vllm and self.vllm_mode == "colocate"
+
+    @property
+    def room(self) -> int | None:
+        """Tokens of the longest prompt for which colocated vLLM has room; None without a limit."""
+        if not self._colocated or self.vllm_max_model_length is None:
+            return None
+        return self.vllm_max_model_length - self.max_completion_length
+
+    @property
+    def changes_of_log_probs(self) -> dict[str, Any]:
+        """Options by which vLLM's log-probs are not those of the model: name -> value."""
+        given = {name: getattr(self, name) for name in WHOLE} | (self.generation_kwargs or {})
+        return {
+            name: value
+            for name, value in given.items()
+            if name not in HARMLESS and value not in WHOLE.get(name, ())
+        }
+
+    @property
     def updates(self) -> int:
         """Optimizer updates made from the rows of a rollout batch, once through."""
         return self.steps_per_generation // self.gradient_accumulation_steps
@@ -215,6 +256,12 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     """Refuse, by name, what would contradict a plan."""
     _check_values(args)
     _check_correction(args)
+    if args.room is not None and args.room < (args.max_prompt_length or 1):
+        raise ConfigError(
+            f"vllm_max_model_length={args.vllm_max_model_length} is shorter than a prompt of "
+            f"max_prompt_length={args.max_prompt_length} and a response of max_completion_length="
+            f"{args.max_completion_length}: leave it out, or raise it"
+        )
     sampling(args.sampling, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
     if recipe.sharing is original_prompt and not variants.original:
@@ -231,18 +278,17 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
 
 def _check_correction(args: VantageConfig) -> None:
     """Refuse a product of ratios where the sampler's log-probs are renormalised."""
-    whole = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0, None)}
-    given = {name: getattr(args, name) for name in whole}
-    cut = [f"{name}={value}" for name, value in given.items() if value not in whole[name]]
+    cut = [f"{name}={value}" for name, value in args.changes_of_log_probs.items()]
     mode = args.vllm_importance_sampling_mode
     corrects = args.use_vllm and args.vllm_importance_sampling_correction
     if corrects and cut and mode.startswith("sequence"):
         raise ConfigError(
             f"{', '.join(cut)} with vllm_importance_sampling_mode={mode!r}: vLLM's log-probs are "
-            "of what is left of the vocabulary, the trainer's are of all of it, and a correction "
-            "by sequence multiplies that difference over all tokens (0.99 ** 400 = 0.02). Set "
-            "vllm_importance_sampling_correction to false, or the mode to 'token_truncate', or "
-            "sample from the whole vocabulary (top_p=1.0, top_k=0, min_p=None)"
+            "those of what is left of the vocabulary, the trainer's are those of all of it, and a "
+            "correction by sequence multiplies that difference over all tokens "
+            "(0.99 ** 400 = 0.02). Set vllm_importance_sampling_correction to false, or the mode "
+            "to 'token_truncate', or sample from the model as it is (top_p=1.0, top_k=0, "
+            "min_p=None, repetition_penalty=1.0)"
         )
 
 

@@ -61,12 +61,15 @@ def without_autocast(accelerator: Accelerator, model: PreTrainedModel) -> Iterat
         model: the bare model.
     """
     forward, mixed = model.forward, accelerator.native_amp
+    products = torch.get_float32_matmul_precision()
     model.forward = model.__dict__.get("_original_forward", forward)
     accelerator.native_amp = False
+    torch.set_float32_matmul_precision("highest")  # no TF32
     try:
         yield
     finally:
         model.forward, accelerator.native_amp = forward, mixed
+        torch.set_float32_matmul_precision(products)
 
 
 class Packing:

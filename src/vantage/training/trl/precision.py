@@ -47,7 +47,14 @@ def chosen(config: Config, *, has_bfloat16: bool | None = None) -> Precision:
     if has_bfloat16 is None:
         has_bfloat16 = not config.trl.get("use_cpu") and _gpu_has_bfloat16()
     made = precision_of(_switched(config), has_bfloat16=has_bfloat16)
-    given = (config.trl.get("model_init_kwargs") or {}).get("dtype")
+    own = config.trl.get("model_init_kwargs") or {}
+    given = own.get("dtype")
+    if "torch_dtype" in own or given == "auto":
+        name = "torch_dtype" if "torch_dtype" in own else "dtype"
+        raise ConfigError(
+            f"trl.model_init_kwargs.{name}={own[name]!r}: leave it out; model.dtype says what "
+            "forwards compute in, and optimizer.weights what weights are kept in"
+        )
     if given is None:
         return made
     if given not in FORMATS:
@@ -63,7 +70,7 @@ def chosen(config: Config, *, has_bfloat16: bool | None = None) -> Precision:
 
 
 def _gpu_has_bfloat16() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _switched(config: Config) -> Config:
@@ -225,7 +232,8 @@ def check_options(args: TrainingArguments) -> None:
 def _check_loaded(model: torch.nn.Module) -> None:
     """Refuse compensated sums where weights were not loaded in bfloat16."""
     kinds = {str(p.dtype) for p in model.parameters() if p.requires_grad}
-    if kinds != {"torch.bfloat16"}:
+    # Some models keep a few weights in float32 themselves.
+    if "torch.bfloat16" not in kinds or "torch.float16" in kinds:
         raise ConfigError(
             "compensated_sums (optimizer.weights=bfloat16) is for weights in bfloat16, but those "
             f"that are trained are in {', '.join(sorted(kinds))}: load the model in bfloat16"

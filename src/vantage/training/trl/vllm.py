@@ -23,7 +23,12 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
-from transformers.core_model_loading import revert_weight_conversion
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    apply_converters,
+    revert_weight_conversion,
+)
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
@@ -32,7 +37,10 @@ from vantage.training.sampler import verdict
 
 # Named when sampler and trainer disagree.
 PACKAGES = ("vllm", "trl", "transformers", "torch")
-REMEDY = "Leave trl.use_vllm off, or install other versions of vllm and transformers."
+REMEDY = (
+    "Leave trl.use_vllm off, or install versions that agree: docs/models.md names those that were "
+    "tried."
+)
 # What vLLM adds to the logit of a token that must not be sampled: its lowest.
 NEVER = -100.0
 
@@ -41,6 +49,15 @@ class Sampler(VLLMGeneration):
     """TRL's `VLLMGeneration` that samples from what is trained."""
 
     generation_kwargs: dict[str, Any]
+
+    def _init_vllm(self) -> None:
+        if (
+            isinstance(self.model, PeftModel)
+            and self._dist.is_fsdp
+            and self._dist.fsdp_version == 1
+        ):
+            raise EngineError("adapters with vLLM under FSDP 1 are not supported: take FSDP 2")
+        super()._init_vllm()
 
     def ban(self, token_ids: Sequence[int]) -> None:
         """Never sample these tokens, whatever the user's own biases are."""
@@ -70,8 +87,6 @@ class Sampler(VLLMGeneration):
 
     def _merged(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Weights with the adapters merged, under the names of the modules."""
-        if self._dist.is_fsdp and self._dist.fsdp_version == 1:
-            raise EngineError("adapters with vLLM under FSDP 1 are not supported: take FSDP 2")
         with self._dist.gather_params(list(self.model.parameters())):
             for name, value in merged_parameters(self.model):
                 yield self._fix_param_name_to_vllm(name), value
@@ -83,9 +98,26 @@ def as_saved(
     """A weight as a checkpoint of the model has it, which is what vLLM can load.
 
     The modules of transformers have other names in many families, and hold all experts in one
-    tensor where a checkpoint has one for each.
+    tensor where a checkpoint has one for each. A weight that is only a part of one in a checkpoint
+    keeps its name.
     """
-    yield from revert_weight_conversion(model, {name: value}).items()
+    if _is_part(model, name):
+        yield name, value
+    else:
+        yield from revert_weight_conversion(model, {name: value}).items()
+
+
+def _is_part(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor of a checkpoint is cut into several weights, of which this is one."""
+    conversions = getattr(model, "_weight_conversions", None)
+    if conversions is None:
+        conversions = get_model_conversion_mapping(model, add_legacy=False)
+    cutting = [
+        conversion.reverse_transform()
+        for conversion in conversions
+        if isinstance(conversion, WeightConverter) and len(conversion.target_patterns) > 1
+    ]
+    return bool(cutting) and apply_converters(name, cutting)[1] is not None
 
 
 @contextlib.contextmanager
@@ -122,12 +154,16 @@ def merged_parameters(model: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _merged(layer: BaseTunerLayer, parameter: nn.Parameter) -> torch.Tensor:
     """A copy of a parameter of the layer that is adapted, with the adapters merged."""
-    before = [p.detach().clone() for p in layer.get_base_layer().parameters(recurse=False)]
+    base = layer.get_base_layer()
+    own = dict(base.named_parameters(recurse=False))
+    before = {name: p.detach().clone() for name, p in own.items()}
+    (merging,) = (name for name, p in own.items() if p is parameter)
     layer.merge()
-    merged = parameter.detach().clone()
+    merged = base.get_parameter(merging).detach().clone()
     layer.unmerge()
-    for own, kept in zip(layer.get_base_layer().parameters(recurse=False), before, strict=True):
-        own.data.copy_(kept)
+    for name, kept in before.items():  # quantized layers get other parameters by merging
+        own[name].data.copy_(kept)
+        setattr(base, name, own[name])
     return merged
 
 

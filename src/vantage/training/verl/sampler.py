@@ -34,7 +34,9 @@ def slack(rollout: DictConfig) -> float:
 
 
 def in_float32(config: DictConfig) -> bool:
-    """Whether trainer and sampler both compute in float32."""
+    """Whether trainer and sampler round to 24 bits; kernels of GPUs may round to 11 (TF32)."""
+    if OmegaConf.select(config, "trainer.device") != "cpu":
+        return False
     trainer = OmegaConf.select(config, f"{ACTOR}.fsdp_config.mixed_precision.param_dtype")
     return trainer in FLOAT32 and OmegaConf.select(config, f"{ROLLOUT}.dtype") in FLOAT32
 
