@@ -350,7 +350,7 @@ def test_the_smallest_gpu_is_told(vantage, tiny_model, clean, tmp_path):
     assert "a GPU of 24 GiB is enough by the estimate" in out
     sampler = {"use_vllm": True, "vllm_mode": "colocate", "vllm_enable_sleep_mode": True}
     _, out, _ = vantage("check", written(tmp_path, tiny_model, clean, trl=sampler))
-    assert "vLLM taking 30% of it, which sleeps while an update runs" in " ".join(out.split())
+    assert "with vLLM, which takes 30% of it and sleeps during updates" in " ".join(out.split())
 
 
 def test_adapters_and_a_reference_are_part_of_the_estimate(tiny_model, clean, tmp_path):

@@ -427,7 +427,7 @@ def _enough(made: Memory, sampler: Sampler | None) -> Finding:
     words = f"a GPU of {there[0]} GiB is enough by the estimate"
     if sampler:
         sleep = "sleeps" if sampler.sleeps else "does not sleep"
-        words += f", vLLM taking {sampler.share:.0%} of it, which {sleep} while an update runs"
+        words += f", with vLLM, which takes {sampler.share:.0%} of it and {sleep} during updates"
     return Finding("note", "memory", words)
 
 

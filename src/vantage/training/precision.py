@@ -64,7 +64,7 @@ def precision_of(config: Config, *, has_bfloat16: bool) -> Precision:
     if weights == "bfloat16" and config.model.lora:
         raise ConfigError(
             "optimizer.weights=bfloat16: adapters (model.lora) are small and kept in float32; "
-            "leave it out"
+            "leave optimizer.weights out"
         )
     if weights == "bfloat16" and forward != "bfloat16":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What FSDP and DeepSpeed need: exchanges in float32, and pictures where all must see one.
+"""What FSDP and DeepSpeed need: exchanges in float32, pictures in all forwards or in none.
 
 Processes that share weights or gradients exchange them module by module, in the order in which
 the modules run. A forward without a picture leaves the vision tower out, so a process without a
