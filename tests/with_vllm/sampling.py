@@ -228,11 +228,20 @@ BROKEN = (expanded_twice, expanded_twice_unseen, stale_weights, stale_pictures, 
 def saved(family: str, out: Path) -> tuple[str, bool]:
     """Directory of a tiny model whose media tokens are improbable; whether it sees."""
     model, processor = stock.FAMILIES[family]()
+    as_published(model, processor)
     media = [getattr(model.config, name, None) for name in vllm_media()]
     quieten(model, [token for token in media if isinstance(token, int)])
     model.save_pretrained(out / "model")
     processor.save_pretrained(out / "model")
     return str(out / "model"), isinstance(processor, ProcessorMixin)
+
+
+def as_published(model, processor) -> None:
+    """What checkpoints of some families say and do, and vLLM counts on."""
+    model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings
+    images = getattr(processor, "image_processor", None)
+    if hasattr(images, "do_image_splitting") and hasattr(images, "max_image_size"):
+        images.do_image_splitting, images.size = True, {"longest_edge": 56}
 
 
 def vllm_media() -> tuple[str, ...]:
