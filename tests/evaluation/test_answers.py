@@ -46,6 +46,7 @@ class Echo:
 
     training = True
     device = torch.device("cpu")
+    dtype = torch.float32
 
     def eval(self):
         self.train(False)
