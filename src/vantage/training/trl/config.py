@@ -170,7 +170,7 @@ class VantageConfig(GRPOConfig):
             super().__post_init__()
         except ValueError as error:
             raise ConfigError(f"TRL refuses the options: {error}") from error
-        if self._colocated and self.vllm_max_model_length is None and self.max_prompt_length:
+        if self.colocated and self.vllm_max_model_length is None and self.max_prompt_length:
             # The model's own length would reserve a cache for prompts that never come.
             self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
@@ -206,13 +206,14 @@ class VantageConfig(GRPOConfig):
         return made(Keep, self.record or {}, "record")
 
     @property
-    def _colocated(self) -> bool:
+    def colocated(self) -> bool:
+        """Whether vLLM runs in the processes that train."""
         return self.use_vllm and self.vllm_mode == "colocate"
 
     @property
     def room(self) -> int | None:
         """Tokens of the longest prompt for which colocated vLLM has room; None without a limit."""
-        if not self._colocated or self.vllm_max_model_length is None:
+        if not self.colocated or self.vllm_max_model_length is None:
             return None
         return self.vllm_max_model_length - self.max_completion_length
 

@@ -216,7 +216,7 @@ class VantageTrainer(GRPOTrainer):
 
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
-        sets = self._sets()
+        sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
         if self.args.check_data:
             for name, rows in sets.items():
                 check(self.prompts, name, rows)
@@ -251,9 +251,6 @@ class VantageTrainer(GRPOTrainer):
             self.eval_dataset = {name: kept(rows) for name, rows in self.eval_dataset.items()}
         elif self.eval_dataset is not None:
             self.eval_dataset = kept(self.eval_dataset)
-
-    def _sets(self) -> dict[str, Any]:
-        return {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
 
     def _tokens(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
@@ -300,7 +297,7 @@ class VantageTrainer(GRPOTrainer):
             ids, images, fields = super()._tokenize_prompts([prompt if sees else spoken(prompt)])
         known = per_prompt(fields, self.model.dtype)
         made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], known)
-        if self.use_vllm and self.vllm_mode == "colocate" and made.images:
+        if self.args.colocated and made.images:
             made.written = written(self.processing_class, self._text(prompt))
         return made
 
@@ -441,8 +438,7 @@ class VantageTrainer(GRPOTrainer):
 
     def _seed_generation(self, turn: int) -> None:
         """Seed whatever a sampler may draw from; processes that sample as one share a seed."""
-        colocated = self.use_vllm and self.vllm_mode == "colocate"
-        group = self.args.vllm_tensor_parallel_size if colocated else 1
+        group = self.args.vllm_tensor_parallel_size if self.args.colocated else 1
         number = self.state.global_step // self.args.updates_per_rollout_batch
         key = [self.args.seed, number, self.accelerator.process_index // group, turn]
         set_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
@@ -793,10 +789,10 @@ class VantageTrainer(GRPOTrainer):
     @property
     def _slack(self) -> float:
         """Nats that sampler and trainer may be apart by the options of the generation."""
-        changed = {**self.args.changes_of_log_probs}
-        return (
-            math.inf if changed.keys() - {"top_p"} else renormalisation(changed.get("top_p", 1.0))
-        )
+        changed = self.args.changes_of_log_probs
+        if changed.keys() - {"top_p"}:
+            return math.inf
+        return renormalisation(changed.get("top_p", 1.0))
 
     def _score_old(self, batch: RolloutBatch, dealt: list[list]) -> torch.Tensor:
         """Log-probs of what this process trains; those that TRL needed early are there."""

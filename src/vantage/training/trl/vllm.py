@@ -5,8 +5,8 @@ Three things are done otherwise than in TRL's `VLLMGeneration`:
 - prompts: vLLM expands the placeholder of a picture by itself, so it is given the prompt as the
   chat template writes it, and what it makes of it is compared with what is trained;
 - weights: they are handed over as a checkpoint has them, whatever transformers calls its modules;
-  after an update vLLM forgets what the vision tower made of pictures, not only the
-  prefixes of prompts;
+  after an update vLLM forgets what the vision tower made of pictures, not only the prefixes of
+  prompts;
 - adapters: they are merged layer by layer into copies, so that the frozen base keeps every bit.
   `merge_adapter` and `unmerge_adapter` in place round it in 16 bits, twice in each rollout batch.
 """
