@@ -290,8 +290,8 @@ def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_4_updates()
     ("name", "published"),
     [
         ("pods", {"keep": 0.25}),
-        ("shuffle-r1", {"keep": 0.5, "rounds": 8}),
-        ("share-shuffle", {"keep": 0.5, "rounds": 8}),
+        ("shuffle-r1", {"keep": 0.5, "rounds": 8, "weight": "sum", "shape": "power", "power": 1}),
+        ("share-shuffle", {"keep": 0.5, "rounds": 8, "weight": "sum", "shape": "power"}),
     ],
 )
 def test_options_default_to_the_published_settings(name, published):
@@ -412,6 +412,14 @@ def mine(bound: float = 0.5) -> vantage.Recipe:
     return vantage.Recipe("mine", estimator=Signs(bound))
 
 
+def second_half(samples, ranked, rng):
+    return samples.take(np.arange(len(samples)) if ranked.done >= 0.5 else [0])
+
+
+def halves():
+    return vantage.Recipe("halves", composition=second_half)
+
+
 def not_a_recipe():
     return "grpo"
 
@@ -435,6 +443,17 @@ def test_a_recipe_of_your_own_is_named_by_its_file_or_module(my_folder, where):
     samples = made.plan(rollouts_of([[0.6, 0.8]]), seeded())
     assert made.name == "mine"
     assert samples.advantage_M.tolist() == [-1, 1]
+
+
+def test_a_composition_of_your_own_sees_the_share_of_the_training_that_is_done(my_folder):
+    made, rollouts = recipe("my_file.py:halves"), rollouts_of([[1, 0, 0, 0]])
+    assert [len(made.plan(rollouts, seeded(), done)) for done in (0.0, 0.4, 0.5, 1.0)] == [
+        1,
+        1,
+        4,
+        4,
+    ]
+    assert len(made.plan(rollouts, seeded())) == 1
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,9 @@ def check_updates(run, settings, steps: int, **options) -> None:
     recipe = parse_recipe(settings.recipe)
     for step in range(1, steps + 1):
         batch = run.batch(step)
-        assert same_plan(
-            batch["samples"], make_plan(recipe, batch["generated"], 0, step - 1).samples
-        )
+        done = (step - 1) / steps
+        again = make_plan(recipe, batch["generated"], 0, step - 1, done)
+        assert same_plan(batch["samples"], again.samples)
         before = run.weights(step - 1)
         trainer.train(batch)
         after = run.weights(step)
@@ -64,7 +64,11 @@ def trained_under_other_prompts_alone(batch) -> set[int]:
     ("kind", "recipe", "options"),
     [
         ("text", "grpo", {}),
-        ("text", "shuffle-r1", {f"{CORRECTION}__bypass_mode": True}),
+        (
+            "text",
+            {"name": "shuffle-r1", "shape": "softmax"},
+            {f"{CORRECTION}__bypass_mode": True},
+        ),
         ("text", "share-grpo", {**TWO, **KL, **APART, **BY_SEQUENCE}),
         ("vision", "share-shuffle", TWO),
     ],
@@ -72,7 +76,8 @@ def trained_under_other_prompts_alone(batch) -> set[int]:
 def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, train):
     config = settings(kind, recipe=recipe, run__save_every=10, **options)
     run = train(config)
-    loss = parse_recipe(recipe).loss
+    made = parse_recipe(recipe)
+    loss = made.loss
     by_hand_too = {"kl": 0.001} if KL.items() <= options.items() else {}
     if BY_SEQUENCE.items() <= options.items():
         # veRL's bounds are of the sampler's probability over the trainer's.
@@ -92,7 +97,7 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
         else:
             assert metrics["sampler/difference"] < 1e-5
             assert metrics["sampler/largest_ratio"] < 1.001
-    if recipe.startswith("sha"):
+    if made.shares:
         batch = run.batch(1)
         home_M = batch["generated"].home_N[batch["samples"].rollout_M]
         shared = (batch["samples"].prompt_M != home_M).any()

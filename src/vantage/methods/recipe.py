@@ -89,18 +89,19 @@ class Recipe:
         if not isinstance(self.refills, int) or self.refills < 0:
             raise ConfigError(f"refills={self.refills!r}: expected a whole number from 0")
 
-    def plan(self, rollouts: Rollouts, rng: np.random.Generator) -> Samples:
+    def plan(self, rollouts: Rollouts, rng: np.random.Generator, done: float = 0.0) -> Samples:
         """What to train on.
 
         Args:
             rollouts: N scored rollouts of a batch.
             rng: source of every tie-break and draw; the same state gives the same plan.
+            done: share of the training that is done, 0 to 1; stages read it from `Ranked.done`.
 
         Returns:
             Samples in order of training. Their number depends on the sizes of the groups
             alone, except under the "non-zero" selection.
         """
-        ranked = rank(rollouts, self.estimator(rollouts), rng)
+        ranked = rank(rollouts, self.estimator(rollouts), rng, done)
         samples = self.sharing(self.selection(ranked, rng), ranked)
         return self.composition(samples, ranked, rng)
 
@@ -213,12 +214,20 @@ def dapo_filter(refills: int = 3) -> Recipe:
 
 
 @register("shuffle-r1")
-def shuffle_r1(keep: float = 0.5, rounds: int = 8) -> Recipe:
+def shuffle_r1(
+    keep: float = 0.5,
+    rounds: int = 8,
+    weight: str = "sum",
+    shape: str = "power",
+    power: float = 1.0,
+) -> Recipe:
     """Pairs of high contrast, drawn by advantage. arXiv 2508.05612"""
     return Recipe(
         "shuffle-r1",
         selection=functools.partial(selection.pairwise, keep=keep),
-        composition=functools.partial(composition.advantage_shuffle, rounds=rounds),
+        composition=functools.partial(
+            composition.advantage_shuffle, rounds=rounds, weight=weight, shape=shape, power=power
+        ),
     )
 
 
@@ -240,13 +249,19 @@ def noisy_rollout() -> Recipe:
 
 
 @register("share-shuffle")
-def share_shuffle(keep: float = 0.5, rounds: int = 8) -> Recipe:
+def share_shuffle(
+    keep: float = 0.5,
+    rounds: int = 8,
+    weight: str = "sum",
+    shape: str = "power",
+    power: float = 1.0,
+) -> Recipe:
     """Pairs of high contrast of a question, shared over its prompts, drawn by advantage.
 
     arXiv 2508.05612 and 2505.16673 together.
     """
     return replace(
-        shuffle_r1(keep=keep, rounds=rounds),
+        shuffle_r1(keep=keep, rounds=rounds, weight=weight, shape=shape, power=power),
         name="share-shuffle",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,

@@ -66,6 +66,11 @@ class Prompts:
         self._sources.clear()
         self._made.clear()
 
+    @property
+    def done(self) -> float:
+        """Share of the training that was done when the batch began."""
+        return self._done
+
     def ask(self, asked: Sequence[Asked]) -> range:
         """Add questions to the batch; the places that they get."""
         self._asked.extend(asked)

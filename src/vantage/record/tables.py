@@ -25,6 +25,7 @@ BATCH = pa.schema(
         ("updates", pa.int64()),  # of the run, done after this batch
         ("ended", pa.float64()),  # seconds since 1970
         ("generated_tokens", pa.int64()),
+        ("done", pa.float64()),  # share of the training, when the batch began
         ("seconds", NUMBERS),  # by stage
         ("metrics", NUMBERS),
     ]
@@ -93,6 +94,7 @@ def batch_table(step: Step) -> pa.Table:
         "updates": step.updates,
         "ended": time.time(),
         "generated_tokens": step.generated_tokens,
+        "done": step.done,
         "seconds": _numbers(step.seconds),
         "metrics": _numbers(step.metrics),
     }

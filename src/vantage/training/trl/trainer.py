@@ -509,7 +509,8 @@ class VantageTrainer(GRPOTrainer):
     def _plan(self, scored: Scored) -> RolloutBatch:
         """One plan over the rollouts of all processes, the same on each of them."""
         with self._timed("plan"):
-            plan = make_plan(self.recipe, scored, self.args.seed, self._number)
+            done = self.prompts.done
+            plan = make_plan(self.recipe, scored, self.args.seed, self._number, done)
             samples = plan.samples
             self.rollouts, self.samples = plan.rollouts, plan.of_rollouts
             self.diagnosis = plan.diagnosis

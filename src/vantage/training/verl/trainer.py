@@ -248,7 +248,8 @@ class VantageTrainer(PPOTrainerSync):
         """The rows that the plan trains, each once, in a balanced order for the log-probs."""
         actor = self.config.actor_rollout_ref.actor
         with marked_timer("plan", self.timing_raw):
-            self.plan = make_plan(self.recipe, self.generated, self.settings.run.seed, self._number)
+            seed, done = self.settings.run.seed, self.prompts.done
+            self.plan = make_plan(self.recipe, self.generated, seed, self._number, done)
             self._layout = lay_out(
                 self.plan.samples,
                 self.generated.lengths()[self.plan.samples.rollout_M],
