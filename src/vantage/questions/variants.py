@@ -63,7 +63,11 @@ class Variants(Section):
         count: prompts a question, m.
         rewrites: column with other wordings (a list of texts) of the question.
         transforms: image transforms; None for none.
-        original: whether the first prompt is the original question; otherwise all are drawn.
+        original: whether the first prompt is the original question, as it is. If not, the
+            wordings of all prompts are drawn evenly, without repeat, from the original and its
+            rewrites, and each prompt may be transformed, as in the code of Share-GRPO,
+            https://arxiv.org/abs/2505.16673. A question with fewer wordings than prompts gives
+            all of them, then the same again, each with a transform of its own draw.
     """
 
     count: int = Field(1, ge=1)
@@ -102,11 +106,11 @@ class Variants(Section):
             allowed: transforms that this question allows; None asks the guard.
             done: share of the training that is done, 0 to 1.
         """
-        wordings = [question.text, *rng.permutation(list(rewrites)).tolist()]
+        wordings = self._wordings(question, rewrites, rng)
         fitting = self._fitting(question, answer, allowed)
         prompts = [question] if self.original else []
         for number in range(len(prompts), self.count):
-            reworded = with_text(question, wordings[(number + (not self.original)) % len(wordings)])
+            reworded = wordings[number % len(wordings)]
             prompts.append(self._transformed(reworded, fitting, done, rng))
         return [prompts[prompts.index(prompt)] for prompt in prompts]
 
@@ -117,6 +121,17 @@ class Variants(Section):
         chosen = [TRANSFORMS[name] for name in self.transforms.names]
         sigma = 0.123 if self.transforms.fade else None  # as many digits as any that fades
         return [note for transform in chosen for note in transform.wordings(images, sigma)]
+
+    def _wordings(
+        self, question: Question, rewrites: Sequence[str], rng: np.random.Generator
+    ) -> list[Question]:
+        """The question in its wordings, in the order in which prompts take them."""
+        others = [with_text(question, text) for text in rewrites]
+        if self.original:
+            return [question, *(others[place] for place in rng.permutation(len(others)))]
+        texts = {one.text: one for one in (question, *others)}
+        distinct = list(texts.values())
+        return [distinct[place] for place in rng.permutation(len(distinct))]
 
     def _fitting(self, question: Question, answer: str, allowed: Sequence[str] | None) -> list[str]:
         """Transforms that leave the answer of this question as it is."""
