@@ -271,8 +271,8 @@ def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_sh
         ("pods", Loss()),
         ("dapo-filter", Loss(clip_high=0.28)),
         ("shuffle-r1", Loss()),
-        ("share-grpo", Loss(clip_high=0.3)),
-        ("share-shuffle", Loss(clip_high=0.3)),
+        ("share-grpo", Loss(clip_high=0.3, dual_clip=3.0)),
+        ("share-shuffle", Loss(clip_high=0.3, dual_clip=3.0)),
     ],
 )
 def test_a_recipe_carries_the_published_loss(name, loss):

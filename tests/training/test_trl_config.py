@@ -1,5 +1,7 @@
 """Options of a run: what follows the recipe, what the user decides, and what is refused."""
 
+import math
+
 import pytest
 from training_cases import config
 
@@ -47,6 +49,10 @@ BAD = [
         {"save_strategy": "best", "eval_strategy": "steps", "eval_steps": 3},
         ["eval_steps=3", "2 or 4 would do"],
     ),
+    (
+        {"recipe": "share-grpo", "variants": SHARED, "epsilon_high": 2.0},
+        ["epsilon_high=2.0", "3.0", "delta"],
+    ),
     ({"multi_objective_aggregation": "normalize_then_sum"}, ["multi_objective_aggregation="]),
     ({"scale_rewards": "batch"}, ["scale_rewards='batch'", "leave it at 'group'"]),
     ({"scale_rewards": False}, ["scale_rewards='none'", "leave it at 'group'"]),
@@ -86,8 +92,8 @@ ITS_OWN = {
         "epsilon_high": 4e-4,
     },
     "dapo-filter": {"epsilon_high": 0.28},
-    "share-grpo": {"epsilon_high": 0.3},
-    "share-shuffle": {"epsilon_high": 0.3},
+    "share-grpo": {"epsilon_high": 0.3, "delta": 3.0},
+    "share-shuffle": {"epsilon_high": 0.3, "delta": 3.0},
 }
 
 
@@ -100,6 +106,7 @@ def test_loss_settings_follow_the_recipe(name, tmp_path):
         "importance_sampling_level": "token",
         "epsilon": 0.2,
         "epsilon_high": 0.2,
+        "delta": None,
         "beta": 0.0,
         "updates": 4,
     }
@@ -114,6 +121,10 @@ def test_loss_settings_follow_the_recipe(name, tmp_path):
         ({"epsilon": 0.1}, {"epsilon": 0.1, "epsilon_high": 0.1}),
         ({"epsilon_high": 0.25}, {"epsilon": 0.2, "epsilon_high": 0.25}),
         ({"epsilon": 0.1, "epsilon_high": 0.4}, {"epsilon": 0.1, "epsilon_high": 0.4}),
+        ({"delta": 4.0}, {"delta": 4.0, "epsilon_high": 0.3}),
+        ({"delta": math.inf, "epsilon_high": 9.0}, {"delta": math.inf}),
+        ({"loss_type": "cispo", "epsilon_high": 5.0}, {"delta": None}),
+        ({"loss_type": "grpo"}, {"delta": 3.0}),
         ({"beta": 0.04}, {"beta": 0.04}),
         ({"importance_sampling_level": "sequence"}, {"importance_sampling_level": "sequence"}),
         ({"steps_per_generation": 2}, {"updates": 2}),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import capped_tokens
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+from verl.utils.config import omega_conf_to_dataclass
 
 from vantage import config as configuration
 from vantage.errors import ConfigError, EngineError
@@ -14,7 +18,7 @@ from vantage.training.inputs import check_output
 from vantage.training.verl import driver
 from vantage.training.verl.dataset import config_of
 from vantage.training.verl.launch import engine_config, rehearse, train
-from vantage.training.verl.translation import options
+from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -39,20 +43,55 @@ def test_sizes_count_prompts_as_veRL_does(settings):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "mode", "low", "high"),
+    ("recipe", "mode", "low", "high", "most"),
     [
-        ("grpo", "token-mean", 0.2, 0.2),
-        ("dr-grpo", "seq-mean-token-sum-norm", 0.2, 0.2),
-        ("gspo", "seq-mean-token-mean", 3e-4, 4e-4),
-        ("share-grpo", "token-mean", 0.2, 0.3),
-        ("dapo-filter", "token-mean", 0.2, 0.28),
+        ("grpo", "token-mean", 0.2, 0.2, NO_DUAL_CLIP),
+        ("dr-grpo", "seq-mean-token-sum-norm", 0.2, 0.2, NO_DUAL_CLIP),
+        ("gspo", "seq-mean-token-mean", 3e-4, 4e-4, NO_DUAL_CLIP),
+        ("share-grpo", "token-mean", 0.2, 0.3, 3.0),
+        ("dapo-filter", "token-mean", 0.2, 0.28, NO_DUAL_CLIP),
     ],
 )
-def test_the_loss_is_the_recipe_s(recipe, mode, low, high, settings):
+def test_the_loss_is_the_recipe_s(recipe, mode, low, high, most, settings):
     actor = "actor_rollout_ref.actor."
-    names = ("loss_agg_mode", "clip_ratio_low", "clip_ratio_high", "use_kl_loss")
+    names = ("loss_agg_mode", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss")
     found = chosen(settings(recipe=recipe), *(actor + name for name in names))
-    assert found == [mode, low, high, False]
+    assert found == [mode, low, high, most, False]
+
+
+@pytest.mark.parametrize(("cap", "ratio", "advantage", "loss", "slope"), capped_tokens.CASES)
+def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
+    cap, ratio, advantage, loss, slope, settings, tmp_path
+):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from vantage.methods import Loss, Recipe\n"
+        "def mine(cap=None):\n"
+        "    return Recipe('mine', loss=Loss(clip_high=0.3, dual_clip=cap))\n"
+    )
+    config = engine_config(settings(recipe={"name": f"{file}:mine", "cap": cap}))
+    actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    now = torch.tensor([[ratio]]).log().requires_grad_()
+    one = torch.ones(1, 1)
+    found, _ = compute_policy_loss_vanilla(
+        torch.zeros(1, 1), now, advantage * one, one, actor.loss_agg_mode, actor
+    )
+    found.backward()
+    assert found.item() == pytest.approx(loss)
+    assert now.grad.item() == pytest.approx(slope)
+
+
+def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settings, tmp_path):
+    config = settings(recipe="share-grpo", verl__actor_rollout_ref__actor__clip_ratio_c=10.0)
+    assert chosen(config, "actor_rollout_ref.actor.clip_ratio_c") == [10.0]
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from vantage.methods import Loss, Recipe\n"
+        "def mine():\n"
+        "    return Recipe('mine', loss=Loss(ratio='sequence', dual_clip=3.0))\n"
+    )
+    with pytest.raises(ConfigError, match=r"mine.*dual_clip=3\.0.*veRL has no dual clip"):
+        engine_config(settings(recipe=f"{file}:mine"))
 
 
 def test_an_option_of_veRL_wins(settings):

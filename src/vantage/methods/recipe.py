@@ -44,6 +44,8 @@ class Loss:
         ratio: importance ratio per "token" or per "sequence".
         clip_low: lower clip of the ratio, 1 - clip_low.
         clip_high: upper clip of the ratio, 1 + clip_high.
+        dual_clip: where the advantage is negative, the ratio counts at most so much, which is
+            more than 1 + clip_high; None for no such bound. https://arxiv.org/abs/1912.09729
         kl: weight of the divergence from the reference model; 0 loads none.
         updates: optimizer updates made from one rollout batch.
     """
@@ -52,6 +54,7 @@ class Loss:
     ratio: str = "token"
     clip_low: float = 0.2
     clip_high: float = 0.2
+    dual_clip: float | None = None
     kl: float = 0.0
     updates: int = 4
 
@@ -60,6 +63,11 @@ class Loss:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"Loss({name}={getattr(self, name)!r}): {nearest('', known)}")
+        if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
+            raise ConfigError(
+                f"Loss(dual_clip={self.dual_clip!r}): expected more than 1 + clip_high, "
+                f"{1 + self.clip_high}, or None"
+            )
 
 
 @dataclass(frozen=True)
@@ -238,7 +246,7 @@ def share_grpo() -> Recipe:
         "share-grpo",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3),
+        loss=Loss(clip_high=0.3, dual_clip=3.0),
     )
 
 
@@ -265,7 +273,7 @@ def share_shuffle(
         name="share-shuffle",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3),
+        loss=Loss(clip_high=0.3, dual_clip=3.0),
     )
 
 

@@ -27,6 +27,9 @@ from vantage.training.trl import precision
 TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")
 
+# Of them, those that clip the ratio; `delta` bounds it there and nowhere else.
+CLIPPED = ("dapo", "bnpo", "grpo", "dr_grpo", "luspo")
+
 # What a plan decides in place of TRL, or what TRL averages forward by forward, so that the
 # result would depend on how an update is cut.
 TAKEN_OVER: dict[str, tuple[Any, str]] = {
@@ -141,6 +144,13 @@ class VantageConfig(GRPOConfig):
     epsilon_high: float | None = field(
         default=None, metadata={"help": "Upper clip; by the recipe."}
     )
+    delta: float | None = field(
+        default=None,
+        metadata={
+            "help": "Dual clip: most that the ratio counts where the advantage is negative; by the "
+            "recipe. Infinite for none."
+        },
+    )
     beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
     vllm_max_model_length: int | None = field(
         default=None,
@@ -161,6 +171,7 @@ class VantageConfig(GRPOConfig):
 
     def __post_init__(self):
         self._follow(self.build_recipe().loss)
+        self._bound_ratio(self.build_recipe().loss.dual_clip)
         if self.num_generations < 2:
             raise ConfigError(
                 f"num_generations={self.num_generations}: a group of one has no advantage, "
@@ -251,6 +262,19 @@ class VantageConfig(GRPOConfig):
         for name, value in theirs.items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
+
+    def _bound_ratio(self, dual_clip: float | None) -> None:
+        """Take the dual clip of the recipe where the loss has one and the user gave none."""
+        if dual_clip is None or self.delta is not None or self.loss_type not in CLIPPED:
+            return
+        # TRL bounds the ratio of positive advantages too, which their own clip must do first.
+        if dual_clip <= 1 + (self.epsilon_high or 0.0):
+            raise ConfigError(
+                f"epsilon_high={self.epsilon_high}: the dual clip of the recipe is {dual_clip} and "
+                "has to be more than 1 + epsilon_high; lower epsilon_high, or give a delta of your "
+                "own (infinite for none)"
+            )
+        self.delta = dual_clip
 
 
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:

@@ -20,7 +20,7 @@ LOSS_MEANS = {
     "constant": "seq-mean-token-sum-norm",
 }
 SCHEDULES = ("constant", "cosine")
-# veRL clips once more where the advantage is negative; the recipes do not.
+# veRL always has a dual clip, 3.0 unless told otherwise; no ratio comes near this one.
 NO_DUAL_CLIP = 1e6
 
 
@@ -138,7 +138,7 @@ def _actor(config: Config, loss: Loss) -> dict[str, Any]:
         "shuffle": False,
         "clip_ratio_low": loss.clip_low,
         "clip_ratio_high": loss.clip_high,
-        "clip_ratio_c": NO_DUAL_CLIP,
+        "clip_ratio_c": loss.dual_clip or NO_DUAL_CLIP,
         "loss_agg_mode": LOSS_MEANS[loss.mean],
         "use_kl_loss": loss.kl != 0,
         "kl_loss_coef": loss.kl,
@@ -146,6 +146,11 @@ def _actor(config: Config, loss: Loss) -> dict[str, Any]:
     }
     if loss.mean == "constant":
         made["loss_scale_factor"] = config.generation.max_tokens
+    if loss.ratio == "sequence" and loss.dual_clip:
+        raise ConfigError(
+            f"recipe {config.recipe!r}: its loss has dual_clip={loss.dual_clip} and a ratio per "
+            "sequence, for which veRL has no dual clip; leave dual_clip out, or take the engine trl"
+        )
     if loss.ratio == "sequence":
         made["policy_loss"] = {"loss_mode": "gspo"}
     return made
