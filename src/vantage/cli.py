@@ -197,7 +197,9 @@ def evaluate(
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
-    template: Annotated[str | None, typer.Option(help="Text around {question}.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Text around {question}; <image> for pictures.")
+    ] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System message.")] = None,
     min_pixels: Annotated[int | None, typer.Option(min=1, help="Least of a picture.")] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Most of a picture.")] = None,

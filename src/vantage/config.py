@@ -14,6 +14,7 @@ from vantage.errors import ConfigError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.layouts import Columns
 from vantage.questions.sampling import sampling
+from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
 from vantage.sections import Section, inner, made
 
@@ -56,6 +57,8 @@ class Data(Section):
     on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
     Paths of pictures start in `image_root`, by default the directory of the file. Rows that
     cannot be trained stop the run, or are skipped and written to `rejects.jsonl`.
+    `template` stands around every question: `{question}` is its text, `<image>` the place of the
+    pictures that stand first in it, which stay first without.
     """
 
     train: str
@@ -71,6 +74,14 @@ class Data(Section):
     system_prompt: str | None = None
     max_prompt_tokens: int | None = Field(None, ge=1)
     long_prompts: Literal["refuse", "drop"] = "refuse"
+
+    @field_validator("template")
+    @classmethod
+    def _frames(cls, template: str) -> str:
+        fault = fault_of(template)
+        if fault:
+            raise ValueError(f"{template!r} {fault}")
+        return template
 
 
 class Batch(Section):

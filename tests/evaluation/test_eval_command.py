@@ -108,6 +108,7 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
         (["MODEL", "gone.parquet"], "gone.parquet: no such file"),
         (["gone", "SUMS", *COLUMNS], "'gone' cannot be loaded"),
         (["MODEL", "SUMS", *COLUMNS, "--template", "Sum?"], "{question}"),
+        (["MODEL", "SUMS", *COLUMNS, "--template", "{question}<image>"], "behind {question}"),
         (["MODEL", "SUMS", *COLUMNS, "--temperature", "0"], "add --samples 1"),
         (["MODEL", "SUMS", "SUMS", *COLUMNS], "each only once"),
         (["MODEL", "SUMS", *COLUMNS, "--judge", "m"], "--judge and --judge-url together"),

@@ -5,7 +5,7 @@ from PIL import Image
 
 from vantage.errors import InputError
 from vantage.questions.pictures import Picture
-from vantage.questions.schema import Question, frame, prepend, read, render, with_text
+from vantage.questions.schema import Question, fault_of, frame, prepend, read, render, with_text
 
 RED, BLUE = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -194,6 +194,82 @@ def test_words_are_put_once_behind_the_images_that_stand_first(before, after):
 def test_a_template_stands_around_the_question_behind_the_images_in_front(template, before, after):
     question = Question(before, (RED,) * before.count("<image>"))
     assert frame(question, template, None).text == after
+
+
+# What is asked, with a note of a transform in front or without, and what becomes of it.
+INSTRUCTED = "Think first.\n<image>\n{question} Answer:"
+LED = [
+    ("one image", INSTRUCTED, "<image>Why?", "Think first.\n<image>\nWhy? Answer:"),
+    ("none", INSTRUCTED, "Why?", "Think first.\nWhy? Answer:"),
+    ("white space of the row", INSTRUCTED, "<image>\n Why?", "Think first.\n<image>\nWhy? Answer:"),
+    ("several", INSTRUCTED, "<image> <image>Same?", "Think first.\n<image> <image>\nSame? Answer:"),
+    ("inside", INSTRUCTED, "Is <image> it?", "Think first.\nIs <image> it? Answer:"),
+    (
+        "in front and inside",
+        INSTRUCTED,
+        "<image>Is <image> it?",
+        "Think first.\n<image>\nIs <image> it? Answer:",
+    ),
+    ("white space kept", "Think. <image>{question}", "<image>\nWhy?", "Think. <image>\nWhy?"),
+    ("nothing between, none", "Think. <image>{question}", "Why?", "Think. Why?"),
+    ("nothing before", "<image> {question}", "<image>\nWhy?", "<image> Why?"),
+    ("nothing before, none", "<image> {question}", "Why?", "Why?"),
+    (
+        "{question} in a question",
+        "A <image>{question}",
+        "<image>{question}?",
+        "A <image>{question}?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("template", "before", "after"), [case[1:] for case in LED])
+@pytest.mark.parametrize("note", ["", "Turned. "])
+def test_images_in_front_go_where_the_template_has_them(template, before, after, note):
+    question = Question(before, (RED, BLUE)[: before.count("<image>")])
+    if note:
+        question = prepend(question, note.strip())
+        bare = before.removeprefix("<image>").removeprefix(" <image>").lstrip()
+        after = after.replace(bare, note + bare)
+    made = frame(question, template, None)
+    assert made.text == after
+    assert made.images == question.images
+
+
+def test_images_of_earlier_turns_stay_there():
+    talk = [
+        user([image(RED), text("See?")]),
+        {"role": "assistant", "content": "Yes."},
+        user("Why?"),
+    ]
+    (_, *_, last), plain = (
+        render(frame(read(row), "Think.\n<image>\n{question}", None))
+        for row in ({"prompt": talk}, {"prompt": "Why?"})
+    )
+    assert last == user([text("Think.\nWhy?")])
+    assert plain == "Think.\nWhy?"
+    both = render(
+        frame(read({"prompt": [*talk[:2], user([image(BLUE), text("Why?")])]}), LED[0][1], None)
+    )
+    assert both[0] == talk[0]
+    assert both[-1] == user([text("Think first.\n"), image(BLUE), text("\nWhy? Answer:")])
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{question}", None),
+        ("<image>{question}", None),
+        ("A <image> b {question} {question}", None),
+        ("Sum?", "has no {question}"),
+        ("<image>", "has no {question}"),
+        ("<image><image>{question}", "has <image> 2 times"),
+        ("{question} <image>", "has <image> behind {question}"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_told(template, fault):
+    found = fault_of(template)
+    assert found is None if fault is None else fault in found
 
 
 def test_a_system_message_comes_first():

@@ -212,6 +212,24 @@ def test_the_images_of_a_question_get_different_noise():
     assert len({*pixels(noisy), IMAGE.tobytes()}) == 3
 
 
+def test_an_instruction_may_stand_before_the_images_of_every_prompt():
+    rows = Dataset.from_dict(
+        {
+            "prompt": [[{"role": "user", "content": "How many?"}]],
+            "image": [IMAGE],
+            "other": [["Count."]],
+        }
+    )
+    variants = Variants(count=2, rewrites="other", transforms=transforms(["clockwise"]))
+    prompts = Prompts(Reader(rows), variants, "Think.\n<image>\n{question}")
+    prompts.ask([Asked(0, 0)])
+    notes = TRANSFORMS["clockwise"].wordings()
+    assert prompts.prompt(0).text == "Think.\n<image>\nHow many?"
+    assert prompts.prompt(1).text in {f"Think.\n<image>\n{note} Count." for note in notes}
+    longest = f"Think.\n<image>\n{max(notes, key=len)} How many?"
+    assert prompts.longest(prompts.source(0)).text == longest
+
+
 # ---- which transforms ----------------------------------------------------------------------
 
 

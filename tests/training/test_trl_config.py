@@ -60,6 +60,8 @@ BAD = [
     ({"loss_type": "gpro"}, ["loss_type='gpro'", "did you mean 'grpo'"]),
     ({"importance_sampling_level": "word"}, ["importance_sampling_level='word'", "token"]),
     ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),
+    ({"prompt_template": "<image> <image> {question}"}, ["prompt_template=", "<image> 2 times"]),
+    ({"prompt_template": "{question} <image>"}, ["prompt_template=", "behind {question}"]),
     ({"long_prompts": "truncate"}, ["long_prompts='truncate'", "refuse"]),
     ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
     ({"variants": {"count": 0}}, ["variants", "count", "greater than or equal to 1", "got 0"]),

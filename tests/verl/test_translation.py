@@ -16,7 +16,7 @@ from vantage import config as configuration
 from vantage.errors import ConfigError, EngineError
 from vantage.training.inputs import check_output
 from vantage.training.verl import driver
-from vantage.training.verl.dataset import config_of
+from vantage.training.verl.dataset import config_of, conversation, loaded, prompts_over
 from vantage.training.verl.launch import engine_config, rehearse, train
 from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
@@ -319,3 +319,15 @@ def test_a_dry_run_checks_and_shows_what_would_run_without_ray(settings, tmp_pat
         assert words in out
     assert not ray.is_initialized()
     assert vantage("train", path, "--dry-run", "--verl.trainer.nonsense", "1")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"), [("vision", ["text", "image", "text"]), ("text", ["text"])]
+)
+def test_an_instruction_may_stand_before_the_pictures(kind, parts, settings):
+    config = settings(kind, data__template="Think.\n<image>{question}")
+    prompts = prompts_over(config, loaded(config)[0])
+    (message,) = conversation(prompts.original(prompts.rows[0]), plain=False)
+    assert [part["type"] for part in message["content"]] == parts
+    assert message["content"][0]["text"].startswith("Think.\n")
+    assert "<image>" not in "".join(part.get("text", "") for part in message["content"])

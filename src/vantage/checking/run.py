@@ -29,6 +29,7 @@ from vantage.questions.loading import survey
 from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, has_images
 from vantage.questions.reading import Reader
+from vantage.questions.schema import IMAGE
 from vantage.questions.tables import names, open_rows
 from vantage.training import columns, precision_on_verl
 from vantage.training.checkpoints import last_complete
@@ -247,7 +248,8 @@ def _model(model: Model, rows: Dataset) -> Iterator[Finding]:
 def _around(config: Config, model: Model) -> Iterator[Finding]:
     """Special tokens in what is put around every question."""
     data = config.data
-    for option, text in (("template", data.template), ("system_prompt", data.system_prompt)):
+    template = data.template.replace(IMAGE, "")  # a place, not a word
+    for option, text in (("template", template), ("system_prompt", data.system_prompt)):
         for token in model.hidden_in([text or ""]):
             yield _special(model, f"data.{option}", token)
 

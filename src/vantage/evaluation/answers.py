@@ -11,9 +11,10 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import ProcessorMixin
 
+from vantage.errors import ConfigError
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Read, Response, Sampling
-from vantage.questions.schema import Question, frame, read, render, spoken
+from vantage.questions.schema import Question, fault_of, frame, read, render, spoken
 
 
 def answer(
@@ -36,7 +37,7 @@ def answer(
         model: a model that generates; its mode is put back afterwards.
         processor: its processor, or tokenizer where rows have no images.
         rows: with `prompt` and, for pictures, `image` or `images`.
-        template: text around every question.
+        template: text around every question, as `vantage.questions.schema.frame` takes it.
         system_prompt: put before every conversation.
         samples: responses a row.
         temperature: of the sampling.
@@ -44,7 +45,13 @@ def answer(
         batch: prompts generated together.
         seed: of the sampling; the state of torch's generator is put back afterwards.
         progress: show a bar.
+
+    Raises:
+        ConfigError: a template without a place for the question, or with two for its images.
     """
+    fault = fault_of(template)
+    if fault:
+        raise ConfigError(f"template={template!r} {fault}")
     sampling = Sampling(samples, temperature, max_tokens, seed)
     loaded = Loaded(model, processor, "")
     texts: list[list[str]] = [[] for _ in range(len(rows))]

@@ -23,7 +23,7 @@ from vantage.evaluation.results import Result
 from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
-from vantage.questions.schema import Question
+from vantage.questions.schema import Question, fault_of
 
 if TYPE_CHECKING:
     from vantage.chat.server import Settings
@@ -34,7 +34,8 @@ class Framing:
     """How questions are put, as in training.
 
     Attributes:
-        template: text around every question, `{question}` standing for it.
+        template: text around every question, `{question}` standing for it and `<image>` for the
+            pictures that stand first in it.
         system_prompt: put before every conversation.
         bounds: pixels of a picture; others are scaled.
     """
@@ -44,8 +45,9 @@ class Framing:
     bounds: Bounds = Bounds()
 
     def __post_init__(self):
-        if "{question}" not in self.template:
-            raise ConfigError(f"template={self.template!r} has no {{question}} in it")
+        fault = fault_of(self.template)
+        if fault:
+            raise ConfigError(f"template={self.template!r} {fault}")
 
     def __call__(self, question: Question) -> Question:
         """The question as it is asked."""

@@ -131,13 +131,15 @@ def prepend(question: Question, words: str) -> Question:
 def frame(question: Question, template: str, system: str | None) -> Question:
     """The question inside a template, `{question}` standing for it, after a system message.
 
-    Images that stand first stay first.
+    Images that stand first in the question go where the template has `<image>`, or stay first
+    where it has none. Where the question has no such images, `<image>` and the white space behind
+    it are left out.
 
     Raises:
         InputError: a system message for a plain text prompt.
     """
     lead = _lead(question.text)
-    text = lead + template.replace("{question}", question.text[len(lead) :])
+    text = _led(template, lead).replace("{question}", question.text[len(lead) :])
     earlier = question.earlier
     if system is not None and earlier is None:
         raise InputError("a plain text prompt takes no system message: give a conversation")
@@ -145,6 +147,28 @@ def frame(question: Question, template: str, system: str | None) -> Question:
         said = [{"type": "text", "text": system}]
         earlier = ({"role": "system", "content": said}, *(earlier or ()))
     return Question(text, question.images, earlier)
+
+
+def _led(template: str, lead: str) -> str:
+    before, mark, after = template.partition(IMAGE)
+    if not mark:
+        return lead + template
+    if not lead:
+        return before + after.lstrip()
+    # The row's own white space between images and text counts where the template has none.
+    return before + (lead if after.startswith("{question}") else lead.rstrip()) + after
+
+
+def fault_of(template: str) -> str | None:
+    """What is wrong with a template; None for nothing."""
+    front, question, _ = template.partition("{question}")
+    if not question:
+        return "has no {question} in it"
+    if template.count(IMAGE) > 1:
+        return f"has {IMAGE} {template.count(IMAGE)} times: once says where all images go"
+    if IMAGE in template and IMAGE not in front:
+        return f"has {IMAGE} behind {{question}}: put it before"
+    return None
 
 
 def render(question: Question) -> str | list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import sampling
-from vantage.questions.schema import IMAGE
+from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
 from vantage.sections import made
 from vantage.training.trl import precision
@@ -92,7 +92,10 @@ class VantageConfig(GRPOConfig):
     )
     prompt_template: str = field(
         default="{question}",
-        metadata={"help": "Text around every question; {question} stands for it."},
+        metadata={
+            "help": "Text around every question; {question} stands for it, <image> for the "
+            "pictures that stand first in it."
+        },
     )
     system_prompt: str | None = field(
         default=None, metadata={"help": "System message put before every conversation."}
@@ -352,10 +355,9 @@ def _check_values(args: VantageConfig) -> None:
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     precision.check_options(args)
-    if "{question}" not in args.prompt_template:
-        raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
-    if IMAGE in args.prompt_template:
-        raise ConfigError(f"prompt_template: {IMAGE} stands in the question, not in the template")
+    fault = fault_of(args.prompt_template)
+    if fault:
+        raise ConfigError(f"prompt_template={args.prompt_template!r} {fault}")
 
 
 def _check_steps(args: VantageConfig, every: int) -> None:
