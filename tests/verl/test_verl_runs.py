@@ -201,7 +201,7 @@ def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(se
 def test_a_run_is_validated_and_recorded(settings, train, tiny):
     config = settings(
         "vision",
-        recipe="share-shuffle",
+        recipe={"name": "share-shuffle", "shape": "softmax"},
         rewards={f"{HERE / 'tiny.py'}:length": 0.5},
         data__validation=str(tiny / "vision.parquet"),
         data__validation_split="train",
@@ -212,6 +212,7 @@ def test_a_run_is_validated_and_recorded(settings, train, tiny):
     record = Record(run.folder)
     assert record.about.engine == "verl"
     assert record.steps == [0, 1]
+    assert [record.done(step) for step in record.steps] == [0.0, 0.5]
     assert replay(record, parse_recipe(config.recipe)).same_B.all()
     rollouts = record.table("rollouts")
     assert rollouts.num_rows == 2 * 32

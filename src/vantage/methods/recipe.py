@@ -229,7 +229,9 @@ def shuffle_r1(
     shape: str = "power",
     power: float = 1.0,
 ) -> Recipe:
-    """Pairs of high contrast, drawn by advantage. arXiv 2508.05612"""
+    """Pairs of high contrast, drawn by advantage: weight sum, max, mean or positive; shape power,
+    softmax, log or inverse. arXiv 2508.05612
+    """
     return Recipe(
         "shuffle-r1",
         selection=functools.partial(selection.pairwise, keep=keep),
@@ -241,7 +243,9 @@ def shuffle_r1(
 
 @register("share-grpo")
 def share_grpo() -> Recipe:
-    """Every response under every prompt of its question. arXiv 2505.16673"""
+    """Every response under every prompt of its question; clip higher, dual clip.
+    arXiv 2505.16673
+    """
     return Recipe(
         "share-grpo",
         estimator=advantages.hierarchical,
@@ -264,7 +268,8 @@ def share_shuffle(
     shape: str = "power",
     power: float = 1.0,
 ) -> Recipe:
-    """Pairs of high contrast of a question, shared over its prompts, drawn by advantage.
+    """Pairs of high contrast of a question, shared over its prompts, drawn by advantage with the
+    weights and shapes of shuffle-r1; clip higher, dual clip.
 
     arXiv 2508.05612 and 2505.16673 together.
     """
