@@ -267,12 +267,16 @@ def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_sh
         ("grpo", Loss()),
         ("dr-grpo", Loss(mean="constant")),
         ("rloo", Loss()),
-        ("gspo", Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)),
+        (
+            "gspo",
+            Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4, updates=4),
+        ),
         ("pods", Loss()),
-        ("dapo-filter", Loss(clip_high=0.28)),
-        ("shuffle-r1", Loss()),
-        ("share-grpo", Loss(clip_high=0.3)),
-        ("share-shuffle", Loss(clip_high=0.3)),
+        ("dapo-filter", Loss(clip_high=0.28, updates=16)),
+        ("shuffle-r1", Loss(updates=4)),
+        ("share-grpo", Loss(clip_high=0.3, updates=8)),
+        ("noisy-rollout", Loss(updates=4)),
+        ("share-shuffle", Loss(clip_high=0.3, updates=4)),
     ],
 )
 def test_a_recipe_carries_the_published_loss(name, loss):
@@ -280,9 +284,9 @@ def test_a_recipe_carries_the_published_loss(name, loss):
     assert recipe(name).loss == loss
 
 
-def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_4_updates():
+def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_the_engine_s_updates():
     loss = Loss()
-    assert (loss.mean, loss.ratio, loss.kl, loss.updates) == ("token", "token", 0, 4)
+    assert (loss.mean, loss.ratio, loss.kl, loss.updates) == ("token", "token", 0, None)
     assert (loss.clip_low, loss.clip_high) == (0.2, 0.2)
 
 

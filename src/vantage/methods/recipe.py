@@ -45,7 +45,8 @@ class Loss:
         clip_low: lower clip of the ratio, 1 - clip_low.
         clip_high: upper clip of the ratio, 1 + clip_high.
         kl: weight of the divergence from the reference model; 0 loads none.
-        updates: optimizer updates made from one rollout batch.
+        updates: optimizer updates made from one rollout batch, where the method is published with
+            a number; None leaves it to the engine (one, unless its user says more).
     """
 
     mean: str = "token"
@@ -53,7 +54,7 @@ class Loss:
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl: float = 0.0
-    updates: int = 4
+    updates: int | None = None
 
     def __post_init__(self):
         choices = {"mean": ("token", "sequence", "constant"), "ratio": ("token", "sequence")}
@@ -192,7 +193,7 @@ def rloo() -> Recipe:
 @register("gspo")
 def gspo() -> Recipe:
     """GRPO with the importance ratio of whole responses, clipped tightly. arXiv 2507.18071"""
-    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)
+    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4, updates=4)
     return Recipe("gspo", loss=loss)
 
 
@@ -208,7 +209,10 @@ def dapo_filter(refills: int = 3) -> Recipe:
     clip higher. arXiv 2503.14476
     """
     return Recipe(
-        "dapo-filter", selection=selection.non_zero, loss=Loss(clip_high=0.28), refills=refills
+        "dapo-filter",
+        selection=selection.non_zero,
+        loss=Loss(clip_high=0.28, updates=16),
+        refills=refills,
     )
 
 
@@ -219,6 +223,7 @@ def shuffle_r1(keep: float = 0.5, rounds: int = 8) -> Recipe:
         "shuffle-r1",
         selection=functools.partial(selection.pairwise, keep=keep),
         composition=functools.partial(composition.advantage_shuffle, rounds=rounds),
+        loss=Loss(updates=4),
     )
 
 
@@ -229,14 +234,14 @@ def share_grpo() -> Recipe:
         "share-grpo",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3),
+        loss=Loss(clip_high=0.3, updates=8),
     )
 
 
 @register("noisy-rollout")
 def noisy_rollout() -> Recipe:
     """Responses to all prompts of a question, trained under the original. arXiv 2504.13055"""
-    return Recipe("noisy-rollout", sharing=sharing.original_prompt)
+    return Recipe("noisy-rollout", sharing=sharing.original_prompt, loss=Loss(updates=4))
 
 
 @register("share-shuffle")
@@ -250,7 +255,7 @@ def share_shuffle(keep: float = 0.5, rounds: int = 8) -> Recipe:
         name="share-shuffle",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3),
+        loss=Loss(clip_high=0.3, updates=4),
     )
 
 

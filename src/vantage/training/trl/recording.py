@@ -52,7 +52,8 @@ class Recording(TrainerCallback):
     def on_step_end(self, args, state, control, **rest):
         """Write a rollout batch down."""
         batch = self.trainer.batch
-        if state.global_step % args.updates_per_rollout_batch or batch is None:
+        inside = state.global_step % args.updates_per_rollout_batch
+        if batch is None or (inside and not control.should_training_stop):
             return
         mean_PN = self.trainer.accelerator.gather(batch.own_log_probs()[None]).cpu().numpy()
         if self._recorder is not None:
@@ -108,17 +109,17 @@ def about(trainer: VantageTrainer) -> About:
         recipe=args.recipe,
         seed=args.seed,
         updates=args.updates,
-        batches=trainer.state.max_steps // args.updates_per_rollout_batch,
+        batches=-(-trainer.state.max_steps // args.updates_per_rollout_batch),
         settings=json.loads(json.dumps(settings, default=str)),
     )
 
 
 def step_of(trainer: VantageTrainer, batch: RolloutBatch, log_prob_N: np.ndarray) -> Step:
-    """The rollout batch whose last update was just done."""
+    """The rollout batch whose last update was just done, or the last one of the run."""
     scored = batch.scored
     done = trainer.state.global_step
     return Step(
-        number=done // trainer.args.updates_per_rollout_batch - 1,
+        number=-(-done // trainer.args.updates_per_rollout_batch) - 1,
         parts=_parts(trainer, scored.part_NF),
         responses=_Responses(trainer, batch),
         tokens_N=batch.length_N,
