@@ -72,7 +72,9 @@ def quiet(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"router_aux_loss_coef": 0.3}, {"num_iterations": 2, "loss_type": "grpo"}], ids=str
+    "options",
+    [{}, {"router_aux_loss_coef": 0.3}, {"num_iterations": 2, "loss_type": "grpo"}],
+    ids=str,
 )
 def test_the_loss_that_balances_experts_is_that_of_trl(options, tmp_path, monkeypatch):
     monkeypatch.setattr(advantages, "EPSILON", 1e-4)  # that of TRL
@@ -122,6 +124,6 @@ def test_rows_are_not_packed_where_experts_are_balanced(tmp_path, caplog):
     rest = {"processing_class": words}
     VantageTrainer(model, Reward(), config(tmp_path, router_aux_loss_coef=None), ROWS, **rest)
     assert "packing is off" in caplog.text and "router_aux_loss_coef=0" in caplog.text
-    with pytest.raises(EngineError, match="packing='on'.*the loss that balances experts"):
+    with pytest.raises(EngineError, match=r"packing='on'.*the loss that balances experts"):
         args = config(tmp_path, router_aux_loss_coef=None, packing="on")
         VantageTrainer(experts()[0], Reward(), args, ROWS, **rest)
