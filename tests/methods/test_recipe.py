@@ -1,9 +1,11 @@
 """Recipes: what they are made of, what every one of them promises, and your own."""
 
 import itertools
+import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,6 +290,13 @@ def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_the_engine_
     loss = Loss()
     assert (loss.mean, loss.ratio, loss.kl, loss.updates) == ("token", "token", 0, None)
     assert (loss.clip_low, loss.clip_high) == (0.2, 0.2)
+
+
+def test_the_table_of_updates_in_the_documentation_is_that_of_the_recipes():
+    page = Path(__file__).parents[2] / "docs" / "recipes.md"
+    rows = re.findall(r"^\| (`.*) \| (\d+).* \|$", page.read_text(), flags=re.MULTILINE)
+    told = {name: int(count) for names, count in rows for name in re.findall(r"`(.*?)`", names)}
+    assert told == {name: recipe(name).loss.updates or 1 for name in RECIPES}
 
 
 @pytest.mark.parametrize(
