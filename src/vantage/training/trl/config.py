@@ -252,6 +252,10 @@ class VantageConfig(GRPOConfig):
         """Optimizer updates between two rollout batches."""
         return self.updates * self.num_iterations
 
+    def batches_of(self, updates: int) -> int:
+        """Rollout batches of so many updates, of which the last need not be whole."""
+        return -(-updates // self.updates_per_rollout_batch)
+
     @property
     def _keeps_best(self) -> bool:
         """Whether something is decided by a metric of the evaluation."""

@@ -44,7 +44,7 @@ class Recording(TrainerCallback):
             self._recorder = Recorder(
                 args.output_dir,
                 about(self.trainer),
-                start=state.global_step // args.updates_per_rollout_batch,
+                start=args.batches_of(state.global_step),
                 keep=args.build_keep(),
             )
             self._writer = ThreadPoolExecutor(1)
@@ -72,7 +72,7 @@ class Recording(TrainerCallback):
             for name, value in (metrics or {}).items()
             if name.startswith("eval_") and isinstance(value, float | int)
         }
-        done = state.global_step // args.updates_per_rollout_batch
+        done = args.batches_of(state.global_step)
         seconds = results.get("runtime", np.nan)
         if self._recorder is not None:
             validated = self._recorder.validated
@@ -109,7 +109,7 @@ def about(trainer: VantageTrainer) -> About:
         recipe=args.recipe,
         seed=args.seed,
         updates=args.updates,
-        batches=-(-trainer.state.max_steps // args.updates_per_rollout_batch),
+        batches=args.batches_of(trainer.state.max_steps),
         settings=json.loads(json.dumps(settings, default=str)),
     )
 
@@ -119,7 +119,7 @@ def step_of(trainer: VantageTrainer, batch: RolloutBatch, log_prob_N: np.ndarray
     scored = batch.scored
     done = trainer.state.global_step
     return Step(
-        number=-(-done // trainer.args.updates_per_rollout_batch) - 1,
+        number=trainer.args.batches_of(done) - 1,
         parts=_parts(trainer, scored.part_NF),
         responses=_Responses(trainer, batch),
         tokens_N=batch.length_N,
