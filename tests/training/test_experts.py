@@ -127,3 +127,23 @@ def test_rows_are_not_packed_where_experts_are_balanced(tmp_path, caplog):
     with pytest.raises(EngineError, match=r"packing='on'.*the loss that balances experts"):
         args = config(tmp_path, router_aux_loss_coef=None, packing="on")
         VantageTrainer(experts()[0], Reward(), args, ROWS, **rest)
+
+
+def test_responses_that_do_not_count_leave_the_balance(tmp_path):
+    """All are cut off; a mean over the tokens of a forward has none then."""
+    model, words = experts()
+    model.generation_config.eos_token_id = None
+    options = {"loss_type": "bnpo", "mask_truncated_completions": True, "max_completion_length": 1}
+    made, steps = trained(
+        model,
+        ROWS,
+        tmp_path,
+        router_aux_loss_coef=0.3,
+        rest={"processing_class": words},
+        **options,
+    )
+    (clipped,) = [
+        line["completions/clipped_ratio"] for line in made.state.log_history if "reward" in line
+    ]
+    assert clipped == 1.0
+    assert all(0.3 * 1.8 < step.loss < 0.3 * 2.6 for step in steps)  # two of four experts a token

@@ -116,7 +116,6 @@ def test_a_rollout_that_is_trained_several_times_shows_the_mean():
 
 
 def test_more_than_the_table_holds_has_no_advantage_either():
-    log = completions.empty(2)
-    log["advantages"].extend([1.0, 2.0, 3.0])
+    log = {"advantages": deque([1.0, 2.0, 3.0], maxlen=2)}
     completions.without_advantages(log, 3)
     assert log["advantages"] == deque([np.nan, np.nan])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,10 @@ PLACE = "place"  # column of ours, which TRL does not show
 Log = dict[str, Any]
 
 
-def empty(most: int) -> Log:
-    """TRL's log of completions, which keeps the last `most` of them."""
-
-    def column() -> deque:
-        return deque(maxlen=most)
-
-    plain = {name: column() for name in ("images", "prompt", "completion", "advantages", PLACE)}
-    return {**plain, "rewards": defaultdict(column), "extra": defaultdict(column)}
+def empty() -> Log:
+    """TRL's log of completions, with room for all that is generated for a rollout batch."""
+    plain: Log = {name: deque() for name in ("images", "prompt", "completion", "advantages", PLACE)}
+    return {**plain, "rewards": defaultdict(deque), "extra": defaultdict(deque)}
 
 
 def without_advantages(log: Log, count: int) -> None:
@@ -43,17 +40,18 @@ def planned(log: Log, scored: Scored, samples: Samples) -> Log:
     """
     rows = np.flatnonzero(np.isin(log[PLACE], scored.place_N))
 
+    def bounded(values: Iterable = ()) -> deque:
+        return deque(values, maxlen=len(rows))  # as TRL's is
+
     def kept(column: deque) -> deque:
         whole = len(column) == len(log[PLACE])
-        return deque((column[row] for row in rows), column.maxlen) if whole else column
+        return bounded(column[row] for row in rows) if whole else bounded(column)
 
     def of_each(columns: defaultdict[str, deque]) -> defaultdict[str, deque]:
-        return defaultdict(columns.default_factory, {k: kept(v) for k, v in columns.items()})
+        return defaultdict(bounded, {name: kept(column) for name, column in columns.items()})
 
     made = {k: of_each(v) if isinstance(v, defaultdict) else kept(v) for k, v in log.items()}
-    made["advantages"] = deque(
-        trained_advantages(samples, len(scored.place_N)).tolist(), log["advantages"].maxlen
-    )
+    made["advantages"] = bounded(trained_advantages(samples, len(rows)).tolist())
     return made
 
 

@@ -199,7 +199,8 @@ class VantageConfig(GRPOConfig):
 
     def build_recipe(self) -> Recipe:
         """The recipe that the options describe."""
-        return parse_recipe(self.recipe or "")
+        spec: Any = self.recipe
+        return parse_recipe(spec)
 
     def build_variants(self) -> Variants:
         """The variants that the options describe."""
@@ -308,7 +309,8 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
             f"max_prompt_length={args.max_prompt_length} and a response of max_completion_length="
             f"{args.max_completion_length}: leave it out, or raise it"
         )
-    sampling(args.sampling or "", 1, args.seed)
+    which: Any = args.sampling
+    sampling(which, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
     if recipe.sharing is original_prompt and not variants.original:
         raise ConfigError(

@@ -184,7 +184,6 @@ class VantageTrainer(GRPOTrainer):
         self._looked_at: tuple[Any, Any] = (None, None)
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
-        self._logs = self._empty_log()
         self._prepare_model()
         if self.aux_loss_enabled:
             self._packing.give_up(
@@ -283,10 +282,6 @@ class VantageTrainer(GRPOTrainer):
 
     def _tokens(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
-
-    def _empty_log(self) -> completions.Log:
-        """Room for the rollouts of a batch, and for those that refills replace."""
-        return completions.empty(self.args.generation_batch_size * (1 + self.recipe.refills))
 
     # ---- questions and prompts -------------------------------------------------------
 
@@ -430,7 +425,7 @@ class VantageTrainer(GRPOTrainer):
         self._features.clear()
         self._images.clear()
         self._packing.clear()
-        self._logs = self._empty_log()
+        self._logs = completions.empty()
         batch = self._plan(self._refilled(self._ask(self._questions, 0)))
         with self._timed("log_probs"):
             self._cut(batch)
@@ -1057,7 +1052,7 @@ class VantageTrainer(GRPOTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss, as a mean over the whole mini-batch."""
-        scale = inputs["loss_scale"]
+        scale = inputs["loss_scale"] or 1.0  # 0 where no token counts: the loss is 0 anyway
         balance = 1 / scale if inputs["balances"] else 0.0
         with (
             self._working_on(inputs["keys"]),
