@@ -252,12 +252,12 @@ def recipes() -> None:
     """The recipes there are, with their papers and options."""
     from vantage.methods import RECIPES
 
-    table = Table("recipe", "options", "what it does")
+    table = Table("recipe", "options", "updates a batch", "what it does")
     for name, factory in RECIPES.items():
         parameters = inspect.signature(factory).parameters.values()
         options = ", ".join(f"{p.name}={p.default}" for p in parameters)
         summary = " ".join((inspect.getdoc(factory) or "").split())
-        table.add_row(name, escape(options), escape(summary))
+        table.add_row(name, escape(options), str(factory().loss.updates or 1), escape(summary))
     console.print(table)
 
 

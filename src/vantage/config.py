@@ -87,7 +87,8 @@ class Data(Section):
 class Batch(Section):
     """A rollout batch: questions, rollouts of each prompt, and how they are trained.
 
-    `updates` optimizer updates are made from it (by default as the recipe says), in
+    `updates` optimizer updates are made from it (by default as many as the recipe is published
+    with, or one), in
     forwards of at most as many tokens as `forward` of the longest rows have, on each process.
     `packing`: whether responses to a prompt share one copy of it; see docs/packing.md.
     """

@@ -110,7 +110,7 @@ def test_the_file_of_a_run_says_what_is_checked(vantage, tiny_model, clean, tmp_
     path = written(tmp_path, tiny_model, clean)
     status, out, _ = vantage("check", path)
     assert status == 0
-    assert "10 rollout batches, 40 updates, 160 rollouts" in out
+    assert "10 rollout batches, 10 updates, 160 rollouts" in out
     status, out, _ = vantage("check", path, "--data.max_prompt_tokens", 20)
     assert status == 1
     assert "Not ready to train: 1 error (long prompts)." in out

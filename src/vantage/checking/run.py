@@ -36,6 +36,7 @@ from vantage.training.checkpoints import last_complete
 from vantage.training.inputs import check_output, reading_options, reward_of
 from vantage.training.trl import precision
 from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.loading import config_source, source
 from vantage.training.trl.run import arguments, lora_of
 
 # Rows that are encoded a second time, from their text.
@@ -138,8 +139,11 @@ def model_of(config: Config, args: VantageConfig) -> Model:
     """
     path = config.model.path
     try:
-        processor = AutoProcessor.from_pretrained(path, truncation_side="left", padding_side="left")
-        return Model(processor, AutoConfig.from_pretrained(path), args.chat_template_kwargs or {})
+        processor = AutoProcessor.from_pretrained(
+            path, truncation_side="left", padding_side="left", **source(args)
+        )
+        config_of_model = AutoConfig.from_pretrained(path, **config_source(args))
+        return Model(processor, config_of_model, args.chat_template_kwargs or {})
     except (OSError, ValueError, ImportError) as error:
         why = str(error).strip().splitlines()[0]
         raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
@@ -193,7 +197,7 @@ def _is_readable(model: Model, rows: Dataset) -> bool:
 
 def _precision(config: Config, args: VantageConfig) -> Iterator[Finding]:
     """Whether the optimizer's steps can move weights of the precision that they are kept in."""
-    text = AutoConfig.from_pretrained(config.model.path).get_text_config()
+    text = AutoConfig.from_pretrained(config.model.path, **config_source(args)).get_text_config()
     spread = getattr(text, "initializer_range", None)
     if config.engine == "verl":
         found = precision_on_verl.foreseen(config, spread)
@@ -442,7 +446,7 @@ def _few(rows: int, questions: int) -> Iterator[Finding]:
 def _sizes(config: Config, args: VantageConfig) -> memory.Sizes:
     try:
         return memory.sizes(
-            AutoConfig.from_pretrained(config.model.path),
+            AutoConfig.from_pretrained(config.model.path, **config_source(args)),
             precision.chosen(config, has_bfloat16=args.bf16),
             lora=lora_of(config),
             freeze_vision=config.model.freeze_vision_tower,

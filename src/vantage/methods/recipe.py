@@ -47,7 +47,8 @@ class Loss:
         dual_clip: where the advantage is negative, the ratio counts at most so much, which is
             more than 1 + clip_high; None for no such bound. https://arxiv.org/abs/1912.09729
         kl: weight of the divergence from the reference model; 0 loads none.
-        updates: optimizer updates made from one rollout batch.
+        updates: optimizer updates made from one rollout batch, where the method is published with
+            a number; None leaves it to the engine (one, unless its user says more).
     """
 
     mean: str = "token"
@@ -56,7 +57,7 @@ class Loss:
     clip_high: float = 0.2
     dual_clip: float | None = None
     kl: float = 0.0
-    updates: int = 4
+    updates: int | None = None
 
     def __post_init__(self):
         choices = {"mean": ("token", "sequence", "constant"), "ratio": ("token", "sequence")}
@@ -201,7 +202,7 @@ def rloo() -> Recipe:
 @register("gspo")
 def gspo() -> Recipe:
     """GRPO with the importance ratio of whole responses, clipped tightly. arXiv 2507.18071"""
-    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)
+    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4, updates=4)
     return Recipe("gspo", loss=loss)
 
 
@@ -217,7 +218,10 @@ def dapo_filter(refills: int = 3) -> Recipe:
     clip higher. arXiv 2503.14476
     """
     return Recipe(
-        "dapo-filter", selection=selection.non_zero, loss=Loss(clip_high=0.28), refills=refills
+        "dapo-filter",
+        selection=selection.non_zero,
+        loss=Loss(clip_high=0.28, updates=16),
+        refills=refills,
     )
 
 
@@ -238,6 +242,7 @@ def shuffle_r1(
         composition=functools.partial(
             composition.advantage_shuffle, rounds=rounds, weight=weight, shape=shape, power=power
         ),
+        loss=Loss(updates=4),
     )
 
 
@@ -250,14 +255,14 @@ def share_grpo() -> Recipe:
         "share-grpo",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3, dual_clip=3.0),
+        loss=Loss(clip_high=0.3, dual_clip=3.0, updates=8),
     )
 
 
 @register("noisy-rollout")
 def noisy_rollout() -> Recipe:
     """Responses to all prompts of a question, trained under the original. arXiv 2504.13055"""
-    return Recipe("noisy-rollout", sharing=sharing.original_prompt)
+    return Recipe("noisy-rollout", sharing=sharing.original_prompt, loss=Loss(updates=4))
 
 
 @register("share-shuffle")
@@ -278,7 +283,7 @@ def share_shuffle(
         name="share-shuffle",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3, dual_clip=3.0),
+        loss=Loss(clip_high=0.3, dual_clip=3.0, updates=4),
     )
 
 

@@ -19,7 +19,7 @@ def outline(config: Config, batches: int, resume: bool) -> dict[str, str]:
         resume: whether it goes on from its last checkpoint, where there is one.
     """
     batch, run = config.batch, config.run
-    updates = batch.updates or parse_recipe(config.recipe).loss.updates
+    updates = batch.updates or parse_recipe(config.recipe).loss.updates or 1
     updates *= int(config.trl.get("num_iterations", 1)) if config.engine == "trl" else 1
     rollouts = batch.questions * config.variants.count * batch.rollouts
     length = run.batches or math.ceil(batches * (run.epochs or 1))

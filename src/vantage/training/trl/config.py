@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +40,6 @@ TAKEN_OVER: dict[str, tuple[Any, str]] = {
     "top_entropy_quantile": (1.0, "the quantile of each forward would decide"),
     "entropy_coef": (0.0, "TRL takes the entropy of each forward by itself"),
     "use_adaptive_entropy": (False, "TRL takes the entropy of each forward by itself"),
-    "router_aux_loss_coef": (0.0, "TRL balances the experts of each forward by itself"),
 }
 
 # Options of generation with which vLLM samples from the model as it is.
@@ -63,6 +64,11 @@ HARMLESS = {
 
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
 
+# Options of ours that are a dictionary; a command line gives them as JSON.
+DICTIONARIES = ["recipe", "variants", "sampling", "record"]
+
+BEST = "eval_reward"  # where something is decided by a metric and none is named
+
 
 @dataclass
 class VantageConfig(GRPOConfig):
@@ -70,23 +76,30 @@ class VantageConfig(GRPOConfig):
 
     A rollout batch has `generation_batch_size` rollouts: `variants.count` prompts a
     question, `num_generations` rollouts a prompt. It is used for `steps_per_generation /
-    gradient_accumulation_steps` optimizer updates; by default as many as the recipe says.
+    gradient_accumulation_steps` optimizer updates: as many as the recipe is published with, and
+    where it is published with no number as in TRL, one.
+
+    All defaults are those of `GRPOConfig`, and `TrlParser` and `HfArgumentParser` read all
+    options; a dictionary is given as JSON on the command line.
 
     Raises:
         ConfigError: an option contradicts the plan; the message names it and says what fits.
     """
 
-    recipe: str | dict[str, Any] = field(
+    _VALID_DICT_FIELDS = GRPOConfig._VALID_DICT_FIELDS + DICTIONARIES
+
+    # Of three types a parser takes the second.
+    recipe: dict[str, Any] | str | None = field(
         default="grpo",
         metadata={
             "help": "Name of a recipe, or {name: ..., option: value}; see `vantage recipes`."
         },
     )
-    variants: dict[str, Any] | None = field(
+    variants: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Prompts a question: count, rewrites, transforms, original."},
     )
-    sampling: str | dict[str, Any] = field(
+    sampling: dict[str, Any] | str | None = field(
         default="shuffle",
         metadata={"help": "Which questions come next; see `vantage.questions.sampling`."},
     )
@@ -121,7 +134,7 @@ class VantageConfig(GRPOConfig):
             "where that is exact, `on` or nothing, `off`."
         },
     )
-    record: dict[str, Any] | None = field(
+    record: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Texts and pictures the record keeps: rollouts, characters, pixels."},
     )
@@ -145,7 +158,11 @@ class VantageConfig(GRPOConfig):
     )
     epsilon: float | None = field(default=None, metadata={"help": "Lower clip; by the recipe."})
     epsilon_high: float | None = field(
-        default=None, metadata={"help": "Upper clip; by the recipe."}
+        default=None,
+        metadata={
+            "help": "Upper clip, the ratio is at most 1 + epsilon_high; by the recipe. With "
+            "loss_type 'cispo' the largest ratio itself, as in TRL; 1 + the recipe's upper clip."
+        },
     )
     delta: float | None = field(
         default=None,
@@ -155,6 +172,13 @@ class VantageConfig(GRPOConfig):
         },
     )
     beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the best checkpoint is best at: `eval_reward` where something depends "
+            "on it, or `eval_rewards/NAME/mean` of a reward function."
+        },
+    )
     vllm_max_model_length: int | None = field(
         default=None,
         metadata={
@@ -162,17 +186,10 @@ class VantageConfig(GRPOConfig):
             "`max_prompt_length + max_completion_length` where both are given."
         },
     )
-    router_aux_loss_coef: float = field(
-        default=0.0, metadata={"help": "No loss that balances experts: no recipe has one."}
-    )
-    save_steps: float = field(
-        default=0, metadata={"help": "Updates between checkpoints; about 500 unless given."}
-    )
-    metric_for_best_model: str | None = field(
-        default="eval_reward", metadata={"help": "What the best checkpoint is best at."}
-    )
 
     def __post_init__(self):
+        for name in DICTIONARIES:
+            setattr(self, name, _from_json(name, getattr(self, name)))
         self._follow(self.build_recipe().loss)
         self._bound_ratio(self.build_recipe().loss.dual_clip)
         if self.num_generations < 2:
@@ -180,6 +197,8 @@ class VantageConfig(GRPOConfig):
                 f"num_generations={self.num_generations}: a group of one has no advantage, "
                 "give at least 2"
             )
+        if self.metric_for_best_model is None and self._keeps_best:
+            self.metric_for_best_model = BEST  # transformers would take a loss, which is always 0
         try:
             super().__post_init__()
         except ValueError as error:
@@ -190,15 +209,12 @@ class VantageConfig(GRPOConfig):
         recipe, variants = self.build_recipe(), self.build_variants()
         self.build_keep()
         _check_sizes(self, recipe, variants)
-        if not self.save_steps:
-            evaluated = int(self.eval_steps or 1) if self.eval_strategy == "steps" else 1
-            every = math.lcm(self.updates_per_rollout_batch, max(evaluated, 1))
-            self.save_steps = -(-500 // every) * every
         _check(self, recipe, variants)
 
     def build_recipe(self) -> Recipe:
         """The recipe that the options describe."""
-        return parse_recipe(self.recipe)
+        spec: Any = self.recipe
+        return parse_recipe(spec)
 
     def build_variants(self) -> Variants:
         """The variants that the options describe."""
@@ -251,16 +267,28 @@ class VantageConfig(GRPOConfig):
         """Optimizer updates between two rollout batches."""
         return self.updates * self.num_iterations
 
+    def batches_of(self, updates: int) -> int:
+        """Rollout batches of so many updates, of which the last need not be whole."""
+        return -(-updates // self.updates_per_rollout_batch)
+
+    @property
+    def _keeps_best(self) -> bool:
+        """Whether something is decided by a metric of the evaluation."""
+        by_metric = self.save_strategy == "best" or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        return self.load_best_model_at_end or by_metric
+
     def _follow(self, loss: Loss) -> None:
         """Take what the user left open from the recipe."""
-        theirs = {
-            "loss_type": LOSS_TYPES[loss.mean],
+        kind = self.loss_type or LOSS_TYPES[loss.mean]
+        above = loss.clip_high if self.epsilon is None else self.epsilon
+        theirs: dict[str, Any] = {
+            "loss_type": kind,
             "importance_sampling_level": loss.ratio,
-            "epsilon_high": loss.clip_high if self.epsilon is None else self.epsilon,
+            "epsilon_high": 1 + above if kind == "cispo" else above,
             "epsilon": loss.clip_low,
             "beta": loss.kl,
         }
-        if self.generation_batch_size is None:
+        if self.generation_batch_size is None and loss.updates is not None:
             theirs["steps_per_generation"] = self.gradient_accumulation_steps * loss.updates
         for name, value in theirs.items():
             if getattr(self, name) is None:
@@ -280,6 +308,24 @@ class VantageConfig(GRPOConfig):
         self.delta = dual_clip
 
 
+def check_metric(args: VantageConfig, eval_dataset: Any) -> None:
+    """Refuse the loss of one of several evaluation sets as what is best.
+
+    Raises:
+        ConfigError: as for `eval_loss`.
+    """
+    names = eval_dataset if isinstance(eval_dataset, dict) else ()
+    _check_metric(args.metric_for_best_model, [f"eval_{name}_loss" for name in names])
+
+
+def _check_metric(metric: str | None, losses: Collection[str]) -> None:
+    if metric is not None and f"eval_{metric.removeprefix('eval_')}" in losses:
+        raise ConfigError(
+            f"metric_for_best_model={metric!r}: an evaluation generates and scores, its loss is "
+            f"always 0; take {BEST!r}, or 'eval_rewards/NAME/mean' of a reward function"
+        )
+
+
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     """Refuse, by name, what would contradict a plan."""
     _check_values(args)
@@ -290,7 +336,8 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
             f"max_prompt_length={args.max_prompt_length} and a response of max_completion_length="
             f"{args.max_completion_length}: leave it out, or raise it"
         )
-    sampling(args.sampling, 1, args.seed)
+    which: Any = args.sampling
+    sampling(which, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
     if recipe.sharing is original_prompt and not variants.original:
         raise ConfigError(
@@ -348,6 +395,7 @@ def _check_values(args: VantageConfig) -> None:
     for name, (wanted, why) in TAKEN_OVER.items():
         if getattr(args, name) != wanted:
             raise ConfigError(f"{name}={getattr(args, name)!r}: {why}; leave it at {wanted!r}")
+    _check_metric(args.metric_for_best_model, ["eval_loss"])
     _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
     _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
     _one_of("packing", args.packing, ("auto", "on", "off"))
@@ -361,18 +409,25 @@ def _check_values(args: VantageConfig) -> None:
 
 
 def _check_steps(args: VantageConfig, every: int) -> None:
-    """Runs and checkpoints end where a rollout batch ends, `every` updates."""
-    steps = {"max_steps": args.max_steps if args.max_steps > 0 else every}
-    if args.save_strategy == "steps":
-        steps["save_steps"] = args.save_steps
-    if args.save_strategy == "best" and args.eval_strategy == "steps":
-        steps["eval_steps"] = args.eval_steps
-    for name, value in steps.items():
-        if value < 1 or value % every:
-            raise ConfigError(
-                f"{name}={value}: a run and its checkpoints end after whole rollout batches of "
-                f"{every} updates; {_multiples(value, every)} would do"
-            )
+    """What is evaluated can be saved: a checkpoint waits for the end of its rollout batch."""
+    best = args.load_best_model_at_end or args.save_strategy == "best"
+    if best and args.eval_strategy == "steps" and args.eval_steps % every:
+        asked = "load_best_model_at_end" if args.load_best_model_at_end else "save_strategy='best'"
+        raise ConfigError(
+            f"eval_steps={args.eval_steps} with {asked}: a checkpoint waits for the end of its "
+            f"rollout batch of {every} updates, so the weights that are evaluated could not be "
+            f"saved; {_multiples(args.eval_steps, every)} would do"
+        )
+
+
+def _from_json(name: str, value: Any) -> Any:
+    """A dictionary where a command line gave one as JSON; anything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{name}={value!r}: not JSON: {error}") from error
 
 
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:

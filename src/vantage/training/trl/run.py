@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,8 +22,11 @@ from vantage.methods.recipe import parse_recipe
 from vantage.training.checkpoints import last_complete
 from vantage.training.inputs import check_output, reward_of, rows_of
 from vantage.training.trl import VantageTrainer, precision
-from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.config import BEST, VantageConfig
+from vantage.training.trl.loading import config_source
 from vantage.training.trl.progress import ProgressLine
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -59,7 +64,7 @@ def train(
 def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
-    _check_model(config.model.path)
+    _check_model(config.model.path, args)
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
     with _refusals():
@@ -67,12 +72,26 @@ def build(config: Config) -> VantageTrainer:
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
     trainer.remove_callback(PrinterCallback)
+    _say_what_is_left_out(config, trainer)
+    if args.max_steps <= 0:  # a fraction of an epoch ends after a whole rollout batch
+        batches = math.ceil(trainer.batches_per_epoch * args.num_train_epochs)
+        args.max_steps = batches * args.updates_per_rollout_batch
     return trainer
 
 
-def _check_model(path: str) -> None:
+def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
+    own = getattr(trainer.model.config.get_text_config(), "router_aux_loss_coef", None)
+    if own and "router_aux_loss_coef" not in config.trl and trainer.accelerator.is_main_process:
+        logger.warning(
+            f"the loss that balances the experts of this model is left out: no recipe has one; "
+            f"trl.router_aux_loss_coef: {own:g} adds it as the model was made with, and goes row "
+            "by row"
+        )
+
+
+def _check_model(path: str, args: VantageConfig) -> None:
     try:
-        AutoConfig.from_pretrained(path)
+        AutoConfig.from_pretrained(path, **config_source(args))
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
@@ -132,6 +151,7 @@ def _options(config: Config) -> dict[str, Any]:
         "lr_scheduler_type": config.optimizer.schedule,
         "seed": run.seed,
         "record": run.record.model_dump(),
+        "router_aux_loss_coef": 0.0,  # no recipe has a loss that balances experts
         "logging_steps": 1,
         "disable_tqdm": True,
         "report_to": run.report_to or "none",
@@ -142,7 +162,7 @@ def _options(config: Config) -> dict[str, Any]:
 def _sizes(config: Config) -> dict[str, Any]:
     """Row counts as TRL names them."""
     batch, run = config.batch, config.run
-    updates = batch.updates or parse_recipe(config.recipe).loss.updates
+    updates = batch.updates or parse_recipe(config.recipe).loss.updates or 1
     rollouts = batch.questions * config.variants.count * batch.rollouts
     processes = PartialState().num_processes
     each, rest = divmod(rollouts, processes * updates)
@@ -163,6 +183,7 @@ def _sizes(config: Config) -> dict[str, Any]:
     validation = {
         "eval_strategy": "steps",
         "eval_steps": run.validate_every * every,
+        "metric_for_best_model": BEST,
         "num_generations_eval": 1,
     }
     return {

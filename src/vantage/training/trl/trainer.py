@@ -65,9 +65,9 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
-from vantage.training.trl import precision, sharding
+from vantage.training.trl import completions, precision, sharding
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
-from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
+from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
 from vantage.training.trl.encoding import (
     Encoding,
     ImagesOnce,
@@ -79,6 +79,7 @@ from vantage.training.trl.encoding import (
 )
 from vantage.training.trl.features import ImageFeatures
 from vantage.training.trl.forwards import Difference, Packing, check_head, without_autocast
+from vantage.training.trl.loading import source
 from vantage.training.trl.packing import batches, gathered
 from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
@@ -143,6 +144,7 @@ class VantageTrainer(GRPOTrainer):
     _tag_names = ("trl", "grpo", "vantage")
     eval_dataset: Any
     _last_loaded_step: int
+    router_aux_loss_coef: float
 
     def __init__(
         self, model, reward_funcs=None, args=None, train_dataset=None, eval_dataset=None, **rest
@@ -158,10 +160,11 @@ class VantageTrainer(GRPOTrainer):
         columns.check("train_dataset", train_dataset, rewards, variants)
         for name, rows in columns.named(eval_dataset).items():
             columns.check(name, rows, rewards)
+        check_metric(args, eval_dataset)
         self.prompts = args.build_prompts(train_dataset)
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
-                model, truncation_side="left", padding_side="left"
+                model, truncation_side="left", padding_side="left", **source(args)
             )
         self.rollouts: Rollouts | None = None
         self.samples: Samples | None = None
@@ -177,9 +180,16 @@ class VantageTrainer(GRPOTrainer):
         self._all_see = False
         self.seconds: dict[str, float] = defaultdict(float)
         self._compared = 0
+        self._save_due = False
+        self._looked_at: tuple[Any, Any] = (None, None)
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
         self._prepare_model()
+        if self.aux_loss_enabled:
+            self._packing.give_up(
+                "the loss that balances experts is taken over whole rows (router_aux_loss_coef=0 "
+                "leaves it out)"
+            )
         finds_unused = bool(self.args.ddp_find_unused_parameters)
         self._all_see = self._is_vlm and sharding.all_must_see(
             self.accelerator, self.model, finds_unused
@@ -205,10 +215,13 @@ class VantageTrainer(GRPOTrainer):
         if self._media_ids and self.use_vllm:
             self.vllm_generation.ban(self._media_ids)
         elif self._media_ids:
-            self.generation_config.suppress_tokens = self._media_ids
-            self.generation_kwargs["suppress_tokens"] = self._media_ids
+            own = (self.args.generation_kwargs or {}).get("suppress_tokens") or []
+            banned = sorted({*own, *self._media_ids})
+            self.generation_config.suppress_tokens = banned
+            self.generation_kwargs["suppress_tokens"] = banned
         if self.args.freeze_vision_tower:
             freeze_vision_tower(self.model)
+        check_trainable(self.model)
         if not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
             with self.accelerator.autocast():
                 check_head(self.model, self._tokenizer, self.temperature)
@@ -230,6 +243,21 @@ class VantageTrainer(GRPOTrainer):
         self._fitting = self._short_enough(self.prompts, min(limits, default=None))
         if self.args.room:
             self._shorten_validation(self.args.room)
+        self._looked_at = (self.train_dataset, self.eval_dataset)
+
+    def _look_again(self) -> None:
+        """Read data sets that were set after the start, as TRL's loaders would."""
+        train, validation = self._looked_at
+        if self.train_dataset is train and self.eval_dataset is validation:
+            return
+        variants, rewards = self.prompts.variants, self.reward_funcs
+        columns.check("train_dataset", self.train_dataset, rewards, variants)
+        for name, rows in columns.named(self.eval_dataset).items():
+            columns.check(name, rows, rewards)
+        check_metric(self.args, self.eval_dataset)
+        self.prompts = self.args.build_prompts(self.train_dataset)
+        self.__dict__.pop("_pictured_prompt", None)
+        self._check_questions()
 
     def _short_enough(self, prompts: Prompts, limit: int | None) -> list[int]:
         """Rows whose longest prompt has at most `limit` tokens."""
@@ -263,17 +291,25 @@ class VantageTrainer(GRPOTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Empty batches, one a training step: the questions come from a sampling."""
-        args = self.args
-        batches = max(1, len(self._fitting) // self._questions)
-        if args.max_steps <= 0:  # a fraction of an epoch still ends after a whole rollout batch
-            whole = math.ceil(batches * args.num_train_epochs)
-            args.max_steps = whole * args.updates_per_rollout_batch
-        empty: Any = [{}] * (batches * args.steps_per_generation * self.num_iterations)
+        steps = self.args.steps_per_generation * self.num_iterations
+        empty: Any = [{}] * (self.batches_per_epoch * steps)
         return DataLoader(empty, batch_size=1, collate_fn=_first)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Number of questions; the loader itself holds none."""
         return len(self._fitting)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Rollout batches of an epoch; questions that fill none are left for the next."""
+        return max(1, len(self._fitting) // self._questions)
+
+    @property
+    def _last_update(self) -> int:
+        """Updates of the whole run."""
+        updates = self.batches_per_epoch * self.args.updates_per_rollout_batch
+        ends = self.args.max_steps
+        return ends if ends > 0 else math.ceil(updates * self.args.num_train_epochs)
 
     @property
     def _questions(self) -> int:
@@ -389,6 +425,7 @@ class VantageTrainer(GRPOTrainer):
         self._features.clear()
         self._images.clear()
         self._packing.clear()
+        self._logs = completions.empty()
         batch = self._plan(self._refilled(self._ask(self._questions, 0)))
         with self._timed("log_probs"):
             self._cut(batch)
@@ -415,6 +452,7 @@ class VantageTrainer(GRPOTrainer):
         finally:
             self._asking_ahead = False
         scored = self._scored(home_N, output)
+        self._logs[completions.PLACE].extend(scored.place_N.tolist())
         self.sampling.record(asked, scored.rewards(places))
         return scored
 
@@ -451,7 +489,9 @@ class VantageTrainer(GRPOTrainer):
             inputs = [{**source, "prompt": self._asked(source)} for source in inputs]
             self._examples = inputs
         bare = [{"prompt": strip_images_from_messages(row["prompt"])} for row in inputs]
-        return super()._generate_and_score_completions(bare)
+        output = super()._generate_and_score_completions(bare)
+        completions.without_advantages(self._logs, len(self._reward_NF))
+        return output
 
     def _generate(self, prompts: list):
         if self.is_fsdp_enabled:
@@ -520,6 +560,7 @@ class VantageTrainer(GRPOTrainer):
             updates = deal(samples, length_M, self.args.updates, processes)
             advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
         self._log_plan(plan.unscored)
+        self._logs = completions.planned(self._logs, scored, samples)
         picture = self._pictured_rollout(scored.home_N) if self._all_see else None
         return RolloutBatch(scored, samples, updates, advantage_M, picture=picture)
 
@@ -620,6 +661,8 @@ class VantageTrainer(GRPOTrainer):
 
     def _forwards(self, batch: RolloutBatch, keys, filler=None) -> list[np.ndarray]:
         """Rows by their number in `keys`, those of a pack together, in forwards."""
+        if self.aux_loss_enabled:
+            return _spread(len(keys), self.args.per_device_train_batch_size)
         lengths = batch.lengths([rollout for _, rollout in keys])
         if filler is not None:
             lengths = [0 if empty else n for empty, n in zip(filler, lengths, strict=True)]
@@ -902,6 +945,7 @@ class VantageTrainer(GRPOTrainer):
         advantage_B = [0.0 if row == FILLER else batch.advantage_M[row] for row in rows]
         inputs["advantages"] = torch.tensor(advantage_B, dtype=torch.float32).to(filler_B.device)
         inputs |= self._normalizers(update, inputs["completion_mask"], forwards)
+        inputs["balances"] = not filler_B.all()
         return inputs | self._ahead(batch, keys)
 
     def _normalizers(self, update: Update, mask_BT, forwards: int) -> dict[str, Any]:
@@ -1009,9 +1053,25 @@ class VantageTrainer(GRPOTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss, as a mean over the whole mini-batch."""
-        with self._working_on(inputs["keys"]), self._gathering_rows():
+        scale = inputs["loss_scale"] or 1.0  # 0 where no token counts: the loss is 0 anyway
+        balance = 1 / scale if inputs["balances"] else 0.0
+        with (
+            self._working_on(inputs["keys"]),
+            self._gathering_rows(),
+            self._experts_balanced(balance),
+        ):
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return loss * inputs["loss_scale"]
+        return loss * scale
+
+    @contextlib.contextmanager
+    def _experts_balanced(self, times: float) -> Iterator[None]:
+        """TRL adds the loss that balances experts to its own: a mean over forwards already."""
+        coefficient = self.router_aux_loss_coef
+        self.router_aux_loss_coef = coefficient * times
+        try:
+            yield
+        finally:
+            self.router_aux_loss_coef = coefficient
 
     @contextlib.contextmanager
     def _gathering_rows(self) -> Iterator[None]:
@@ -1068,18 +1128,14 @@ class VantageTrainer(GRPOTrainer):
         """As TRL; `resume_from_checkpoint=True` takes the last whole checkpoint, if any.
 
         Raises:
-            InputError: the checkpoint that was given is not whole.
+            InputError: the checkpoint that was given is not whole, or the run stopped inside a
+                rollout batch there and is to train further.
         """
-        checkpoint = resume_from_checkpoint or None
-        if checkpoint is True:
-            checkpoint = checkpoints.last_complete(Path(self.args.output_dir))
-        elif checkpoint and not checkpoints.is_complete(Path(checkpoint)):
-            raise InputError(
-                f"resume_from_checkpoint={str(checkpoint)!r} is not a whole checkpoint: its list "
-                f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
-            )
-        self.batch, self._step = None, 0
-        self._start_sampling(Path(checkpoint) if checkpoint else None)
+        self._look_again()
+        checkpoint = self._resumed_from(resume_from_checkpoint)
+        self.batch, self._step, self._save_due = None, 0, False
+        self._start_sampling(checkpoint)
+        self._say_when_checkpoints_wait()
         # Old checkpoints go once a newer one is whole, which transformers would not wait for.
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -1087,6 +1143,38 @@ class VantageTrainer(GRPOTrainer):
         finally:
             self.args.save_total_limit = self._keep
             self.recording.close()
+
+    def _resumed_from(self, given: str | bool | None) -> Path | None:
+        """The checkpoint to go on from."""
+        run = Path(self.args.output_dir)
+        last = checkpoints.last_complete(run) if given is True else given and Path(given)
+        if not last:
+            return None
+        if not checkpoints.is_complete(last):
+            raise InputError(
+                f"resume_from_checkpoint={str(last)!r} is not a whole checkpoint: its list "
+                f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
+            )
+        if not checkpoints.stops_inside(last) or checkpoints.updates_of(last) >= self._last_update:
+            return last
+        before = checkpoints.last_complete(run, between_batches=True)
+        if given is True and before:
+            logger.warning(f"{last.name} stopped inside a rollout batch: going on from {before}")
+            return before
+        remedy = f"resume from {before}" if before else "start the run anew"
+        raise InputError(
+            f"resume_from_checkpoint={str(last)!r}: the run stopped there inside a rollout batch, "
+            f"whose rollouts are not kept, and is now to make {self._last_update} updates: {remedy}"
+        )
+
+    def _say_when_checkpoints_wait(self) -> None:
+        args, every = self.args, self.args.updates_per_rollout_batch
+        waits = args.save_strategy == "steps" and args.save_steps % every
+        if waits and self.accelerator.is_main_process:
+            logger.warning(
+                f"save_steps={args.save_steps:g}: a checkpoint waits for the end of its rollout "
+                f"batch of {every} updates"
+            )
 
     def _run_epoch(self, *args, **kwargs) -> None:
         """As transformers, which would train one step more when it resumes a finished run."""
@@ -1096,8 +1184,15 @@ class VantageTrainer(GRPOTrainer):
             super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
-        """Logs before it saves: what is gathered for the next log is not in a checkpoint."""
-        self.control.should_log |= self.control.should_save or self.control.should_evaluate
+        """Saves between rollout batches, or where the run stops. Logs before it saves: what is
+        gathered for the next log is not in a checkpoint.
+        """
+        control = self.control
+        inside = bool(self.state.global_step % self.args.updates_per_rollout_batch)
+        waits = inside and not control.should_training_stop
+        due = self._save_due or control.should_save
+        control.should_save, self._save_due = due and not waits, due and waits
+        control.should_log |= control.should_save or control.should_evaluate
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
@@ -1132,7 +1227,9 @@ class VantageTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            checkpoints.save_sampling(checkpoint, self.sampling.state_dict(), len(self._fitting))
+            inside = self.state.global_step % self.args.updates_per_rollout_batch
+            state = self.sampling.state_dict()
+            checkpoints.save_sampling(checkpoint, state, len(self._fitting), inside=bool(inside))
             self.recording.flush()
             checkpoints.mark_complete(checkpoint)
             rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
@@ -1152,6 +1249,32 @@ def freeze_vision_tower(model: torch.nn.Module) -> None:
         )
     for tower in found:
         tower.requires_grad_(False)
+
+
+def check_trainable(model: torch.nn.Module) -> None:
+    """Refuse a model that no update would change.
+
+    Raises:
+        ConfigError: it has no trainable parameter, but for the copy that TRL makes of an adapter.
+    """
+    if any(p.requires_grad for name, p in model.named_parameters() if ".ref." not in name):
+        return
+    remedy = "set requires_grad of what is to be trained, or leave freeze_vision_tower out"
+    if is_peft_model(model) or getattr(model, "_hf_peft_config_loaded", False):
+        remedy = (
+            "load the adapter with PeftModel.from_pretrained(..., is_trainable=True), or give the "
+            "model that it adapts together with peft_config (model.lora)"
+        )
+    raise ConfigError(
+        f"model: no parameter of {type(model).__name__} is trainable, so no update would change "
+        f"it: {remedy}"
+    )
+
+
+def _spread(count: int, most: int) -> list[np.ndarray]:
+    """Numbers of rows in forwards of at most `most`; neighbours, of one question, are apart."""
+    parts = -(-count // most)
+    return [np.arange(part, count, parts) for part in range(parts)]
 
 
 def _first(batch: list[dict]) -> dict:

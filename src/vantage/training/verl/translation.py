@@ -63,7 +63,7 @@ def options(config: Config, resume: bool = False) -> dict[str, Any]:
 
 def updates_of(config: Config) -> int:
     """Optimizer updates made from a rollout batch."""
-    return config.batch.updates or parse_recipe(config.recipe).loss.updates
+    return config.batch.updates or parse_recipe(config.recipe).loss.updates or 1
 
 
 def prompts_of(config: Config) -> int:
