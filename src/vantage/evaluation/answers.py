@@ -13,7 +13,7 @@ from transformers import ProcessorMixin
 
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Read, Response, Sampling
-from vantage.questions.schema import Question, frame, read, render, spoken
+from vantage.questions.schema import Question, frame, pictures, read, render, taken
 
 
 def answer(
@@ -72,7 +72,7 @@ def generate(
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
     # In some families transformers deals the pictures of a prompt with several to its copies.
-    copies = sampling.samples if any(len(q.images) > 1 for q in questions) else 1
+    copies = sampling.samples if any(len(pictures(q)) > 1 for q in questions) else 1
     options = {
         "do_sample": not greedy,
         "temperature": None if greedy else sampling.temperature,
@@ -128,7 +128,7 @@ def batches(
     waiting: dict[bool, tuple[list[int], list[Question]]] = {True: ([], []), False: ([], [])}
     for place in places:
         asked = question(place)
-        kind, questions = waiting[bool(asked.images)]
+        kind, questions = waiting[bool(pictures(asked))]
         kind.append(place)
         questions.append(asked)
         if len(kind) == size:
@@ -143,10 +143,8 @@ def _inputs(processor, prompts: list):
         return processor(text=prompts, return_tensors="pt", padding=True)
     is_processor = isinstance(processor, ProcessorMixin)
     options = {"processor_kwargs": {"padding": True}} if is_processor else {"padding": True}
-    if not is_processor:  # templates of text take texts
-        prompts = [spoken(prompt) for prompt in prompts]
     return processor.apply_chat_template(
-        prompts,
+        [taken(prompt, is_processor) for prompt in prompts],
         tokenize=True,
         return_dict=True,
         return_tensors="pt",

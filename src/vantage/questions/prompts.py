@@ -22,6 +22,7 @@ from vantage.questions.schema import (
     pictures,
     prepend,
     read,
+    refuse,
     rewrites,
     with_step,
     with_text,
@@ -46,6 +47,7 @@ class Prompts:
         seed: of the variants; they also depend on the epoch and the question.
         bounds: pixels of an image; others are scaled, before anything sees them.
         length: of a text, by which the longest wording of a question is found.
+        reserved: texts that the processor takes for a picture, which no question may write.
     """
 
     rows: Reader
@@ -55,6 +57,7 @@ class Prompts:
     seed: int = 0
     bounds: Bounds = field(default_factory=Bounds)
     length: Callable[[str], int] = len
+    reserved: Sequence[str] = ()
     _asked: list[Asked] = field(default_factory=list)
     _done: float = 0.0
     _sources: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -102,14 +105,14 @@ class Prompts:
 
     def original(self, source: Mapping[str, Any]) -> Question:
         """The question of any row, not varied, inside the template."""
-        return put(read(source), self.template, self.system, self.bounds)
+        return self._framed(self._read(source))
 
     def longest(self, source: Mapping[str, Any]) -> Question:
         """The longest prompt that a row may give: its longest wording, with the longest note."""
         question = self._read(source)
         texts = [question.text, *rewrites(source, self.variants.rewrites)]
         longest = with_text(question, max(texts, key=self.length))
-        notes = self.variants.notes(len(question.images))
+        notes = self.variants.notes(len(pictures(question)))
         return self._framed(prepend(longest, max(notes, key=self.length)) if notes else longest)
 
     def _expanded(self, place: int) -> list[Question]:
@@ -130,6 +133,7 @@ class Prompts:
         return with_step(read(source), self.bounds)
 
     def _framed(self, question: Question) -> Question:
+        refuse(question, self.reserved)
         return frame(question, self.template, self.system)
 
 
