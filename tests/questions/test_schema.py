@@ -21,6 +21,8 @@ from vantage.questions.schema import (
 )
 
 RED, BLUE = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
+
+
 def shrunk(image):
     return image.resize((2, 2))
 

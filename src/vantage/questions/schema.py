@@ -267,7 +267,7 @@ def _picture(column: str, value: Any) -> Picture:
         raise InputError(f"column {column!r}: {error}") from error
 
 
-def _turns(prompt: Any) -> list[dict[str, Any]]:
+def _turns(prompt: Any) -> list[Turn]:
     """The messages of a conversation, their images as references."""
     messages = list(prompt) if isinstance(prompt, Sequence) else []
     spoken = (isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages)
@@ -317,7 +317,8 @@ def _asked(turns: Sequence[Turn]) -> int:
     users = [
         number
         for number, turn in enumerate(turns)
-        if turn["role"] == "user" and any(part["type"] == "text" for part in in_parts(turn["content"]))
+        if turn["role"] == "user"
+        and any(part["type"] == "text" for part in in_parts(turn["content"]))
     ]
     return (users or [len(turns) - 1])[-1]
 
@@ -425,9 +426,7 @@ def _filled(text: str) -> str:
 
 def _check_places(places: int, images: int, text: str) -> None:
     if places != images:
-        raise InputError(
-            f"column 'prompt' has {places} {IMAGE} for {images} images: {text[:80]!r}"
-        )
+        raise InputError(f"column 'prompt' has {places} {IMAGE} for {images} images: {text[:80]!r}")
 
 
 def _content(question: Question) -> str | list[dict[str, Any]]:
