@@ -13,10 +13,9 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from vantage.checking.levels import Level
-from vantage.questions.schema import in_parts, taken
+from vantage.questions.schema import PLACEHOLDERS, in_parts, taken
 
-# Names under which processors, tokenizers and configurations keep them.
-PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
+# Names under which configurations keep the id of an image token.
 IN_CONFIG = ("image_token_id", "image_token_index")
 
 

@@ -13,7 +13,16 @@ from transformers import ProcessorMixin
 
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Read, Response, Sampling
-from vantage.questions.schema import Question, frame, pictures, read, render, taken
+from vantage.questions.schema import (
+    Question,
+    frame,
+    pictures,
+    placeholders,
+    read,
+    refuse,
+    render,
+    taken,
+)
 
 
 def answer(
@@ -68,7 +77,12 @@ def generate(
     """Responses to questions that all have pictures, or none.
 
     Drawn by torch's generator; the seed of `sampling` does not count.
+
+    Raises:
+        InputError: a question writes what the processor takes for a picture.
     """
+    for question in questions:
+        refuse(question, placeholders(loaded.processor))
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
     # In some families transformers deals the pictures of a prompt with several to its copies.

@@ -20,6 +20,8 @@ from vantage.errors import InputError
 from vantage.questions.pictures import Picture, Step, picture
 
 IMAGE = "<image>"
+# Names under which processors and tokenizers keep what stands for a picture, a video, a sound.
+PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
 LEAD = re.compile(rf"(?:{IMAGE}\s*)+")
 
 Turn = Mapping[str, Any]
@@ -154,6 +156,13 @@ def words(question: Question) -> list[str]:
 def written(turn: Turn) -> str:
     """What a turn says as one text, `<image>` where a picture stands."""
     return _flat(turn["content"])
+
+
+def placeholders(processor: Any) -> tuple[str, ...]:
+    """Texts that a processor takes for a picture, a video or a sound; none of a tokenizer."""
+    named = (getattr(processor, name, None) for name in PLACEHOLDERS)
+    found = tuple(dict.fromkeys(str(token) for token in named if token))
+    return found if hasattr(processor, "tokenizer") else ()
 
 
 def refuse(question: Question, reserved: Iterable[str]) -> None:

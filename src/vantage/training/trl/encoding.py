@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
-from vantage.checking.parity import PLACEHOLDERS
 from vantage.questions.schema import in_parts
 
 
@@ -46,14 +45,6 @@ def images_in(prompt: str | list[dict[str, Any]]) -> list[Any]:
         return []
     parts = [part for message in prompt for part in in_parts(message["content"])]
     return [part["image"] for part in parts if part["type"] == "image"]
-
-
-def placeholders(processor: Any) -> tuple[str, ...]:
-    """Texts that a processor takes for a picture, a video or a sound; none of a tokenizer."""
-    if not isinstance(processor, ProcessorMixin):
-        return ()
-    named = (getattr(processor, name, None) for name in PLACEHOLDERS)
-    return tuple(dict.fromkeys(str(token) for token in named if token))
 
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:

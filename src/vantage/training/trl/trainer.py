@@ -52,7 +52,7 @@ from vantage.methods import Rollouts, Samples
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import pictures, render, taken
+from vantage.questions.schema import pictures, placeholders, render, taken
 from vantage.questions.variants import Variants
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
@@ -78,7 +78,6 @@ from vantage.training.trl.encoding import (
     merge_fields,
     per_prompt,
     per_token,
-    placeholders,
     tiles,
 )
 from vantage.training.trl.features import ImageFeatures
