@@ -17,6 +17,7 @@ from transformers import (
     AutoProcessor,
     ProcessorMixin,
 )
+from trl.data_utils import prepare_multimodal_messages
 
 Weights = dict[str, torch.Tensor]
 
@@ -41,7 +42,8 @@ class Row:
 
     @property
     def images(self) -> int:
-        return sum(part["type"] == "image" for turn in self.prompt for part in turn["content"])
+        contents = [turn["content"] for turn in self.prompt if isinstance(turn["content"], list)]
+        return sum(part["type"] == "image" for content in contents for part in content)
 
 
 @dataclass
@@ -109,9 +111,9 @@ class Hand:
         return before.gather(-1, response.T)[:, 0]
 
     def inputs(self, prompt: list[dict]) -> dict[str, torch.Tensor]:
-        """What the processor makes of a prompt; where it is a tokenizer, of texts."""
-        if not isinstance(self.processor, ProcessorMixin):
-            prompt = [{**turn, "content": turn["content"][0]["text"]} for turn in prompt]
+        """What the processor makes of a prompt, whose parts a processor wants."""
+        if isinstance(self.processor, ProcessorMixin):
+            prompt = prepare_multimodal_messages(prompt)
         made = self.processor.apply_chat_template(
             [prompt],
             tokenize=True,

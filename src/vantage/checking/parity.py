@@ -13,10 +13,9 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from vantage.checking.levels import Level
-from vantage.questions.schema import spoken
+from vantage.questions.schema import PLACEHOLDERS, in_parts, taken
 
-# Names under which processors, tokenizers and configurations keep them.
-PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
+# Names under which configurations keep the id of an image token.
 IN_CONFIG = ("image_token_id", "image_token_index")
 
 
@@ -104,7 +103,7 @@ class Model:
         if isinstance(prompt, str):
             return prompt
         return self.processor.apply_chat_template(
-            prompt if self.reads_images else spoken(prompt),
+            taken(prompt, self.reads_images),
             add_generation_prompt=True,
             tokenize=False,
             **self.template_options,
@@ -174,7 +173,7 @@ def pictures_of(prompt: Any) -> list[Image.Image]:
     """The pictures of a conversation, in order."""
     if isinstance(prompt, str):
         return []
-    parts = [part for message in prompt for part in message["content"]]
+    parts = [part for message in prompt for part in in_parts(message["content"])]
     return [part["image"] for part in parts if part["type"] == "image"]
 
 

@@ -14,7 +14,7 @@ from trl import GRPOTrainer
 from vantage.questions.parallel import over_rows
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
-from vantage.questions.schema import Question, render, spoken
+from vantage.questions.schema import Question, pictures, render, taken, with_pictures
 
 BINS = 12
 # Less is no picture: a square of 28 pixels is one token of most models.
@@ -80,8 +80,8 @@ def tokenizer_of(processor, template_options: dict[str, Any] | None = None) -> T
     )
 
     def tokenize(prompt: Any) -> list[int]:
-        taken = prompt if trainer._is_vlm else spoken(prompt)
-        return list(GRPOTrainer._tokenize_prompts(trainer, [taken])[0][0])
+        prompts = [taken(prompt, trainer._is_vlm)]
+        return list(GRPOTrainer._tokenize_prompts(trainer, prompts)[0][0])
 
     return tokenize
 
@@ -145,8 +145,8 @@ class Fitting:
 
 def bounded(question: Question, bounds: Bounds) -> Question:
     """The question with other bounds for its pictures than those that are its first step."""
-    images = (replace(i, steps=(bounds, *i.steps[1:])) for i in question.images)
-    return replace(question, images=tuple(images))
+    images = (replace(i, steps=(bounds, *i.steps[1:])) for i in pictures(question))
+    return with_pictures(question, images)
 
 
 def remedy(
@@ -188,6 +188,6 @@ def _too_long(fitting: Fitting, rows: Sequence[int], max_pixels: int) -> list[in
 
 def _most_pixels(fitting: Fitting, row: int) -> int:
     """The pixels of the row's largest picture, as it is too large now."""
-    images = fitting.prompts.longest(fitting.prompts.rows[row]).images
+    images = pictures(fitting.prompts.longest(fitting.prompts.rows[row]))
     sizes = [image.open().size for image in images]
     return max((width * height for width, height in sizes), default=0)

@@ -14,7 +14,17 @@ from transformers import ProcessorMixin
 from vantage.errors import ConfigError
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Read, Response, Sampling
-from vantage.questions.schema import Question, fault_of, frame, read, render, spoken
+from vantage.questions.schema import (
+    Question,
+    fault_of,
+    frame,
+    pictures,
+    placeholders,
+    read,
+    refuse,
+    render,
+    taken,
+)
 
 
 def answer(
@@ -75,11 +85,16 @@ def generate(
     """Responses to questions that all have pictures, or none.
 
     Drawn by torch's generator; the seed of `sampling` does not count.
+
+    Raises:
+        InputError: a question writes what the processor takes for a picture.
     """
+    for question in questions:
+        refuse(question, placeholders(loaded.processor))
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
     # In some families transformers deals the pictures of a prompt with several to its copies.
-    copies = sampling.samples if any(len(q.images) > 1 for q in questions) else 1
+    copies = sampling.samples if any(len(pictures(q)) > 1 for q in questions) else 1
     options = {
         "do_sample": not greedy,
         "temperature": None if greedy else sampling.temperature,
@@ -135,7 +150,7 @@ def batches(
     waiting: dict[bool, tuple[list[int], list[Question]]] = {True: ([], []), False: ([], [])}
     for place in places:
         asked = question(place)
-        kind, questions = waiting[bool(asked.images)]
+        kind, questions = waiting[bool(pictures(asked))]
         kind.append(place)
         questions.append(asked)
         if len(kind) == size:
@@ -150,10 +165,8 @@ def _inputs(processor, prompts: list):
         return processor(text=prompts, return_tensors="pt", padding=True)
     is_processor = isinstance(processor, ProcessorMixin)
     options = {"processor_kwargs": {"padding": True}} if is_processor else {"padding": True}
-    if not is_processor:  # templates of text take texts
-        prompts = [spoken(prompt) for prompt in prompts]
     return processor.apply_chat_template(
-        prompts,
+        [taken(prompt, is_processor) for prompt in prompts],
         tokenize=True,
         return_dict=True,
         return_tensors="pt",

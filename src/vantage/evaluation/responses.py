@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm.auto import tqdm
 
 from vantage.chat.journal import Journal, digest
-from vantage.questions.schema import IMAGE, Question, pictures
+from vantage.questions.schema import IMAGE, Question, Turn, conversation, in_parts, pictures
 
 if TYPE_CHECKING:
     from vantage.chat.asking import Answers, Request
@@ -173,15 +173,16 @@ def _response(answers: Answers, name: str) -> Response:
 def key(question: Question, model: str, sampling: Sampling) -> str:
     """Of a question as it is asked of a model; the number of samples does not matter."""
     steps = [[repr(step) for step in shown.steps] for shown in pictures(question)]
-    earlier = [[_words(part) for part in message["content"]] for message in question.earlier or ()]
+    earlier = [_words(turn) for turn in question.earlier or ()]
+    later = [[_words(turn) for turn in question.later]] if question.later else []
     shown = [picture.digest for picture in pictures(question)]
     plain = question.earlier is None
     how = [sampling.temperature, sampling.max_tokens, sampling.seed]
-    return digest([model, how, plain, question.text, earlier, shown, steps])
+    return digest([model, how, plain, question.text, earlier, shown, steps, *later])
 
 
-def _words(part: Mapping[str, Any]) -> str:
-    return str(part.get("text", IMAGE))
+def _words(turn: Turn) -> list[str]:
+    return [str(part.get("text", IMAGE)) for part in in_parts(turn["content"])]
 
 
 def _seed(seed: int, *names: str) -> int:
@@ -202,15 +203,14 @@ def messages(question: Question) -> list[dict[str, Any]]:
             return "".join(parts)
         return [part(one) for one in parts if one != ""]
 
-    images = iter(question.images)
-    pieces: list[Any] = []
-    for number, text in enumerate(question.text.split(IMAGE)):
-        pieces += [next(images), text] if number else [text]
-    earlier = [
+    said = conversation(question)
+    turns = [{"role": "user", "content": said}] if isinstance(said, str) else said
+    return [
         {
-            **message,
-            "content": content([one.get("image", one.get("text")) for one in message["content"]]),
+            **turn,
+            "content": content(
+                [part.get("image", part.get("text")) for part in in_parts(turn["content"])]
+            ),
         }
-        for message in question.earlier or ()
+        for turn in turns
     ]
-    return [*earlier, {"role": "user", "content": content(pieces)}]

@@ -23,7 +23,7 @@ from vantage.evaluation.results import Result
 from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
-from vantage.questions.schema import Question, fault_of
+from vantage.questions.schema import Question, fault_of, pictures, placeholders, refuse
 
 if TYPE_CHECKING:
     from vantage.chat.server import Settings
@@ -134,8 +134,9 @@ def evaluate(
         InputError: pictures for a model that takes none, or other files among the results.
     """
     blind = isinstance(model, Local) and not model.loaded.sees
+    reserved = placeholders(model.loaded.processor) if isinstance(model, Local) else ()
     for exam in exams:
-        _check(exam, framing, name if blind else None)
+        _check(exam, framing, name if blind else None, reserved)
     own = folder / label(name)
     found: list[Result] = []
     for exam in exams:
@@ -218,14 +219,15 @@ def _settings(model: Model, sampling: Sampling, framing: Framing) -> dict[str, A
     return {option: value for option, value in known.items() if value is not None}
 
 
-def _check(exam: Exam, framing: Framing, blind: str | None) -> None:
+def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[str]) -> None:
     """Put every question once, so that none fails in the middle; `blind` takes no pictures."""
     for place in range(exam.size):
         try:
             asked = framing(exam.read(place).question)
+            refuse(asked, reserved)
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error
-        if blind and asked.images:
+        if blind and pictures(asked):
             raise InputError(
                 f"{exam.name}: question {place} has pictures, of which {blind!r} takes none"
             )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from vantage.errors import nearest
 from vantage.questions.orientation import changing
-from vantage.questions.schema import Question, prepend, with_text
+from vantage.questions.schema import (
+    Question,
+    pictures,
+    prepend,
+    with_pictures,
+    with_text,
+    written,
+)
 from vantage.questions.transforms import FAINTEST, PUBLISHED, TRANSFORMS, Applied
 from vantage.sections import Section
 
@@ -135,11 +141,13 @@ class Variants(Section):
 
     def _fitting(self, question: Question, answer: str, allowed: Sequence[str] | None) -> list[str]:
         """Transforms that leave the answer of this question as it is."""
-        if self.transforms is None or not question.images:
+        if self.transforms is None or not pictures(question):
             return []
         if allowed is not None:
             return [name for name in self.transforms.names if name in allowed]
-        risky = changing(question.text, answer)
+        turns = (*(question.earlier or ()), *question.later)
+        around = [written(turn) for turn in turns if turn["role"] != "system"]
+        risky = changing(" ".join([*around, question.text]), answer)
         return [name for name in self.transforms.names if TRANSFORMS[name].kind not in risky]
 
     def _transformed(
@@ -156,8 +164,8 @@ class Variants(Section):
             return question
         images = [
             image.then(Applied(name, sigma, seed + number if sigma else 0))
-            for number, image in enumerate(question.images)
+            for number, image in enumerate(pictures(question))
         ]
         wordings = TRANSFORMS[name].wordings(len(images), sigma)
         note = wordings[rng.integers(len(wordings))]
-        return prepend(replace(question, images=tuple(images)), note)
+        return prepend(with_pictures(question, images), note)

@@ -404,11 +404,12 @@ function variant(prompt, original, several) {
     made.append(make("header", {}, make("b", { text: `prompt ${prompt.variant + 1}` }), make("span", { text: visible(done(prompt, original)) })));
   }
   if (prompt.pictures.length) made.append(make("div", { class: "pictures" }, ...prompt.pictures.map(picture)));
-  for (const [role, text] of prompt.earlier) {
-    made.append(make("div", { class: "role", text: visible(role) }), make("div", { class: "said", dir: "auto", text: visible(text) }));
-  }
-  if (prompt.earlier.length) made.append(make("div", { class: "role", text: "user" }));
-  made.append(make("div", { class: "said", dir: "auto", text: visible(prompt.text) }));
+  const said = (text) => make("div", { class: "said", dir: "auto", text: visible(text) });
+  const tell = ([role, text]) => made.append(make("div", { class: "role", text: visible(role) }), said(text));
+  prompt.earlier.forEach(tell);
+  if (prompt.earlier.length || prompt.later.length) made.append(make("div", { class: "role", text: "user" }));
+  made.append(said(prompt.text));
+  prompt.later.forEach(tell);
   return made;
 }
 

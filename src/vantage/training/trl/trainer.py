@@ -39,10 +39,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object, is_peft_model
+from datasets import IterableDataset
 from torch.utils.data import DataLoader
 from transformers import AutoProcessor, ProcessorMixin, Trainer, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError
@@ -50,7 +52,7 @@ from vantage.methods import Rollouts, Samples
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import pictures, render, spoken
+from vantage.questions.schema import pictures, placeholders, render, taken
 from vantage.questions.variants import Variants
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
@@ -72,6 +74,7 @@ from vantage.training.trl.encoding import (
     Encoding,
     ImagesOnce,
     as_tensors,
+    images_in,
     merge_fields,
     per_prompt,
     per_token,
@@ -159,7 +162,7 @@ class VantageTrainer(GRPOTrainer):
         rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
         columns.check("train_dataset", train_dataset, rewards, variants)
         for name, rows in columns.named(eval_dataset).items():
-            columns.check(name, rows, rewards)
+            columns.check(name, rows, rewards, streamed=True)
         check_metric(args, eval_dataset)
         self.prompts = args.build_prompts(train_dataset)
         if isinstance(model, str) and rest.get("processing_class") is None:
@@ -230,9 +233,10 @@ class VantageTrainer(GRPOTrainer):
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
         sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
-        if self.args.check_data:
+        self.prompts = replace(self.prompts, reserved=placeholders(self.processing_class))
+        if self.args.check_data or self.prompts.reserved:
             for name, rows in sets.items():
-                check(self.prompts, name, rows)
+                check(self.prompts, name, rows, pixels=self.args.check_data)
         reads_images = isinstance(self.processing_class, ProcessorMixin)
         if not reads_images and any(map(has_images, sets.values())):
             raise EngineError(
@@ -253,7 +257,7 @@ class VantageTrainer(GRPOTrainer):
         variants, rewards = self.prompts.variants, self.reward_funcs
         columns.check("train_dataset", self.train_dataset, rewards, variants)
         for name, rows in columns.named(self.eval_dataset).items():
-            columns.check(name, rows, rewards)
+            columns.check(name, rows, rewards, streamed=True)
         check_metric(self.args, self.eval_dataset)
         self.prompts = self.args.build_prompts(self.train_dataset)
         self.__dict__.pop("_pictured_prompt", None)
@@ -271,7 +275,15 @@ class VantageTrainer(GRPOTrainer):
     def _shorten_validation(self, room: int) -> None:
         """Keep rows to validate on for which vLLM has room, or refuse the others."""
 
+        def fits(row) -> bool:
+            length = len(self._encode(self._asked(row)).ids)
+            if length > room and self.args.long_prompts == "refuse":
+                raise InputError(f"eval_dataset: a prompt of {length} tokens, vLLM has {room}")
+            return length <= room
+
         def kept(rows):
+            if isinstance(rows, IterableDataset):
+                return rows.filter(fits)
             asked = replace(self.prompts, rows=Reader(rows), variants=Variants())
             return rows.select(self._short_enough(asked, room))
 
@@ -330,7 +342,7 @@ class VantageTrainer(GRPOTrainer):
     def _encode(self, prompt: str | list[dict[str, Any]]) -> Encoding:
         sees = isinstance(self.processing_class, ProcessorMixin)
         with as_tensors(self.processing_class):
-            ids, images, fields = super()._tokenize_prompts([prompt if sees else spoken(prompt)])
+            ids, images, fields = super()._tokenize_prompts([taken(prompt, sees)])
         known = per_prompt(fields, self.model.dtype)
         made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], known)
         if self.args.colocated and made.images:
@@ -441,10 +453,12 @@ class VantageTrainer(GRPOTrainer):
         local = len(home_N) // self.accelerator.num_processes
         start = self.accelerator.process_index * local
         self._local_prompts = [int(prompt) for prompt in home_N[start : start + local]]
-        self._examples = [
-            {**self.prompts.source(prompt), "prompt": self._encoding(prompt).prompt}
-            for prompt in self._local_prompts
-        ]
+        self._examples = in_one_form(
+            [
+                {**self.prompts.source(prompt), "prompt": self._encoding(prompt).prompt}
+                for prompt in self._local_prompts
+            ]
+        )
         self._seed_generation(turn)
         self._asking_ahead = True
         try:
@@ -486,11 +500,14 @@ class VantageTrainer(GRPOTrainer):
         all prompts to all processes for its log. Who needs them takes them from `_examples`.
         """
         if not self._asking_ahead:
-            inputs = [{**source, "prompt": self._asked(source)} for source in inputs]
+            inputs = in_one_form([{**row, "prompt": self._asked(row)} for row in inputs])
             self._examples = inputs
         bare = [{"prompt": strip_images_from_messages(row["prompt"])} for row in inputs]
         output = super()._generate_and_score_completions(bare)
         completions.without_advantages(self._logs, len(self._reward_NF))
+        if self.log_completions and self.log_multimodal:
+            shown = gather_object([images_in(row["prompt"]) or None for row in inputs])
+            self._logs["images"].extend(shown if any(shown) else [])
         return output
 
     def _generate(self, prompts: list):
@@ -525,6 +542,34 @@ class VantageTrainer(GRPOTrainer):
         reward_N = totals(part_NF, self.reward_weights.tolist())
         return np.where(spoiled_N.cpu().numpy(), np.nan, reward_N)
 
+    def _asked_as(self, home_N: np.ndarray, output: dict[str, Any]) -> np.ndarray:
+        """The prompt of each rollout with the tokens that a rollout function gave for it.
+
+        Raises:
+            InputError: tokens that are not those of a prompt with pictures, or none.
+        """
+        if self.rollout_func is None:
+            return home_N
+        rows = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
+        given = gather_object([ids[mask].tolist() for ids, mask in rows])
+        asked = [self._written_as(int(p), ids) for p, ids in zip(home_N, given, strict=True)]
+        return np.array(asked)
+
+    def _written_as(self, prompt: int, ids: list[int]) -> int:
+        """The prompt in these tokens, under an id of its own where they are others."""
+        known = self._encoding(prompt)
+        if ids == known.ids:
+            return prompt
+        if known.images or not ids:
+            raise InputError(
+                f"rollout_func gave {len(ids)} prompt_ids where the processor makes "
+                f"{len(known.ids)} of the prompt: with pictures they must be the same, since "
+                "pixels belong to their places, and none at all are no prompt"
+            )
+        asked = self.prompts.written_as(prompt, tuple(ids))
+        self._encodings.setdefault(asked, Encoding(known.prompt, ids, [], {}))
+        return asked
+
     def _scored(self, home_N: np.ndarray, output: dict[str, Any]) -> Scored:
         names = ("old_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio")
         sampled = {name: self._gathered(output[name], 0.0) for name in names if name in output}
@@ -532,18 +577,23 @@ class VantageTrainer(GRPOTrainer):
             sampled.pop("old_per_token_logps", None)
         pad_id = self._tokenizer.pad_token_id
         completion_NT = self._gathered(output["completion_ids"], pad_id)
-        mask_NT = self._gathered(output["completion_mask"], 0)
+        seen_NT = self._gathered(output["completion_mask"], 0)
+        # A rollout function tells with `env_mask` what the model did not write.
+        own = output.get("tool_mask", torch.ones_like(output["completion_mask"]))
+        own_NT = self._gathered(own, 1)
         # TRL can mask whole responses that were cut off; they were generated all the same.
-        generated = (mask_NT.bool() | (completion_NT != pad_id)).sum()
+        there_NT = seen_NT.bool() | (completion_NT != pad_id)
         return Scored(
             home_N // self.prompts.variants.count,
             home_N,
             self._rewards(),
             self._reward_NF.double().cpu().numpy(),
+            self._asked_as(home_N, output),
             completion_NT,
-            mask_NT,
+            seen_NT,
+            seen_NT * own_NT,
             sampled,
-            int(generated),
+            int((there_NT & own_NT.bool()).sum()),
         )
 
     def _plan(self, scored: Scored) -> RolloutBatch:
@@ -560,9 +610,23 @@ class VantageTrainer(GRPOTrainer):
             updates = deal(samples, length_M, self.args.updates, processes)
             advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
         self._log_plan(plan.unscored)
+        self._check_written(scored, samples)
         self._logs = completions.planned(self._logs, scored, samples)
         picture = self._pictured_rollout(scored.home_N) if self._all_see else None
         return RolloutBatch(scored, samples, updates, advantage_M, picture=picture)
+
+    def _check_written(self, scored: Scored, samples: Samples) -> None:
+        """A prompt under which others' responses are trained has one way of being written."""
+        away_M = samples.prompt_M != scored.home_N[samples.rollout_M]
+        for prompt in np.unique(samples.prompt_M[away_M]):
+            ways = len(np.unique(scored.asked_N[scored.home_N == prompt]))
+            if ways > 1:
+                raise InputError(
+                    f"rollout_func gave {ways} different prompt_ids for the rollouts of one "
+                    f"prompt, but recipe {self.recipe.name!r} trains responses to the other "
+                    "prompts of a question under it: give the same ones, or take a recipe that "
+                    "does not share, such as 'grpo'"
+                )
 
     def _pictured_rollout(self, home_N: np.ndarray) -> int | None:
         """The first rollout whose prompt has a picture."""
@@ -875,7 +939,14 @@ class VantageTrainer(GRPOTrainer):
             return self._score(self.model, batch, keys)
 
     def _forward(self, model, inputs: dict[str, Any]):
-        plain = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "keys")
+        plain = (
+            "prompt_ids",
+            "prompt_mask",
+            "completion_ids",
+            "completion_mask",
+            "tool_mask",
+            "keys",
+        )
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         fields = {name: value for name, value in inputs.items() if name not in plain}
@@ -941,10 +1012,11 @@ class VantageTrainer(GRPOTrainer):
         keys = [batch.key(row) for row in rows]
         inputs = self._inputs(batch, keys)
         filler_B = torch.from_numpy(rows == FILLER).to(self.accelerator.device)
-        inputs["completion_mask"] = inputs["completion_mask"].masked_fill(filler_B[:, None], 0)
+        for mask in ("completion_mask", "tool_mask"):
+            inputs[mask] = inputs[mask].masked_fill(filler_B[:, None], 0)
         advantage_B = [0.0 if row == FILLER else batch.advantage_M[row] for row in rows]
         inputs["advantages"] = torch.tensor(advantage_B, dtype=torch.float32).to(filler_B.device)
-        inputs |= self._normalizers(update, inputs["completion_mask"], forwards)
+        inputs |= self._normalizers(update, inputs["tool_mask"], forwards)
         inputs["balances"] = not filler_B.all()
         return inputs | self._ahead(batch, keys)
 
@@ -1003,7 +1075,8 @@ class VantageTrainer(GRPOTrainer):
             "prompt_ids": prompt_ids.to(device),
             "prompt_mask": self._left_padded([torch.ones_like(row) for row in ids], 0).to(device),
             "completion_ids": batch.scored.completion_NT[rollouts],
-            "completion_mask": batch.scored.mask_NT[rollouts],
+            "completion_mask": batch.scored.seen_NT[rollouts],
+            "tool_mask": batch.scored.mask_NT[rollouts],
             **fields,
         }
 
@@ -1275,6 +1348,14 @@ def _spread(count: int, most: int) -> list[np.ndarray]:
     """Numbers of rows in forwards of at most `most`; neighbours, of one question, are apart."""
     parts = -(-count // most)
     return [np.arange(part, count, parts) for part in range(parts)]
+
+
+def in_one_form(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as TRL has them: where a column has a picture for one, the prompts of all are parts."""
+    column = "images" in examples[0] or "image" in examples[0]
+    if not column or not any(images_in(row["prompt"]) for row in examples):
+        return examples
+    return [{**row, "prompt": prepare_multimodal_messages(row["prompt"])} for row in examples]
 
 
 def _first(batch: list[dict]) -> dict:

@@ -21,7 +21,8 @@ from vantage.questions.pictures import Picture
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
-from vantage.questions.schema import IMAGE, Question, pictures
+from vantage.questions.schema import Question, Turn, in_parts, pictures, written
+from vantage.questions.schema import conversation as asked
 from vantage.training.inputs import rows_of
 from vantage.training.lengths import fitting
 from vantage.training.verl import agent as _registered  # noqa: F401, in every agent worker
@@ -86,28 +87,21 @@ def conversation(question: Question, plain: bool) -> list[dict[str, Any]]:
     Raises:
         InputError: a plain text prompt, which has no messages.
     """
-    if question.earlier is None:
+    messages = asked(question)
+    if isinstance(messages, str):
         raise InputError(
             f"a plain text prompt, {question.text[:80]!r}: veRL takes conversations, "
             "[{'role': 'user', 'content': ...}]"
         )
-    parts: list[dict[str, Any]] = []
-    images = iter(question.images)
-    for number, piece in enumerate(question.text.split(IMAGE)):
-        if number:
-            parts.append({"type": "image", "image": next(images)})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    messages = [*question.earlier, {"role": "user", "content": parts}]
-    return [{**message, "content": _content(message["content"], plain)} for message in messages]
+    return [{**message, "content": _content(message, plain)} for message in messages]
 
 
-def _content(parts: list[Mapping[str, Any]], plain: bool) -> str | list[dict[str, Any]]:
+def _content(message: Turn, plain: bool) -> str | list[dict[str, Any]]:
     if plain:
-        return "".join(part.get("text", IMAGE) for part in parts)
+        return written(message)
     return [
         {**part, "image": _portable(part["image"])} if "image" in part else dict(part)
-        for part in parts
+        for part in in_parts(message["content"])
     ]
 
 
