@@ -178,7 +178,7 @@ def test_a_tokenizer_where_a_processor_should_be_is_found(
 ):
     from transformers import AutoTokenizer
 
-    monkeypatch.setattr(run, "AutoProcessor", AutoTokenizer)
+    monkeypatch.setattr("vantage.training.inputs.AutoProcessor", AutoTokenizer)
     status, out, _ = vantage("check", clean, "--model", tiny_model)
     assert status == 1
     assert "which reads text alone" in out

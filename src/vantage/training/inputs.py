@@ -8,6 +8,7 @@ from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
+from transformers import AutoConfig, AutoProcessor
 
 from vantage import config as configuration
 from vantage.config import Config
@@ -56,6 +57,25 @@ def reading_options(config: Config) -> dict[str, Any]:
         "image_root": data.image_root,
         "graded_by": REWARDS["accuracy"] if "accuracy" in config.rewards else None,
     }
+
+
+def load_model(path: str, **options: Any) -> tuple[Any, Any]:
+    """Processor (or tokenizer) and configuration of a model, as every engine loads them.
+
+    Args:
+        path: directory, or name on the hub.
+        options: such as revision and trust_remote_code.
+
+    Raises:
+        ConfigError: there is none, or it has neither processor nor tokenizer.
+    """
+    sides = {"truncation_side": "left", "padding_side": "left"}
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        return AutoProcessor.from_pretrained(path, **sides, **options), config
+    except (OSError, ValueError, ImportError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
 
 
 def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[..., Any]:

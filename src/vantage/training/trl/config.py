@@ -13,7 +13,6 @@ from vantage.config import Keep
 from vantage.errors import ConfigError, nearest
 from vantage.methods import Loss, Recipe
 from vantage.methods.recipe import parse_recipe
-from vantage.methods.sharing import original_prompt
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
@@ -21,6 +20,7 @@ from vantage.questions.sampling import sampling
 from vantage.questions.schema import IMAGE
 from vantage.questions.variants import Variants
 from vantage.sections import made
+from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
 # TRL's losses: means over tokens, and means over rows.
@@ -175,7 +175,7 @@ class VantageConfig(GRPOConfig):
             self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
         self.build_keep()
-        _check_sizes(self, recipe, variants)
+        _check_sizes(self, variants)
         if not self.save_steps:
             evaluated = int(self.eval_steps or 1) if self.eval_strategy == "steps" else 1
             every = math.lcm(self.updates_per_rollout_batch, max(evaluated, 1))
@@ -265,16 +265,7 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
         )
     sampling(args.sampling, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
-    if recipe.sharing is original_prompt and not variants.original:
-        raise ConfigError(
-            f"recipe {recipe.name!r} trains under the original prompt, but variants.original is "
-            "false: leave it at true"
-        )
-    if recipe.shares and variants.count < 2:
-        raise ConfigError(
-            f"recipe {recipe.name!r} shares responses between the prompts of a question, "
-            "but variants.count is 1: set variants.count to 2 or more"
-        )
+    check_recipe(recipe, variants, args.updates)
 
 
 def _check_correction(args: VantageConfig) -> None:
@@ -293,26 +284,20 @@ def _check_correction(args: VantageConfig) -> None:
         )
 
 
-def _check_sizes(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
-    """Groups, rounds and updates come out whole."""
+def _check_sizes(args: VantageConfig, variants: Variants) -> None:
+    """Groups and updates come out whole."""
     whole, part = args.steps_per_generation, args.gradient_accumulation_steps
     if whole % part:
         raise ConfigError(
             f"steps_per_generation={whole} is no multiple of gradient_accumulation_steps={part}: "
-            f"an update would mix two rollout batches; {_multiples(whole, part)} would do"
+            f"an update would mix two rollout batches; {nearest_multiples(whole, part)} would do"
         )
     group = args.num_generations * variants.count
     if args.generation_batch_size % group:
         raise ConfigError(
             f"generation_batch_size={args.generation_batch_size} is no multiple of {group} "
             f"(num_generations={args.num_generations} x variants.count={variants.count}); "
-            f"{_multiples(args.generation_batch_size, group)} would do"
-        )
-    if recipe.rounds and recipe.rounds % args.updates:
-        raise ConfigError(
-            f"rounds={recipe.rounds} of recipe {recipe.name!r} is no multiple of the "
-            f"{args.updates} updates made from a rollout batch; "
-            f"{_multiples(recipe.rounds, args.updates)} would do"
+            f"{nearest_multiples(args.generation_batch_size, group)} would do"
         )
 
 
@@ -345,15 +330,10 @@ def _check_steps(args: VantageConfig, every: int) -> None:
         if value < 1 or value % every:
             raise ConfigError(
                 f"{name}={value}: a run and its checkpoints end after whole rollout batches of "
-                f"{every} updates; {_multiples(value, every)} would do"
+                f"{every} updates; {nearest_multiples(value, every)} would do"
             )
 
 
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigError(f"{name}={value!r}: {nearest(str(value), known)}")
-
-
-def _multiples(number: float, of: int) -> str:
-    low = int(number) // of * of
-    return f"{low} or {low + of}" if low else str(of)

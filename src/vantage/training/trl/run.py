@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from peft import LoraConfig
-from transformers import AutoConfig, PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
-from vantage.methods.recipe import parse_recipe
+from vantage.training.adapters import lora_of
 from vantage.training.checkpoints import last_complete
-from vantage.training.inputs import check_output, reward_of, rows_of
+from vantage.training.inputs import check_output, load_model, reward_of, rows_of
+from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.progress import ProgressLine
@@ -59,7 +60,7 @@ def train(
 def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
-    _check_model(config.model.path)
+    load_model(config.model.path, **loading(config))
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
     with _refusals():
@@ -70,12 +71,10 @@ def build(config: Config) -> VantageTrainer:
     return trainer
 
 
-def _check_model(path: str) -> None:
-    try:
-        AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
+def loading(config: Config) -> dict[str, Any]:
+    """Options with which the configuration and the processor of the model are loaded."""
+    own = config.trl.get("model_init_kwargs") or {}
+    return {name: own[name] for name in ("revision", "trust_remote_code") if name in own}
 
 
 def arguments(config: Config) -> VantageConfig:
@@ -142,27 +141,17 @@ def _options(config: Config) -> dict[str, Any]:
 def _sizes(config: Config) -> dict[str, Any]:
     """Row counts as TRL names them."""
     batch, run = config.batch, config.run
-    updates = batch.updates or parse_recipe(config.recipe).loss.updates
-    rollouts = batch.questions * config.variants.count * batch.rollouts
-    processes = PartialState().num_processes
-    each, rest = divmod(rollouts, processes * updates)
-    if rest:
-        raise ConfigError(
-            f"batch: {rollouts} rollouts (questions={batch.questions} x variants.count="
-            f"{config.variants.count} x rollouts={batch.rollouts}) do not divide into "
-            f"updates={updates} on {processes} processes; make them a multiple of "
-            f"{processes * updates}"
-        )
-    forward = max(size for size in range(1, batch.forward + 1) if each % size == 0)
+    shape = replace(shape_of(config), passes=int(config.trl.get("num_iterations", 1)))
+    each = shape.each(PartialState().num_processes)
+    forward = largest_divisor(each, batch.forward)
     if config.data.validation and run.validate_every % run.save_every:
         raise ConfigError(
             f"run.validate_every={run.validate_every} is no multiple of run.save_every="
             f"{run.save_every}: the best checkpoint could not be kept"
         )
-    every = updates * int(config.trl.get("num_iterations", 1))
     validation = {
         "eval_strategy": "steps",
-        "eval_steps": run.validate_every * every,
+        "eval_steps": run.validate_every * shape.steps,
         "num_generations_eval": 1,
     }
     return {
@@ -171,27 +160,13 @@ def _sizes(config: Config) -> dict[str, Any]:
         "per_device_train_batch_size": forward,
         "per_device_eval_batch_size": 8 * batch.forward,
         "gradient_accumulation_steps": each // forward,
-        "generation_batch_size": rollouts,
+        "generation_batch_size": shape.generated,
         "num_train_epochs": run.epochs or 1,
-        "save_steps": run.save_every * every,
+        "save_steps": run.save_every * shape.steps,
         "save_total_limit": run.keep,
-        **({"max_steps": run.batches * every} if run.batches else {}),
+        **({"max_steps": run.batches * shape.steps} if run.batches else {}),
         **(validation if config.data.validation else {}),
     }
-
-
-def lora_of(config: Config) -> LoraConfig | None:
-    """The adapters that a configuration trains, if it does."""
-    lora = config.model.lora
-    if lora is None:
-        return None
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        task_type="CAUSAL_LM",
-    )
 
 
 class FinishOnInterrupt(TrainerCallback):
