@@ -269,9 +269,10 @@ def _logits(sizes: Sizes, forward: Forward, length: int, forward_bytes: int) -> 
     if forward.tile is None:
         return 2 * forward.rows * length * sizes.vocabulary * forward_bytes
     tokens, vocabulary = forward.tile
+    width = vocabulary or sizes.vocabulary
     scored = forward.rows * forward.response
-    tile = min(scored, tokens) * vocabulary
-    copy = min(sizes.vocabulary, vocabulary) * sizes.hidden
+    tile = min(scored, tokens) * width
+    copy = min(sizes.vocabulary, width) * sizes.hidden
     head = sizes.vocabulary * sizes.hidden if sizes.trains_head else 0
     return forward_bytes * (tile + copy) + 4 * (scored * sizes.hidden + head)
 

@@ -42,7 +42,8 @@ class Forward:
         rows: of it; all of them are taken to be as long as the longest.
         response: tokens of the longest response.
         prompt: tokens for which there is room whatever the prompts; None for the longest prompt.
-        tile: tokens and vocabulary of a tile of logits; None for all logits at once.
+        tile: tokens and vocabulary (None for all of it) of a tile of logits; None for all logits
+            at once.
         reference: whether there is a KL divergence from a reference model.
         checkpointing: whether layers are computed again in the backward pass.
         written_out: whether attention is computed without a fused kernel.
@@ -52,7 +53,7 @@ class Forward:
     rows: int
     response: int
     prompt: int | None = None
-    tile: tuple[int, int] | None = None
+    tile: tuple[int, int | None] | None = None
     reference: bool = False
     checkpointing: bool = True
     written_out: bool = False

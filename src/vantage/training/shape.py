@@ -57,8 +57,9 @@ class Shape:
         """Rollouts of each process and update.
 
         Raises:
-            ConfigError: they do not divide.
+            ConfigError: they do not divide, or are fewer than the updates.
         """
+        self.check_not_empty()
         parts = processes * self.updates
         if self.generated % parts:
             raise ConfigError(

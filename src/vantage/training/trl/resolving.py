@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,13 +22,13 @@ from vantage.config import Config
 from vantage.errors import ConfigError
 from vantage.questions.schema import spoken
 from vantage.training import columns
-from vantage.training.checkpoints import last_complete
-from vantage.training.inputs import check_output
 from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
 from vantage.training.shape import Shape
 from vantage.training.trl import precision
 from vantage.training.trl.config import VantageConfig
-from vantage.training.trl.run import arguments, loading
+from vantage.training.trl.run import arguments, check_run, loading
+
+__all__ = ["check_run", "lacks", "resolve"]
 
 FLASH = {
     "flash_attention_2": is_flash_attn_2_available,
@@ -65,16 +64,6 @@ def resolve(config: Config) -> Resolved:
         colocated=_colocated(args),
         more_gpus="cut the model over several (recipes/accelerate)",
     )
-
-
-def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to write over another run, or to resume another one.
-
-    Raises:
-        ConfigError: as `vantage.training.inputs.check_output`.
-    """
-    begun = last_complete(Path(config.run.output))
-    check_output(config, resume=resume, begun=bool(begun))
 
 
 def lacks(config: Config) -> Iterator[str]:

@@ -41,7 +41,7 @@ def train(
         VantageError: whatever cannot work, before the first rollout.
     """
     run = Path(config.run.output)
-    check_output(config, resume=resume, begun=bool(last_complete(run)))
+    check_run(config, resume=resume)
     trainer = build(config)
     if trainer.accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
@@ -55,6 +55,16 @@ def train(
     trainer.save_model(str(run / "model"))
     trainer.save_state()
     return trainer
+
+
+def check_run(config: Config, *, resume: bool) -> None:
+    """Refuse to write over another run, or to resume another one.
+
+    Raises:
+        ConfigError: as `vantage.training.inputs.check_output`.
+    """
+    begun = last_complete(Path(config.run.output))
+    check_output(config, resume=resume, begun=bool(begun))
 
 
 def build(config: Config) -> VantageTrainer:
