@@ -178,7 +178,7 @@ def test_a_tokenizer_where_a_processor_should_be_is_found(
 ):
     from transformers import AutoTokenizer
 
-    monkeypatch.setattr("vantage.training.inputs.AutoProcessor", AutoTokenizer)
+    monkeypatch.setattr("transformers.AutoProcessor", AutoTokenizer)
     status, out, _ = vantage("check", clean, "--model", tiny_model)
     assert status == 1
     assert "which reads text alone" in out
@@ -313,17 +313,6 @@ def test_steps_that_cannot_move_the_weights_are_refused(
     words = f"{optimizer} at learning rate 1e-06 cannot train weights kept in"
     assert words in " ".join((out + err).split())
     assert not (tmp_path / "run" / "config.yaml").exists()
-
-
-def test_steps_of_veRL_are_looked_at_too(vantage, tiny_model, clean, tmp_path):
-    kept = {"actor_rollout_ref": {"actor": {"fsdp_config": {"model_dtype": "bf16"}}}}
-    sections = {"data": {"max_prompt_tokens": 60}, "verl": kept}
-    path = written(tmp_path, tiny_model, clean, **sections)
-    status, out, _ = vantage("check", path, "--engine", "verl")
-    assert status == 1
-    assert "torch.optim.AdamW at learning rate 1e-06 cannot train weights kept in bf" in out
-    status, out, _ = vantage("check", path)  # the options of another engine are not read
-    assert status == 0
 
 
 def test_a_step_that_cannot_be_told_is_a_warning(vantage, tiny_model, clean, tmp_path):

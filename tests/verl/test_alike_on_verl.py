@@ -37,3 +37,11 @@ def test_rollouts_that_do_not_divide_are_taken(folder, vantage, model, monkeypat
     uneven = {"batch": {"questions": 3, "rollouts": 5}}
     words = "13 rollout batches, 52 updates, 195 rollouts"
     alike.check_alike(vantage, "verl", model, alike.Case(0, words, uneven))
+
+
+def test_data_are_checked_where_trl_is_missing(folder, vantage, model, monkeypatch):
+    monkeypatch.chdir(folder)
+    status, out, _ = vantage("check", "clean.parquet", "--model", model)
+    assert status == 0
+    assert "warning engine: trl is not installed here" in out
+    assert "equal on all 40 rows compared" in out

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
+from importlib import import_module, metadata
 from typing import Protocol, cast
 
 from vantage.config import Config
@@ -38,6 +37,6 @@ def engine_of(config: Config) -> Engine:
     Raises:
         EngineError: it is installed in a version that this was not written for.
     """
-    there = find_spec(config.engine) is not None
+    there = any(metadata.distributions(name=config.engine))
     where = f"vantage.training.{config.engine}.resolving" if there else "vantage.training.absent"
     return cast(Engine, import_module(where))

@@ -8,7 +8,6 @@ from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import AutoConfig, AutoProcessor
 
 from vantage import config as configuration
 from vantage.config import Config
@@ -71,6 +70,8 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
     """
     sides = {"truncation_side": "left", "padding_side": "left"}
     try:
+        from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
+
         config = AutoConfig.from_pretrained(path, **options)
         return AutoProcessor.from_pretrained(path, **sides, **options), config
     except (OSError, ValueError, ImportError) as error:

@@ -13,6 +13,7 @@ from vantage.methods.recipe import parse_recipe
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
+from vantage.training.columns import FROM_ANY
 from vantage.training.precision import Precision, Verdict, precision_of
 from vantage.training.shape import Shape, check_recipe, shape_of
 
@@ -120,7 +121,7 @@ class Resolved:
     template_options: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Callable[[Any], Tokenize] | None = None
     check_pictures: Callable[[Any, list[int], list[Any]], None] | None = None
-    supplied: Collection[str] = ()
+    supplied: Collection[str] = frozenset(FROM_ANY)
     withheld: Collection[str] = ()
     colocated: Colocated | None = None
     warnings: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch.utils.data import Dataset
-from transformers import ProcessorMixin
+from transformers import PreTrainedTokenizerBase
 
 from vantage import config as configuration
 from vantage.config import Config
@@ -31,8 +31,6 @@ from vantage.training.verl.translation import template_options
 
 # Columns that travel as the conversation, not as columns of a row.
 ASKED = ("prompt", "image", "images")
-# What reward functions get besides the columns.
-SUPPLIED = ("prompts", "completions")
 
 
 def config_of(data: DictConfig) -> Config:
@@ -124,7 +122,7 @@ def tokenizer_of(reader: Any, template_options: Mapping[str, Any] | None = None)
     def tokenize(prompt: Any) -> list[int]:
         if isinstance(prompt, str):
             raise _no_messages(prompt)
-        if not isinstance(reader, ProcessorMixin):
+        if isinstance(reader, PreTrainedTokenizerBase):
             return list(made(spoken(prompt), tokenize=True, return_dict=False))
         parts = [part for message in prompt for part in message["content"]]
         images = [part["image"] for part in parts if "image" in part]

@@ -13,7 +13,7 @@ from vantage.training.precision import Precision
 from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of
 from vantage.training.shape import shape_of
 from vantage.training.verl.agent import check_pictures
-from vantage.training.verl.dataset import ASKED, SUPPLIED, tokenizer_of
+from vantage.training.verl.dataset import ASKED, tokenizer_of
 from vantage.training.verl.launch import check_run, composed, gpus_of, loading
 from vantage.training.verl.precision import DTYPES, check_steps
 from vantage.training.verl.sampler import PACKAGES
@@ -49,7 +49,6 @@ def resolve(config: Config) -> Resolved:
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),
         check_pictures=check_pictures,
-        supplied=SUPPLIED,
         withheld=ASKED,
         colocated=_colocated(made),
         more_gpus="take more GPUs (verl.trainer.n_gpus_per_node, nnodes)",

@@ -64,7 +64,6 @@ from vantage.training.verl.arrangement import (
 from vantage.training.verl.correction import COMPARED, correction
 from vantage.training.verl.dataset import (
     ASKED,
-    SUPPLIED,
     config_of,
     loaded,
     row_of,
@@ -110,7 +109,7 @@ class VantageTrainer(PPOTrainerSync):
             ("data.validation", validation, None),
         ):
             if rows_ is not None:
-                columns.check(name, rows_, rewards, varied, SUPPLIED, withheld=ASKED)
+                columns.check(name, rows_, rewards, varied, columns.FROM_ANY, withheld=ASKED)
         self.prompts = prompts_of(settings, train)
         self._fitting = short_enough(self.prompts, settings, self.tokenizer, self.processor)
         self._check_family()
