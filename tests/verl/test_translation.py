@@ -92,6 +92,10 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
             {f"{ROLLOUT}__tensor_model_parallel_size": 2},
             ["tensor_model_parallel_size=2 does not divide the 1 GPUs", "nnodes=1"],
         ),
+        (
+            {"model__freeze_vision_tower": True, f"{MODEL}__external_lib": ["json"]},
+            ["external_lib=['json'] with model.freeze_vision_tower", "vantage.training.verl.freez"],
+        ),
         ({"verl__trainer__balance_batch": 1}, ["balance_batch=1", "true or false"]),
         (
             {

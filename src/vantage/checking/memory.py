@@ -40,11 +40,10 @@ FORMULA = (
     "autocast makes T c where t > c; reference P b with a KL and no LoRA; activations of a layer "
     "B S (k H + m I) c, k 12 (14 with adapters, 20 under autocast with b > c), m 4 with a gate and "
     "2 without; of all L layers without checkpointing, else of one and B S H max(b, c) of each; "
-    "logits c (tile + rows of the head H) + 4 (B R H + V H) on TRL, 2 B S V c on veRL. "
-    "P parameters of b bytes, T trained of "
-    "t bytes, c bytes of the forward, B rows of S tokens, R of them the response, H hidden units, "
-    "I in the MLP, L layers, V tokens in the vocabulary. The vision tower's activations and "
-    "fragmentation are left out."
+    "logits c (tile + rows of the head H) + 4 (B R H + V H) on TRL, 2 B S V c on veRL. P "
+    "parameters of b bytes, T trained of t bytes, c bytes of the forward, B rows of S tokens, R of "
+    "them the response, H hidden units, I in the MLP, L layers, V tokens in the vocabulary. The "
+    "vision tower's activations and fragmentation are left out."
 )
 
 

@@ -24,7 +24,7 @@ from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_output, load_model, reward_of
 from vantage.training.verl.precision import check_steps
 from vantage.training.verl.sampler import check_correction
-from vantage.training.verl.translation import options
+from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +142,7 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
     _check_fixed(ours, made, parse_recipe(config.recipe))
     check_correction(made)
     _check_gpus(made)
+    _check_freezing(config, made)
     try:
         auto_set_device(made)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints that all is well
@@ -178,6 +179,17 @@ def _spread(path: str) -> float | None:
 def gpus_of(made: DictConfig) -> int:
     """GPUs of the cluster that train."""
     return made.trainer.n_gpus_per_node * made.trainer.nnodes
+
+
+def _check_freezing(config: Config, made: DictConfig) -> None:
+    """Refuse another module in the place of the one that freezes the vision tower."""
+    given = made.actor_rollout_ref.model.external_lib
+    modules = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given]
+    if config.model.freeze_vision_tower and FREEZING not in modules:
+        raise ConfigError(
+            f"verl.actor_rollout_ref.model.external_lib={given!r} with model.freeze_vision_tower: "
+            f"add {FREEZING!r} to it, which keeps the vision tower as it is"
+        )
 
 
 def _check_gpus(made: DictConfig) -> None:

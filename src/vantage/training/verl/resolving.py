@@ -44,6 +44,7 @@ def resolve(config: Config) -> Resolved:
         _forward(made),
         limit_validation=made.data.max_prompt_length,
         cut=Cut(_shards(actor.fsdp_config.fsdp_size, gpus_of(made)), "fsdp"),
+        freezes_vision=config.model.freeze_vision_tower,
         judge_steps=partial(check_steps, actor),
         loading=loading(made),
         template_options=options,

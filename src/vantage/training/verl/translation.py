@@ -15,6 +15,7 @@ from vantage.training.shape import Shape, check_recipe, shape_of
 from vantage.training.verl.precision import optimizer, weights
 
 PACKAGE = "pkg://vantage.training.verl"
+FREEZING = "vantage.training.verl.freezing"
 LOSS_MEANS = {
     "token": "token-mean",
     "sequence": "seq-mean-token-mean",
@@ -109,6 +110,8 @@ def _data(config: Config, shape: Shape) -> dict[str, Any]:
 def _model(config: Config) -> dict[str, Any]:
     model = config.model
     made: dict[str, Any] = {"path": model.path}
+    if model.freeze_vision_tower:
+        made["external_lib"] = FREEZING
     if model.attention:
         made["override_config"] = {"attn_implementation": model.attention}
     if model.lora:
@@ -144,6 +147,8 @@ def _actor(config: Config, shape: Shape, loss: Loss) -> dict[str, Any]:
         "kl_loss_coef": loss.kl,
         "freeze_vision_tower": config.model.freeze_vision_tower,
     }
+    if config.model.freeze_vision_tower:  # or FSDP 1 wants a gradient of all weights or of none
+        made["fsdp_config"] |= {"use_orig_params": True}
     if loss.mean == "constant":
         made["loss_scale_factor"] = config.generation.max_tokens
     if loss.ratio == "sequence":
