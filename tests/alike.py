@@ -86,6 +86,10 @@ CASES = {
     ),
     "no reward": refused("unknown 'acuracy'; did you mean", {"rewards": {"acuracy": 1.0}}),
     "no schedule": refused("polynomail", {"optimizer": {"schedule": "polynomail"}}),
+    "no tracker": refused("knows no 'wandbb'; did you", {"run": {"report_to": ["wandbb"]}}),
+    "no attention": refused(
+        "model.attention='spda': did you mean 'sdpa'", {"model": {"attention": "spda"}}
+    ),
     "no option": refused("did you mean", of=UNKNOWN),
     "steps that are rounded away": Case(
         1, "cannot train weights kept in bfloat16", of=ROUNDED, starts=True
@@ -154,7 +158,7 @@ def said(answer: tuple[int, str, str]) -> tuple[int, list[str], str]:
     status, out, err = answer
     lines = out.splitlines()
     findings = [line for line in lines if line.startswith(("error ", "warning ", "note "))]
-    return status, findings, err if status == 2 else ""
+    return status, findings, err.partition("error:")[2]
 
 
 def check_alike(vantage: Any, engine: str, model: str, case: Case) -> None:

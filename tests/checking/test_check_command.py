@@ -388,6 +388,7 @@ LACKING = {
     "flash_attention_3 is missing": {
         "trl": {"model_init_kwargs": {"attn_implementation": "flash_attention_3"}}
     },
+    "run.report_to: neptune is missing": {"run": {"report_to": ["neptune"]}},
     "doesn't support bf16/gpu": {"trl": {"use_cpu": False, "bf16": True}},
 }
 

@@ -79,6 +79,19 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
         raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
 
 
+def check_attention(kind: str | None) -> None:
+    """Refuse an attention that transformers does not know; one of the hub has a slash.
+
+    Raises:
+        ConfigError: names the nearest.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = ["eager", *ALL_ATTENTION_FUNCTIONS.keys()]
+    if kind is not None and "/" not in kind and kind not in known:
+        raise ConfigError(f"model.attention={kind!r}: {nearest(kind, known)}")
+
+
 def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[..., Any]:
     """A reward by its name here, or the user's own as "file.py:function".
 

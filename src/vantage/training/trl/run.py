@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from transformers import PrinterCallback, TrainerCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
 from vantage.training.adapters import lora_of
 from vantage.training.checkpoints import last_complete
-from vantage.training.inputs import check_output, load_model, reward_of, rows_of
+from vantage.training.inputs import check_attention, check_output, load_model, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision
 from vantage.training.trl.config import VantageConfig
@@ -102,7 +103,13 @@ def arguments(config: Config) -> VantageConfig:
             hint = nearest(name, VantageConfig.__dataclass_fields__)
             raise ConfigError(f"trl.{name}: unknown; {hint}")
     with _refusals():
-        return VantageConfig(**options)
+        made = VantageConfig(**options)
+    check_attention((made.model_init_kwargs or {}).get("attn_implementation"))
+    for name in made.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            hint = nearest(name, INTEGRATION_TO_CALLBACK)
+            raise ConfigError(f"run.report_to: TRL knows no {name!r}; {hint}")
+    return made
 
 
 @contextlib.contextmanager
@@ -112,7 +119,7 @@ def _refusals() -> Iterator[None]:
         yield
     except VantageError:
         raise
-    except (TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 

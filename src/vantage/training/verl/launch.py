@@ -21,7 +21,7 @@ from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
-from vantage.training.inputs import check_output, load_model, reward_of
+from vantage.training.inputs import check_attention, check_output, load_model, reward_of
 from vantage.training.verl.precision import check_steps
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
@@ -141,6 +141,7 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
         made = OmegaConf.merge(ours, given)
     _check_fixed(ours, made, parse_recipe(config.recipe))
     check_correction(made)
+    check_attention((made.actor_rollout_ref.model.override_config or {}).get("attn_implementation"))
     _check_gpus(made)
     _check_freezing(config, made)
     try:
