@@ -103,23 +103,17 @@ def _engine_config(settings: Config, resume: bool) -> str:
 
 def _dry_run(settings: Config, resume: bool) -> int:
     """Everything but the run; the exit status, as of `check`."""
-    if settings.engine == "verl":
-        from vantage.training.verl import launch
-
-        status, batches = 0, launch.rehearse(settings, resume=resume)
-    else:
-        from vantage.checking import report, run
-
-        found = run.rehearse(settings, resume=resume)
-        report.show(found, console)
-        status, batches = found.status, found.pace.batches if found.pace else 0
+    from vantage.checking import report, run
     from vantage.training.outline import outline
 
+    found = run.rehearse(settings, resume=resume)
+    report.show(found, console)
     table = Table("what would run", "")
-    for name, value in outline(settings, batches, resume).items():
+    batches = found.pace.batches if found.pace else 0
+    for name, value in outline(settings, found.shape, batches, resume).items():
         table.add_row(name, escape(value))
     console.print(table)
-    return status
+    return found.status
 
 
 @app.command(context_settings=OPTIONS_OF_THE_FILE)

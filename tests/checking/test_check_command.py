@@ -178,7 +178,7 @@ def test_a_tokenizer_where_a_processor_should_be_is_found(
 ):
     from transformers import AutoTokenizer
 
-    monkeypatch.setattr(run, "AutoProcessor", AutoTokenizer)
+    monkeypatch.setattr("transformers.AutoProcessor", AutoTokenizer)
     status, out, _ = vantage("check", clean, "--model", tiny_model)
     assert status == 1
     assert "which reads text alone" in out
@@ -319,17 +319,6 @@ def test_steps_that_cannot_move_the_weights_are_refused(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_steps_of_veRL_are_looked_at_too(vantage, tiny_model, clean, tmp_path):
-    kept = {"actor_rollout_ref": {"actor": {"fsdp_config": {"model_dtype": "bf16"}}}}
-    sections = {"data": {"max_prompt_tokens": 60}, "verl": kept}
-    path = written(tmp_path, tiny_model, clean, **sections)
-    status, out, _ = vantage("check", path, "--engine", "verl")
-    assert status == 1
-    assert "torch.optim.AdamW at learning rate 1e-06 cannot train weights kept in bf" in out
-    status, out, _ = vantage("check", path)  # the options of another engine are not read
-    assert status == 0
-
-
 def test_a_step_that_cannot_be_told_is_a_warning(vantage, tiny_model, clean, tmp_path):
     unknown = {"model_init_kwargs": {"dtype": "bfloat16"}, "optim": "lomo"}
     status, out, _ = vantage("check", written(tmp_path, tiny_model, clean, trl=unknown))
@@ -403,6 +392,7 @@ LACKING = {
     "flash_attention_3 is missing": {
         "trl": {"model_init_kwargs": {"attn_implementation": "flash_attention_3"}}
     },
+    "run.report_to: neptune is missing": {"run": {"report_to": ["neptune"]}},
     "doesn't support bf16/gpu": {"trl": {"use_cpu": False, "bf16": True}},
 }
 

@@ -104,6 +104,15 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
         assert shared == (config.variants.count == 2)
 
 
+def test_a_frozen_vision_tower_stays_as_it_is(settings, train):
+    run = train(settings("vision", model__freeze_vision_tower=True, run__save_every=10))
+    before, after = run.weights(0), run.weights(2)
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    tower = {name for name in before if "visual" in name}
+    assert tower
+    assert tower == same
+
+
 def test_two_workers_train_what_one_does(settings, train):
     runs = []
     for workers in (1, 2):

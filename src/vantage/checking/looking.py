@@ -12,7 +12,6 @@ from PIL import Image
 
 from vantage.checking.leakage import Key, key
 from vantage.checking.parity import Model, placed, same_ids
-from vantage.checking.tokens import Tokenize
 from vantage.questions.pictures import Picture
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import (
@@ -51,13 +50,11 @@ class Looker:
     Attributes:
         prompts: the rows, and what is put around them.
         model: what is known of the model; None to make keys alone.
-        tokenize: prompt -> ids, as the trainer does.
         every: of so many rows, one is also encoded from its text.
     """
 
     prompts: Prompts
     model: Model | None = None
-    tokenize: Tokenize | None = None
     every: int = 1
 
     def __call__(self, row: int) -> Look:
@@ -68,12 +65,12 @@ class Looker:
         original = read(source)
         opened = [image.open() for image in pictures(original)]
         known = key(original, opened, str(source.get("answer") or ""))
-        if self.model is None or self.tokenize is None:
+        if self.model is None:
             return Look(known)
         hidden = self.model.hidden_in(texts(original, source, self.prompts.variants.rewrites))
         try:
             prompt = render(_with(self.prompts.longest(source), opened))
-            ids = self.tokenize(prompt)
+            ids = self.model.ids(prompt)
             problem = placed(self.model, prompt, ids)
             if not problem and row % self.every == 0:
                 problem = same_ids(self.model, prompt, ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import ProcessorMixin
 
 from vantage.checking.levels import Level
 from vantage.questions.schema import PLACEHOLDERS, in_parts, taken
+from vantage.training.resolved import Tokenize
 
 # Names under which configurations keep the id of an image token.
 IN_CONFIG = ("image_token_id", "image_token_index")
@@ -26,12 +27,14 @@ class Model:
     Attributes:
         processor: its processor, or tokenizer where there is no processor.
         config: its configuration.
-        template_options: TRL's `chat_template_kwargs`.
+        template_options: of the chat template.
+        tokenize: prompt -> ids, as the engine makes them; None for the usual way.
     """
 
     processor: Any
     config: Any
-    template_options: dict[str, Any]
+    template_options: Mapping[str, Any]
+    tokenize: Tokenize | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -108,6 +111,12 @@ class Model:
             tokenize=False,
             **self.template_options,
         )
+
+    def ids(self, prompt: Any) -> list[int]:
+        """A prompt as the trainer takes it."""
+        if self.tokenize is not None:
+            return self.tokenize(prompt)
+        return _from_text(self, self.text(prompt), pictures_of(prompt))
 
     def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Special tokens that are written in some texts."""

@@ -11,8 +11,9 @@ from datasets import Dataset, IterableDataset
 from vantage.errors import ConfigError, InputError
 from vantage.questions.variants import Variants
 
-# What TRL hands to reward functions besides the columns.
-FROM_TRL = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+# What every engine hands to reward functions besides the columns, and what TRL does.
+FROM_ANY = {"prompts", "completions"}
+FROM_TRL = FROM_ANY | {"completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 
 def named(eval_dataset: Any) -> dict[str, Any]:

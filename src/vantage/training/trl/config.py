@@ -15,7 +15,6 @@ from vantage.config import Keep
 from vantage.errors import ConfigError, nearest
 from vantage.methods import Loss, Recipe
 from vantage.methods.recipe import parse_recipe
-from vantage.methods.sharing import original_prompt
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
@@ -23,6 +22,7 @@ from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
 from vantage.sections import made
+from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
 # TRL's losses: means over tokens, and means over rows.
@@ -208,7 +208,7 @@ class VantageConfig(GRPOConfig):
             self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
         self.build_keep()
-        _check_sizes(self, recipe, variants)
+        _check_sizes(self, variants)
         _check(self, recipe, variants)
 
     def build_recipe(self) -> Recipe:
@@ -339,16 +339,7 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
     which: Any = args.sampling
     sampling(which, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
-    if recipe.sharing is original_prompt and not variants.original:
-        raise ConfigError(
-            f"recipe {recipe.name!r} trains under the original prompt, but variants.original is "
-            "false: leave it at true"
-        )
-    if recipe.shares and variants.count < 2:
-        raise ConfigError(
-            f"recipe {recipe.name!r} shares responses between the prompts of a question, "
-            "but variants.count is 1: set variants.count to 2 or more"
-        )
+    check_recipe(recipe, variants, args.updates)
 
 
 def _check_correction(args: VantageConfig) -> None:
@@ -367,26 +358,20 @@ def _check_correction(args: VantageConfig) -> None:
         )
 
 
-def _check_sizes(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
-    """Groups, rounds and updates come out whole."""
+def _check_sizes(args: VantageConfig, variants: Variants) -> None:
+    """Groups and updates come out whole."""
     whole, part = args.steps_per_generation, args.gradient_accumulation_steps
     if whole % part:
         raise ConfigError(
             f"steps_per_generation={whole} is no multiple of gradient_accumulation_steps={part}: "
-            f"an update would mix two rollout batches; {_multiples(whole, part)} would do"
+            f"an update would mix two rollout batches; {nearest_multiples(whole, part)} would do"
         )
     group = args.num_generations * variants.count
     if args.generation_batch_size % group:
         raise ConfigError(
             f"generation_batch_size={args.generation_batch_size} is no multiple of {group} "
             f"(num_generations={args.num_generations} x variants.count={variants.count}); "
-            f"{_multiples(args.generation_batch_size, group)} would do"
-        )
-    if recipe.rounds and recipe.rounds % args.updates:
-        raise ConfigError(
-            f"rounds={recipe.rounds} of recipe {recipe.name!r} is no multiple of the "
-            f"{args.updates} updates made from a rollout batch; "
-            f"{_multiples(recipe.rounds, args.updates)} would do"
+            f"{nearest_multiples(args.generation_batch_size, group)} would do"
         )
 
 
@@ -416,7 +401,7 @@ def _check_steps(args: VantageConfig, every: int) -> None:
         raise ConfigError(
             f"eval_steps={args.eval_steps} with {asked}: a checkpoint waits for the end of its "
             f"rollout batch of {every} updates, so the weights that are evaluated could not be "
-            f"saved; {_multiples(args.eval_steps, every)} would do"
+            f"saved; {nearest_multiples(args.eval_steps, every)} would do"
         )
 
 
@@ -433,8 +418,3 @@ def _from_json(name: str, value: Any) -> Any:
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigError(f"{name}={value!r}: {nearest(str(value), known)}")
-
-
-def _multiples(number: float, of: int) -> str:
-    low = int(number) // of * of
-    return f"{low} or {low + of}" if low else str(of)

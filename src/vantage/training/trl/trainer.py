@@ -67,6 +67,7 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
+from vantage.training.towers import freeze_vision_tower
 from vantage.training.trl import completions, precision, sharding
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
@@ -84,7 +85,6 @@ from vantage.training.trl.features import ImageFeatures
 from vantage.training.trl.forwards import Difference, Packing, check_head, without_autocast
 from vantage.training.trl.loading import source
 from vantage.training.trl.packing import batches, gathered
-from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
 from vantage.training.trl.samples import SampleTables
 from vantage.training.trl.vllm import (
@@ -1306,22 +1306,6 @@ class VantageTrainer(GRPOTrainer):
             self.recording.flush()
             checkpoints.mark_complete(checkpoint)
             rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
-
-
-def freeze_vision_tower(model: torch.nn.Module) -> None:
-    """No gradient for the vision tower.
-
-    Raises:
-        ConfigError: the model has none under a known name.
-    """
-    found = towers(model)
-    if not found:
-        raise ConfigError(
-            f"freeze_vision_tower: {type(model).__name__} has no module named "
-            f"{' or '.join(VISION_TOWERS)}"
-        )
-    for tower in found:
-        tower.requires_grad_(False)
 
 
 def check_trainable(model: torch.nn.Module) -> None:
