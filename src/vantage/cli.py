@@ -397,7 +397,7 @@ def settings_of(words: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: something else.
     """
-    from vantage.config import value_of
+    from vantage.yaml_values import value_of
 
     found: dict[str, Any] = {}
     for word in words:

@@ -78,7 +78,7 @@ def exam(wanted: str, *, limit: int | None = None, **options: Any) -> Exam:
     """
     name, _, copy = wanted.partition("=")
     if name in BENCHMARKS:
-        found = of_benchmark(BENCHMARKS[name], copy or None)
+        found = of_benchmark(BENCHMARKS[name], str(Path(copy).expanduser()) if copy else None)
     else:
         found = own(wanted, **options)
     size = found.size if limit is None else min(limit, found.size)
