@@ -192,6 +192,27 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
         ConfigError: no such file, no YAML, an unknown key (with the nearest known one), or
             a value of a wrong type or out of range; all of them at once.
     """
+    values = _values(path)
+    for name, value in (overrides or {}).items():
+        _put(values, name, value_of(value, f"--{name}"))
+    return check(values)
+
+
+def sections(path: str | Path, *names: str) -> list[Any]:
+    """Sections of the configuration in a YAML file; nothing that they name is built.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    values = _values(path)
+    kinds = {name: inner(Config.model_fields[name].annotation) for name in names}
+    return [
+        made(kind, values.get(name, {}), f"{path}: {name}") for name, kind in kinds.items() if kind
+    ]
+
+
+def _values(path: str | Path) -> dict[str, Any]:
+    """What stands in a YAML file, section by section."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -202,10 +223,7 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as model, data, run")
     # A section without options is one of which all are commented out.
-    values = {name: value for name, value in values.items() if value is not None}
-    for name, value in (overrides or {}).items():
-        _put(values, name, value_of(value, f"--{name}"))
-    return check(values)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check(values: dict[str, Any]) -> Config:
