@@ -191,6 +191,9 @@ def evaluate(
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
+    run_asked: Annotated[
+        Path | None, typer.Option("--as", help="Directory of a run; ask as it did.")
+    ] = None,
     template: Annotated[
         str | None, typer.Option(help="Text around {question}; <image> for pictures.")
     ] = None,
@@ -206,10 +209,10 @@ def evaluate(
     timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 600.0,
     retries: Annotated[int, typer.Option(min=0, help="Of a request that failed.")] = 5,
 ) -> None:
-    """How good MODEL is on benchmarks or on your data, with 95 % intervals.
+    """Measure MODEL on benchmarks or on your data, with 95 % intervals.
 
-    Asks as the run did that trained MODEL. Results of several models in one directory share a
-    table. Killed, the same command goes on.
+    Questions are asked as in the run that trained MODEL. Models evaluated into one directory
+    share a table. If interrupted, rerun the command to resume.
     """
     from vantage.evaluation import exams, report, run
     from vantage.evaluation.responses import Sampling
@@ -221,7 +224,7 @@ def evaluate(
     how = (temperature, timeout, retries, requests_per_minute)
     server = _server(base_url, model, *how) if base_url else None
     judging = _server(judge_url or "", judge, *how) if judge else None
-    framing = run.framing(model, template, system_prompt, min_pixels, max_pixels)
+    framing = run.framing(model, run_asked, template, system_prompt, min_pixels, max_pixels)
     columns = named(question=question, answer=answer, image=image, images=images)
     asked = exams.exams(data, limit=limit, split=split, columns=columns)
     sampling = Sampling(samples, temperature, max_tokens, seed)
@@ -238,6 +241,8 @@ def evaluate(
         console.print("stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(found))
+    for line in report.compared(output, found):
+        console.print(escape(line), soft_wrap=True)
     console.print(f"all models: {escape(str(output / 'table.md'))}", soft_wrap=True)
 
 
@@ -393,7 +398,7 @@ def settings_of(words: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: something else.
     """
-    from vantage.config import value_of
+    from vantage.yaml_values import value_of
 
     found: dict[str, Any] = {}
     for word in words:

@@ -63,7 +63,7 @@ def answer(
     if fault:
         raise ConfigError(f"template={template!r} {fault}")
     sampling = Sampling(samples, temperature, max_tokens, seed)
-    loaded = Loaded(model, processor, "")
+    loaded = Loaded("", model, processor, "")
     texts: list[list[str]] = [[] for _ in range(len(rows))]
     asked = batches(
         range(len(rows)), batch, lambda row: frame(read(rows[row]), template, system_prompt)

@@ -50,9 +50,15 @@ class Model(Protocol):
 
     Attributes:
         sampling: how.
+        origin: which model it is: by its path or name, its weights, its server.
     """
 
     sampling: Sampling
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """See above."""
+        ...
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """Responses to questions 0 to `size`, those in the journal not asked for again."""
@@ -72,6 +78,11 @@ class Local:
     loaded: Loaded
     sampling: Sampling
     batch: int = 16
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """See `Model`."""
+        return {"model": self.loaded.path, "weights": self.loaded.identity}
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """See `Model`."""
@@ -121,6 +132,11 @@ class Remote:
     sampling: Sampling
     concurrency: int = 16
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """See `Model`; nobody can tell what weights a server has."""
+        return {"model": self.settings.model, "server": self.settings.base_url}
+
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """See `Model`; a sample a request.
 
@@ -152,15 +168,17 @@ class Remote:
         for place in range(size):
             question = read(place)
             name = key(question, self.settings.model, self.sampling)
-            keys.append([f"{name}/{sample}" for sample in range(self.sampling.samples)])
+            names = [f"{name}/{sample}" for sample in range(self.sampling.samples)]
+            # Another server may have another model under this name; it is asked with equal seeds.
+            keys.append([digest([self.settings.base_url, one]) for one in names])
             spoken = functools.cache(functools.partial(messages, question))
-            for one in keys[-1]:
+            for kept_as, one in zip(keys[-1], names, strict=True):
                 options = {
                     "temperature": self.sampling.temperature,
                     "max_tokens": self.sampling.max_tokens,
                     "seed": _seed(self.sampling.seed, one),
                 }
-                yield Request(one, spoken, options)
+                yield Request(kept_as, spoken, options)
 
 
 def _response(answers: Answers, name: str) -> Response:

@@ -345,7 +345,9 @@ def load_function(path: str) -> Callable:
         ConfigError: no such file, module or function.
     """
     where, _, name = path.rpartition(":")
-    module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
+    module = (
+        _module_from_file(Path(where).expanduser()) if where.endswith(".py") else _module(where)
+    )
     factory = getattr(module, name, None)
     if not callable(factory):
         functions = [n for n, _ in inspect.getmembers(module, inspect.isfunction)]
