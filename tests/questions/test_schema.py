@@ -358,7 +358,7 @@ def test_images_of_earlier_turns_stay_there():
         render(frame(read(row), "Think.\n<image>\n{question}", None))
         for row in ({"prompt": talk}, {"prompt": "Why?"})
     )
-    assert last == user([text("Think.\nWhy?")])
+    assert last == user("Think.\nWhy?")
     assert plain == "Think.\nWhy?"
     both = render(
         frame(read({"prompt": [*talk[:2], user([image(BLUE), text("Why?")])]}), LED[0][1], None)
