@@ -10,9 +10,10 @@ from training_cases import Reward, config, difference, trained
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
+from vantage import config as configuration
 from vantage.errors import EngineError
 from vantage.methods import advantages
-from vantage.training.trl import VantageTrainer
+from vantage.training.trl import VantageTrainer, run
 from vantage.training.trl.trainer import _spread
 
 COMPARED = ("loss", "grad_norm", "reward", "entropy", "aux_loss")
@@ -127,6 +128,30 @@ def test_rows_are_not_packed_where_experts_are_balanced(tmp_path, caplog):
     with pytest.raises(EngineError, match=r"packing='on'.*the loss that balances experts"):
         args = config(tmp_path, router_aux_loss_coef=None, packing="on")
         VantageTrainer(experts()[0], Reward(), args, ROWS, **rest)
+
+
+@pytest.mark.parametrize("given", [{}, {"router_aux_loss_coef": 0.02}], ids=str)
+def test_a_file_of_a_run_leaves_the_balance_out_and_says_so(given, tmp_path, monkeypatch, caplog):
+    model, words = experts()
+    for part in (model, words):
+        part.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(run, "rows_of", lambda config: (ROWS, None))
+    monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
+    made = run.build(
+        configuration.check(
+            {
+                "model": {"path": str(tmp_path / "model"), "dtype": "float32"},
+                "data": {"train": "data.parquet"},
+                "run": {"output": str(tmp_path / "run"), "batches": 1},
+                "batch": {"questions": 2, "rollouts": 4},
+                "trl": {"use_cpu": True, **given},
+            }
+        )
+    )
+    assert made.aux_loss_enabled == bool(given)
+    said = "the loss that balances the experts of this model is left out" in caplog.text
+    assert said == (not given)
+    assert ("trl.router_aux_loss_coef: 0.05 adds it" in caplog.text) == said
 
 
 def test_responses_that_do_not_count_leave_the_balance(tmp_path):

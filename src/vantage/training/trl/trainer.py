@@ -15,6 +15,7 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
 - `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
   known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
   one prompt are packed behind one copy of it, where that is exact;
+- `_logs`: TRL's table of completions shows the rollouts and the advantages of the plan;
 - `prediction_step`: a validation generates and scores, and has no loss;
 - `train`, `_run_epoch`, `_maybe_log_save_evaluate`, `_save_checkpoint`,
   `_load_from_checkpoint`, `_load_best_model`: a checkpoint counts once it is whole, and going
