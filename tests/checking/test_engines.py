@@ -91,3 +91,23 @@ def test_the_check_imports_no_engine():
     assert not {"trl", "verl"} & set(packages)
     engines = ("vantage.training.trl", "vantage.training.verl")
     assert not [room for room in rooms if room.startswith(engines)]
+
+
+def test_validation_prompts_that_cannot_be_made_are_named(folder, tiny_model, monkeypatch):
+    held_out = {"validation": "long.parquet", "validation_split": "train"}
+    path = alike.written("trl", tiny_model, {"data": held_out}, {})
+    tokenizer = resolving.tokenizer_of
+
+    def of_short_prompts(processor, template_options=None):
+        def tokenize(prompt):
+            ids = tokenizer(processor, template_options)(prompt)
+            if len(ids) > 60:
+                raise ValueError("no room")
+            return ids
+
+        return tokenize
+
+    monkeypatch.setattr(resolving, "tokenizer_of", of_short_prompts)
+    report = run.check(configuration.load(path))
+    words = [finding.words for finding in report.of("error") if finding.about == "prompts"]
+    assert words == ["long.parquet (train): row 39: cannot be encoded: ValueError: no room"]

@@ -382,3 +382,11 @@ def test_rows_with_pictures_need_a_processor(settings, tmp_path, vantage):
     status, out, _ = vantage("check", path)
     assert status == 1
     assert "which reads text alone" in out
+
+
+def test_a_model_of_text_is_checked(settings, tmp_path, vantage):
+    path = tmp_path / "run.yaml"
+    configuration.save(settings("text", rewards={"accuracy": 1.0}), path)
+    status, out, _ = vantage("check", path)
+    assert status == 0
+    assert "equal on all 12 rows compared" in out

@@ -284,17 +284,19 @@ def _hidden(model: Model, looks: Sequence[Look], numbers: Sequence[int]) -> Iter
         yield _special(model, _rows(rows), token)
 
 
-def _problems(looks: Sequence[Look], numbers: Sequence[int]) -> Iterator[Finding]:
+def _problems(looks: Sequence[Look], numbers: Sequence[int], where: str = "") -> Iterator[Finding]:
+    """Prompts that the processor cannot take; where they are, if they are not trained on."""
     rows_of: dict[str, list[int]] = {}
     for row, look in zip(numbers, looks, strict=True):
         if look.problem:
             rows_of.setdefault(look.problem, []).append(row)
     for problem, rows in list(rows_of.items())[:20]:
-        yield Finding("error", "prompts", f"{_rows(rows)}: {problem}")
+        yield Finding("error", "prompts", f"{where}{_rows(rows)}: {problem}")
     rest = list(rows_of.values())[20:]
     if rest:
-        yield Finding("error", "prompts", f"{sum(map(len, rest))} more rows with other problems")
-    if not rows_of and any(look.tokens for look in looks):
+        more = f"{where}{sum(map(len, rest))} more rows with other problems"
+        yield Finding("error", "prompts", more)
+    if not where and not rows_of and any(look.tokens for look in looks):
         twice = len(range(0, len(looks), _every(len(looks))))
         words = f"ids of the conversation and of its text are equal on all {twice} rows compared"
         yield Finding("note", "prompts", words)
@@ -417,6 +419,7 @@ def _validated(
     """Whether rows can be validated on: columns of the rewards, and length where it counts."""
     rewards = [reward_of(reward, config.judge) for reward in config.rewards]
     yield from _columns(run, name, found.rows, rewards)
+    yield from _problems(looks, found.numbers, f"{name}: ")
     if run.limit_validation is not None:
         long = _long(prompts, model, run.limit_validation, looks, found.numbers)
         yield from _too_long(long, len(found.rows), run.long_prompts, f" of {name}")
