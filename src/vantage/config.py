@@ -245,8 +245,6 @@ def check(values: dict[str, Any]) -> Config:
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
-    if "{question}" not in config.data.template:
-        raise ConfigError(f"data.template={config.data.template!r} has no {{question}} in it")
     least, most = config.model.min_pixels, config.model.max_pixels
     if least and most and least > most:
         raise ConfigError(f"model.min_pixels={least} is more than model.max_pixels={most}")
