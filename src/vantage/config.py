@@ -102,6 +102,19 @@ class Generation(Section):
     top_p: float = Field(1.0, gt=0, le=1)
 
 
+class Validation(Section):
+    """How questions of `data.validation` are asked, every `run.validate_every` rollout batches.
+
+    `rollouts` responses are sampled to each, at `temperature`, 0 for the likeliest tokens, or
+    as in training. What is told is the mean over all of them. `before_training`: also before
+    the first rollout batch.
+    """
+
+    rollouts: int = Field(1, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    before_training: bool = False
+
+
 class Optimizer(Section):
     """AdamW.
 
@@ -175,6 +188,7 @@ class Config(Section):
     judge: Judge | None = None
     batch: Batch = Batch()
     generation: Generation = Generation()
+    validation: Validation = Validation()
     optimizer: Optimizer = Optimizer()
     engine: Literal["trl", "verl"] = "trl"
     trl: dict[str, Any] = Field({})
@@ -213,6 +227,11 @@ def check(values: dict[str, Any]) -> Config:
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
+    if config.validation.temperature == 0 and config.validation.rollouts > 1:
+        raise ConfigError(
+            f"validation: temperature=0 with rollouts={config.validation.rollouts}: without "
+            "sampling all responses to a question are the same; set rollouts to 1"
+        )
     if ("judge" in config.rewards) != (config.judge is not None):
         raise ConfigError(
             "rewards.judge and the section judge (base_url, model) belong together: give both"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from vantage.training.inputs import check_output, reward_of, rows_of
 from vantage.training.trl import VantageTrainer, precision
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.progress import ProgressLine
+
+# Responses that vLLM is asked for at once in a validation: with fewer a GPU waits.
+AT_ONCE = 256
 
 
 def train(
@@ -163,13 +167,15 @@ def _sizes(config: Config) -> dict[str, Any]:
     validation = {
         "eval_strategy": "steps",
         "eval_steps": run.validate_every * every,
-        "num_generations_eval": 1,
+        "eval_on_start": config.validation.before_training,
+        "eval_temperature": config.validation.temperature,
+        "num_generations_eval": config.validation.rollouts,
     }
     return {
         "num_generations": batch.rollouts,
         "packing": batch.packing,
         "per_device_train_batch_size": forward,
-        "per_device_eval_batch_size": 8 * batch.forward,
+        "per_device_eval_batch_size": _rows_to_validate(config),
         "gradient_accumulation_steps": each // forward,
         "generation_batch_size": rollouts,
         "num_train_epochs": run.epochs or 1,
@@ -178,6 +184,12 @@ def _sizes(config: Config) -> dict[str, Any]:
         **({"max_steps": run.batches * every} if run.batches else {}),
         **(validation if config.data.validation else {}),
     }
+
+
+def _rows_to_validate(config: Config) -> int:
+    """Responses that a process samples at once, all of a question together."""
+    least = AT_ONCE if config.trl.get("use_vllm") else 8 * config.batch.forward
+    return math.ceil(least / config.validation.rollouts) * config.validation.rollouts
 
 
 def lora_of(config: Config) -> LoraConfig | None:
