@@ -257,14 +257,10 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "half a letter in the question": ({"prompt": "Why \ud83d?"}, "not UTF-8 at character 4"),
     "a nul in the question": ({"prompt": "Why\0?"}, "a NUL at character 3"),
     # Conversations.
-    "an empty conversation": ({"prompt": []}, "ends with the user's question"),
-    "a conversation that ends otherwise": (
-        {"prompt": [user("Why?"), {"role": "assistant", "content": "So."}]},
-        "ends with the user's question",
-    ),
-    "a system message alone": (
-        {"prompt": [{"role": "system", "content": "Hm."}]},
-        "ends with the user's question",
+    "an empty conversation": ({"prompt": []}, "expected a text or a conversation"),
+    "an empty question at the end": (
+        {"prompt": [user("Why?"), {"role": "assistant", "content": "So."}, user(" ")]},
+        "an empty question",
     ),
     "a message without content": ({"prompt": [user(None)]}, "messages with a role"),
     "a message without a role": ({"prompt": [{"content": "Why?"}]}, "messages with a role"),

@@ -87,6 +87,16 @@ def test_template_and_system_message_surround_what_is_asked(tiny_model, tmp_path
     }
 
 
+def test_an_instruction_may_stand_before_the_images(tiny_model, tmp_path):
+    made, _ = trained(
+        tiny_model, mixed_rows(2), tmp_path, prompt_template="Think.\n<image>{question}"
+    )
+    assert set(texts(made, made.reward_funcs[0].prompts)) == {
+        "<|user|>Think.\n<image>What is the sum of the digits in the image?<|end|><|assistant|>",
+        "<|user|>Think.\nAdd 3 + 4.<|end|><|assistant|>",
+    }
+
+
 def test_prompts_that_are_the_same_are_one_prompt(tiny_model, tmp_path):
     variants = {"count": 4, "rewrites": "new_questions"}
     options = {"variants": variants, "per_device_train_batch_size": 32}

@@ -14,7 +14,7 @@ from vantage.errors import InputError
 from vantage.questions.faults import Fault
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
-from vantage.questions.schema import Question, read, rewrites, with_text
+from vantage.questions.schema import Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
 
 Made = TypeVar("Made")
@@ -93,9 +93,9 @@ class Examiner:
             for kind in ("image", "images")
         }
         prompt = attempts.make(columns.question, lambda: self.conversation(source))
-        question = None
+        question, pictured = None, bool(columns.image or columns.images)
         if prompt is not None and None not in given.values():
-            question = attempts.make(columns.question, lambda: _asked(prompt, given))
+            question = attempts.make(columns.question, lambda: _asked(prompt, given, pictured))
         if question is not None:
             kind = next((kind for kind, pictures in given.items() if pictures), "question")
             images = getattr(columns, kind)
@@ -146,8 +146,9 @@ def examine_question(
     rewrites_in: str | None,
 ) -> None:
     """Open the pictures of a question, and put each rewrite in its place."""
-    for number, image in enumerate(question.images, start=1):
-        of = f"picture {number} of {len(question.images)}: " if len(question.images) > 1 else ""
+    shown = pictures(question)
+    for number, image in enumerate(shown, start=1):
+        of = f"picture {number} of {len(shown)}: " if len(shown) > 1 else ""
         attempts.make(images_in, partial(_look_at, image, of))
     for text in attempts.make(rewrites_in, lambda: rewrites(source, rewrites_in)) or ():
         attempts.make(rewrites_in, partial(with_text, question, text))
@@ -183,13 +184,14 @@ def _conversation(prompt: Any, root: Path | None) -> list[dict[str, Any]]:
 
 
 def _message(message: dict[str, Any], root: Path | None) -> dict[str, Any]:
-    """Role and content of a message, pictures inside it as bytes or whole paths."""
+    """A message, pictures inside it as bytes or whole paths."""
     role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str) or not isinstance(content, str | list):
+    calls = content is None and bool(message.get("tool_calls"))
+    if not isinstance(role, str) or not (calls or isinstance(content, str | list)):
         raise InputError("expected messages with a role, and a text or a list of parts as content")
     if isinstance(content, list):
         content = [_part(part, root) for part in content]
-    return {"role": role, "content": content}
+    return {**message, "content": content}
 
 
 def _part(part: Any, root: Path | None) -> dict[str, Any]:
@@ -202,13 +204,20 @@ def _part(part: Any, root: Path | None) -> dict[str, Any]:
     return {**part, "image": stored(picture(part["image"], root))}
 
 
-def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any]) -> Question:
-    """The question of a conversation and the pictures in columns, as training will read it."""
+def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any], pictured: bool) -> Question:
+    """The question of a conversation and the pictures in columns, as training will read it.
+
+    Args:
+        prompt: the conversation.
+        given: pictures by kind of column.
+        pictured: whether there is such a column.
+    """
     places = [f"the column of the {kind}" for kind, pictures in given.items() if pictures]
     places += ["the conversation"] * bool(_inside(prompt))
     if len(places) > 1:
         raise InputError(f"pictures in {' and in '.join(places)}: keep those of one")
-    return read({"prompt": prompt, "images": given["images"] or given["image"] or None})
+    images = {"images": given["images"] or given["image"] or None} if pictured else {}
+    return read({"prompt": prompt, **images})
 
 
 def stored(image: Picture) -> dict[str, Any]:

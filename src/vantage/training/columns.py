@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
 from vantage.errors import ConfigError, InputError
 from vantage.questions.variants import Variants
 
-# What TRL hands to reward functions besides the columns.
-FROM_TRL = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+# What every engine hands to reward functions besides the columns, and what TRL does.
+FROM_ANY = {"prompts", "completions"}
+FROM_TRL = FROM_ANY | {"completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 
 def named(eval_dataset: Any) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def check(
     variants: Variants | None = None,
     supplied: Collection[str] = FROM_TRL,
     withheld: Collection[str] = (),
+    streamed: bool = False,
 ) -> None:
     """Refuse data without rows, or without a column that is needed.
 
@@ -41,17 +43,19 @@ def check(
         variants: how prompts are made of the rows, where they are varied.
         supplied: what the engine hands to reward functions besides columns.
         withheld: columns that it keeps from them.
+        streamed: whether rows may come as a stream, in their own order.
 
     Raises:
-        ConfigError: something else than a `datasets.Dataset`.
+        ConfigError: something else than a `datasets.Dataset`, or a stream.
         InputError: no rows, or a column is missing.
     """
-    if not isinstance(rows, Dataset):
+    if not isinstance(rows, (Dataset, IterableDataset) if streamed else Dataset):
         raise ConfigError(
             f"{name} is a {type(rows).__name__}: expected a datasets.Dataset, whose rows can be "
             "read again in any order"
         )
-    if not len(rows):
+    there = _names(rows)
+    if not there:
         raise InputError(f"{name} has no rows")
     wanted = {"prompt": "a prompt"}
     for reward in filter(inspect.isfunction, rewards):
@@ -64,11 +68,21 @@ def check(
     for column, wanted_by in wanted.items():
         if column in withheld and column != "prompt":
             raise InputError(f"{name}: column {column!r} does not reach {wanted_by} in this engine")
-        if column not in rows.column_names:
+        if column not in there:
             raise InputError(
                 f"{name} has no column {column!r}, needed by {wanted_by}; "
-                f"its columns: {', '.join(rows.column_names)}"
+                f"its columns: {', '.join(there)}"
             )
+
+
+def _names(rows: Dataset | IterableDataset) -> list[str]:
+    """Columns that a row has once it is read; none where there are no rows."""
+    if isinstance(rows, IterableDataset):
+        return list(next(iter(rows), {}))
+    if not len(rows):
+        return []
+    formatted = rows.format["type"] is not None  # a transform can make or leave out columns
+    return list(rows[0]) if formatted else list(rows.format["columns"])
 
 
 def _columns(reward: Callable) -> list[str]:

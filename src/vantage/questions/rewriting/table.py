@@ -128,7 +128,9 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
 
 def _read(prompt: Any) -> tuple[str, list[Any]]:
     """The text of a question with placeholders, and the pictures inside a conversation."""
-    message = prompt[-1] if isinstance(prompt, list) and prompt else prompt
+    turns = prompt if isinstance(prompt, list) and prompt else [prompt]
+    users = [turn for turn in turns if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    message = (users or turns)[-1]
     content = message.get("content") if isinstance(message, Mapping) else message
     if not isinstance(content, list):
         return content or "" if isinstance(content, str | None) else str(content), []
