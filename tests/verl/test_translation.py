@@ -99,6 +99,27 @@ def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settin
         engine_config(settings(recipe=f"{file}:mine"))
 
 
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        ({}, [0.9, 0.8, 1, True, False]),
+        ({"rollouts": 8, "temperature": 0.5, "before_training": True}, [0.5, 0.8, 8, True, True]),
+        ({"temperature": 0.0}, [0.0, 0.8, 1, False, False]),
+    ],
+    ids=str,
+)
+def test_a_validation_samples_as_it_was_told(validation, expected, settings):
+    config = settings(
+        data__validation="held_out.parquet",
+        generation__temperature=0.9,
+        generation__top_p=0.8,
+        validation=validation,
+    )
+    asked = "actor_rollout_ref.rollout.val_kwargs."
+    names = [asked + name for name in ("temperature", "top_p", "n", "do_sample")]
+    assert chosen(config, *names, "trainer.val_before_train") == expected
+
+
 def test_an_option_of_veRL_wins(settings):
     config = settings(verl__actor_rollout_ref__actor__clip_ratio_high=0.35)
     assert chosen(config, "actor_rollout_ref.actor.clip_ratio_high") == [0.35]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ Field: TypeAlias = str | Callable[[Row], Any]
 
 NUMBERED = re.compile(r"<image\s*(\d+)>")
 FOLDERS = ("", "images", "data", "image")  # where published pictures lie beside their table
+SHORTEST = 64  # characters of a picture that is written in base64
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,24 @@ def pictures(found: Any, root: Path | None) -> dict[int, Picture]:
 
 
 def _picture(found: Any, root: Path | None) -> Picture:
+    if written_out(found):
+        return picture(base64.b64decode(found))
     path = found.get("path") if isinstance(found, Mapping) and not found.get("bytes") else found
     if root is None or not isinstance(path, str):
         return picture(found)
     candidates = [picture(str(Path(folder) / path), root) for folder in FOLDERS]
     return next((one for one in candidates if Path(str(one)).is_file()), candidates[0])
+
+
+def written_out(found: Any) -> bool:
+    """Whether a value is a picture in base64, as tables of text hold them; no path is."""
+    if not isinstance(found, str) or len(found) <= SHORTEST:
+        return False
+    try:
+        base64.b64decode(found, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
 
 
 def lettered(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from vantage.errors import InputError, nearest
 from vantage.questions.faults import Fault, message
 
-READERS = (".parquet", ".jsonl", ".json", ".csv")
+READERS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 DEEPEST = 50  # lists and objects inside each other in a row
 # What `vantage` calls rows: of Arrow, or of a text file, where a row may be a fault.
 Rows: TypeAlias = Dataset | list[dict[str, Any] | Fault]
@@ -31,8 +31,8 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
     None for a name on the hub, whose files `datasets` has put where it keeps them.
 
     Args:
-        source: a file (parquet, jsonl, json, csv), a directory (a saved data set, pictures with
-            a table called metadata, or files that `datasets` reads), or a name on the hub.
+        source: a file (parquet, jsonl, json, csv, tsv), a directory (a saved data set, pictures
+            with a table called metadata, or files that `datasets` reads), or a name on the hub.
         split: which split, where there are several.
         config: which part of a name on the hub, where there are several.
 
@@ -171,15 +171,24 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 def _csv(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+    return _separated(content, path, ",")
+
+
+def _tsv(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+    return _separated(content, path, "\t")
+
+
+def _separated(content: bytes, path: str, by: str) -> Iterator[dict[str, Any] | Fault]:
     text = content.decode("utf-8", errors="surrogateescape")
     csv.field_size_limit(sys.maxsize)
-    table = csv.reader(io.StringIO(text, newline=""), strict=True)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=by, strict=True)
     try:
         header = _header(next(table, []), path)
         for row, values in enumerate(filter(None, table)):
-            yield _record(row, header, values)
+            yield _record(row, header, values, by)
     except csv.Error as error:
-        raise InputError(f"{path}: line {table.line_num} is no CSV: {error}") from error
+        kind = Path(path).suffix[1:].upper()
+        raise InputError(f"{path}: line {table.line_num} is no {kind}: {error}") from error
 
 
 def _header(header: list[str], path: str) -> list[str]:
@@ -192,11 +201,11 @@ def _header(header: list[str], path: str) -> list[str]:
     return header
 
 
-def _record(row: int, header: Sequence[str], values: Sequence[str]) -> dict[str, Any] | Fault:
+def _record(
+    row: int, header: Sequence[str], values: Sequence[str], by: str
+) -> dict[str, Any] | Fault:
     if len(values) != len(header):
-        return Fault.of(
-            row, "", ",".join(values), f"{len(values)} values for {len(header)} columns"
-        )
+        return Fault.of(row, "", by.join(values), f"{len(values)} values for {len(header)} columns")
     return {name: value or None for name, value in zip(header, values, strict=True)}
 
 
@@ -204,4 +213,5 @@ TEXT: dict[str, Callable[[bytes, str], Iterator[dict[str, Any] | Fault]]] = {
     ".jsonl": _json_lines,
     ".json": _json,
     ".csv": _csv,
+    ".tsv": _tsv,
 }

@@ -16,7 +16,8 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
   known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
   one prompt are packed behind one copy of it, where that is exact;
 - `_logs`: TRL's table of completions shows the rollouts and the advantages of the plan;
-- `prediction_step`: a validation generates and scores, and has no loss;
+- `evaluate`, `prediction_step`: a validation generates, at a temperature of its own, and scores;
+  it has no loss (`vantage.training.trl.validation`);
 - `train`, `_run_epoch`, `_maybe_log_save_evaluate`, `_save_checkpoint`,
   `_load_from_checkpoint`, `_load_best_model`: a checkpoint counts once it is whole, and going
   on from it gives the numbers of a run that never stopped.
@@ -69,7 +70,7 @@ from vantage.training.sampler import (
     verdict,
 )
 from vantage.training.towers import freeze_vision_tower
-from vantage.training.trl import completions, precision, sharding
+from vantage.training.trl import completions, precision, sharding, validation
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
 from vantage.training.trl.encoding import (
@@ -372,7 +373,7 @@ class VantageTrainer(GRPOTrainer):
         if self._asking_ahead:
             rows = [self._encoding(prompt) for prompt in self._local_prompts]
         else:
-            rows = [self._encode(example["prompt"]) for example in self._examples]
+            rows = self._encoded_once()
         images = [row.images or None for row in rows]
         ids = [row.ids for row in rows]
         # vLLM reads the pictures by itself; pixels of every rollout would fill the host.
@@ -380,6 +381,13 @@ class VantageTrainer(GRPOTrainer):
         if not self.use_vllm:
             fields = merge_fields(rows)
         return ids, images if any(images) else None, fields
+
+    def _encoded_once(self) -> list[Encoding]:
+        """Encodings of the rows to validate on; samples of a question stand together."""
+        several = self.num_generations_eval
+        each = several if len(self._examples) % several == 0 else 1
+        rows = [self._encode(example["prompt"]) for example in self._examples[::each]]
+        return [row for row in rows for _ in range(each)]
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
         """As TRL, without dropout, and without what some models ask of a forward that trains;
@@ -1158,13 +1166,16 @@ class VantageTrainer(GRPOTrainer):
             del self.accelerator.gather
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """As TRL; its draws do not depend on what was drawn before."""
+        """As TRL, at `eval_temperature`; its draws do not depend on what was drawn before."""
         self._seed_generation(VALIDATION)
-        return super().evaluate(*args, **kwargs)
+        with validation.sampling_at(self, self.args.eval_temperature):
+            return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Generates and scores; the rewards are the result, a policy loss would say nothing."""
+        before = {name: len(values) for name, values in self._metrics["eval"].items()}
         self._prepare_inputs(inputs)
+        validation.count_samples(self, before, self._reward_NF)
         return torch.zeros((), device=self.accelerator.device), None, None
 
     # ---- metrics ---------------------------------------------------------------------
