@@ -9,20 +9,18 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import families
 import numpy as np
+import stock
 import torch
 import transformers as hf
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset, Features, Image, List, Value, disable_progress_bars
 from PIL import Image as Pictures
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
-
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("training", "models")]
-import stock
 
 ORGANISATION = "trl-internal-testing"
 QWEN = "tiny-Qwen2ForCausalLM-2.5"
@@ -112,9 +110,7 @@ def text_models() -> Iterator[tuple[str, torch.nn.Module, hf.PreTrainedTokenizer
     )
     yield (
         "tiny-Glm4MoeForCausalLM",
-        text_model(
-            hf.Glm4MoeForCausalLM, hf.Glm4MoeConfig, small, n_routed_experts=4, **experts
-        ),
+        text_model(hf.Glm4MoeForCausalLM, hf.Glm4MoeConfig, small, n_routed_experts=4, **experts),
         small,
     )
     yield (
@@ -143,7 +139,6 @@ def text_models() -> Iterator[tuple[str, torch.nn.Module, hf.PreTrainedTokenizer
             mamba_d_conv=4,
             n_routed_experts=4,
             moe_shared_expert_intermediate_size=32,
-            use_mamba_kernels=False,
             **experts,
         ),
         small,
@@ -177,6 +172,13 @@ def reward_models() -> Iterator[tuple[str, torch.nn.Module, hf.PreTrainedTokeniz
         yield name, text_model(kind, configuration, tokenizer, num_labels=1), tokenizer
 
 
+def gemma3():
+    """As the real ones it has no head over its vision tower, which nothing would train."""
+    model, processor = stock.gemma3()
+    model.config.vision_config.vision_use_head = False
+    return families.untrained(type(model), model.config, processor.tokenizer), processor
+
+
 def llava_next():
     """As the real ones it reads the layer before the last of its vision tower."""
     model, processor = stock.llava_next()
@@ -185,7 +187,7 @@ def llava_next():
 
 
 VISION_MODELS: dict[str, Callable] = {
-    "tiny-Gemma3ForConditionalGeneration": stock.gemma3,
+    "tiny-Gemma3ForConditionalGeneration": gemma3,
     "tiny-Gemma4ForConditionalGeneration": stock.gemma4_small,
     "tiny-LlavaNextForConditionalGeneration": llava_next,
     "tiny-Qwen2_5_VLForConditionalGeneration": stock.qwen2_5_vl,
@@ -251,9 +253,7 @@ def data_sets() -> Iterator[tuple[str, str, Dataset]]:
                 "prompt": [[{"role": "user", "content": content}] for content in parts],
                 "images": [pictures[:count] for count in counts],
             },
-            Features(
-                prompt=List({"role": Value("string"), "content": part}), images=List(Image())
-            ),
+            Features(prompt=List({"role": Value("string"), "content": part}), images=List(Image())),
         ),
     )
 
@@ -289,6 +289,8 @@ def write(directory: Path) -> None:
     small, large = directory / "small" / ORGANISATION, directory / "large" / ORGANISATION
     if large.exists():
         return
+    hf.utils.logging.disable_progress_bar()
+    disable_progress_bars()
     for name, model, tokenizer in [*text_models(), *reward_models()]:
         save(small / name, model, tokenizer)
     for name, build in VISION_MODELS.items():
@@ -301,4 +303,4 @@ def write(directory: Path) -> None:
     save(large / QWEN, text_model(hf.Qwen2ForCausalLM, hf.Qwen2Config, tokenizer), tokenizer)
     for folder in small.iterdir():
         if folder.name != QWEN:
-            (large / folder.name).symlink_to(folder)
+            (large / folder.name).symlink_to(folder.resolve())

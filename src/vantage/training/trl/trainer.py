@@ -1048,7 +1048,8 @@ class VantageTrainer(GRPOTrainer):
         last checkpoint had them logged already.
         """
         if "train_loss" in logs and self.state.global_step % max(self.state.logging_steps, 1):
-            last = next((line for line in reversed(self.state.log_history) if "loss" in line), {})
+            lines = [line for line in self.state.log_history if "loss" in line]
+            last = lines[-1] if lines else {}
             logs |= {name: value for name, value in last.items() if name not in OF_UPDATES}
         super().log(logs, start_time)
 
