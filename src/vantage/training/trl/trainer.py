@@ -112,6 +112,8 @@ MEDIA_TOKENS = (
 )
 # Of what processors make, what TRL hands to a model that scores rows.
 PASSED_ON = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+# What a line of the log has besides metrics.
+OF_UPDATES = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
 STAGES = ("generate", "reward", "plan", "log_probs", "update")
 # Under which prompts reach vLLM among the fields that TRL hands to generation.
 WRITTEN = "written"
@@ -307,7 +309,8 @@ class VantageTrainer(GRPOTrainer):
         """Empty batches, one a training step: the questions come from a sampling."""
         steps = self.args.steps_per_generation * self.num_iterations
         empty: Any = [{}] * (self.batches_per_epoch * steps)
-        return DataLoader(empty, batch_size=1, collate_fn=_first)
+        workers = self.args.dataloader_num_workers
+        return DataLoader(empty, batch_size=1, collate_fn=_first, num_workers=workers)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Number of questions; the loader itself holds none."""
@@ -1185,6 +1188,16 @@ class VantageTrainer(GRPOTrainer):
         began = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - began
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As TRL, whose summary of a run has the metrics of updates that no line had; here the
+        last checkpoint had them logged already.
+        """
+        if "train_loss" in logs and self.state.global_step % max(self.state.logging_steps, 1):
+            lines = [line for line in self.state.log_history if "loss" in line]
+            last = lines[-1] if lines else {}
+            logs |= {name: value for name, value in last.items() if name not in OF_UPDATES}
+        super().log(logs, start_time)
 
     def _log_plan(self, dropped: int) -> None:
         metrics = self._metrics["train"]
