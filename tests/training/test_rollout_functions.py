@@ -50,7 +50,11 @@ def quiet(monkeypatch):
         (as_they_are, {"env_mask": MASKS}, {"loss_type": "bnpo", "packing": "off"}),
         (as_they_are, {"env_mask": MASKS}, {"mask_truncated_completions": True}),
         (each_in_its_own, {}, {"loss_type": "dapo"}),
-        (each_in_its_own, {"env_mask": MASKS}, {"num_iterations": 2, "packing": "off", "learning_rate": 1e-4}),
+        (
+            each_in_its_own,
+            {"env_mask": MASKS},
+            {"num_iterations": 2, "packing": "off", "learning_rate": 1e-4},
+        ),
         (
             as_they_are,
             {"logprobs": [[-0.5 * number for number in range(len(ids))] for ids in RESPONSES]},
