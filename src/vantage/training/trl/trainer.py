@@ -137,7 +137,7 @@ class VantageTrainer(GRPOTrainer):
     `seconds/generate`, `reward`, `plan`, `log_probs`, `update` and `rollout_batch`.
 
     Raises:
-        ConfigError: arguments that contradict a plan (tools, environments, iterable data).
+        ConfigError: arguments that contradict a plan (tools, environments, a stream to train on).
         InputError: a row that cannot become a prompt; names the row.
         EngineError: a version of TRL that this was not written for, or a processor that
             cannot read images although rows have some.
