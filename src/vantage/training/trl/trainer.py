@@ -142,7 +142,7 @@ class VantageTrainer(GRPOTrainer):
     `seconds/generate`, `reward`, `plan`, `log_probs`, `update` and `rollout_batch`.
 
     Raises:
-        ConfigError: arguments that contradict a plan (tools, environments, iterable data).
+        ConfigError: arguments that contradict a plan (tools, environments, a stream to train on).
         InputError: a row that cannot become a prompt; names the row.
         EngineError: a version of TRL that this was not written for, or a processor that
             cannot read images although rows have some.
@@ -846,7 +846,10 @@ class VantageTrainer(GRPOTrainer):
     def _add_log_probs(self, batch: RolloutBatch) -> None:
         """Old and reference log-probs, once a distinct (prompt, rollout) dealt to this process."""
         off_policy = self.args.updates * self.num_iterations > 1
-        needs_old = off_policy or self._corrects_sampler
+        # The mask of what is off the policy compares a sampler's log-probs with these.
+        masks = self.off_policy_mask_threshold is not None
+        masks &= "sampling_per_token_logps" in batch.scored.sampled
+        needs_old = off_policy or masks or self._corrects_sampler
         if not needs_old and self.beta == 0.0:
             return
         dealt = [batch.distinct_keys(p) for p in range(self.accelerator.num_processes)]
