@@ -87,7 +87,11 @@ def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
 
 
 def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settings, tmp_path):
-    config = settings(recipe="share-grpo", verl__actor_rollout_ref__actor__clip_ratio_c=10.0)
+    config = settings(
+        recipe="share-grpo",
+        variants={"count": 2, "rewrites": "other"},
+        verl__actor_rollout_ref__actor__clip_ratio_c=10.0,
+    )
     assert chosen(config, "actor_rollout_ref.actor.clip_ratio_c") == [10.0]
     file = tmp_path / "mine.py"
     file.write_text(
@@ -231,9 +235,11 @@ def test_the_memory_is_that_of_veRL(settings):
     "file", sorted(RECIPES.glob("*qwen*b-sh*.yaml")), ids=lambda file: file.stem
 )
 def test_the_published_recipes_for_qwen_are_recipes_for_veRL(file):
-    made = engine_config(configuration.load(file, {"engine": "verl"}))
-    assert made.data.train_batch_size % 512 == 0
-    assert made.actor_rollout_ref.actor.ppo_mini_batch_size * 4 == made.data.train_batch_size
+    config = configuration.load(file, {"engine": "verl"})
+    made = engine_config(config)
+    assert made.data.train_batch_size == 512 * config.variants.count
+    mini_batch = made.actor_rollout_ref.actor.ppo_mini_batch_size
+    assert mini_batch * config.batch.updates == made.data.train_batch_size
 
 
 @pytest.mark.parametrize(
