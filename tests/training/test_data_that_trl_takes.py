@@ -126,5 +126,5 @@ def test_long_prompts_of_a_stream_are_left_out_or_refused_when_they_come(tiny_mo
         if policy == "drop":
             assert [row["prompt"] for row in made.eval_dataset] == [ADD]
         else:
-            with pytest.raises(InputError, match="a prompt of 16 tokens, vLLM has 10"):
+            with pytest.raises(InputError, match="a prompt of 14 tokens, vLLM has 10"):
                 list(made.eval_dataset)
