@@ -115,3 +115,16 @@ def test_a_picture_in_a_batch_puts_all_its_prompts_in_parts():
     one, other = in_one_form([shown, text])
     assert one == shown
     assert other["prompt"][1] == user([{"type": "text", "text": "Add 3 + 4."}])
+
+
+def test_long_prompts_of_a_stream_are_left_out_or_refused_when_they_come(tiny_model, tmp_path):
+    rows = [{"prompt": ADD}, {"prompt": [user("Add 3 + 4 + 5 + 6 + 7.")]}]
+    for policy in ("drop", "refuse"):
+        rest = {"eval_dataset": streamed(rows)}
+        made = trainer(tiny_model, mixed_rows(4), tmp_path, rest=rest, long_prompts=policy)
+        made._shorten_validation(10)
+        if policy == "drop":
+            assert [row["prompt"] for row in made.eval_dataset] == [ADD]
+        else:
+            with pytest.raises(InputError, match="a prompt of 14 tokens, vLLM has 10"):
+                list(made.eval_dataset)
