@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from families import HEAD, qwen, qwen3, text_model
+from peft import PromptTuningConfig, get_peft_model
 from training_cases import OPTIONS, Reward, mixed_rows
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOConfig, GRPOTrainer
@@ -50,6 +52,14 @@ def experts():
         num_experts_per_tok=2,
         moe_intermediate_size=32,
     )
+
+
+def prompt_tuned():
+    """A model of which three tokens before every prompt are trained."""
+    model, reader = qwen3()
+    torch.manual_seed(0)
+    adapter = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    return get_peft_model(model, adapter), reader
 
 
 def ragged_rows(questions: int = 8) -> Dataset:
@@ -97,6 +107,7 @@ CASES = {
     "beta": Case(options={"beta": 0.1, "num_iterations": 2}, compared=(*COMPARED, "kl")),
     "images": Case(qwen, pictured_rows),
     "images, two iterations": Case(qwen, pictured_rows, {"loss_type": "grpo", "num_iterations": 2}),
+    "prompt tuning": Case(prompt_tuned),
     "experts": Case(experts, compared=(*COMPARED, "aux_loss")),
 }
 
