@@ -33,6 +33,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,7 @@ class VantageTrainer(GRPOTrainer):
             args.max_steps = whole * args.updates_per_rollout_batch
         empty: Any = [{}] * (batches * args.steps_per_generation * self.num_iterations)
         workers = self.args.dataloader_num_workers
-        return DataLoader(empty, batch_size=1, collate_fn=_first, num_workers=workers)
+        return DataLoader(empty, batch_size=1, collate_fn=itemgetter(0), num_workers=workers)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Number of questions; the loader itself holds none."""
@@ -1164,10 +1165,6 @@ def freeze_vision_tower(model: torch.nn.Module) -> None:
         )
     for tower in found:
         tower.requires_grad_(False)
-
-
-def _first(batch: list[dict]) -> dict:
-    return batch[0]
 
 
 def _with_last(things: list) -> Iterator[tuple[Any, bool]]:
