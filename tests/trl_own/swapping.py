@@ -8,7 +8,6 @@ import gc
 import inspect
 import json
 import os
-import sys
 from pathlib import Path
 
 import hub
@@ -64,10 +63,6 @@ def outcome(call) -> tuple[str, str] | None:
 
 
 def pytest_collection_finish(session):
-    checkout = str(session.config.rootpath)
-    if checkout in sys.path:  # first, where workers of a data loader would take its TRL
-        sys.path.remove(checkout)
-        sys.path.append(checkout)
     gc.freeze()  # TRL collects garbage after each test, and would look through all modules
 
 
