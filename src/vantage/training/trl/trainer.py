@@ -35,6 +35,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +311,7 @@ class VantageTrainer(GRPOTrainer):
         steps = self.args.steps_per_generation * self.num_iterations
         empty: Any = [{}] * (self.batches_per_epoch * steps)
         workers = self.args.dataloader_num_workers
-        return DataLoader(empty, batch_size=1, collate_fn=_first, num_workers=workers)
+        return DataLoader(empty, batch_size=1, collate_fn=itemgetter(0), num_workers=workers)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Number of questions; the loader itself holds none."""
@@ -1368,10 +1369,6 @@ def in_one_form(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not column or not any(images_in(row["prompt"]) for row in examples):
         return examples
     return [{**row, "prompt": prepare_multimodal_messages(row["prompt"])} for row in examples]
-
-
-def _first(batch: list[dict]) -> dict:
-    return batch[0]
 
 
 def _with_last(things: list) -> Iterator[tuple[Any, bool]]:
