@@ -297,6 +297,11 @@ def test_any_response_gets_a_score(exams, response, number):
         assert told.answer is None or told.answer.strip()
 
 
+def test_an_empty_box_is_no_answer(exams):
+    for exam_ in exams.values():
+        assert score(exam_.benchmark, exam_.read(0), "\\boxed{ }").answer is None
+
+
 def test_rows_of_other_columns_are_named(tmp_path):
     rows = [{"question": "Is it?", "gt_answer": "1", "image": None}]
     Dataset.from_list(rows).to_parquet(tmp_path / "image.parquet")

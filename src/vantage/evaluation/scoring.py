@@ -36,7 +36,7 @@ class Score:
 
 def score(benchmark: Benchmark, item: Item, response: str) -> Score:
     """What a response to a question is worth by the benchmark's rule."""
-    answer = benchmark.answer_of(response)
+    answer = benchmark.answer_of(response) or None  # an empty box has none
     right = benchmark.rule(item, answer)
     return Score(answer, benchmark.unclear(item) if right is None else right)
 
