@@ -72,7 +72,13 @@ from vantage.training.sampler import (
 from vantage.training.towers import freeze_vision_tower
 from vantage.training.trl import completions, precision, sharding, validation
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
-from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
+from vantage.training.trl.config import (
+    TOKEN_MEANS,
+    VantageConfig,
+    check_metric,
+    check_steps,
+    steps_of,
+)
 from vantage.training.trl.encoding import (
     Encoding,
     ImagesOnce,
@@ -1236,6 +1242,7 @@ class VantageTrainer(GRPOTrainer):
         checkpoint = self._resumed_from(resume_from_checkpoint)
         self.batch, self._step, self._save_due = None, 0, False
         self._start_sampling(checkpoint)
+        check_steps(self.args, self._last_update)
         self._say_when_checkpoints_wait()
         # Old checkpoints go once a newer one is whole, which transformers would not wait for.
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
@@ -1270,10 +1277,11 @@ class VantageTrainer(GRPOTrainer):
 
     def _say_when_checkpoints_wait(self) -> None:
         args, every = self.args, self.args.updates_per_rollout_batch
-        waits = args.save_strategy == "steps" and args.save_steps % every
+        steps = steps_of(args.save_steps, self._last_update)
+        waits = args.save_strategy == "steps" and steps % every
         if waits and self.accelerator.is_main_process:
             logger.warning(
-                f"save_steps={args.save_steps:g}: a checkpoint waits for the end of its rollout "
+                f"save_steps={steps}: a checkpoint waits for the end of its rollout "
                 f"batch of {every} updates"
             )
 
