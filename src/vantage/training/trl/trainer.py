@@ -525,7 +525,7 @@ class VantageTrainer(GRPOTrainer):
         completions.without_advantages(self._logs, len(self._reward_NF))
         if self.log_completions and self.log_multimodal:
             shown = gather_object([images_in(row["prompt"]) or None for row in inputs])
-            self._logs["images"].extend(shown if any(shown) else [])
+            completions.with_pictures(self._logs, shown)
         return output
 
     def _generate(self, prompts: list):
