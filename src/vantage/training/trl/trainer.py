@@ -568,16 +568,18 @@ class VantageTrainer(GRPOTrainer):
         """
         if self.rollout_func is None:
             return home_N
-        rows = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
-        given = gather_object([ids[mask].tolist() for ids, mask in rows])
+        masked = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
+        rows = zip(self._local_prompts, (ids[mask].tolist() for ids, mask in masked), strict=True)
+        # Each process encodes its own prompts alone, and of others those in other tokens.
+        given = gather_object([None if ids == self._encoding(p).ids else ids for p, ids in rows])
         asked = [self._written_as(int(p), ids) for p, ids in zip(home_N, given, strict=True)]
         return np.array(asked)
 
-    def _written_as(self, prompt: int, ids: list[int]) -> int:
-        """The prompt in these tokens, under an id of its own where they are others."""
-        known = self._encoding(prompt)
-        if ids == known.ids:
+    def _written_as(self, prompt: int, ids: list[int] | None) -> int:
+        """The prompt in these tokens, under an id of its own; None for its own tokens."""
+        if ids is None:
             return prompt
+        known = self._encoding(prompt)
         if known.images or not ids:
             raise InputError(
                 f"rollout_func gave {len(ids)} prompt_ids where the processor makes "
