@@ -165,7 +165,7 @@ def test_steps_may_be_a_share_of_the_run_where_a_checkpoint_keeps_what_is_evalua
     made, _ = trained(tiny_model, rows, tmp_path, rest=rest, max_steps=4, **options)
     assert [line["step"] for line in made.state.log_history if "eval_reward" in line] == [2, 4]
     assert saved(tmp_path) == [2, 4]
-    with pytest.raises(ConfigError, match="eval_steps=3 .* 2 or 4 would do"):
+    with pytest.raises(ConfigError, match=r"eval_steps=3 .* 2 or 4 would do"):
         trained(tiny_model, rows, tmp_path / "other", rest=rest, max_steps=6, **options)
 
 
