@@ -54,7 +54,7 @@ from vantage.methods import Rollouts, Samples
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import pictures, placeholders, render, taken
+from vantage.questions.schema import images_in, pictures, placeholders, render, taken
 from vantage.questions.variants import Variants
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
@@ -83,7 +83,6 @@ from vantage.training.trl.encoding import (
     Encoding,
     ImagesOnce,
     as_tensors,
-    images_in,
     merge_fields,
     per_prompt,
     per_token,
