@@ -119,3 +119,21 @@ def test_more_than_the_table_holds_has_no_advantage_either():
     log = {"advantages": deque([1.0, 2.0, 3.0], maxlen=2)}
     completions.without_advantages(log, 3)
     assert log["advantages"] == deque([np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([(2, None), (2, None)], []),
+        ([(2, "red"), (2, None)], ["red", "red", None, None]),
+        ([(2, None), (2, "red")], [None, None, "red", "red"]),
+        ([(4, "red"), (2, None)], ["red", "red", None, None]),
+        ([(4, None), (2, "red")], [None, None, "red", "red"]),
+    ],
+)
+def test_pictures_stand_beside_their_prompts(batches, expected):
+    log = {"prompt": deque(maxlen=4), "images": deque(maxlen=4)}
+    for count, shown in batches:
+        log["prompt"].extend(["why?"] * count)
+        completions.with_pictures(log, [shown] * count)
+    assert list(log["images"]) == expected

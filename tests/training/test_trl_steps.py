@@ -6,7 +6,7 @@ import pytest
 from training_cases import Reward, config, difference, mixed_rows, trained, trainer
 from transformers import TrainerCallback
 
-from vantage.errors import InputError
+from vantage.errors import ConfigError, InputError
 from vantage.record import Record
 from vantage.training import checkpoints
 
@@ -69,7 +69,13 @@ class SavingAt(TrainerCallback):
 
 @pytest.mark.parametrize(
     ("save_steps", "expected", "waits"),
-    [(2, [2, 4, 6, 7], False), (3, [4, 6, 7], True), (5, [6, 7], True), (0.5, [4, 7], True)],
+    [
+        (2, [2, 4, 6, 7], False),
+        (3, [4, 6, 7], True),
+        (5, [6, 7], True),
+        (0.4, [4, 6, 7], True),
+        (0.5, [4, 7], False),
+    ],
 )
 def test_a_checkpoint_waits_for_the_end_of_its_rollout_batch(
     save_steps, expected, waits, tiny_model, tmp_path, caplog
@@ -142,6 +148,25 @@ def test_the_best_weights_are_those_that_were_evaluated(strategy, best, tiny_mod
     assert made.state.best_model_checkpoint == str(tmp_path / f"checkpoint-{best}")
     before_last = difference(weights(made), steps[2].weights)
     assert before_last < 1e-6 if best == 2 else before_last > 1e-4
+
+
+def test_steps_may_be_a_share_of_the_run_where_a_checkpoint_keeps_what_is_evaluated(
+    tiny_model, tmp_path
+):
+    options = {
+        "load_best_model_at_end": True,
+        "eval_strategy": "steps",
+        "per_device_eval_batch_size": 4,
+        "eval_steps": 0.5,
+        "save_strategy": "steps",
+        "save_steps": 0.5,
+    }
+    rows, rest = mixed_rows(4), {"eval_dataset": mixed_rows(1)}
+    made, _ = trained(tiny_model, rows, tmp_path, rest=rest, max_steps=4, **options)
+    assert [line["step"] for line in made.state.log_history if "eval_reward" in line] == [2, 4]
+    assert saved(tmp_path) == [2, 4]
+    with pytest.raises(ConfigError, match=r"eval_steps=3 .* 2 or 4 would do"):
+        trained(tiny_model, rows, tmp_path / "other", rest=rest, max_steps=6, **options)
 
 
 # ---- going on ------------------------------------------------------------------------------

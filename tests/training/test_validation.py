@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.data_loader import IterableDatasetShard
+from datasets import IterableDataset
 from families import FAMILIES
 from test_sampler import COLOCATED, quiet, texts  # noqa: F401, a fixture
 from test_trainer import logged, weights
@@ -125,11 +127,15 @@ def test_a_sharper_temperature_is_seen_in_what_is_sampled(tiny_model, tmp_path):
 
 
 def test_rows_that_fill_up_the_last_batch_do_not_count():
-    """As on two processes: 15 samples in batches of 12, the second filled up to 12."""
+    """As on two processes: 15 samples in batches of 12, the second filled up to 12. How many rows
+    a stream has is not known.
+    """
+    rows = IterableDataset.from_generator(lambda: iter([{"answer": 1}]))
+    stream = IterableDatasetShard(rows, batch_size=6, num_processes=2)
     counts = []
-    for last in (False, True):
+    for data, last in ((range(5), False), (range(5), True), (stream, True)):
         stand_in = SimpleNamespace(
-            callback_handler=SimpleNamespace(eval_dataloader=SimpleNamespace(dataset=range(5))),
+            callback_handler=SimpleNamespace(eval_dataloader=SimpleNamespace(dataset=data)),
             accelerator=SimpleNamespace(
                 gradient_state=SimpleNamespace(end_of_dataloader=last), num_processes=2
             ),
@@ -143,7 +149,7 @@ def test_rows_that_fill_up_the_last_batch_do_not_count():
         validation.count_samples(stand_in, {"reward": 1, "old": 1}, part_NF)
         found = stand_in._metrics["eval"]
         counts.append(found)
-    assert counts[0]["reward"] == [9.0, *(0.5 * n for n in range(12))]
+    assert counts[0]["reward"] == counts[2]["reward"] == [9.0, *(0.5 * n for n in range(12))]
     assert counts[1]["reward"] == [9.0, 0.0, 0.5, 1.0]
     assert counts[1]["rewards/length/mean"] == [0.0, 1.0, 2.0]
     assert counts[1]["old"] == [1.0]

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from vantage.checking.levels import Level
-from vantage.questions.schema import PLACEHOLDERS, in_parts, taken
+from vantage.questions.schema import PLACEHOLDERS, images_in, taken
 from vantage.training.resolved import Tokenize
 
 # Names under which configurations keep the id of an image token.
@@ -116,7 +116,7 @@ class Model:
         """A prompt as the trainer takes it."""
         if self.tokenize is not None:
             return self.tokenize(prompt)
-        return _from_text(self, self.text(prompt), pictures_of(prompt))
+        return _from_text(self, self.text(prompt), images_in(prompt))
 
     def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Special tokens that are written in some texts."""
@@ -138,7 +138,7 @@ def placed(model: Model, prompt: Any, ids: list[int]) -> str:
         prompt: as the trainer takes it, pictures opened.
         ids: what the trainer makes of it.
     """
-    pictures = len(pictures_of(prompt))
+    pictures = len(images_in(prompt))
     if model.mark is not None:
         written = model.text(prompt).count(model.mark)
         if written != pictures:
@@ -158,7 +158,7 @@ def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
         prompt: as the trainer takes it, pictures opened.
         ids: what the trainer makes of it.
     """
-    pictures = pictures_of(prompt)
+    pictures = images_in(prompt)
     if not isinstance(prompt, str):
         again = _from_text(model, model.text(prompt), pictures)
         if again != ids:
@@ -176,14 +176,6 @@ def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
         if decoded != ids.count(model.image_id):
             return f"{ids.count(model.image_id)} image tokens, but {decoded} {token!r} decoded"
     return ""
-
-
-def pictures_of(prompt: Any) -> list[Image.Image]:
-    """The pictures of a conversation, in order."""
-    if isinstance(prompt, str):
-        return []
-    parts = [part for message in prompt for part in in_parts(message["content"])]
-    return [part["image"] for part in parts if part["type"] == "image"]
 
 
 def of_model(model: Model, *, with_images: bool) -> list[tuple[Level, str]]:

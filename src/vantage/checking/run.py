@@ -17,7 +17,7 @@ from vantage.checking.levels import Level
 from vantage.checking.looking import Look, Looker
 from vantage.checking.machine import lacks
 from vantage.checking.memory import Memory, Sampler
-from vantage.checking.parity import Model, pictures_of
+from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, LongRows, lengths, remedy
 from vantage.config import Config
 from vantage.errors import ConfigError, EngineError, InputError, some
@@ -27,7 +27,7 @@ from vantage.questions.loading import survey
 from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, first_with_images, has_images
 from vantage.questions.reading import Reader
-from vantage.questions.schema import IMAGE, render
+from vantage.questions.schema import IMAGE, images_in, render
 from vantage.questions.tables import names, open_rows
 from vantage.questions.variants import Variants
 from vantage.training import columns
@@ -255,7 +255,7 @@ def _family(run: Resolved, model: Model, prompts: Prompts, rows: Dataset) -> Ite
         return
     prompt = render(prompts.original(first))
     try:
-        run.check_pictures(model.processor, model.ids(prompt), pictures_of(prompt))
+        run.check_pictures(model.processor, model.ids(prompt), images_in(prompt))
     except EngineError as error:
         yield Finding("error", "processor", str(error))
 

@@ -14,7 +14,7 @@ from vantage.errors import InputError
 from vantage.questions.examining import Examined, Examiner, stored
 from vantage.questions.layouts import Columns
 from vantage.questions.reading import PICTURES, held_as
-from vantage.questions.schema import rewrites
+from vantage.questions.schema import in_parts, rewrites
 from vantage.questions.tables import Rows, names
 
 OURS = ("prompt", "answer", "image", "images")
@@ -62,9 +62,8 @@ def _prompts(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[i
 
 def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
     """A message with its content in parts of one shape, as a column of Arrow needs it."""
-    content = message["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    even = [{name: part.get(name) for name in ("type", "text", "image")} for part in parts or ()]
+    parts = in_parts(message["content"])
+    even = [{name: part.get(name) for name in ("type", "text", "image")} for part in parts]
     return {**message, "content": even or None}
 
 

@@ -264,6 +264,14 @@ def in_parts(content: Any) -> list[dict[str, Any]]:
     return content or []
 
 
+def images_in(prompt: str | list[dict[str, Any]]) -> list[Any]:
+    """The images of a rendered prompt, in order."""
+    if isinstance(prompt, str):
+        return []
+    parts = [part for message in prompt for part in in_parts(message["content"])]
+    return [part["image"] for part in parts if part["type"] == "image"]
+
+
 def _joined(content: Any) -> Any:
     return content and (content if isinstance(content, str) else "".join(_texts(content)))
 

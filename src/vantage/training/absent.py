@@ -18,9 +18,8 @@ def resolve(config: Config) -> Resolved:
         ConfigError: as `vantage.training.resolved.resolved`.
     """
     words = (
-        f"{config.engine} is not installed here: what it refuses, the options under "
-        f"{config.engine!r} among it, and the memory that it takes were not looked at; "
-        f"{_install(config)}"
+        f"{config.engine} is not installed here: the options under {config.engine!r}, other "
+        f"limits of that engine and its memory were not checked; {_install(config)}"
     )
     return replace(resolved.resolved(config), forward=None, warnings=(words,))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,19 @@ def without_advantages(log: Log, count: int) -> None:
     shown = log["advantages"]
     for back in range(1, min(count, len(shown)) + 1):
         shown[-back] = np.nan
+
+
+def with_pictures(log: Log, shown: Sequence[list | None]) -> None:
+    """Add the pictures of the last prompts; a table with pictures has an entry for each prompt.
+
+    Args:
+        log: that has these prompts already.
+        shown: pictures of each of them, None without one.
+    """
+    images = log["images"]
+    if images or any(shown):
+        images.extend([None] * (len(log["prompt"]) - len(images) - len(shown)))
+        images.extend(shown)
 
 
 def planned(log: Log, scored: Scored, samples: Samples) -> Log:

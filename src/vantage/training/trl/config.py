@@ -345,7 +345,8 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
         )
     which: Any = args.sampling
     sampling(which, 1, args.seed)
-    _check_steps(args, args.updates_per_rollout_batch)
+    if (args.eval_steps or 0) >= 1:  # a share of the run is known when it starts
+        check_steps(args, args.max_steps)
     check_recipe(recipe, variants, args.updates)
 
 
@@ -413,15 +414,31 @@ def _check_validation(args: VantageConfig) -> None:
         )
 
 
-def _check_steps(args: VantageConfig, every: int) -> None:
-    """What is evaluated can be saved: a checkpoint waits for the end of its rollout batch."""
+def steps_of(given: float, updates: int) -> int:
+    """Updates between two saves or evaluations; below 1 a share of all updates of the run."""
+    return int(given) if given >= 1 else math.ceil(given * updates)
+
+
+def check_steps(args: VantageConfig, updates: int) -> None:
+    """What is evaluated can be saved: a checkpoint waits for the end of its rollout batch.
+
+    Args:
+        args: of the run.
+        updates: of the whole run.
+
+    Raises:
+        ConfigError: an evaluation inside a rollout batch decides which checkpoint is best.
+    """
     best = args.load_best_model_at_end or args.save_strategy == "best"
-    if best and args.eval_strategy == "steps" and args.eval_steps % every:
+    if not best or args.eval_strategy != "steps":
+        return
+    every, steps = args.updates_per_rollout_batch, steps_of(args.eval_steps, updates)
+    if steps % every:
         asked = "load_best_model_at_end" if args.load_best_model_at_end else "save_strategy='best'"
         raise ConfigError(
-            f"eval_steps={args.eval_steps} with {asked}: a checkpoint waits for the end of its "
+            f"eval_steps={steps} with {asked}: a checkpoint waits for the end of its "
             f"rollout batch of {every} updates, so the weights that are evaluated could not be "
-            f"saved; {nearest_multiples(args.eval_steps, every)} would do"
+            f"saved; {nearest_multiples(steps, every)} would do"
         )
 
 

@@ -55,7 +55,7 @@ from vantage.methods import Rollouts, Samples
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import pictures, placeholders, render, taken
+from vantage.questions.schema import images_in, pictures, placeholders, render, taken
 from vantage.questions.variants import Variants
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
@@ -73,12 +73,17 @@ from vantage.training.sampler import (
 from vantage.training.towers import freeze_vision_tower
 from vantage.training.trl import completions, precision, sharding, validation
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
-from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
+from vantage.training.trl.config import (
+    TOKEN_MEANS,
+    VantageConfig,
+    check_metric,
+    check_steps,
+    steps_of,
+)
 from vantage.training.trl.encoding import (
     Encoding,
     ImagesOnce,
     as_tensors,
-    images_in,
     merge_fields,
     per_prompt,
     per_token,
@@ -520,7 +525,7 @@ class VantageTrainer(GRPOTrainer):
         completions.without_advantages(self._logs, len(self._reward_NF))
         if self.log_completions and self.log_multimodal:
             shown = gather_object([images_in(row["prompt"]) or None for row in inputs])
-            self._logs["images"].extend(shown if any(shown) else [])
+            completions.with_pictures(self._logs, shown)
         return output
 
     def _generate(self, prompts: list):
@@ -563,16 +568,18 @@ class VantageTrainer(GRPOTrainer):
         """
         if self.rollout_func is None:
             return home_N
-        rows = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
-        given = gather_object([ids[mask].tolist() for ids, mask in rows])
+        masked = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
+        rows = zip(self._local_prompts, (ids[mask].tolist() for ids, mask in masked), strict=True)
+        # Each process encodes its own prompts alone, and of others those in other tokens.
+        given = gather_object([None if ids == self._encoding(p).ids else ids for p, ids in rows])
         asked = [self._written_as(int(p), ids) for p, ids in zip(home_N, given, strict=True)]
         return np.array(asked)
 
-    def _written_as(self, prompt: int, ids: list[int]) -> int:
-        """The prompt in these tokens, under an id of its own where they are others."""
-        known = self._encoding(prompt)
-        if ids == known.ids:
+    def _written_as(self, prompt: int, ids: list[int] | None) -> int:
+        """The prompt in these tokens, under an id of its own; None for its own tokens."""
+        if ids is None:
             return prompt
+        known = self._encoding(prompt)
         if known.images or not ids:
             raise InputError(
                 f"rollout_func gave {len(ids)} prompt_ids where the processor makes "
@@ -1237,6 +1244,7 @@ class VantageTrainer(GRPOTrainer):
         checkpoint = self._resumed_from(resume_from_checkpoint)
         self.batch, self._step, self._save_due = None, 0, False
         self._start_sampling(checkpoint)
+        check_steps(self.args, self._last_update)
         self._say_when_checkpoints_wait()
         # Old checkpoints go once a newer one is whole, which transformers would not wait for.
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
@@ -1271,10 +1279,11 @@ class VantageTrainer(GRPOTrainer):
 
     def _say_when_checkpoints_wait(self) -> None:
         args, every = self.args, self.args.updates_per_rollout_batch
-        waits = args.save_strategy == "steps" and args.save_steps % every
+        steps = steps_of(args.save_steps, self._last_update)
+        waits = args.save_strategy == "steps" and steps % every
         if waits and self.accelerator.is_main_process:
             logger.warning(
-                f"save_steps={args.save_steps:g}: a checkpoint waits for the end of its rollout "
+                f"save_steps={steps}: a checkpoint waits for the end of its rollout "
                 f"batch of {every} updates"
             )
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.trainer_utils import has_length
 
 from vantage.training.planning import totals
 
@@ -80,9 +81,12 @@ def count_samples(
 
 
 def _samples(trainer: VantageTrainer, rows: int) -> int:
-    """Of the rows of a batch those that are no filler; it stands behind the last sample."""
+    """Of the rows of a batch those that are no filler, which stands behind the last sample.
+
+    A stream does not tell how many rows it has: its filler, on several processes, counts.
+    """
     data = trainer.callback_handler.eval_dataloader.dataset
-    if not trainer.accelerator.gradient_state.end_of_dataloader or not isinstance(data, Sized):
+    if not trainer.accelerator.gradient_state.end_of_dataloader or not has_length(data):
         return rows
     whole = trainer.args.eval_batch_size * trainer.accelerator.num_processes
     return len(data) * trainer.num_generations_eval % whole or rows
