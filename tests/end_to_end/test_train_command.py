@@ -240,7 +240,7 @@ def test_ctrl_c_leaves_a_whole_checkpoint_from_which_a_run_is_completed(values):
     told = Path("log").read_text()
     assert status == 130, told
     assert "stopping after this rollout batch" in told
-    assert "the same command with --resume goes on" in told
+    assert "rerun the command with --resume to continue" in told
     assert "Traceback" not in told
     ((step, whole),) = checkpoints().items()
     assert whole and step % 2 == 0 and step < 800
