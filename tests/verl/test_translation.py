@@ -169,6 +169,11 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({f"{ROLLOUT}__name": "vlm"}, ["veRL knows no 'vlm'", "'vllm'"]),
         ({f"{ACTOR}__clip_ratio_c": 0.5}, ["clip_ratio_c=0.5", "more than 1"]),
         ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["room for 207", "response have 208"]),
+        (
+            {f"{ACTOR}__fsdp_config__model_dtype": "bf17"},
+            ["no dtype 'bf17'", "'bf16'"],
+        ),
+        ({f"{ACTOR}__fsdp_config__+mixed_precision": {"param_dtype": "fp8"}}, ["param_dtype: no"]),
         ({"verl__trainer": 5}, ["verl.trainer=5", "expected verl.trainer.NAME"]),
         ({f"{MODEL}__override_config": 5}, ["override_config=5", "override_config.NAME"]),
         ({"verl__data__apply_chat_template_kwargs": 5}, ["apply_chat_template_kwargs=5"]),

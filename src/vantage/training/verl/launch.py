@@ -24,7 +24,7 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_attention, check_output, load_model, reward_of
-from vantage.training.verl.precision import check_steps
+from vantage.training.verl.precision import check_steps, chosen
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
 
@@ -157,6 +157,7 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
     check_correction(made)
     check_attention((made.actor_rollout_ref.model.override_config or {}).get("attn_implementation"))
     _check_gpus(made)
+    chosen(made.actor_rollout_ref.actor.fsdp_config)  # refuses dtypes that there are not
     _check_freezing(config, made)
     try:
         auto_set_device(made)
