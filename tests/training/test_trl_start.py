@@ -13,6 +13,7 @@ from vantage.checking.run import model_of
 from vantage.errors import ConfigError
 from vantage.training.trl import run
 from vantage.training.trl.loading import config_source, source
+from vantage.training.trl.resolving import resolve
 
 # ---- where files come from -------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ def test_a_file_of_a_run_says_the_revision_to_training_and_check(
     monkeypatch.setattr(run, "rows_of", lambda config: (mixed_rows(2), None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     assert knows(run.build(config).processing_class) == (revision == "v2")
-    assert knows(model_of(config, run.arguments(config)).processor) == (revision == "v2")
+    assert knows(model_of(config, resolve(config)).processor) == (revision == "v2")
 
 
 @pytest.mark.parametrize(
