@@ -121,6 +121,8 @@ REFUSED = [
     (changed(model="m"), "model: Input should be a valid dictionary"),
     (changed(run__batches=None), "run: give either batches (rollout batches) or epochs"),
     (changed(run__epochs=1), "run: give either batches (rollout batches) or epochs"),
+    (changed(run__seed=2**32), "run.seed: Input should be less than 4294967296"),
+    (changed(validation={"before_training": True}), "name them in data.validation"),
     (changed(recipe="grop"), "did you mean 'grpo'?"),
     (changed(recipe={"name": "pods", "kep": 1}), "did you mean 'keep'?"),
     (changed(recipe={"keep": 1}), "expected a name or {name: ..., option: value}"),
@@ -307,6 +309,7 @@ HOSTILE = [
     ("? [1]\n: 2", "unhashable"),
     ("!!float ''", "not YAML"),
     ("!!timestamp 5", "not YAML"),
+    ("!!bool 5", "not YAML"),
     ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
     (f"{MINIMAL}---\n{MINIMAL}", "single document"),
 ]
@@ -323,6 +326,15 @@ def test_anchors_and_merged_sections_can_be_used(file):
     text = f"{MINIMAL}trl: &same {{a: 1}}\nverl: {{<<: *same, b: 2}}\n"
     config = load(file(text))
     assert (config.trl, config.verl) == ({"a": 1}, {"a": 1, "b": 2})
+
+
+def test_a_merged_section_may_replace_an_option_wherever_it_stands(file):
+    text = (
+        f"{MINIMAL}trl: {{a: &a {{k: 1}}, b: {{c: &c {{<<: *a, k: 2}}}}}}\nverl: {{<<: *c, d: 3}}\n"
+    )
+    config = load(file(text))
+    assert config.trl == {"a": {"k": 1}, "b": {"c": {"k": 2}}}
+    assert config.verl == {"k": 2, "d": 3}
 
 
 def test_a_section_whose_options_are_all_commented_out_has_its_defaults(file):

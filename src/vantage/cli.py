@@ -50,7 +50,7 @@ INTERRUPTED = 130  # as shells have it after Ctrl-C
 def train(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="YAML file; see recipes/ for some to copy.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the last whole checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume from the last whole checkpoint.")] = False,
     print_engine_config: Annotated[
         bool, typer.Option("--print-engine-config", help="Show what the engine gets, and stop.")
     ] = False,
@@ -82,7 +82,7 @@ def _train_with_trl(settings: Config, resume: bool) -> None:
     console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
     if state.global_step < state.max_steps:
         done = f"stopped after update {state.global_step} of {state.max_steps}"
-        console.print(f"{done}; the same command with --resume goes on", soft_wrap=True)
+        console.print(f"{done}; rerun the command with --resume to continue", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -238,7 +238,7 @@ def evaluate(
             judge=run.Judge(judging, concurrency) if judging else None,
         )
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on")
+        console.print("stopped; rerun the command to resume")
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(found))
     for line in report.compared(output, found):
@@ -364,7 +364,7 @@ def expand(
                 watch=watch,
             )
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on")
+        console.print("stopped; rerun the command to resume")
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(summary))
     console.print(f"written to {escape(str(out))}", soft_wrap=True)

@@ -160,7 +160,7 @@ class Run(Section):
     """Length and record of a run; `batches` and `*_every` count rollout batches."""
 
     output: Place
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     batches: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     save_every: int = Field(10, ge=1)
@@ -263,6 +263,10 @@ def check(values: dict[str, Any]) -> Config:
         raise ConfigError(
             f"validation: temperature=0 with rollouts={config.validation.rollouts}: without "
             "sampling all responses to a question are the same; set rollouts to 1"
+        )
+    if config.validation.before_training and config.data.validation is None:
+        raise ConfigError(
+            "validation.before_training: no questions to validate on; name them in data.validation"
         )
     least, most = config.model.min_pixels, config.model.max_pixels
     if least and most and least > most:

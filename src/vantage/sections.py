@@ -55,7 +55,7 @@ def _explain(kind: type[Section], problem: Any) -> str:
         return f"  {where}: unknown; {nearest(str(problem['loc'][-1]), known)}"
     words = problem["msg"].removeprefix("Value error, ")
     given = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
-    if problem["type"] == "string_type" and problem["input"] is not None:
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float | dict):
         given += "; write it in quotes"
     return f"  {where}: {words}{given}"
 

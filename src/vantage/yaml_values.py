@@ -22,7 +22,7 @@ FLOAT = re.compile(
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 OTHERWISE = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
 # What PyYAML raises: of a text, and of a tag with a value that does not fit it.
-WRONG = (yaml.YAMLError, ValueError, TypeError, IndexError, AttributeError)
+WRONG = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class _Forms(yaml.resolver.BaseResolver):
@@ -41,7 +41,9 @@ _Forms.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 class _Loader(_Forms, yaml.SafeLoader):
     """Plain values alone. Refuses a key that comes twice and numbers that are not finite."""
 
-    def construct_mapping(self, node, deep=False):
+    def compose_mapping_node(self, anchor):
+        """Looks at keys before a merge (<<) brings those of other mappings in."""
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -51,7 +53,7 @@ class _Loader(_Forms, yaml.SafeLoader):
                     problem=f"{key.value!r} comes twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
     def construct_yaml_float(self, node):
         value = super().construct_yaml_float(node)

@@ -240,7 +240,7 @@ def test_ctrl_c_leaves_a_whole_checkpoint_from_which_a_run_is_completed(values):
     told = Path("log").read_text()
     assert status == 130, told
     assert "stopping after this rollout batch" in told
-    assert "the same command with --resume goes on" in told
+    assert "rerun the command with --resume to continue" in told
     assert "Traceback" not in told
     ((step, whole),) = checkpoints().items()
     assert whole and step % 2 == 0 and step < 800
@@ -323,6 +323,10 @@ BAD_CONFIGURATIONS = [
         {"data__validation": "rows.parquet", "run__validate_every": 3, "run__save_every": 2},
         "run.validate_every=3 is no multiple of run.save_every=2",
     ),
+    ({"trl__logging_steps": "often"}, "trl.logging_steps='often': expected a number"),
+    ({"trl__num_iterations": 0}, "trl.num_iterations=0: expected a whole number"),
+    ({"trl__model_init_kwargs": "eager"}, "trl.model_init_kwargs='eager': expected options"),
+    ({"trl__per_device_train_batch_size": 0}, "TRL refuses the options"),
     ({"trl__learning_rte": 1}, "trl.learning_rte: unknown; did you mean 'learning_rate'"),
     ({"trl__scale_rewards": "batch"}, "scale_rewards='batch'"),
     ({"trl__loss_type": "gpro"}, "loss_type='gpro'"),

@@ -113,6 +113,7 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
         (["MODEL", "SUMS", *COLUMNS, "--template", "{question}<image>"], "behind {question}"),
         (["MODEL", "SUMS", *COLUMNS, "--temperature", "0"], "add --samples 1"),
         (["MODEL", "SUMS", "SUMS", *COLUMNS], "each only once"),
+        (["MODEL", "my sums=SUMS", "my-sums=SUMS", *COLUMNS], "each only once"),
         (["MODEL", "SUMS", *COLUMNS, "--judge", "m"], "--judge and --judge-url together"),
         (["MODEL", "SUMS", *COLUMNS, "--base-url", "localhost"], "http://localhost:8000/v1"),
         (["MODEL", "ai2d=nowhere"], "nowhere"),
@@ -122,7 +123,7 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
 )
 def test_it_refuses_with_one_message(evaluate, tiny_model, sums, tmp_path, change, words):
     put = {"MODEL": tiny_model, "SUMS": sums}
-    arguments = [put.get(word, word) for word in change]
+    arguments = [str(put.get(word, word)).replace("=SUMS", f"={sums}") for word in change]
     status, _, err = evaluate(*arguments, "--output", tmp_path / "out")
     assert status == 2
     assert err.splitlines()[-1].startswith("error: ")

@@ -68,8 +68,7 @@ def test_a_file_of_a_run_says_the_revision_to_training_and_check(
     monkeypatch.setattr(run, "rows_of", lambda config: (mixed_rows(2), None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     assert knows(run.build(config).processing_class) == (revision == "v2")
-    checked = model_of(config, resolve(config))
-    assert knows(checked.processor) == (revision == "v2")
+    assert knows(model_of(config, resolve(config)).processor) == (revision == "v2")
 
 
 @pytest.mark.parametrize(

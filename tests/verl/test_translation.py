@@ -25,6 +25,7 @@ from vantage.training.versions import check_version
 
 ROLLOUT = "verl__actor_rollout_ref__rollout"
 MODEL = "verl__actor_rollout_ref__model"
+ACTOR = "verl__actor_rollout_ref__actor"
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -161,6 +162,24 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
             ["external_lib=['json'] with model.freeze_vision_tower", "vantage.training.verl.freez"],
         ),
         ({"verl__trainer__balance_batch": 1}, ["balance_batch=1", "true or false"]),
+        ({"verl__trainer__n_gpus_per_node": 0}, ["n_gpus_per_node=0", "at least 1"]),
+        ({"verl__trainer__nnodes": None}, ["verl.trainer.nnodes=None", "at least 1"]),
+        ({f"{ROLLOUT}__data_parallel_size": 0}, ["data_parallel_size=0", "at least 1"]),
+        ({f"{ACTOR}__optim__lr": None}, ["actor.optim.lr=None", "a number"]),
+        ({f"{ROLLOUT}__name": "vlm"}, ["veRL knows no 'vlm'", "'vllm'"]),
+        ({f"{ACTOR}__clip_ratio_c": 0.5}, ["clip_ratio_c=0.5", "more than 1"]),
+        ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["room for 207", "response have 208"]),
+        (
+            {f"{ACTOR}__fsdp_config__model_dtype": "bf17"},
+            ["no dtype 'bf17'", "'bf16'"],
+        ),
+        ({f"{ACTOR}__fsdp_config__+mixed_precision": {"param_dtype": "fp8"}}, ["param_dtype: no"]),
+        ({"verl__trainer": 5}, ["verl.trainer=5", "expected verl.trainer.NAME"]),
+        ({f"{MODEL}__override_config": 5}, ["override_config=5", "override_config.NAME"]),
+        ({"verl__data__apply_chat_template_kwargs": 5}, ["apply_chat_template_kwargs=5"]),
+        ({"verl__trainer__project_name": "${gone.name}"}, ["'gone.name' not found"]),
+        ({"verl__trainer__logger": "wandbb"}, ["veRL knows no 'wandbb'", "'wandb'"]),
+        ({f"{ACTOR}__use_dynamic_bsz": False}, ["veRL refuses", "ppo_micro_batch_size_per_gpu"]),
         (
             {
                 "verl__actor_rollout_ref__actor__use_dynamic_bsz": False,

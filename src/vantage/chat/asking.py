@@ -52,7 +52,7 @@ class Answers:
             _, why = next(iter(self.missing.items()))
             raise EngineError(
                 f"{what}: {len(self.missing)} answers of the server are missing, one of them "
-                f"because of: {why}; the others are kept, and the same command asks for these again"
+                f"because of: {why}; the others are kept; rerun the command to ask for these again"
             )
 
 

@@ -177,7 +177,7 @@ class Server:
         if self._failures >= FAILURES_TO_STOP:
             raise ConfigError(
                 f"{where}: the last {self._failures} requests failed, the last one with: "
-                f"{_told(error)}; once the server answers, the same command goes on"
+                f"{_told(error)}; rerun the command once the server answers"
             ) from error
 
 

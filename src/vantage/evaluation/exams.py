@@ -65,9 +65,9 @@ def exams(words: Sequence[str], **options: Any) -> list[Exam]:
         ConfigError: two of one name, which would share their files.
     """
     found = [exam(word, **options) for word in words]
-    names = [one.name for one in found]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{', '.join(names)}: each only once, or in files of other names")
+    if len({one.file for one in found}) < len(found):
+        names = ", ".join(one.name for one in found)
+        raise ConfigError(f"{names}: each only once, or in files of other names")
     return found
 
 

@@ -30,7 +30,7 @@ def outline(config: Config, shape: Shape, batches: int, resume: bool) -> dict[st
         "rewards": ", ".join(f"{weight:g} {name}" for name, weight in config.rewards.items()),
         "rollout batch": str(shape),
         "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
-        "output": f"{run.output}, {'goes on' if resume and begun else 'from the start'}",
+        "output": f"{run.output}, {'resumed' if resume and begun else 'from the start'}",
     }
 
 

@@ -310,7 +310,7 @@ class VantageConfig(GRPOConfig):
             raise ConfigError(
                 f"epsilon_high={self.epsilon_high}: the dual clip of the recipe is {dual_clip} and "
                 "has to be more than 1 + epsilon_high; lower epsilon_high, or give a delta of your "
-                "own (infinite for none)"
+                "own (1e6 for none)"
             )
         self.delta = dual_clip
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,14 +110,11 @@ def arguments(config: Config) -> VantageConfig:
     Raises:
         ConfigError: an unknown option under `trl`, or sizes that do not divide.
     """
+    check_given(config.trl)
     exact = precision.options(config)
     options = _options(config) | exact | config.trl
     # These stand as they are: what is under `trl` is part of them.
     options |= {name: exact[name] for name in ("model_init_kwargs", *precision.SWITCHES)}
-    for name in config.trl:
-        if name not in VantageConfig.__dataclass_fields__:
-            hint = nearest(name, VantageConfig.__dataclass_fields__)
-            raise ConfigError(f"trl.{name}: unknown; {hint}")
     with _refusals():
         made = VantageConfig(**options)
     check_attention((made.model_init_kwargs or {}).get("attn_implementation"))
@@ -128,6 +125,29 @@ def arguments(config: Config) -> VantageConfig:
     return made
 
 
+def check_given(options: Mapping[str, Any]) -> None:
+    """Refuse names that TRL does not know, and texts where it has numbers or switches.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    known = VantageConfig.__dataclass_fields__
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"trl.{name}: unknown; {nearest(name, known)}")
+        default = known[name].default
+        is_number = isinstance(default, int | float) and "str" not in str(known[name].type)
+        if is_number and isinstance(value, str):
+            kind = "true or false" if isinstance(default, bool) else "a number"
+            raise ConfigError(f"trl.{name}={value!r}: expected {kind}")
+    loading = options.get("model_init_kwargs") or {}
+    if not isinstance(loading, Mapping):
+        raise ConfigError(f"trl.model_init_kwargs={loading!r}: expected options by name")
+    passes = options.get("num_iterations", 1)
+    if not isinstance(passes, int) or passes < 1:
+        raise ConfigError(f"trl.num_iterations={passes!r}: expected a whole number of at least 1")
+
+
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """What TRL, transformers or peft say about an option of theirs, as an error of the user."""
@@ -135,7 +155,7 @@ def _refusals() -> Iterator[None]:
         yield
     except VantageError:
         raise
-    except (ImportError, TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 
@@ -175,7 +195,7 @@ def _options(config: Config) -> dict[str, Any]:
 def _sizes(config: Config) -> dict[str, Any]:
     """Row counts as TRL names them."""
     batch, run = config.batch, config.run
-    shape = replace(shape_of(config), passes=int(config.trl.get("num_iterations", 1)))
+    shape = replace(shape_of(config), passes=config.trl.get("num_iterations", 1))
     each = shape.each(PartialState().num_processes)
     forward = largest_divisor(each, batch.forward)
     if config.data.validation and run.validate_every % run.save_every:

@@ -12,7 +12,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from transformers import AutoConfig
 from verl.utils.tracking import Tracking
 
@@ -22,7 +24,7 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training.inputs import check_attention, check_output, load_model, reward_of
-from vantage.training.verl.precision import check_steps
+from vantage.training.verl.precision import check_steps, chosen
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
 
@@ -65,6 +67,15 @@ NOT_SHARED = (
     "algorithm.rollout_correction.bypass_mode",
     "actor_rollout_ref.rollout.enable_rollout_routing_replay",
 )
+
+
+SIZES = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
+COUNTS = (
+    "trainer.nnodes",
+    "trainer.n_gpus_per_node",
+    *(f"actor_rollout_ref.rollout.{name}" for name in SIZES),
+)
+RATE = "actor_rollout_ref.actor.optim.lr"
 
 
 def train(config: Config, *, resume: bool = False) -> None:
@@ -139,17 +150,22 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
     with open_dict(made):
         ours = OmegaConf.merge(made, options(absolute, resume))
         made = OmegaConf.merge(ours, given)
+    _check_references(made)
     _check_fixed(ours, made, parse_recipe(config.recipe))
+    _check_numbers(made)
+    _check_sampler(made.actor_rollout_ref.rollout.name)
     check_correction(made)
     check_attention((made.actor_rollout_ref.model.override_config or {}).get("attn_implementation"))
     _check_gpus(made)
+    chosen(made.actor_rollout_ref.actor.fsdp_config)  # refuses dtypes that there are not
     _check_freezing(config, made)
     try:
         auto_set_device(made)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints that all is well
             validate_config(made, need_reference_policy(made), need_critic(made))
-    except (AssertionError, ValueError, TypeError) as error:
-        raise ConfigError(f"veRL refuses the options: {error}") from error
+    except (AssertionError, ValueError, TypeError, HydraException) as error:
+        why = error.__cause__ if isinstance(error, HydraException) else error
+        raise ConfigError(f"veRL refuses the options: {why or error}") from error
     return made
 
 
@@ -193,13 +209,53 @@ def _check_freezing(config: Config, made: DictConfig) -> None:
         )
 
 
+def _check_references(made: DictConfig) -> None:
+    """Refuse ${...} that names nothing, which veRL would find out late."""
+    try:
+        OmegaConf.to_container(made, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"verl: {error}") from error
+
+
+def _check_numbers(made: DictConfig) -> None:
+    """Refuse numbers that veRL would fail with after the first rollouts, or that are none."""
+    for name in COUNTS:
+        count = OmegaConf.select(made, name)
+        if not isinstance(count, int) or count < 1:
+            raise ConfigError(f"verl.{name}={count!r}: expected a whole number of at least 1")
+    rate = OmegaConf.select(made, RATE)
+    if not isinstance(rate, int | float):
+        raise ConfigError(f"verl.{RATE}={rate!r}: expected a number")
+    actor = made.actor_rollout_ref.actor
+    if (actor.clip_ratio_c or 0) <= 1:
+        raise ConfigError(
+            f"verl.actor_rollout_ref.actor.clip_ratio_c={actor.clip_ratio_c}: expected more than 1"
+        )
+    longest = made.data.max_prompt_length + made.data.max_response_length
+    room = (actor.ppo_max_token_len_per_gpu or 0) * actor.ulysses_sequence_parallel_size
+    if actor.use_dynamic_bsz and room < longest:
+        raise ConfigError(
+            f"verl.actor_rollout_ref.actor.ppo_max_token_len_per_gpu: room for {room} tokens, the "
+            f"longest prompt and response have {longest}; set batch.forward instead"
+        )
+
+
+def _check_sampler(name: str) -> None:
+    """Refuse a sampler that veRL does not have, which it would find out late."""
+    from verl.workers.rollout.replica import RolloutReplicaRegistry
+
+    known = RolloutReplicaRegistry._registry  # those of plugins too
+    if name not in known:
+        hint = nearest(name, known)
+        raise ConfigError(f"verl.actor_rollout_ref.rollout.name: veRL knows no {name!r}; {hint}")
+
+
 def _check_gpus(made: DictConfig) -> None:
     """Refuse a sampler that does not divide the GPUs, which veRL would find out late."""
     rollout, gpus = made.actor_rollout_ref.rollout, gpus_of(made)
-    names = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
-    each = math.prod(rollout[name] for name in names)
+    each = math.prod(rollout[name] for name in SIZES)
     if gpus % each:
-        given = " x ".join(f"{name}={rollout[name]}" for name in names if rollout[name] > 1)
+        given = " x ".join(f"{name}={rollout[name]}" for name in SIZES if rollout[name] > 1)
         raise ConfigError(
             f"verl.actor_rollout_ref.rollout: {given} does not divide the {gpus} GPUs "
             f"(verl.trainer.n_gpus_per_node={made.trainer.n_gpus_per_node} x nnodes="
@@ -246,9 +302,11 @@ def _named(known: Any, given: Any, where: str = "verl") -> Any:
 
 
 def _check_kind(known: Any, given: Any, where: str) -> None:
-    """Refuse a text where veRL has a number or a switch, which it would find out late."""
+    """Refuse a text where veRL has a number, a switch or options, which it would find out late."""
     wanted = bool if isinstance(known, bool) else (int, float)
     refers = given is None or (isinstance(given, str) and "${" in given)
+    if isinstance(known, dict) and not refers and not isinstance(given, dict):
+        raise ConfigError(f"{where}={given!r}: veRL has options there; expected {where}.NAME")
     if isinstance(known, bool | int | float) and not refers and not isinstance(given, wanted):
         kind = "true or false" if wanted is bool else "a number"
         raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected {kind}")
@@ -265,7 +323,8 @@ def _check_fixed(ours: DictConfig, made: DictConfig, recipe: Recipe) -> None:
                 f"verl.{name}=True: the sampler never saw a shared response under its new prompt, "
                 f"and the recipe {recipe.name!r} shares"
             )
-    for logger in made.trainer.logger:
+    loggers = made.trainer.logger or ()
+    for logger in [loggers] if isinstance(loggers, str) else loggers:
         if logger not in Tracking.supported_backend:
             hint = nearest(logger, Tracking.supported_backend)
             raise ConfigError(f"run.report_to: veRL knows no {logger!r}; {hint}")

@@ -6,18 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from vantage.config import Config
+from vantage.errors import ConfigError, nearest
 from vantage.training.precision import (
     COMPENSATED,
     COMPENSATED_BETAS,
     EPSILON,
+    Precision,
     Verdict,
     expected,
     judge,
     steps_of,
 )
 
-# veRL's short names of dtypes.
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+# veRL's names of dtypes.
+DTYPES = {
+    **dict.fromkeys(("fp32", "32", "float32"), "float32"),
+    **dict.fromkeys(("bf16", "bfloat16"), "bfloat16"),
+    **dict.fromkeys(("fp16", "16", "float16"), "float16"),
+}
 
 
 def weights(config: Config) -> dict[str, Any]:
@@ -45,6 +51,30 @@ def optimizer(config: Config) -> dict[str, Any]:
     }
 
 
+def chosen(fsdp: Mapping[str, Any]) -> Precision:
+    """What weights are kept in and forwards compute in.
+
+    Args:
+        fsdp: veRL's options of FSDP, those under `verl` included.
+
+    Raises:
+        ConfigError: a dtype that veRL does not know.
+    """
+    weights = _dtype("model_dtype", fsdp.get("model_dtype") or "fp32")
+    mixed = fsdp.get("mixed_precision") or {}
+    if not isinstance(mixed, Mapping):
+        _dtype("mixed_precision", mixed)
+    forward = _dtype("mixed_precision.param_dtype", mixed.get("param_dtype") or "bf16")
+    return Precision(forward, weights, weights)
+
+
+def _dtype(option: str, given: Any) -> str:
+    if str(given) not in DTYPES:
+        where = f"verl.actor_rollout_ref.actor.fsdp_config.{option}"
+        raise ConfigError(f"{where}: no dtype {str(given)!r}; {nearest(str(given), DTYPES)}")
+    return DTYPES[str(given)]
+
+
 def check_steps(actor: Mapping[str, Any], spread: float | None) -> Verdict:
     """Whether the optimizer's steps can move weights of the precision that they are kept in.
 
@@ -52,11 +82,11 @@ def check_steps(actor: Mapping[str, Any], spread: float | None) -> Verdict:
         actor: veRL's options of the actor, those under `verl` included.
         spread: standard deviation of the model's matrices, where its configuration says it.
     """
-    optim, kept = actor["optim"], actor["fsdp_config"].get("model_dtype") or "fp32"
+    optim = actor["optim"]
     steps = steps_of(
         f"{optim['optimizer_impl']}.{optim['optimizer']}",
         optim["lr"],
         options=optim.get("override_optimizer_config"),
         clip=optim["clip_grad"] or 0.0,
     )
-    return judge(expected(DTYPES.get(kept, str(kept)), spread), steps)
+    return judge(expected(chosen(actor["fsdp_config"]).loaded, spread), steps)

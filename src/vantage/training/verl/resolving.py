@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vantage.config import Config
-from vantage.training.precision import Precision
 from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of
 from vantage.training.shape import shape_of
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.dataset import ASKED, tokenizer_of
 from vantage.training.verl.launch import check_run, composed, gpus_of, loading
-from vantage.training.verl.precision import DTYPES, check_steps
+from vantage.training.verl.precision import check_steps, chosen
 from vantage.training.verl.sampler import PACKAGES
 from vantage.training.verl.translation import template_options
 
@@ -40,7 +39,7 @@ def resolve(config: Config) -> Resolved:
         partial(prompts_of, config),
         made.data.max_prompt_length,
         config.data.long_prompts,
-        _precision(actor.fsdp_config),
+        chosen(actor.fsdp_config),
         _forward(made),
         limit_validation=made.data.max_prompt_length,
         cut=Cut(_shards(actor.fsdp_config.fsdp_size, gpus_of(made)), "fsdp"),
@@ -84,13 +83,6 @@ def _wants_flash_attention(made: DictConfig) -> list[str]:
 def _attention(made: DictConfig) -> str:
     given = made.actor_rollout_ref.model.override_config or {}
     return str(given.get("attn_implementation", "flash_attention_2"))
-
-
-def _precision(fsdp: DictConfig) -> Precision:
-    kept = str(fsdp.get("model_dtype") or "fp32")
-    forward = str(OmegaConf.select(fsdp, "mixed_precision.param_dtype") or "bf16")
-    weights = DTYPES.get(kept, kept)
-    return Precision(DTYPES.get(forward, forward), weights, weights)
 
 
 def _shards(size: int, gpus: int) -> int:
