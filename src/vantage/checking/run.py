@@ -24,7 +24,7 @@ from vantage.checking.tokens import Fitting, LongRows, Tokenize, lengths, remedy
 from vantage.config import Config
 from vantage.errors import ConfigError, InputError, some
 from vantage.questions.faults import Fault
-from vantage.questions.layouts import Columns
+from vantage.questions.layouts import those_there
 from vantage.questions.loading import survey
 from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, has_images
@@ -154,21 +154,14 @@ def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
     if not held_out.trained_with:
         options["layout"] = None
         if config.data.columns.model_fields_set:
-            options["columns"] = _there(held_out, config.data.columns)
+            there, _ = open_rows(held_out.source, held_out.split)
+            options["columns"] = those_there(config.data.columns, names(there))
     if rewrites:
         options["variants"] = config.variants
     found = survey(held_out.source, split=held_out.split, **options)
     bad = {fault.row for fault in found.faults}
     numbers = [row for row in range(len(found.rows) + len(bad)) if row not in bad]
     return Surveyed(found.rows, numbers, found.faults)
-
-
-def _there(held_out: HeldOut, columns: Columns) -> Columns:
-    """Those of the columns that other data have too; their layout says the others."""
-    rows, _ = open_rows(held_out.source, held_out.split)
-    given = columns.model_dump(exclude_unset=True)
-    known = {kind: name for kind, name in given.items() if name is None or name in names(rows)}
-    return Columns(**known)
 
 
 def looked_at(model: Model, prompts: Prompts, rows: Dataset) -> list[Look]:

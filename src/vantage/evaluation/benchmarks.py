@@ -7,19 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vantage.evaluation import measures, rules
-from vantage.evaluation.items import (
-    Field,
-    Item,
-    Row,
-    lettered,
-    listing,
-    needed,
-    pictures,
-    place,
-    value,
-)
+from vantage.evaluation.items import Field, Item, Row, needed, pictures, value
 from vantage.evaluation.measures import Measures
 from vantage.evaluation.rules import Rule
+from vantage.questions.options import lettered, listing
+from vantage.questions.placing import place
 from vantage.questions.schema import texts
 from vantage.rewards.choice import LETTERS
 from vantage.rewards.text import boxed, final
