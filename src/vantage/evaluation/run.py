@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
 from vantage.questions.schema import Question
+from vantage.questions.templates import filled
 
 if TYPE_CHECKING:
     from vantage.chat.server import Settings
@@ -34,7 +35,8 @@ class Framing:
     """How questions are put, as in training.
 
     Attributes:
-        template: text around every question, `{question}` standing for it.
+        template: text around every question, `{question}` standing for it, and the name of any
+            other column for what a row has there.
         system_prompt: put before every conversation.
         bounds: pixels of a picture; others are scaled.
     """
@@ -47,9 +49,14 @@ class Framing:
         if "{question}" not in self.template:
             raise ConfigError(f"template={self.template!r} has no {{question}} in it")
 
-    def __call__(self, question: Question) -> Question:
-        """The question as it is asked."""
-        return put(question, self.template, self.system_prompt, self.bounds)
+    def __call__(self, question: Question, row: Mapping[str, Any] | None = None) -> Question:
+        """The question of a row as it is asked."""
+        template = filled(self.template, row or {})
+        return put(question, template, self.system_prompt, self.bounds)
+
+    def ask(self, item: Item) -> Question:
+        """The question of an item as it is asked."""
+        return self(item.question, item.row)
 
 
 def framing_of(model: str) -> Framing | None:
@@ -148,7 +155,7 @@ def _one(
     benchmark = exam.benchmark
     with Journal(own / f"{benchmark.name}.journal.jsonl") as journal:
         responses_QN = model.answers(
-            lambda place: framing(exam.read(place).question), exam.size, journal, benchmark.title
+            lambda place: framing.ask(exam.read(place)), exam.size, journal, benchmark.title
         )
         items = exam.items()
         scores_QN = [
@@ -220,7 +227,7 @@ def _check(exam: Exam, framing: Framing, blind: str | None) -> None:
     """Put every question once, so that none fails in the middle; `blind` takes no pictures."""
     for place in range(exam.size):
         try:
-            asked = framing(exam.read(place).question)
+            asked = framing.ask(exam.read(place))
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error
         if blind and asked.images:
