@@ -14,10 +14,13 @@ from transformers import Qwen2_5_VLConfig
 
 from vantage import config as configuration
 from vantage.checking import memory
-from vantage.checking.memory import GIB, Cut, Memory, Sampler
+from vantage.checking.memory import GIB, Memory, Sampler
 from vantage.config import Config
+from vantage.training.adapters import lora_of
+from vantage.training.resolved import Cut, Forward
 from vantage.training.trl import precision
-from vantage.training.trl.run import arguments, lora_of
+from vantage.training.trl.resolving import TILE
+from vantage.training.trl.run import arguments
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 # Processes, by FSDP where they are several, and GiB of a GPU: what the files say that they need.
@@ -85,17 +88,16 @@ def needs(config: Config, cut: Cut) -> Needs:
         freeze_vision=config.model.freeze_vision_tower,
     )
     longest = (config.data.max_prompt_tokens or 0) + config.generation.max_tokens
-    made = memory.estimate(
-        sizes,
-        rows=config.batch.forward,
-        prompt=config.data.max_prompt_tokens or 0,
-        response=config.generation.max_tokens,
-        forward_bytes=2,
+    forward = Forward(
+        config.batch.forward,
+        config.generation.max_tokens,
+        config.data.max_prompt_tokens or 0,
+        tile=TILE,
         reference=bool(args.beta),
         checkpointing=args.gradient_checkpointing,
         compensated=args.compensated_sums,
-        cut=cut,
     )
+    made = memory.estimate(sizes, forward, prompt=0, forward_bytes=2, cut=cut)
     sampler = Sampler(
         args.vllm_gpu_memory_utilization,
         bool(args.vllm_enable_sleep_mode),

@@ -1,12 +1,13 @@
 """The configuration file: typed, refused with the nearest name, overridden, written back."""
 
+import math
 from pathlib import Path
 
 import pytest
-import yaml
 
 from vantage.config import Config, check, describe, load, save
 from vantage.errors import ConfigError
+from vantage.yaml_values import text_of
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 
@@ -19,7 +20,7 @@ def file(tmp_path):
 
     def write(values=LEAST):
         path = tmp_path / "run.yaml"
-        path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+        path.write_text(values if isinstance(values, str) else text_of(values))
         return path
 
     return write
@@ -194,3 +195,154 @@ def test_on_and_off_are_what_they_say_also_in_yaml(tmp_path):
         )
         assert load(file).batch.packing == word
     assert load(file, {"batch.packing": "on"}).batch.packing == "on"
+
+
+# As people write them; None where the value is refused.
+NUMBERS = [
+    ("1e-6", 1e-6),
+    ("1E-6", 1e-6),
+    ("1.e-6", 1e-6),
+    ("1.0e6", 1e6),
+    (".5e-5", 0.5e-5),
+    ("+1e-6", 1e-6),
+    ("1_000e-9", 1e-6),
+    ("0.000001", 1e-6),
+    ("1", 1),
+    ("1e-6f", None),
+    ("10^-6", None),
+    ("'1e-6'", None),
+    ("010", None),
+    ("0x10", None),
+    ("1:30", None),
+    (".inf", None),
+    ("1e999", None),
+    (".nan", None),
+    ("-1e-6", None),
+    ("yes", None),
+]
+MINIMAL = "model: {path: m}\ndata: {train: d}\nrun: {output: o, batches: 1}\n"
+
+
+@pytest.mark.parametrize(("written", "value"), NUMBERS, ids=[case[0] for case in NUMBERS])
+def test_a_number_is_what_everybody_means_by_it(file, written, value):
+    text = f"{MINIMAL}optimizer:\n  learning_rate: {written}\n"
+    overridden = {"optimizer.learning_rate": written}
+    if value is None:
+        for given in ((text,), (MINIMAL, overridden)):
+            with pytest.raises(ConfigError):
+                load(file(given[0]), *given[1:])
+    else:
+        assert load(file(text)).optimizer.learning_rate == value
+        assert load(file(MINIMAL), overridden).optimizer.learning_rate == value
+        free = f"{MINIMAL}trl: {{adam_epsilon: {written}}}\n"
+        assert load(file(free)).trl == {"adam_epsilon": value}
+
+
+PLACES = [
+    "trl: {a: [%s]}",
+    "verl: {a: {b: %s}}",
+    "rewards: {accuracy: %s}",
+    "recipe: {name: pods, keep: %s}",
+]
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.INF", "1e400"])
+@pytest.mark.parametrize("where", PLACES)
+def test_no_number_is_infinite_wherever_it_stands(file, where, number):
+    with pytest.raises(ConfigError, match="is no finite number"):
+        load(file(f"{MINIMAL}{where % number}\n"))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_no_number_given_in_python_is_infinite(number):
+    for values in (changed(rewards={"a": number}), changed(optimizer__learning_rate=number)):
+        with pytest.raises(ConfigError, match=r"finite number|greater than 0"):
+            check(values)
+
+
+TEXTS = ["1e5", "007", "2026-01-01", "12:30", "no", "123", "null", "~", "", "a: b", "é", "x\ny"]
+
+
+@pytest.mark.parametrize("words", TEXTS)
+def test_a_text_in_quotes_stays_a_text_also_in_the_file_of_a_run(file, tmp_path, words):
+    config = load(file(changed(data__split=words, trl={"run_name": words})))
+    save(config, tmp_path / "config.yaml")
+    again = load(tmp_path / "config.yaml")
+    assert (again.data.split, again.trl["run_name"]) == (words, words)
+
+
+@pytest.mark.parametrize("words", ["007", "2026-01-01", "12:30", "1e", "12E"])
+def test_a_text_without_quotes_is_no_number_of_an_old_kind(file, words):
+    assert (
+        load(
+            file(
+                f"{MINIMAL}data: {{train: d, split: {words}}}\n".replace(
+                    "data: {train: d}\n", "", 1
+                )
+            )
+        ).data.split
+        == words
+    )
+
+
+@pytest.mark.parametrize("words", ["123", "1e5", "no", "{question}"])
+def test_a_text_that_needs_quotes_says_so(file, words):
+    with pytest.raises(ConfigError, match=r"split: .*; write it in quotes"):
+        load(file(MINIMAL.replace("train: d", f"train: d, split: {words}")))
+
+
+BOMB = "\n".join(
+    ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
+)
+HOSTILE = [
+    (f"{MINIMAL}batch: {{rollouts: 4}}\nbatch: {{questions: 4}}\n", "'batch' comes twice"),
+    (f"{MINIMAL}batch: {{rollouts: 4, rollouts: 8}}\n", "'rollouts' comes twice"),
+    (f"{MINIMAL}trl: {{a: {{b: 1, b: 1}}}}\n", "'b' comes twice"),
+    (BOMB, "more than 100000 values"),
+    ("a: &a [*a]", "holds itself"),
+    ("a: &a {b: *a}", "holds itself"),
+    ("[" * 5000, "more than 50 levels"),
+    ("a: " + "[" * 100 + "]" * 100, "more than 50 levels"),
+    ("? [1]\n: 2", "unhashable"),
+    ("!!float ''", "not YAML"),
+    ("!!timestamp 5", "not YAML"),
+    ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    (f"{MINIMAL}---\n{MINIMAL}", "single document"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), HOSTILE, ids=[case[0][-30:] for case in HOSTILE])
+def test_a_hostile_file_is_refused(file, text, words):
+    with pytest.raises(ConfigError) as caught:
+        load(file(text))
+    assert words in str(caught.value)
+
+
+def test_anchors_and_merged_sections_can_be_used(file):
+    text = f"{MINIMAL}trl: &same {{a: 1}}\nverl: {{<<: *same, b: 2}}\n"
+    config = load(file(text))
+    assert (config.trl, config.verl) == ({"a": 1}, {"a": 1, "b": 2})
+
+
+def test_a_section_whose_options_are_all_commented_out_has_its_defaults(file):
+    assert load(file(f"{MINIMAL}batch:\n  # rollouts: 4\n")).batch.rollouts == 8
+
+
+def test_the_home_directory_can_be_written_in_every_path(file, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text(
+        "from vantage import recipe\n\ndef mine():\n    return recipe('grpo')\n"
+    )
+    values = changed(
+        model__path="~/m",
+        data__train="~/d",
+        data__validation="~/v",
+        data__image_root="~",
+        run__output="~/o",
+        recipe="~/mine.py:mine",
+    )
+    config = load(file(values))
+    data = config.data
+    found = (config.model.path, data.train, data.validation, data.image_root, config.run.output)
+    assert found == tuple(str(tmp_path / name) for name in ("m", "d", "v", "", "o"))

@@ -14,10 +14,12 @@ from update_step import Work
 from gpu.chip import DEVICE
 from vantage.checking import memory
 from vantage.training.precision import BYTES, Precision
+from vantage.training.resolved import Forward
 from vantage.training.trl import freeze_vision_tower
 from vantage.training.trl.encoding import Encoding, merge_fields, per_prompt
 from vantage.training.trl.forwards import Packing
 from vantage.training.trl.packing import IGNORED, Pack, Segment
+from vantage.training.trl.resolving import TILE
 
 TINY = Work("tiny", 28, 8)
 
@@ -47,13 +49,7 @@ def estimate_gib(model, *, rows: int, prompt: int, response: int, optimizer: boo
     forward = "bfloat16" if torch.cuda.is_available() else kind
     sizes = memory.sizes(model.config, Precision(forward, kind, kind), freeze_vision=True)
     found = memory.estimate(
-        sizes,
-        rows=rows,
-        prompt=prompt,
-        response=response,
-        forward_bytes=BYTES[forward],
-        reference=False,
-        checkpointing=True,
+        sizes, Forward(rows, response, tile=TILE), prompt=prompt, forward_bytes=BYTES[forward]
     )
     return (found.total - (0 if optimizer else found.optimizer)) / 2**30
 

@@ -17,7 +17,7 @@ class Arm:
         prompts: prompts a question.
         rollouts: rollouts a prompt.
         rewrites, transforms: how the prompts of a question differ.
-        updates: optimizer updates a batch; None for those of the recipe.
+        updates: optimizer updates a batch.
         sampling: which questions come next.
         trl: further options of the trainer.
     """
@@ -27,7 +27,7 @@ class Arm:
     rollouts: int = 16
     rewrites: bool = False
     transforms: bool = False
-    updates: int | None = None
+    updates: int = 4
     sampling: str | dict[str, Any] = "shuffle"
     trl: dict[str, Any] = field(default_factory=dict)
 

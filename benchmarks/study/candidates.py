@@ -6,7 +6,6 @@ Each is a factory that a configuration names as `study.candidates:...`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,7 @@ BASE = "share-shuffle"
 
 def tempered(power: float = 0.5) -> Recipe:
     """Weights of the shuffle to a power: 0 draws evenly. The official code of Shuffle-R1 has it."""
-    return _shuffled(lambda weight_U, size, rng: draw(weight_U**power * (weight_U > 0), size, rng))
+    return recipe(BASE, power=power)
 
 
 def capped(most: int = 2) -> Recipe:
@@ -53,21 +52,13 @@ def once() -> Recipe:
     return replace(recipe(BASE), composition=functools.partial(_capped, most=1))
 
 
-def _shuffled(drawn: Callable) -> Recipe:
-    return replace(recipe(BASE), composition=functools.partial(_drawn, drawn=drawn))
-
-
-def _drawn(samples: Samples, ranked: Ranked, rng, *, drawn: Callable, rounds: int = 8) -> Samples:
-    weight_U = _weights(samples, ranked)
-    sizes = np.diff(cuts(len(weight_U), rounds))
-    return _taken(samples, np.concatenate([drawn(weight_U, n, rng) for n in sizes]), weight_U)
-
-
 def _capped(samples: Samples, ranked: Ranked, rng, *, most: int, rounds: int = 8) -> Samples:
     weight_U = _weights(samples, ranked)
     left_U, picked = np.full(len(weight_U), most), []
     for size in np.diff(cuts(len(weight_U), rounds)):
-        unit_T = draw(weight_U * (left_U > 0), size, rng)
+        weighs_U = (weight_U > 0) & (left_U > 0)
+        log_weight_U = np.log(weight_U, where=weighs_U, out=np.full(len(weight_U), -np.inf))
+        unit_T = draw(log_weight_U, size, rng)
         left_U[unit_T] -= 1
         picked.append(np.where(left_U[unit_T] < 0, -1, unit_T))
     return _taken(samples, np.concatenate(picked), weight_U)

@@ -103,23 +103,17 @@ def _engine_config(settings: Config, resume: bool) -> str:
 
 def _dry_run(settings: Config, resume: bool) -> int:
     """Everything but the run; the exit status, as of `check`."""
-    if settings.engine == "verl":
-        from vantage.training.verl import launch
-
-        status, batches = 0, launch.rehearse(settings, resume=resume)
-    else:
-        from vantage.checking import report, run
-
-        found = run.rehearse(settings, resume=resume)
-        report.show(found, console)
-        status, batches = found.status, found.pace.batches if found.pace else 0
+    from vantage.checking import report, run
     from vantage.training.outline import outline
 
+    found = run.rehearse(settings, resume=resume)
+    report.show(found, console)
     table = Table("what would run", "")
-    for name, value in outline(settings, batches, resume).items():
+    batches = found.pace.batches if found.pace else 0
+    for name, value in outline(settings, found.shape, batches, resume).items():
         table.add_row(name, escape(value))
     console.print(table)
-    return status
+    return found.status
 
 
 @app.command(context_settings=OPTIONS_OF_THE_FILE)
@@ -197,7 +191,12 @@ def evaluate(
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
-    template: Annotated[str | None, typer.Option(help="Text around {question}.")] = None,
+    run_asked: Annotated[
+        Path | None, typer.Option("--as", help="Directory of a run; ask as it did.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Text around {question}; <image> for pictures.")
+    ] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System message.")] = None,
     min_pixels: Annotated[int | None, typer.Option(min=1, help="Least of a picture.")] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Most of a picture.")] = None,
@@ -210,10 +209,10 @@ def evaluate(
     timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 600.0,
     retries: Annotated[int, typer.Option(min=0, help="Of a request that failed.")] = 5,
 ) -> None:
-    """How good MODEL is on benchmarks or on your data, with 95 % intervals.
+    """Measure MODEL on benchmarks or on your data, with 95 % intervals.
 
-    Asks as the run did that trained MODEL. Results of several models in one directory share a
-    table. Killed, the same command goes on.
+    Questions are asked as in the run that trained MODEL. Models evaluated into one directory
+    share a table. If interrupted, rerun the command to resume.
     """
     from vantage.evaluation import exams, report, run
     from vantage.evaluation.responses import Sampling
@@ -225,7 +224,7 @@ def evaluate(
     how = (temperature, timeout, retries, requests_per_minute)
     server = _server(base_url, model, *how) if base_url else None
     judging = _server(judge_url or "", judge, *how) if judge else None
-    framing = run.framing(model, template, system_prompt, min_pixels, max_pixels)
+    framing = run.framing(model, run_asked, template, system_prompt, min_pixels, max_pixels)
     columns = named(question=question, answer=answer, image=image, images=images)
     asked = exams.exams(data, limit=limit, split=split, columns=columns)
     sampling = Sampling(samples, temperature, max_tokens, seed)
@@ -242,6 +241,8 @@ def evaluate(
         console.print("stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(found))
+    for line in report.compared(output, found):
+        console.print(escape(line), soft_wrap=True)
     console.print(f"all models: {escape(str(output / 'table.md'))}", soft_wrap=True)
 
 
@@ -250,12 +251,12 @@ def recipes() -> None:
     """The recipes there are, with their papers and options."""
     from vantage.methods import RECIPES
 
-    table = Table("recipe", "options", "what it does")
+    table = Table("recipe", "options", "updates a batch", "what it does")
     for name, factory in RECIPES.items():
         parameters = inspect.signature(factory).parameters.values()
         options = ", ".join(f"{p.name}={p.default}" for p in parameters)
         summary = " ".join((inspect.getdoc(factory) or "").split())
-        table.add_row(name, escape(options), escape(summary))
+        table.add_row(name, escape(options), str(factory().loss.updates or 1), escape(summary))
     console.print(table)
 
 
@@ -397,7 +398,7 @@ def settings_of(words: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: something else.
     """
-    from vantage.config import value_of
+    from vantage.yaml_values import value_of
 
     found: dict[str, Any] = {}
     for word in words:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, field_validator
 
 from vantage.errors import ConfigError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.layouts import Columns
 from vantage.questions.sampling import sampling
+from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import Section, inner, made
+from vantage.sections import Place, Section, inner, made
+from vantage.yaml_values import text_of, value_of
 
 INSTRUCTION = (
     "{question}\n\nFirst think about the problem inside <think> </think> tags, "
@@ -40,7 +41,7 @@ class Model(Section):
     CPU. In which precision weights are kept is said by `optimizer.weights`.
     """
 
-    path: str
+    path: Place
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: str | None = None
     lora: Lora | None = None
@@ -56,15 +57,17 @@ class Data(Section):
     on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
     Paths of pictures start in `image_root`, by default the directory of the file. Rows that
     cannot be trained stop the run, or are skipped and written to `rejects.jsonl`.
+    `template` stands around every question: `{question}` is its text, `<image>` the place of the
+    pictures that stand first in it, which stay first without.
     """
 
-    train: str
+    train: Place
     split: str = "train"
-    validation: str | None = None
+    validation: Place | None = None
     validation_split: str = "validation"
     layout: str | None = None
     columns: Columns = Columns()
-    image_root: str | None = None
+    image_root: Place | None = None
     on_bad_row: Literal["stop", "skip"] = "stop"
     sampling: str | dict[str, Any] = "shuffle"
     template: str = INSTRUCTION
@@ -72,11 +75,20 @@ class Data(Section):
     max_prompt_tokens: int | None = Field(None, ge=1)
     long_prompts: Literal["refuse", "drop"] = "refuse"
 
+    @field_validator("template")
+    @classmethod
+    def _frames(cls, template: str) -> str:
+        fault = fault_of(template)
+        if fault:
+            raise ValueError(f"{template!r} {fault}")
+        return template
+
 
 class Batch(Section):
     """A rollout batch: questions, rollouts of each prompt, and how they are trained.
 
-    `updates` optimizer updates are made from it (by default as the recipe says), in
+    `updates` optimizer updates are made from it (by default as many as the recipe is published
+    with, or one), in
     forwards of at most as many tokens as `forward` of the longest rows have, on each process.
     `packing`: whether responses to a prompt share one copy of it; see docs/packing.md.
     """
@@ -134,7 +146,7 @@ class Keep(Section):
 class Run(Section):
     """Length and record of a run; `batches` and `*_every` count rollout batches."""
 
-    output: str
+    output: Place
     seed: int = Field(0, ge=0)
     batches: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
@@ -192,6 +204,27 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
         ConfigError: no such file, no YAML, an unknown key (with the nearest known one), or
             a value of a wrong type or out of range; all of them at once.
     """
+    values = _values(path)
+    for name, value in (overrides or {}).items():
+        _put(values, name, value_of(value, f"--{name}"))
+    return check(values)
+
+
+def sections(path: str | Path, *names: str) -> list[Any]:
+    """Sections of the configuration in a YAML file; nothing that they name is built.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    values = _values(path)
+    kinds = {name: inner(Config.model_fields[name].annotation) for name in names}
+    return [
+        made(kind, values.get(name, {}), f"{path}: {name}") for name, kind in kinds.items() if kind
+    ]
+
+
+def _values(path: str | Path) -> dict[str, Any]:
+    """What stands in a YAML file, section by section."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -201,9 +234,8 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
     values = value_of(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as model, data, run")
-    for name, value in (overrides or {}).items():
-        _put(values, name, value_of(value, f"--{name}"))
-    return check(values)
+    # A section without options is one of which all are commented out.
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check(values: dict[str, Any]) -> Config:
@@ -213,6 +245,11 @@ def check(values: dict[str, Any]) -> Config:
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
+    if "{question}" not in config.data.template:
+        raise ConfigError(f"data.template={config.data.template!r} has no {{question}} in it")
+    least, most = config.model.min_pixels, config.model.max_pixels
+    if least and most and least > most:
+        raise ConfigError(f"model.min_pixels={least} is more than model.max_pixels={most}")
     if ("judge" in config.rewards) != (config.judge is not None):
         raise ConfigError(
             "rewards.judge and the section judge (base_url, model) belong together: give both"
@@ -268,33 +305,7 @@ def plain(config: Config) -> dict[str, Any]:
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, defaults included."""
-    path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
-
-
-def value_of(text: str, where: str) -> Any:
-    """What a text means in YAML.
-
-    Raises:
-        ConfigError: it is none; `where` stands first in the message.
-    """
-    try:
-        return _numbers(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML: {error}") from error
-
-
-def _numbers(value: Any) -> Any:
-    """YAML 1.1 reads 1e-6 as a text; everybody who writes it means the number."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str) and value[:1].isdigit() and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    path.write_text(text_of(plain(config)), encoding="utf-8")
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:

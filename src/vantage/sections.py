@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import os
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from vantage.errors import ConfigError, nearest
 
@@ -12,7 +13,11 @@ from vantage.errors import ConfigError, nearest
 class Section(BaseModel):
     """A part of a configuration: unknown keys are refused, and so are values of a wrong type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+# A path in the file system, or a name on the hub; ~ is the home directory, as everywhere.
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
 
 
 Made = TypeVar("Made", bound=Section)
@@ -50,6 +55,8 @@ def _explain(kind: type[Section], problem: Any) -> str:
         return f"  {where}: unknown; {nearest(str(problem['loc'][-1]), known)}"
     words = problem["msg"].removeprefix("Value error, ")
     given = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
+    if problem["type"] == "string_type" and problem["input"] is not None:
+        given += "; write it in quotes"
     return f"  {where}: {words}{given}"
 
 

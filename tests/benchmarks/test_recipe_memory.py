@@ -2,7 +2,8 @@
 
 import pytest
 
-from vantage.checking.memory import GIB, Cut
+from vantage.checking.memory import GIB
+from vantage.training.resolved import Cut
 
 
 @pytest.fixture(scope="module")

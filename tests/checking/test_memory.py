@@ -8,18 +8,17 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2Config, Qwen2ForCausalLM
 
 from vantage.checking.memory import (
-    Cut,
     Memory,
-    Pace,
     Sampler,
     Sizes,
     estimate,
-    pace,
     sampler_needs,
     sizes,
 )
 from vantage.training.precision import Precision
+from vantage.training.resolved import Cut, Forward
 from vantage.training.trl import freeze_vision_tower
+from vantage.training.trl.resolving import TILE as TILE_OF_TRL
 
 # A model all of which but a tenth is trained, in bfloat16; an MLP of 10 units with a gate.
 SMALL = Sizes(
@@ -37,14 +36,16 @@ SMALL = Sizes(
 )
 MASTERS = replace(SMALL, bytes=4, trained_bytes=4)
 # 2 rows of 5 + 5 tokens are 20 tokens and 160 hidden values; 10 of the tokens are scored.
-FORWARD = {"rows": 2, "prompt": 5, "response": 5, "forward_bytes": 2}
+FORWARD = Forward(2, response=5, tile=TILE_OF_TRL)
+PLAIN = replace(FORWARD, checkpointing=False)
+SIZED = {"prompt": 5, "forward_bytes": 2}
 TILE = 10 * 32_768  # a tile is as wide as TRL makes it, whatever the vocabulary
 BFLOAT16 = Precision("bfloat16", "bfloat16", "bfloat16")
 FLOAT32 = Precision("bfloat16", "float32", "float32")
 
 
 def test_the_estimate_is_the_sum_done_by_hand():
-    found = estimate(SMALL, **FORWARD, reference=True, checkpointing=True)
+    found = estimate(SMALL, replace(FORWARD, reference=True), **SIZED)
     assert found == Memory(
         weights=1000 * 2,
         gradients=900 * 2,
@@ -58,21 +59,19 @@ def test_the_estimate_is_the_sum_done_by_hand():
 
 
 def test_weights_in_float32_are_copied_for_forwards_in_bfloat16():
-    found = estimate(MASTERS, **FORWARD, reference=False, checkpointing=True)
+    found = estimate(MASTERS, FORWARD, **SIZED)
     assert (found.weights, found.gradients, found.optimizer) == (4000, 3600, 7200)
     assert found.copies == 900 * 2
     # The stream between layers is in float32, and every projection copies its input.
     assert found.activations == 3 * 160 * 4 + 20 * (20 * 8 + 40) * 2
-    assert found.logits == estimate(SMALL, **FORWARD, reference=False, checkpointing=True).logits
-    whole = estimate(
-        MASTERS, **{**FORWARD, "forward_bytes": 4}, reference=False, checkpointing=True
-    )
+    assert found.logits == estimate(SMALL, FORWARD, **SIZED).logits
+    whole = estimate(MASTERS, FORWARD, prompt=5, forward_bytes=4)
     assert whole.copies == 0
     assert whole.activations == 3 * 160 * 4 + 20 * (12 * 8 + 40) * 4
 
 
 def test_compensated_sums_are_a_third_number_a_weight():
-    found = estimate(SMALL, **FORWARD, reference=False, checkpointing=True, compensated=True)
+    found = estimate(SMALL, replace(FORWARD, compensated=True), **SIZED)
     assert found.optimizer == 3 * 900 * 2
 
 
@@ -89,7 +88,7 @@ def test_compensated_sums_are_a_third_number_a_weight():
     ],
 )
 def test_processes_share_what_they_cut(cut, weights, gradients, optimizer, copies):
-    found = estimate(MASTERS, **FORWARD, reference=False, checkpointing=True, cut=cut)
+    found = estimate(MASTERS, FORWARD, **SIZED, cut=cut)
     assert (found.weights, found.gradients) == (weights, gradients)
     assert (found.optimizer, found.copies) == (optimizer, copies)
 
@@ -115,13 +114,13 @@ def test_a_sampler_needs_its_weights_and_a_row_in_its_cache():
 
 
 def test_without_checkpointing_every_layer_keeps_its_values():
-    found = estimate(SMALL, **FORWARD, reference=False, checkpointing=False)
+    found = estimate(SMALL, PLAIN, **SIZED)
     assert found.activations == 3 * 20 * (12 * 8 + 40) * 2
     assert found.reference == 0
 
 
 def test_attention_that_is_written_out_keeps_every_pair_of_tokens():
-    found = estimate(SMALL, **FORWARD, reference=False, checkpointing=False, written_out=True)
+    found = estimate(SMALL, replace(PLAIN, written_out=True), **SIZED)
     pairs = 2 * 10 * 10 * 2  # rows, tokens, tokens, heads
     assert found.activations == 3 * (20 * (12 * 8 + 40) + pairs * 5 // 2) * 2
 
@@ -142,15 +141,8 @@ def test_layers_keep_what_autograd_saves_in_them(kind, precision):
     found = sizes(config, precision, lora=lora)
     assert found.mlp == 4 * 384
     rows, length = 2, 32
-    wanted = estimate(
-        found,
-        rows=rows,
-        prompt=length,
-        response=0,
-        forward_bytes=2,
-        reference=False,
-        checkpointing=False,
-    ).activations
+    forward = Forward(rows, response=0, checkpointing=False)
+    wanted = estimate(found, forward, prompt=length, forward_bytes=2).activations
     assert saved_for_backward(model, rows, length) == pytest.approx(wanted, rel=0.1)
 
 
@@ -178,9 +170,8 @@ def saved_for_backward(model, rows: int, length: int) -> int:
 def test_logits_are_no_larger_than_a_tile_of_the_engine():
     wide = estimate(
         Sizes(1, 2, 1, 2, 1, 1, 1, 10**6, 4, 2, False),
-        **{**FORWARD, "rows": 10_000},
-        reference=False,
-        checkpointing=True,
+        replace(FORWARD, rows=10_000),
+        **SIZED,
     )
     from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
     from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
@@ -210,14 +201,16 @@ def test_adapters_are_counted_and_need_no_second_model(tiny_model):
     )
     assert found.trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
     assert (found.bytes, found.trained_bytes) == (2, 4)
-    estimated = estimate(found, **FORWARD, reference=True, checkpointing=True)
+    estimated = estimate(found, replace(FORWARD, reference=True), **SIZED)
     assert estimated.reference == 0
     assert estimated.optimizer == 2 * found.trained * 4
 
 
-@pytest.mark.parametrize(
-    ("questions", "expected"),
-    [(100, Pace(6, 24, 768)), (16, Pace(1, 4, 128)), (3, Pace(1, 4, 128))],
-)
-def test_an_epoch_has_as_many_batches_as_the_trainer_makes(questions, expected):
-    assert pace(questions, batch=16, rollouts=128, updates=4) == expected
+def test_logits_of_all_tokens_at_once_are_counted_with_their_gradient():
+    found = estimate(SMALL, replace(FORWARD, tile=None), **SIZED)
+    assert found.logits == 2 * (2 * 10) * 50 * 2  # rows x tokens, vocabulary, bytes
+
+
+def test_room_for_longer_prompts_counts_instead_of_the_prompts():
+    roomy = estimate(SMALL, replace(FORWARD, prompt=15), **SIZED)
+    assert roomy == estimate(SMALL, FORWARD, prompt=15, forward_bytes=2)

@@ -9,9 +9,9 @@ from planting import painted
 from transformers import AutoConfig, AutoProcessor
 
 from vantage.checking.parity import Model, of_model, placed, same_ids
-from vantage.checking.tokens import tokenizer_of
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question, render
+from vantage.training.trl.resolving import tokenizer_of
 
 
 @pytest.fixture

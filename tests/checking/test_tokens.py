@@ -8,13 +8,14 @@ from transformers import AutoProcessor
 
 from vantage.checking.looking import Looker
 from vantage.checking.parity import Model
-from vantage.checking.tokens import Fitting, lengths, remedy, tokenizer_of
+from vantage.checking.tokens import Fitting, lengths, remedy
 from vantage.demo import model as demo
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
 from vantage.questions.schema import render
 from vantage.questions.variants import Variants
+from vantage.training.trl.resolving import tokenizer_of
 
 
 def rows_of(*rows) -> Dataset:
@@ -76,8 +77,8 @@ def test_lengths_and_the_longest_prompts_are_the_trainers(tiny_model, digit_rows
         Reader(rows), Variants.model_validate(variants), args.prompt_template, args.system_prompt
     )
     processor = AutoProcessor.from_pretrained(tiny_model)
-    model = Model(processor, trainer.model.config, {})
-    look = Looker(prompts, model, tokenizer_of(processor))
+    model = Model(processor, trainer.model.config, {}, tokenizer_of(processor))
+    look = Looker(prompts, model)
     for row in range(len(rows)):
         encoding = trainer._encode(render(trainer.prompts.longest(trainer.prompts.rows[row])))
         found = look(row)

@@ -65,14 +65,16 @@ CASES = {
         },
         processes=2,
     ),
-    "share-grpo with LoRA, three times through a batch": Training(
+    "share-grpo with LoRA, three times through a batch, ending inside of one": Training(
         {
             "recipe": "share-grpo",
             "variants": REWRITES,
             "num_iterations": 3,
             "steps_per_generation": 2,
-            "save_steps": 6,
-            "eval_steps": 6,
+            "max_steps": 22,
+            "save_steps": 4,
+            "eval_steps": 5,
+            "load_best_model_at_end": False,
             "logging_steps": 1,
         },
         lora=True,
@@ -187,7 +189,7 @@ def assert_same_run(run: Path, unbroken: Path) -> None:
     assert {place(line) for line in journal(run)} == set(expected)
     for line in journal(run):
         assert line == expected[place(line)]
-    last = f"checkpoint-{resumable.OPTIONS['max_steps']}"
+    last = f"checkpoint-{journal(unbroken)[-1]['step']}"
     assert checkpoints.last_complete(run) == run / last
     assert history(run / last) == history(unbroken / last)
     assert recorded(run) == recorded(unbroken) != {}

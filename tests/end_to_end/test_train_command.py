@@ -325,7 +325,7 @@ BAD_CONFIGURATIONS = [
     ({"trl__learning_rte": 1}, "trl.learning_rte: unknown; did you mean 'learning_rate'"),
     ({"trl__scale_rewards": "batch"}, "scale_rewards='batch'"),
     ({"trl__loss_type": "gpro"}, "loss_type='gpro'"),
-    ({"trl__max_steps": 3}, "max_steps=3"),
+    ({"trl__metric_for_best_model": "loss"}, "metric_for_best_model='loss'"),
     ({"model__lora": {"target_modules": ["nowhere"]}}, "nowhere"),
     ({"run__report_to": ["nobody"]}, "nobody"),
     ({"run__output": "rows.parquet"}, "rows.parquet"),

@@ -9,7 +9,7 @@ from datasets import Dataset, Features, Image, List, Value
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vantage.demo import digits
-from vantage.errors import InputError
+from vantage.errors import ConfigError, InputError
 from vantage.evaluation.answers import answer, right_answers
 
 PICTURES = [digits.picture([number, number + 1]) for number in range(3)]
@@ -76,6 +76,16 @@ def test_the_template_and_the_system_prompt_stand_around_the_question(processor)
     }
     texts = answer(Echo(), processor, mixed(), **options)
     assert texts[0] == ["Find the sum.Answer Add 0 + 1.!"]
+
+
+def test_an_instruction_may_stand_before_the_pictures(processor):
+    options = {"template": "Add.<image> {question}", "progress": False}
+    texts = answer(Echo(), processor, mixed(), **options)
+    for row, (said,) in zip(mixed(), texts, strict=True):
+        gap = " " if row["images"] else ""
+        assert said == f"Add.{gap}{row['prompt'][0]['content']}"
+    with pytest.raises(ConfigError, match=r"template=.Sum\.. has no \{question\}"):
+        answer(Echo(), processor, mixed(), template="Sum.")
 
 
 def test_a_plain_text_is_asked_as_it_is(processor):

@@ -21,8 +21,10 @@ from published import CASES, publish
 from test_responses import Candidate
 
 from vantage.demo import digits
+from vantage.errors import ConfigError
 from vantage.evaluation import models
-from vantage.evaluation.run import Framing, framing_of, label
+from vantage.evaluation.results import label
+from vantage.evaluation.run import Framing, framing
 from vantage.questions.pixels import Bounds
 
 
@@ -64,7 +66,7 @@ def test_own_data_and_benchmarks_share_a_table(evaluate, tiny_model, sums, tmp_p
         (str(q), s) for q in range(6) for s in (0, 1)
     ]
     assert all(row["tokens"] <= 4 for row in rows)
-    assert "tiny \\| one | rule | " in (out / "table.md").read_text()
+    assert "tiny \\| one | rule | A | " in (out / "table.md").read_text()
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
     measures = json.loads((own / "ai2d.json").read_text())[0]["measures"]
     assert list(measures) == ["accuracy", "pass@2"]
@@ -77,10 +79,10 @@ def test_a_second_model_joins_the_table_and_published_figures_are_marked(
     for name in ("one", "two"):
         evaluate(tiny_model, f"geometry3k={copy}", *QUICK, "--output", tmp_path, "--name", name)
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert lines[0] == "| model | scored by | Geometry3K |"
+    assert lines[0] == "| model | scored by | asked | Geometry3K |"
     names = [line.split(" | ")[0].strip("| ") for line in lines[2:]]
     assert names[:2] == ["one", "two"]
-    assert "| Shuffle-R1 3B on Geometry3K (published) | rule | 47.9 |" in lines
+    assert "| Shuffle-R1 3B on Geometry3K (published) | rule |  | 47.9 |" in lines
     assert any("https://arxiv.org/abs/2508.05612" in line for line in lines)
     table = (tmp_path / "table.csv").read_text().splitlines()
     assert table[0] == "model,scored,source,benchmark,measure,percent,low,high"
@@ -108,11 +110,13 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
         (["MODEL", "gone.parquet"], "gone.parquet: no such file"),
         (["gone", "SUMS", *COLUMNS], "'gone' cannot be loaded"),
         (["MODEL", "SUMS", *COLUMNS, "--template", "Sum?"], "{question}"),
+        (["MODEL", "SUMS", *COLUMNS, "--template", "{question}<image>"], "behind {question}"),
         (["MODEL", "SUMS", *COLUMNS, "--temperature", "0"], "add --samples 1"),
         (["MODEL", "SUMS", "SUMS", *COLUMNS], "each only once"),
         (["MODEL", "SUMS", *COLUMNS, "--judge", "m"], "--judge and --judge-url together"),
         (["MODEL", "SUMS", *COLUMNS, "--base-url", "localhost"], "http://localhost:8000/v1"),
         (["MODEL", "ai2d=nowhere"], "nowhere"),
+        (["MODEL", "SUMS", *COLUMNS, "--as", "nowhere"], "nowhere/config.yaml"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -147,7 +151,7 @@ def test_a_file_that_is_no_result_is_named(evaluate, tiny_model, sums, tmp_path)
 def test_names_of_models_become_directories():
     assert label("runs/a b/model/") == "runs-a-b-model"
     assert label("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen-Qwen2.5-VL-3B-Instruct"
-    assert label("../..") == "model"
+    assert label("../..") == "unnamed"
 
 
 def test_a_trained_model_is_asked_as_in_training(tmp_path):
@@ -158,10 +162,34 @@ def test_a_trained_model_is_asked_as_in_training(tmp_path):
         "run": {"output": "run", "epochs": 1},
     }
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(values))
-    found = framing_of(str(tmp_path / "run" / "model"))
-    assert found == Framing("Say {question}", "Be brief.", Bounds(9, 100))
-    assert framing_of(str(tmp_path / "run")) is None
-    assert framing_of("Qwen/Qwen2.5-VL-3B-Instruct") is None
+    nothing = (None, None, None, None)
+    in_training = Framing("Say {question}", "Be brief.", Bounds(9, 100))
+    base = "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert framing(str(tmp_path / "run" / "model"), None, *nothing) == in_training
+    assert framing(str(tmp_path / "run"), None, *nothing) == Framing()
+    assert framing(base, None, *nothing) == Framing()
+    assert framing(base, tmp_path / "run", *nothing) == in_training
+    asked = framing(base, tmp_path / "run", "{question}!", None, None, 50)
+    assert asked == Framing("{question}!", "Be brief.", Bounds(9, 50))
+    with pytest.raises(ConfigError, match="gone"):
+        framing(base, tmp_path / "gone", *nothing)
+
+
+def test_nothing_that_a_configuration_beside_a_model_names_is_run(tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(tmp_path / 'gotcha')!r}, 'w')\n\ndef f():\n    return None\n")
+    values = {
+        "model": {"path": "m"},
+        "data": {"train": "x", "template": "Say {question}", "sampling": f"{evil}:f"},
+        "run": {"output": "run", "epochs": 1},
+        "recipe": f"{evil}:f",
+        "rewards": {f"{evil}:f": 1.0},
+    }
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(values))
+    found = framing(str(tmp_path / "run" / "model"), None, None, None, None, None)
+    assert found == Framing("Say {question}")
+    assert not (tmp_path / "gotcha").exists()
 
 
 @pytest.fixture(scope="module")
@@ -259,12 +287,11 @@ def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
         return subprocess.Popen(command, env=environment, **quiet)
 
     scripts = {"3": ["500", "\\boxed{3}"], "7": ["half", "\\boxed{A}"]}
+    broken, lost = tmp_path / "broken", 0
     with Candidate(scripts, delay=0.05) as candidate:
         whole = start(candidate, tmp_path / "whole")
         assert whole.wait(120) == 0, whole.stderr.read()
-
-    broken, lost = tmp_path / "broken", 0
-    with Candidate(scripts, delay=0.05) as candidate:
+        candidate.asked.clear(), candidate.answered.clear()
         for kill in range(6):
             process = start(candidate, broken)
             before = candidate.asked.total()

@@ -3,7 +3,11 @@
 import base64
 import io
 import json
+from collections import Counter
+from dataclasses import replace
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 from loopback import Loopback
@@ -15,6 +19,7 @@ from vantage.chat.journal import Journal
 from vantage.chat.server import Settings
 from vantage.errors import ConfigError, EngineError
 from vantage.evaluation import run
+from vantage.evaluation.differences import differences
 from vantage.evaluation.exams import exam, own
 from vantage.evaluation.responses import Remote, Sampling, key, messages
 from vantage.evaluation.run import Framing
@@ -91,23 +96,29 @@ def test_what_is_missing_stops_it_at_the_end_and_is_asked_for_the_next_time(rows
             ask(candidate, twelve, tmp_path / "out")
         assert not (tmp_path / "out" / "m" / "rows.json").exists()
         before = dict(candidate.asked)
-    with Candidate() as candidate:
+        candidate.scripts.clear()
         (result,) = ask(candidate, twelve, tmp_path / "out")
-    assert set(candidate.asked) == {"3", "5"}
+    assert set(candidate.asked - Counter(before)) == {"3", "5"}
     assert sum(before.values()) == 10 + 2 * 3
     assert result.measures["accuracy"].mean == 1
 
 
-def test_a_request_that_is_refused_for_good_is_a_wrong_answer_with_its_reason(rows, tmp_path):
-    import pyarrow.parquet as pq
-
-    with Candidate({"2": ["400"]}) as candidate:
+def test_a_request_that_is_refused_for_good_is_left_out_and_told(rows, tmp_path):
+    with Candidate({"2": ["400"], "1": ["?"]}) as candidate:
         (result,) = ask(candidate, rows(4), tmp_path / "out")
-    assert (result.measures["accuracy"].mean, result.failed) == (0.75, 1)
+    assert result.measures["accuracy"].mean == pytest.approx(2 / 3)
+    assert (result.questions, result.failed, result.left_out) == (4, 1, 1)
     kept = pq.read_table(tmp_path / "out" / "m" / "rows.parquet").to_pylist()
     assert [row["failed"] for row in kept] == [None, None, "Error code: 400 - too long", None]
-    assert [row["right"] for row in kept] == [True, True, False, True]
-    assert "1 without an answer" in (tmp_path / "out" / "table.md").read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "1 failed; 1 questions are left out for it" in table
+
+
+def test_where_no_question_has_an_answer_there_is_no_result(rows, tmp_path):
+    refused = pytest.raises(EngineError, match=r"rows: no question has an answer: .* too long")
+    with Candidate({str(n): ["400"] for n in range(3)}) as candidate, refused:
+        ask(candidate, rows(3), tmp_path / "out")
+    assert not (tmp_path / "out" / "m" / "rows.json").exists()
 
 
 @pytest.mark.parametrize(("fault", "words"), [("401", "OPENAI_API_KEY"), ("404", "not found")])
@@ -122,12 +133,64 @@ def test_more_samples_ask_for_the_others_alone_and_other_settings_anew(rows, tmp
     four, counts = rows(4), []
     with Candidate() as candidate:
         for samples, framing in ((2, None), (2, None), (4, None), (4, Framing("{question} Now."))):
-            ask(candidate, four, tmp_path / "out", samples=samples, framing=framing)
+            folder = tmp_path / ("now" if framing else "out")
+            ask(candidate, four, folder, samples=samples, framing=framing)
             counts.append(candidate.asked.total())
         sent = [(b["seed"], b["temperature"], b["max_tokens"]) for b in candidate.bodies]
     assert counts == [8, 8, 16, 32]
     assert len({seed for seed, *_ in sent}) == 32
     assert {(heat, longest) for _, heat, longest in sent} == {(0.5, 5)}
+
+
+def test_results_of_something_else_are_not_overwritten(rows, tmp_path):
+    four, out = rows(4), tmp_path / "out"
+    with Candidate() as one, Candidate() as two:
+        ask(one, four, out)
+        written = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        with pytest.raises(ConfigError, match=f"another server: '{one.url}', now '{two.url}'"):
+            ask(two, four, out)
+        with pytest.raises(ConfigError, match=r"another template: .*; give another --name"):
+            ask(one, four, out, framing=Framing("{question} Now."))
+        with pytest.raises(ConfigError, match=r"another system_prompt: none, now 'Be brief\.'"):
+            ask(one, four, out, framing=Framing("{question}", "Be brief."))
+        moved = replace(four, source="elsewhere")
+        with pytest.raises(ConfigError, match="another data"):
+            ask(one, moved, out)
+        assert two.asked.total() == 0
+        assert {path: path.read_bytes() for path in written} == written
+        ask(one, four, out, samples=2)  # more of the same
+
+
+def test_answers_of_another_server_under_the_same_name_are_not_taken(rows, tmp_path):
+    two = rows(2)
+    with Candidate({"1": ["half"]}) as one, pytest.raises(EngineError):
+        ask(one, two, tmp_path / "out")
+    with Candidate() as other:
+        ask(other, two, tmp_path / "out")
+    assert set(other.asked) == {"0", "1"}
+    assert [body["seed"] for body in one.bodies[:1]] == [
+        body["seed"] for body in other.bodies if body["messages"] == one.bodies[0]["messages"]
+    ]
+
+
+def test_two_models_differ_by_what_pairs_of_answers_say(rows, tmp_path):
+    """By hand: .5 and 0 less, 0 and .5 more, of the four questions that both answered."""
+    five, out = rows(5), tmp_path / "out"
+    wrong = "\\boxed{99}"
+    first = {"0": ["\\boxed{0}", wrong], "4": ["400"]}
+    second = {"1": ["\\boxed{1}", wrong], "2": [wrong], "3": ["\\boxed{3}"], "0": ["\\boxed{0}"]}
+    found = []
+    for name, scripts in (("first", first), ("second", second)):
+        with Candidate(scripts) as candidate:
+            model = Remote(Settings(candidate.url, "m", retries=0), Sampling(2, max_tokens=5), 1)
+            found += run.evaluate([five], model, out, name=name, framing=Framing("{question}"))
+    (one,) = differences(out, found)
+    assert (one.model, one.other, one.questions, one.alike) == ("second", "first", 4, True)
+    gaps = np.array([0.5, -0.5, -1.0, 0.0])
+    assert one.mean == pytest.approx(gaps.mean())
+    assert one.error == pytest.approx(gaps.std(ddof=1) / 2)
+    told = f"| rows | second | first | 4 | -25.0 ± {196 * one.error:.1f} |"
+    assert told in (out / "table.md").read_text().splitlines()
 
 
 def test_samples_are_scored_one_by_one(rows, tmp_path):
@@ -195,8 +258,8 @@ def test_judged_results_stand_beside_those_of_the_rule(rows, tmp_path):
     assert both.asked.total() == 4 + 5
     lines = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| m |")] == [
-        "| m | rule | 50.0 ± 56.6 |",
-        "| m | judge judge | 50.0 ± 56.6 |",
+        "| m | rule | A | 50.0 ± 56.6 |",
+        "| m | judge judge | A | 50.0 ± 56.6 |",
     ]
 
 
@@ -220,8 +283,6 @@ def test_two_evaluations_of_one_model_at_a_time_are_refused(rows, tmp_path):
 
 
 def test_hostile_responses_are_written_down_as_they_are(rows, tmp_path):
-    import pyarrow.parquet as pq
-
     hostile = ["<script>alert(1)</script> | a | b \n# x \x00", "\ud800 \u202e", "9" * 100_000]
     with Candidate({str(n): [text] for n, text in enumerate(hostile)}) as candidate:
         (result,) = ask(candidate, rows(3), tmp_path / "out", timeout=5)

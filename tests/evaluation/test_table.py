@@ -8,13 +8,13 @@ from vantage.evaluation.results import Result, read_all, write
 from vantage.evaluation.table import comma_separated, lines, markdown, published
 
 
-def result(model, benchmark, measures, scored="rule"):
+def result(model, benchmark, measures, scored="rule", *, heat=0.5):
     known = BENCHMARKS.get(benchmark)
     shown = known.shown if known else ("accuracy",)
     title = known.title if known else benchmark
     found = {name: Estimate(*value) for name, value in measures.items()}
-    how = {"temperature": 0.5}
-    return Result(model, benchmark, title, scored, 10, 8, 3, 0, how, shown, found)
+    origin, how = {"model": model, "data": "d"}, {"template": "{question} |", "temperature": heat}
+    return Result(model, benchmark, title, scored, 10, 8, 3, 0, 0, origin, how, shown, found)
 
 
 ONE = result("mine", "wemath", {"accuracy": (0.5, 0.01), "strict": (0.25, 0.02), "loose": (0.4, 0)})
@@ -49,15 +49,23 @@ def test_the_papers_tables_by_hand():
 def test_the_table_by_hand():
     text = markdown([ONE, JUDGED, TWO]).splitlines()
     assert text[:5] == [
-        "| model | scored by | We-Math | We-Math strict | We-Math loose | own |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| mine | rule | 50.0 ± 2.0 | 25.0 ± 3.9 | 40.0 ± 0.0 | 12.5 ± 2.0 |",
-        "| mine | judge gpt | 75.0 ± 2.0 |  |  |  |",
-        "| Qwen2.5-VL-7B (published) | LLM judge; HallusionBench by rule | 63.5 |  |  |  |",
+        "| model | scored by | asked | We-Math | We-Math strict | We-Math loose | own |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| mine | rule | A | 50.0 ± 2.0 | 25.0 ± 3.9 | 40.0 ± 0.0 | 12.5 ± 2.0 |",
+        "| mine | judge gpt | A | 75.0 ± 2.0 |  |  |  |",
+        "| Qwen2.5-VL-7B (published) | LLM judge; HallusionBench by rule |  | 63.5 |  |  |  |",
     ]
-    assert (
-        "- mine, own: 10 questions, 8 samples; temperature 0.5; 3 of 80 responses cut off." in text
-    )
+    assert "- mine, own: 10 questions, 8 samples; 3 of 80 responses cut off." in text
+    assert "- Asked A: template '{question} \\|', temperature 0.5." in text
+    assert not any("different letters" in line for line in text)
+
+
+def test_rows_that_were_asked_differently_are_marked():
+    text = markdown([ONE, result("other", "wemath", {"accuracy": (0.5, 0)}, heat=1.0)])
+    assert "| mine | rule | A | 50.0" in text
+    assert "| other | rule | B | 50.0" in text
+    assert "Rows with different letters were asked differently" in text
+    assert "- Asked B: template '{question} \\|', temperature 1.0." in text.splitlines()
 
 
 def test_only_what_compares_is_put_beside_yours():

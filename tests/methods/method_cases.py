@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vantage.methods import RECIPES, Rollouts, Samples
 from vantage.methods.advantages import ESTIMATORS
+from vantage.methods.composition import SHAPES, WEIGHTS
 from vantage.methods.ranking import Ranked, rank
 from vantage.methods.selection import SELECTIONS
 from vantage.methods.sharing import SHARINGS
@@ -79,9 +80,20 @@ def rollout_tables(draw, rewards=NEARLY_BINARY, *, differ: bool = False) -> Roll
     return permuted(table_N, rng.permutation(count))
 
 
+def _fitting(options: dict) -> dict:
+    """The options, with a power only for the shape that has one."""
+    return options | {"power": 1.0} if options.get("shape", "power") != "power" else options
+
+
 _KEEP = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 _ROUNDS = st.integers(1, 9)
+_SHAPES = {
+    "weight": st.sampled_from(sorted(WEIGHTS)),
+    "shape": st.sampled_from(sorted(SHAPES)),
+    "power": st.sampled_from([0.0, 0.5, 1.0, 3.0]),
+}
 _OPTIONS = {
+    **_SHAPES,
     "refills": st.integers(0, 3),
     "keep": _KEEP,
     "rounds": _ROUNDS,
@@ -95,11 +107,13 @@ _OPTIONS = {
     ),
     "sharing": st.sampled_from(sorted(SHARINGS)),
     "composition": st.just("none")
-    | st.fixed_dictionaries({"name": st.just("advantage-shuffle"), "rounds": _ROUNDS}),
+    | st.fixed_dictionaries(
+        {"name": st.just("advantage-shuffle"), "rounds": _ROUNDS, **_SHAPES}
+    ).map(_fitting),
 }
 
 
 def options_of(name: str):
     """Every combination of options of the recipe `name`."""
     names = inspect.signature(RECIPES[name]).parameters
-    return st.fixed_dictionaries({option: _OPTIONS[option] for option in names})
+    return st.fixed_dictionaries({option: _OPTIONS[option] for option in names}).map(_fitting)

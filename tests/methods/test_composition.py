@@ -18,14 +18,22 @@ from method_cases import (
 
 from vantage.errors import ConfigError
 from vantage.methods import Rollouts, Samples, compose, recipe, update_of
-from vantage.methods.composition import advantage_shuffle, cuts, draw
+from vantage.methods.composition import SHAPES, WEIGHTS, advantage_shuffle, cuts, draw
 
 
-def shuffled(rollouts: Rollouts, rounds: int, seed: int = 0, **stages) -> Samples:
+def shuffled(
+    rollouts: Rollouts,
+    rounds: int,
+    seed: int = 0,
+    *,
+    options: dict | None = None,
+    done: float = 0.0,
+    **stages,
+) -> Samples:
     """Advantage shuffle of all pairs (unless told otherwise); a pair weighs its reward gap."""
     stages = {"estimator": "centred", "selection": {"name": "pairwise", "keep": 1.0}, **stages}
-    shuffle = {"name": "advantage-shuffle", "rounds": rounds}
-    return compose(**stages, composition=shuffle).plan(rollouts, seeded(seed))
+    shuffle = {"name": "advantage-shuffle", "rounds": rounds, **(options or {})}
+    return compose(**stages, composition=shuffle).plan(rollouts, seeded(seed), done)
 
 
 def gaps(*gaps: float) -> Rollouts:
@@ -52,7 +60,7 @@ def drawn_together(weights: list[float], size: int) -> dict[frozenset, float]:
 
 
 def test_the_first_unit_drawn_is_drawn_by_its_weight():
-    drawn = [int(draw(np.array([4.0, 3.0, 2.0, 1.0]), 1, rng)[0]) for rng in [seeded()] * 10000]
+    drawn = [int(draw(np.log([4.0, 3.0, 2.0, 1.0]), 1, rng)[0]) for rng in [seeded()] * 10000]
     assert chi_square(np.bincount(drawn), [4000, 3000, 2000, 1000]) < CHI_SQUARE_LIMIT[3]
 
 
@@ -61,7 +69,7 @@ def test_a_round_is_drawn_one_by_one_by_weight_without_return():
     # {0, 1}: 4/10 * 3/6 + 3/10 * 4/7 = 0.371429; {2, 3}: 2/10 * 1/8 + 1/10 * 2/9 = 0.047222
     assert exact[frozenset({0, 1})] == pytest.approx(0.371429, abs=1e-6)
     assert exact[frozenset({2, 3})] == pytest.approx(0.047222, abs=1e-6)
-    weights, rng, count = np.array([4.0, 3.0, 2.0, 1.0]), seeded(), 10000
+    weights, rng, count = np.log([4.0, 3.0, 2.0, 1.0]), seeded(), 10000
     seen = Counter(frozenset(draw(weights, 2, rng).tolist()) for _ in range(count))
     statistic = chi_square([seen[s] for s in exact], [count * p for p in exact.values()])
     assert statistic < CHI_SQUARE_LIMIT[5]
@@ -151,9 +159,15 @@ def test_rounds_differ_by_at_most_one_unit(units, rounds, sizes):
     st.lists(st.sampled_from([0.0, 0.0, 1.0, 1e-9, 3e29]), min_size=1, max_size=20),
     st.integers(1, 9),
     st.integers(0, 99),
+    st.sampled_from(sorted(WEIGHTS)),
+    st.sampled_from(sorted(SHAPES)),
+    st.sampled_from([0.0, 0.7, 1.0]),
 )
-def test_a_round_takes_units_with_weight_first_and_fills_up_with_filler(weights, rounds, seed):
-    samples = shuffled(gaps(*weights), rounds, seed)
+def test_a_round_takes_units_with_weight_first_and_fills_up_with_filler(
+    weights, rounds, seed, weight, shape, done
+):
+    options = {"weight": weight, "shape": shape}
+    samples = shuffled(gaps(*weights), rounds, seed, options=options, done=done)
     filler_U = samples.filler_M[::2]
     informative = {unit for unit, weight in enumerate(weights) if weight > 0}
     assert len(samples) == 2 * len(weights)
@@ -165,6 +179,88 @@ def test_a_round_takes_units_with_weight_first_and_fills_up_with_filler(weights,
         assert trained <= informative
         assert not set(drawn[filler].tolist()) & informative
         assert len(trained) == min(len(informative), len(drawn))
+
+
+# ---- which weight, and how it is shaped. Units weigh 2 and 1, or as said. -----------------
+
+# (shape, power, share of the training that is done) -> probability of the first unit.
+SHAPED = {
+    ("power", 1.0, 0.0): 2 / 3,
+    ("power", 2.0, 0.0): 4 / 5,
+    ("power", 0.0, 0.5): 1 / 2,
+    ("softmax", 1.0, 0.0): 0.62246,  # e / (e + e^.5)
+    ("softmax", 1.0, 0.5): 0.64240,  # 1 / (1 + exp(-1 / 1.70711))
+    ("softmax", 1.0, 1.0): 0.73106,  # e^2 / (e^2 + e)
+    ("log", 1.0, 0.0): 0.61315,  # ln 3 / (ln 3 + ln 2)
+    ("log", 1.0, 1.0): 0.63093,  # ln 2 / (ln 2 + ln 1.5)
+    ("inverse", 1.0, 0.0): 1 / 3,
+}
+
+
+@pytest.mark.parametrize(("shape", "power", "done"), SHAPED)
+def test_a_unit_is_drawn_by_its_shaped_weight(shape, power, done):
+    first = SHAPED[shape, power, done]
+    told = np.exp(SHAPES[shape](np.array([2.0, 1.0]), done, power))
+    assert told / told.sum() == pytest.approx([first, 1 - first], abs=1e-5)
+    options, times = {"shape": shape, "power": power}, np.zeros(2)
+    for seed in range(1000):  # two rounds of one pair, whose weight is its gap
+        samples = shuffled(gaps(2, 1), 2, seed, options=options, done=done)
+        times += np.bincount(samples.rollout_M[::2] // 2, minlength=2)
+    assert chi_square(times, [2000 * first, 2000 * (1 - first)]) < CHI_SQUARE_LIMIT[1]
+
+
+@pytest.mark.parametrize(
+    ("weight", "weights"),
+    [
+        ("sum", [2, 2, 3]),
+        ("max", [1.5, 1.5, 2]),
+        ("mean", [1, 1, 1.5]),
+        ("positive", [1.5, 0.5, 0]),
+    ],
+)
+def test_a_unit_weighs_what_its_members_say(weight, weights):
+    across_UK = np.array([[1.5, -0.5], [0.5, -1.5], [-1.0, -2.0]])
+    assert WEIGHTS[weight](across_UK).tolist() == weights
+
+
+def test_a_pair_without_a_positive_advantage_is_filler_where_that_is_its_weight():
+    # Mean 1: the pair (4, 0) has |A| = 3 and 1, the pair (0, 0) 1 and 1, without a positive one.
+    rollouts = rollouts_of([[4, 0, 0, 0]])
+    summed = shuffled(rollouts, 1)
+    positive = shuffled(rollouts, 1, options={"weight": "positive"})
+    assert not summed.filler_M.any()
+    assert positive.filler_M.tolist() == (~np.isin(positive.pair_M, [0])).tolist()
+    assert (
+        positive.advantage_M.tolist()
+        == np.where(
+            positive.filler_M,
+            0,
+            summed.advantage_M[
+                [summed.rollout_M.tolist().index(row) for row in positive.rollout_M]
+            ],
+        ).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weight": "summ"}, ["weight='summ'", "did you mean 'sum'"]),
+        ({"weight": None}, ["weight=None", "sum", "positive"]),
+        ({"shape": "softmx"}, ["shape='softmx'", "did you mean 'softmax'"]),
+        ({"power": -1}, ["power=-1", "from 0"]),
+        ({"power": float("nan")}, ["power=nan"]),
+        ({"power": "2"}, ["power='2'"]),
+        ({"power": True}, ["power=True"]),
+        ({"shape": "log", "power": 2.0}, ["power=2.0", "'power', not to 'log'"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["shuffle-r1", "share-shuffle"])
+def test_a_weight_that_there_is_not_is_refused_when_the_recipe_is_made(name, options, words):
+    with pytest.raises(ConfigError) as caught:
+        recipe(name, **options)
+    for word in words:
+        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Recipes: what they are made of, what every one of them promises, and your own."""
 
 import itertools
+import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,12 +269,16 @@ def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_sh
         ("grpo", Loss()),
         ("dr-grpo", Loss(mean="constant")),
         ("rloo", Loss()),
-        ("gspo", Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)),
+        (
+            "gspo",
+            Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4, updates=4),
+        ),
         ("pods", Loss()),
-        ("dapo-filter", Loss(clip_high=0.28)),
-        ("shuffle-r1", Loss()),
-        ("share-grpo", Loss(clip_high=0.3)),
-        ("share-shuffle", Loss(clip_high=0.3)),
+        ("dapo-filter", Loss(clip_high=0.28, updates=16)),
+        ("shuffle-r1", Loss(updates=4)),
+        ("share-grpo", Loss(clip_high=0.3, dual_clip=3.0, updates=8)),
+        ("noisy-rollout", Loss(updates=4)),
+        ("share-shuffle", Loss(clip_high=0.3, dual_clip=3.0, updates=4)),
     ],
 )
 def test_a_recipe_carries_the_published_loss(name, loss):
@@ -280,18 +286,25 @@ def test_a_recipe_carries_the_published_loss(name, loss):
     assert recipe(name).loss == loss
 
 
-def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_4_updates():
+def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_the_engine_s_updates():
     loss = Loss()
-    assert (loss.mean, loss.ratio, loss.kl, loss.updates) == ("token", "token", 0, 4)
+    assert (loss.mean, loss.ratio, loss.kl, loss.updates) == ("token", "token", 0, None)
     assert (loss.clip_low, loss.clip_high) == (0.2, 0.2)
+
+
+def test_the_table_of_updates_in_the_documentation_is_that_of_the_recipes():
+    page = Path(__file__).parents[2] / "docs" / "recipes.md"
+    rows = re.findall(r"^\| (`.*) \| (\d+).* \|$", page.read_text(), flags=re.MULTILINE)
+    told = {n: int(u) for names, u in rows for n in re.findall(r"`(.*?)`", names) if n in RECIPES}
+    assert told == {name: recipe(name).loss.updates or 1 for name in RECIPES}
 
 
 @pytest.mark.parametrize(
     ("name", "published"),
     [
         ("pods", {"keep": 0.25}),
-        ("shuffle-r1", {"keep": 0.5, "rounds": 8}),
-        ("share-shuffle", {"keep": 0.5, "rounds": 8}),
+        ("shuffle-r1", {"keep": 0.5, "rounds": 8, "weight": "sum", "shape": "power", "power": 1}),
+        ("share-shuffle", {"keep": 0.5, "rounds": 8, "weight": "sum", "shape": "power"}),
     ],
 )
 def test_options_default_to_the_published_settings(name, published):
@@ -412,6 +425,14 @@ def mine(bound: float = 0.5) -> vantage.Recipe:
     return vantage.Recipe("mine", estimator=Signs(bound))
 
 
+def second_half(samples, ranked, rng):
+    return samples.take(np.arange(len(samples)) if ranked.done >= 0.5 else [0])
+
+
+def halves():
+    return vantage.Recipe("halves", composition=second_half)
+
+
 def not_a_recipe():
     return "grpo"
 
@@ -435,6 +456,17 @@ def test_a_recipe_of_your_own_is_named_by_its_file_or_module(my_folder, where):
     samples = made.plan(rollouts_of([[0.6, 0.8]]), seeded())
     assert made.name == "mine"
     assert samples.advantage_M.tolist() == [-1, 1]
+
+
+def test_a_composition_of_your_own_sees_the_share_of_the_training_that_is_done(my_folder):
+    made, rollouts = recipe("my_file.py:halves"), rollouts_of([[1, 0, 0, 0]])
+    assert [len(made.plan(rollouts, seeded(), done)) for done in (0.0, 0.4, 0.5, 1.0)] == [
+        1,
+        1,
+        4,
+        4,
+    ]
+    assert len(made.plan(rollouts, seeded())) == 1
 
 
 @pytest.mark.parametrize(

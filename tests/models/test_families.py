@@ -26,7 +26,7 @@ from vantage.evaluation.answers import generate
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Sampling
 from vantage.questions.schema import read
-from vantage.training.trl.prefix import VISION_TOWERS
+from vantage.training.towers import VISION_TOWERS
 from vantage.training.trl.vllm import as_saved
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"

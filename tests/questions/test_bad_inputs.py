@@ -260,10 +260,10 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "half a letter in the question": ({"prompt": "Why \ud83d?"}, "not UTF-8 at character 4"),
     "a nul in the question": ({"prompt": "Why\0?"}, "a NUL at character 3"),
     # Conversations.
-    "an empty conversation": ({"prompt": []}, "ends with the user's question"),
-    "a system message alone": (
-        {"prompt": [{"role": "system", "content": "Hm."}]},
-        "ends with the user's question",
+    "an empty conversation": ({"prompt": []}, "expected a text or a conversation"),
+    "an empty question at the end": (
+        {"prompt": [user("Why?"), {"role": "assistant", "content": "So."}, user(" ")]},
+        "an empty question",
     ),
     "a message without content": ({"prompt": [user(None)]}, "messages with a role"),
     "a message without a role": ({"prompt": [{"content": "Why?"}]}, "messages with a role"),
@@ -754,7 +754,11 @@ SOURCES = {
     "a parquet without rows": ({"rows.parquet": parquet_of(0)}, "rows.parquet", "has no rows"),
     "json without a list": ({"rows.json": b'{"a": 1}'}, "rows.json", "expected a list of rows"),
     "json of a number": ({"rows.json": b"7"}, "rows.json", "expected a list of rows"),
-    "json of columns": ({"rows.json": b'{"prompt": ["Why?"]}'}, "rows.json", "no column for the answer"),
+    "json of columns": (
+        {"rows.json": b'{"prompt": ["Why?"]}'},
+        "rows.json",
+        "no column for the answer",
+    ),
     "half a json": ({"rows.json": b'[{"prompt": "Why?"}, {"pro'}, "rows.json", "no JSON"),
     "lines in a json": ({"rows.json": 2 * LINE.encode()}, "rows.json", "Extra data"),
     "brackets without an end": ({"rows.json": b"[" * 100_000}, "rows.json", "no JSON"),

@@ -271,6 +271,11 @@ ANSWERS = {
     "a number": (7, "7"),
     "a list of one": (["7"], "7"),
     "a share": (0.5, "0.5"),
+    "a whole number, as pandas writes it": (7.0, "7"),
+    "a number of 32 bits": (0.10000000149011612, "0.1"),
+    "a number of 64 bits": (0.1, "0.1"),
+    "many digits": (1234567.891, "1234567.891"),
+    "a message": ([{"role": "assistant", "content": "7"}], "7"),
 }
 
 

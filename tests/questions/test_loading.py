@@ -19,7 +19,7 @@ from vantage.questions.layouts import Columns
 from vantage.questions.loading import load, survey
 from vantage.questions.parallel import over_rows
 from vantage.questions.reading import Reader
-from vantage.questions.schema import read
+from vantage.questions.schema import read, render
 from vantage.questions.variants import Variants
 
 ROWS = {"prompt": ["2 + 2?", "3 + 3?"], "answer": ["4", "6"]}
@@ -408,11 +408,34 @@ def test_pictures_inside_a_conversation_may_be_paths_in_lines_of_json(tmp_path):
     assert read(rows[1]).text == "1 + 1?"
 
 
+def test_a_word_that_looks_like_a_place_is_told_where_no_column_holds_pictures(tmp_path, caplog):
+    rows = {"prompt": ["What is <image>?", "2 + 2?", "<image> or <b>?"], "answer": ["a", "b", "c"]}
+    with caplog.at_level(logging.WARNING):
+        found = opened(write(tmp_path / "rows.jsonl", rows))
+    assert [read(row).text for row in found] == rows["prompt"]
+    assert "2 rows write <image>, but no column holds pictures" in caplog.text
+
+
+def test_conversations_keep_their_keys_and_end_as_they_like(tmp_path):
+    calls = [{"name": "add", "arguments": {"a": 2}}]
+    prompt = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "content": "4", "name": "add"},
+    ]
+    rows = [{"prompt": prompt}, {"prompt": [{"role": "user", "content": "1 + 1?"}]}]
+    lines = [json.dumps({**row, "answer": "4"}) for row in rows]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    found = opened(tmp_path / "rows.jsonl")
+    assert [render(read(row)) for row in found] == [row["prompt"] for row in rows]
+
+
 def bad_rows() -> dict:
     return {
         "id": [f"q{row}" for row in range(6)],
         "prompt": ["0?", " ", "2?", "<image> 3?", "4?", "5?"],
         "answer": ["0", "1", "2", "3", None, "5"],
+        "image": [None] * 6,
         "level": list(range(6)),
     }
 

@@ -19,6 +19,7 @@ UNDOING = {
     "by 90 degrees clockwise": lambda a: a.swapaxes(0, 1)[::-1],
     "by 90 degrees counter-clockwise": lambda a: a.swapaxes(0, 1)[:, ::-1],
     "by 180 degrees": lambda a: a[::-1, ::-1],
+    "left to right and top to bottom": lambda a: a[::-1, ::-1],
     "left to right": lambda a: a[:, ::-1],
     "top to bottom": lambda a: a[::-1],
 }
@@ -32,7 +33,7 @@ def apply(name: str, image: Image.Image = PICTURE, seed: int = 0) -> np.ndarray:
 
 def undo(note: str, array: np.ndarray) -> np.ndarray:
     """The array with what the note says undone; the note must say exactly one thing."""
-    said = [way for way in UNDOING if re.search(rf"{way}\b", note)]
+    said = re.findall("|".join(rf"{way}\b" for way in UNDOING), note)
     assert len(said) == 1, note
     return UNDOING[said[0]](array)
 
@@ -89,6 +90,10 @@ def test_a_transform_follows_from_its_seed_and_leaves_the_original_alone(name):
         assert not np.array_equal(apply(name, seed=3), apply(name, seed=4))
 
 
-def test_the_published_ones_do_not_mirror():
-    assert len(PUBLISHED) == 6
+def test_there_are_the_nine_of_the_published_code_and_the_six_of_the_paper_do_not_flip():
+    assert len(TRANSFORMS) == 9
+    flips = {"mirror", "flip", "mirror-and-flip"}
+    assert set(TRANSFORMS) - set(PUBLISHED) == flips
     assert all(TRANSFORMS[name].kind in ("turn", "noise") for name in PUBLISHED)
+    # Both flips leave text readable upside down: what may change an answer is what a turn changes.
+    assert [TRANSFORMS[name].kind for name in sorted(flips)] == ["mirror", "mirror", "turn"]

@@ -1,14 +1,19 @@
 """Several prompts of a question: the original first, the others drawn, all of them answerable."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from PIL import Image
 from pydantic import ValidationError
 
 from vantage.questions import pictures
 from vantage.questions.pictures import Picture
+from vantage.questions.prompts import Prompts
+from vantage.questions.reading import Reader
+from vantage.questions.sampling import Asked
 from vantage.questions.schema import Question
 from vantage.questions.transforms import PUBLISHED, TRANSFORMS
 from vantage.questions.variants import Fade, Transforms, Variants
@@ -56,12 +61,80 @@ def test_the_first_prompt_is_the_original_and_there_are_as_many_as_asked(variant
         assert prompts[0] is QUESTION
 
 
-def test_the_original_may_be_left_to_the_draw():
-    rewritten = Variants(count=2, rewrites="other", original=False)
-    for key in range(10):
-        assert {p.text for p in expand(rewritten, key=key)} <= {f"<image>{t}" for t in REWRITES}
-    turned = Variants(count=2, transforms=transforms(["clockwise"]), original=False)
-    assert all(prompt.images[0].steps for prompt in expand(turned, rewrites=[]))
+# ---- all prompts drawn, as in the code of Share-GRPO ----------------------------------------
+
+DRAWN = Variants(count=2, rewrites="other", transforms=transforms(probability=0.3), original=False)
+
+
+def bare(prompt: Question) -> str:
+    """Which of the wordings a prompt is, without the note of a transform."""
+    texts = [QUESTION.text.removeprefix("<image>"), *REWRITES]
+    return next(text for text in texts if prompt.text.endswith(text))
+
+
+def test_wordings_are_drawn_evenly_without_repeat_from_original_and_rewrites():
+    # 4 wordings, 2 prompts: each of the 12 ordered pairs in 1/12, so the original is in with 1/2.
+    drawn = Counter(tuple(map(bare, expand(DRAWN, key=key))) for key in range(2400))
+    assert len(drawn) == 12 and all(one != other for one, other in drawn)
+    assert sum((n - 200) ** 2 / 200 for n in drawn.values()) < 37.4  # once in 10,000 times
+    original = sum(n for pair, n in drawn.items() if "How many?" in pair)
+    assert original / 2400 == pytest.approx(1 / 2, abs=4 * math.sqrt(1 / 4 / 2400))
+
+
+def test_every_prompt_that_is_drawn_may_be_transformed():
+    # 0.7 * 0.7 = 0.49 none, 0.42 one, 0.09 both.
+    changed = Counter(
+        sum(bool(prompt.images[0].steps) for prompt in expand(DRAWN, key=key))
+        for key in range(2400)
+    )
+    for transformed, chance in ((0, 0.49), (1, 0.42), (2, 0.09)):
+        allowed = 4 * math.sqrt(chance * (1 - chance) / 2400)
+        assert changed[transformed] / 2400 == pytest.approx(chance, abs=allowed)
+
+
+@pytest.mark.parametrize(
+    ("rewrites", "texts"),
+    [
+        ([], ["How many?"] * 3),
+        (["Count them."], ["Count them.", "How many?"]),
+        (["How many?", "Count them.", "Count them."], ["Count them.", "How many?"]),
+        (["<image>How many?"], ["How many?"] * 3),
+        (["A?", "B?", "C?", "D?"], None),
+    ],
+    ids=str,
+)
+def test_all_wordings_come_before_one_comes_again(rewrites, texts):
+    variants = Variants(count=3, rewrites="other", original=False)
+    for key in range(20):
+        drawn = [
+            p.text.removeprefix("<image>") for p in expand(variants, rewrites=rewrites, key=key)
+        ]
+        if texts is None:
+            assert len(set(drawn)) == 3 and set(drawn) <= {"How many?", *rewrites}
+        elif len(set(texts)) == 1:
+            assert drawn == texts
+        else:
+            assert sorted(drawn[:2]) == texts and drawn[2] == drawn[0]
+
+
+def test_a_wording_that_comes_again_has_a_transform_of_its_own():
+    variants = Variants(count=2, transforms=transforms(["noise-25"]), original=False)
+    one, other = expand(variants, rewrites=[])
+    assert one.images[0].steps and other.images[0].steps
+    assert pixels(one) != pixels(other)
+
+
+def test_prompts_are_the_same_on_every_process_whatever_is_asked_beside_them():
+    rows = Dataset.from_dict(
+        {"prompt": [f"What is {n}?" for n in range(4)], "other": [["A?", "B?", "C?"]] * 4}
+    )
+    variants = Variants(count=2, rewrites="other", original=False)
+    one, other = (Prompts(Reader(rows), variants, seed=3) for _ in range(2))
+    one.ask([Asked(2, 0), Asked(3, 1)])
+    other.ask([Asked(0, 0), Asked(3, 1), Asked(2, 0)])
+    assert [one.prompt(p).text for p in (0, 1, 2, 3)] == [
+        other.prompt(p).text for p in (4, 5, 2, 3)
+    ]
 
 
 def test_the_same_key_makes_the_same_prompts_and_another_key_others():
@@ -139,6 +212,24 @@ def test_the_images_of_a_question_get_different_noise():
     assert len({*pixels(noisy), IMAGE.tobytes()}) == 3
 
 
+def test_an_instruction_may_stand_before_the_images_of_every_prompt():
+    rows = Dataset.from_dict(
+        {
+            "prompt": [[{"role": "user", "content": "How many?"}]],
+            "image": [IMAGE],
+            "other": [["Count."]],
+        }
+    )
+    variants = Variants(count=2, rewrites="other", transforms=transforms(["clockwise"]))
+    prompts = Prompts(Reader(rows), variants, "Think.\n<image>\n{question}")
+    prompts.ask([Asked(0, 0)])
+    notes = TRANSFORMS["clockwise"].wordings()
+    assert prompts.prompt(0).text == "Think.\n<image>\nHow many?"
+    assert prompts.prompt(1).text in {f"Think.\n<image>\n{note} Count." for note in notes}
+    longest = f"Think.\n<image>\n{max(notes, key=len)} How many?"
+    assert prompts.longest(prompts.source(0)).text == longest
+
+
 # ---- which transforms ----------------------------------------------------------------------
 
 
@@ -154,7 +245,7 @@ def test_a_transform_that_could_change_the_answer_is_not_used():
     assert used(everything, left) == noise
     assert used(everything, answer="on the left") == noise
     spelled = Question("<image>What does the sign say?", (PICTURE,))
-    assert used(everything, spelled) == set(PUBLISHED)
+    assert used(everything, spelled) == {*PUBLISHED, "mirror-and-flip"}
 
 
 @pytest.mark.parametrize("allowed", [[], ["mirror"], ["clockwise", "flip"], None])

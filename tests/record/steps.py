@@ -29,6 +29,7 @@ def made(
     response: str = "I say {0}",
     reward_N: np.ndarray | None = None,
     about: About = ABOUT,
+    done: float = 0.0,
 ) -> Step:
     """Step `number` of a run that asks the same questions again and again."""
     rng = np.random.default_rng([1, number])
@@ -42,7 +43,8 @@ def made(
     rollouts = Rollouts(place_N[scored], prompt_N[scored], reward_N[scored])
     name, options = about.name, dict(about.recipe) if not isinstance(about.recipe, str) else {}
     options.pop("name", None)
-    plan = recipe(name, **options).plan(rollouts, np.random.default_rng([about.seed, number]))
+    rng = np.random.default_rng([about.seed, number])
+    plan = recipe(name, **options).plan(rollouts, rng, done)
     plan = plan.take(np.arange(len(plan)), rollout_M=scored[plan.rollout_M])
     return Step(
         number=number,
@@ -67,6 +69,7 @@ def made(
         metrics={"reward": float(np.nanmean(reward_N)), "silent_rollouts": 0.25},
         updates=(number + 1) * about.updates,
         generated_tokens=int((np.arange(len(place_N)) + 1).sum()),
+        done=done,
     )
 
 

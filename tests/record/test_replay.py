@@ -1,12 +1,14 @@
 """A replay plans recorded rollouts again."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import steps
 
 from vantage.errors import InputError
 from vantage.methods import RECIPES, Rollouts, recipe
 from vantage.methods.composition import update_of
+from vantage.methods.recipe import parse_recipe
 from vantage.record import About, Record, Recorder, Step
 from vantage.record.replay import equal, measures, replay
 
@@ -49,6 +51,28 @@ def test_another_seed_would_have_drawn_otherwise(tmp_path):
     assert replay(record, recipe("shuffle-r1", rounds=4)).same_B.all()
     record.about = About("trl", about.recipe, seed=2, updates=4)
     assert not replay(record, recipe("shuffle-r1", rounds=4)).same_B.any()
+
+
+def test_a_plan_that_depends_on_how_far_the_training_is_is_made_again(tmp_path, monkeypatch):
+    annealed = {"name": "shuffle-r1", "rounds": 4, "shape": "softmax"}
+    about = About("trl", annealed, seed=2, updates=4)
+    with Recorder(tmp_path, about) as recorder:
+        for number in range(4):
+            reward_N = np.random.default_rng(number).random(32)
+            recorder.append(steps.made(number, about=about, reward_N=reward_N, done=number / 4))
+    record = Record(tmp_path)
+    assert [record.done(step) for step in record.steps] == [0.0, 0.25, 0.5, 0.75]
+    assert replay(record, parse_recipe(annealed)).same_B.all()
+    monkeypatch.setattr(record, "done", lambda step: 0.0)
+    assert not replay(record, parse_recipe(annealed)).same_B.all()
+
+
+def test_a_record_that_does_not_say_how_far_the_training_was_is_read(tmp_path):
+    record = record_of(tmp_path, About("trl", "grpo", seed=1, updates=4))
+    place = tmp_path / "record/steps/00000001/batch.parquet"
+    pq.write_table(pq.read_table(place).drop_columns(["done"]), place)
+    assert record.done(1) == 0.0
+    assert replay(record, recipe("grpo")).same_B.all()
 
 
 def test_measures_are_those_worked_out_by_hand():

@@ -82,7 +82,7 @@ def test_curves_are_means_of_batches_against_what_was_spent(by_hand):
 
 def test_a_validation_stands_where_its_rollout_batches_ended(by_hand):
     held = _made(by_hand)["heldout"]
-    assert held["metric"] == "reward" and held["value"] == [0.25, 0.75]
+    assert held["measure"] == "reward" and held["value"] == [0.25, 0.75]
     assert held["updates"] == [0, 2] and held["seconds"] == [0, 8] and held["tokens"] == [0, 80]
 
 
@@ -118,6 +118,42 @@ def test_an_accuracy_among_the_rewards_says_what_is_right(tmp_path):
         recorder.append(steps.made(0, reward_N=np.linspace(0, 0.4, 32)))
     found = curves.right(Record(tmp_path).table("rollouts"))
     np.testing.assert_array_equal(found, steps.made(0).parts["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("parts", "by"),
+    [
+        (["accuracy", "format"], "accuracy"),
+        (["format", "choice"], "choice"),
+        (["judge", "numeric"], "numeric"),
+        (["mine"], "reward"),
+        (["format"], "reward"),
+    ],
+)
+def test_what_is_right_is_said_by_a_reward_that_judges_answers(parts, by):
+    assert curves.measure(parts) == by
+
+
+@pytest.mark.parametrize(
+    ("metrics", "measure"),
+    [
+        ({"rewards/accuracy/mean": 0.5, "reward": 0.6}, "accuracy"),
+        ({"rewards/format/mean": 1.0, "rewards/choice/mean": 0.5, "reward": 0.6}, "choice"),
+        ({"rewards/mine/mean": 0.5, "reward": 0.6}, "reward"),
+        ({"accuracy": 0.5}, "accuracy"),
+    ],
+)
+def test_the_page_names_what_was_measured_on_held_out_questions(tmp_path, metrics, measure):
+    with Recorder(tmp_path, steps.ABOUT) as recorder:
+        recorder.append(steps.made(0))
+        recorder.validated(1, metrics, 1.0)
+    record = Record(tmp_path)
+    assert _made(record)["heldout"]["measure"] == measure
+    words = "reward (weighted sum)" if measure == "reward" else measure
+    shown = page.page([record])
+    assert f"<h3>Held-out <bdi>{words}</bdi></h3>" in shown
+    assert f"<small><bdi>{measure}</bdi></small>" in shown
+    assert "Share of the rollouts whose <bdi>accuracy</bdi> is above 0.5" in shown
 
 
 def test_a_question_is_shown_the_first_and_the_last_time_and_some_between(tmp_path):

@@ -1,11 +1,13 @@
 """The loss of one update and its gradients, by plain transformers: one row at a time, no trainer.
 
-The equations are those of the papers: `min(ratio A, clip(ratio) A)` for every token; a sample of
-a question with V prompts weighs 1/V^2 where responses are shared; filler is left out.
+The equations are those of the papers: `min(ratio A, clip(ratio) A)` for every token, and no less
+than `cap A` where A is negative (dual clip); a sample of a question with V prompts weighs 1/V^2
+where responses are shared; filler is left out.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,7 @@ from transformers import (
     AutoProcessor,
     ProcessorMixin,
 )
+from trl.data_utils import prepare_multimodal_messages
 
 Weights = dict[str, torch.Tensor]
 
@@ -39,7 +42,8 @@ class Row:
 
     @property
     def images(self) -> int:
-        return sum(part["type"] == "image" for turn in self.prompt for part in turn["content"])
+        contents = [turn["content"] for turn in self.prompt if isinstance(turn["content"], list)]
+        return sum(part["type"] == "image" for content in contents for part in content)
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Objective:
         mean: "token": over all tokens; "row": of each response first; "constant": over rows
             times `longest` tokens.
         whole_ratio: one ratio a response, the geometric mean of those of its tokens.
+        cap: most that the ratio counts where the advantage is negative.
         kl: weight of the divergence from the reference, a mean over all tokens; each of them
             times its ratio where `ratio_on_kl`, as TRL does unless told otherwise.
     """
@@ -58,6 +63,7 @@ class Objective:
     whole_ratio: bool = False
     lower: float = 0.2
     upper: float = 0.2
+    cap: float = math.inf
     kl: float = 0.0
     ratio_on_kl: bool = True
     longest: int = 6
@@ -105,9 +111,9 @@ class Hand:
         return before.gather(-1, response.T)[:, 0]
 
     def inputs(self, prompt: list[dict]) -> dict[str, torch.Tensor]:
-        """What the processor makes of a prompt; where it is a tokenizer, of texts."""
-        if not isinstance(self.processor, ProcessorMixin):
-            prompt = [{**turn, "content": turn["content"][0]["text"]} for turn in prompt]
+        """What the processor makes of a prompt, whose parts a processor wants."""
+        if isinstance(self.processor, ProcessorMixin):
+            prompt = prepare_multimodal_messages(prompt)
         made = self.processor.apply_chat_template(
             [prompt],
             tokenize=True,
@@ -159,7 +165,11 @@ def surrogate(log_ratio: torch.Tensor, advantage: float, objective: Objective):
         log_ratio = log_ratio.mean().expand(len(log_ratio))
     plain = log_ratio.exp() * advantage
     held = log_ratio.exp().clamp(1 - objective.lower, 1 + objective.upper) * advantage
-    return torch.minimum(plain, held), held < plain
+    least = torch.minimum(plain, held)
+    if advantage >= 0:
+        return least, held < plain
+    most = torch.tensor(objective.cap * advantage, dtype=least.dtype)
+    return torch.maximum(least, most), (held < plain) | (least < most)
 
 
 def divergence(new: torch.Tensor, reference: torch.Tensor, objective: Objective):

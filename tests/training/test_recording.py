@@ -33,7 +33,7 @@ OPTIONS = {
 TURNS = {"count": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.7}}
 RECIPES = {
     "grpo": {"recipe": "grpo"},
-    "shuffle-r1": {"recipe": {"name": "shuffle-r1", "rounds": 4}},
+    "shuffle-r1": {"recipe": {"name": "shuffle-r1", "rounds": 4, "shape": "softmax"}},
     "share-shuffle": {"recipe": {"name": "share-shuffle", "rounds": 4}, "variants": TURNS},
     "dapo-filter": {"recipe": "dapo-filter"},
 }
@@ -91,7 +91,9 @@ def test_the_plan_in_the_record_is_the_one_that_was_trained(run):
                 np.testing.assert_array_equal(
                     getattr(table, field.name), getattr(other, field.name)
                 )
-        again = trainer.recipe.plan(recorded, np.random.default_rng([record.about.seed, step]))
+        assert record.done(step) == step / 3
+        rng = np.random.default_rng([record.about.seed, step])
+        again = trainer.recipe.plan(recorded, rng, step / 3)
         np.testing.assert_array_equal(again.rollout_M, plan.rollout_M)
 
 

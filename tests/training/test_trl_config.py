@@ -1,13 +1,25 @@
 """Options of a run: what follows the recipe, what the user decides, and what is refused."""
 
+import json
+import math
+
 import pytest
+import yaml
 from training_cases import config
+from transformers import HfArgumentParser
+from trl import GRPOConfig, ModelConfig, ScriptArguments, TrlParser
 
 from vantage.errors import ConfigError, VantageError
 from vantage.methods import RECIPES, recipe
-from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.config import ROW_MEANS, TOKEN_MEANS, VantageConfig, check_metric
 
 SHARED = {"count": 2, "transforms": {"names": ["noise-10"]}}
+
+BEST_AT_END = {
+    "load_best_model_at_end": True,
+    "eval_strategy": "steps",
+    "save_strategy": "steps",
+}
 
 BAD = [
     ({"recipe": "grop"}, ["recipe", "'grop'", "did you mean 'grpo'"]),
@@ -37,23 +49,29 @@ BAD = [
         {"steps_per_generation": 2, "gradient_accumulation_steps": 4},
         ["steps_per_generation=2", "gradient_accumulation_steps=4", "; 4 would do"],
     ),
-    ({"max_steps": 7}, ["max_steps=7", "2 updates", "6 or 8 would do"]),
-    ({"max_steps": 6, "num_iterations": 2}, ["max_steps=6", "4 updates", "4 or 8 would do"]),
-    (
-        {"save_strategy": "steps", "save_steps": 5},
-        ["save_steps=5", "2 updates", "4 or 6 would do"],
-    ),
     (
         {"save_strategy": "best", "eval_strategy": "steps", "eval_steps": 3},
-        ["eval_steps=3", "2 or 4 would do"],
+        ["eval_steps=3 with save_strategy='best'", "2 or 4 would do"],
     ),
+    (
+        {"recipe": "share-grpo", "variants": SHARED, "epsilon_high": 2.0},
+        ["epsilon_high=2.0", "3.0", "delta"],
+    ),
+    (
+        {"eval_steps": 6, "save_steps": 6, "num_iterations": 2, **BEST_AT_END},
+        ["eval_steps=6 with load_best_model_at_end", "4 updates", "4 or 8 would do"],
+    ),
+    ({"metric_for_best_model": "loss"}, ["metric_for_best_model='loss'", "always 0", "reward'"]),
+    ({"metric_for_best_model": "eval_loss", **BEST_AT_END}, ["best_model='eval_loss'", "always 0"]),
+    ({"recipe": '{"name": "grpo"'}, ['recipe=\'{"name": "grpo"\'', "not JSON"]),
     ({"multi_objective_aggregation": "normalize_then_sum"}, ["multi_objective_aggregation="]),
     ({"scale_rewards": "batch"}, ["scale_rewards='batch'", "leave it at 'group'"]),
     ({"scale_rewards": False}, ["scale_rewards='none'", "leave it at 'group'"]),
-    ({"router_aux_loss_coef": 0.001}, ["router_aux_loss_coef=0.001", "leave it at 0.0"]),
     ({"loss_type": "gpro"}, ["loss_type='gpro'", "did you mean 'grpo'"]),
     ({"importance_sampling_level": "word"}, ["importance_sampling_level='word'", "token"]),
     ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),
+    ({"prompt_template": "<image> <image> {question}"}, ["prompt_template=", "<image> 2 times"]),
+    ({"prompt_template": "{question} <image>"}, ["prompt_template=", "behind {question}"]),
     ({"long_prompts": "truncate"}, ["long_prompts='truncate'", "refuse"]),
     ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
     ({"variants": {"count": 0}}, ["variants", "count", "greater than or equal to 1", "got 0"]),
@@ -84,10 +102,13 @@ ITS_OWN = {
         "importance_sampling_level": "sequence",
         "epsilon": 3e-4,
         "epsilon_high": 4e-4,
+        "updates": 4,
     },
-    "dapo-filter": {"epsilon_high": 0.28},
-    "share-grpo": {"epsilon_high": 0.3},
-    "share-shuffle": {"epsilon_high": 0.3},
+    "dapo-filter": {"epsilon_high": 0.28, "updates": 16},
+    "shuffle-r1": {"updates": 4},
+    "noisy-rollout": {"updates": 4},
+    "share-grpo": {"epsilon_high": 0.3, "delta": 3.0, "updates": 8},
+    "share-shuffle": {"epsilon_high": 0.3, "delta": 3.0, "updates": 4},
 }
 
 
@@ -100,8 +121,9 @@ def test_loss_settings_follow_the_recipe(name, tmp_path):
         "importance_sampling_level": "token",
         "epsilon": 0.2,
         "epsilon_high": 0.2,
+        "delta": None,
         "beta": 0.0,
-        "updates": 4,
+        "updates": 1,
     }
     expected = common | ITS_OWN.get(name, {})
     assert {option: getattr(args, option) for option in expected} == expected
@@ -114,15 +136,19 @@ def test_loss_settings_follow_the_recipe(name, tmp_path):
         ({"epsilon": 0.1}, {"epsilon": 0.1, "epsilon_high": 0.1}),
         ({"epsilon_high": 0.25}, {"epsilon": 0.2, "epsilon_high": 0.25}),
         ({"epsilon": 0.1, "epsilon_high": 0.4}, {"epsilon": 0.1, "epsilon_high": 0.4}),
+        ({"delta": 4.0}, {"delta": 4.0, "epsilon_high": 0.3}),
+        ({"delta": math.inf, "epsilon_high": 9.0}, {"delta": math.inf}),
+        ({"loss_type": "cispo", "epsilon_high": 5.0}, {"delta": None}),
+        ({"loss_type": "grpo"}, {"delta": 3.0}),
         ({"beta": 0.04}, {"beta": 0.04}),
         ({"importance_sampling_level": "sequence"}, {"importance_sampling_level": "sequence"}),
         ({"steps_per_generation": 2}, {"updates": 2}),
         ({"steps_per_generation": 4, "gradient_accumulation_steps": 4}, {"updates": 1}),
-        ({"gradient_accumulation_steps": 2}, {"updates": 4, "generation_batch_size": 64}),
+        ({"gradient_accumulation_steps": 2}, {"updates": 8, "generation_batch_size": 128}),
         ({"generation_batch_size": 16}, {"updates": 2, "steps_per_generation": 2}),
-        ({"num_iterations": 3}, {"updates": 4, "updates_per_rollout_batch": 12}),
+        ({"num_iterations": 3}, {"updates": 8, "updates_per_rollout_batch": 24}),
         ({"metric_for_best_model": "eval_rewards/format/mean"}, {"greater_is_better": True}),
-        ({}, {"metric_for_best_model": "eval_reward", "greater_is_better": True}),
+        ({}, {"metric_for_best_model": None}),
     ],
     ids=str,
 )
@@ -155,3 +181,124 @@ def test_a_recipe_of_the_user_s_own_is_named_by_its_file(tmp_path):
         str(tmp_path), recipe={"name": f"{file}:gentle", "clip": 0.05}, use_cpu=True, bf16=False
     )
     assert (args.build_recipe().name, args.epsilon, args.updates) == ("gentle", 0.05, 2)
+
+
+# ---- as in TRL -----------------------------------------------------------------------------
+
+# The recipe decides these; under `grpo` they get the values that TRL has.
+BY_THE_RECIPE = {"loss_type", "importance_sampling_level", "epsilon", "epsilon_high", "beta"}
+
+
+def test_no_default_of_trl_is_changed_but_what_a_recipe_decides():
+    theirs, ours = GRPOConfig.__dataclass_fields__, VantageConfig.__dataclass_fields__
+    changed = {name for name in theirs if theirs[name].default != ours[name].default}
+    assert changed == BY_THE_RECIPE - {"epsilon_high"}
+
+
+def test_with_the_recipe_grpo_every_option_has_the_value_that_trl_gives_it(tmp_path):
+    plain = {"use_cpu": True, "bf16": False, "gradient_accumulation_steps": 4}
+    theirs, ours = GRPOConfig(str(tmp_path), **plain), VantageConfig(str(tmp_path), **plain)
+    apart = {
+        name: (getattr(theirs, name), getattr(ours, name))
+        for name in GRPOConfig.__dataclass_fields__
+        if repr(getattr(theirs, name)) != repr(getattr(ours, name))
+    }
+    assert apart == {"epsilon_high": (None, 0.2)}  # for TRL, None is `epsilon`
+    assert (ours.updates, ours.generation_batch_size) == (1, 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "upper"),
+    [
+        ({}, 0.28),
+        ({"epsilon": 0.1}, 0.1),
+        ({"epsilon_high": 0.4}, 0.4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("loss_type", [*TOKEN_MEANS, *ROW_MEANS])
+def test_the_largest_ratio_is_the_recipe_s_whatever_a_loss_calls_it(
+    loss_type, given, upper, tmp_path
+):
+    args = config(tmp_path, recipe="dapo-filter", loss_type=loss_type, **given)
+    largest = upper if loss_type != "cispo" or "epsilon_high" in given else 1 + upper
+    assert args.epsilon_high == pytest.approx(largest)
+
+
+@pytest.mark.parametrize(
+    "deciding",
+    [
+        {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"},
+        {"save_strategy": "best", "eval_strategy": "epoch"},
+        {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"},
+    ],
+    ids=str,
+)
+def test_what_is_best_is_judged_by_the_reward(deciding, tmp_path):
+    args = config(tmp_path, **deciding)
+    assert (args.metric_for_best_model, args.greater_is_better) == ("eval_reward", True)
+
+
+@pytest.mark.parametrize("name", ["easy_loss", "eval_easy_loss"])
+def test_the_loss_of_one_of_several_evaluation_sets_is_no_judge(name, tmp_path):
+    args = config(tmp_path, metric_for_best_model=name)
+    check_metric(args, None)  # a reward function may log a metric of that name
+    with pytest.raises(ConfigError, match=f"metric_for_best_model='{name}': .* always 0"):
+        check_metric(args, {"easy": [], "hard": []})
+
+
+# ---- parsers -------------------------------------------------------------------------------
+
+GIVEN = {
+    "recipe": {"name": "shuffle-r1", "keep": 0.25, "rounds": 4},
+    "variants": {"count": 2, "transforms": {"names": ["noise-10"]}},
+    "sampling": {"name": "skip-silent", "explore": 0.1},
+    "record": {"rollouts": 4},
+    "model_init_kwargs": {"revision": "v2"},
+    "packing": "off",
+    "max_prompt_length": 64,
+    "max_pixels": 784,
+    "epsilon_high": 0.25,
+    "prompt_template": "Think. {question}",
+    "num_generations": 4,
+    "steps_per_generation": 2,
+}
+PLAIN = {"output_dir": "runs/parsed", "use_cpu": True, "bf16": False, "dataset_name": "digits"}
+
+
+def parsed(arguments):
+    script, args, model = TrlParser(
+        (ScriptArguments, VantageConfig, ModelConfig)
+    ).parse_args_and_config(arguments)
+    assert script.dataset_name == "digits"
+    assert model.model_name_or_path == "tiny"
+    return args
+
+
+def words(options) -> list[str]:
+    def text(value):
+        return json.dumps(value) if isinstance(value, dict) else str(value)
+
+    return [word for name, value in options.items() for word in (f"--{name}", text(value))]
+
+
+def test_every_option_is_read_from_a_command_line():
+    args = parsed(words({**PLAIN, "model_name_or_path": "tiny", **GIVEN}))
+    assert {name: getattr(args, name) for name in GIVEN} == GIVEN
+
+
+def test_every_option_is_read_from_a_file_and_replaced_on_the_command_line(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({**PLAIN, "model_name_or_path": "tiny", **GIVEN}))
+    args = parsed(["--config", str(file), "--recipe", "dr-grpo", "--packing", "on"])
+    expected = GIVEN | {"recipe": "dr-grpo", "packing": "on"}
+    assert {name: getattr(args, name) for name in GIVEN} == expected
+    assert args.loss_type == "dr_grpo"
+
+
+def test_a_parser_explains_every_option(capsys):
+    with pytest.raises(SystemExit) as ended:
+        HfArgumentParser(VantageConfig).parse_args_into_dataclasses(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert [name for name in VantageConfig.__dataclass_fields__ if f"--{name}" not in told] == []

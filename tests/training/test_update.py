@@ -6,13 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import by_hand
+import capped_tokens
 import pytest
 import torch
 from by_hand import Hand, Objective, Row
 from datasets import Dataset
 from families import FAMILIES, qwen2, qwen3
 from peft import LoraConfig
-from training_cases import OtherEngine, Reward, difference, mixed_rows, trained
+from training_cases import OtherEngine, Reward, difference, mixed_rows, trained, trainer
+from trl import GRPOTrainer
 
 TWO_PROMPTS = {"count": 2, "rewrites": "new_questions"}
 CLOSE = 1e-5
@@ -108,7 +110,7 @@ def occurrences(trainer, by_update: list[list[Row]], clipped: list[float]) -> se
     return {name for name, it_did in happened.items() if it_did}
 
 
-HIGHER = Objective(upper=0.3)
+HIGHER = Objective(upper=0.3, cap=3.0)
 SHUFFLE = {"name": "shuffle-r1", "rounds": 4}
 SHARE_SHUFFLE = {"name": "share-shuffle", "rounds": 4}
 CASES = {
@@ -198,7 +200,7 @@ CASES = {
         2,
         questions=4,
         prompts=2,
-        objective=Objective(temperature=0.7, upper=0.3),
+        objective=Objective(temperature=0.7, upper=0.3, cap=3.0),
         options={"temperature": 0.7, "top_p": 0.9},
         unscored=3,
         shows="images shared weights",
@@ -256,6 +258,44 @@ def test_loss_and_gradients_of_every_update_are_those_by_hand(
     clipped = agree(steps, by_update, case.objective, Hand.load(ragged_model))
     missing = set(case.shows.split()) - occurrences(trainer, by_update, clipped)
     assert not missing
+
+
+def test_the_dual_clip_of_an_update_is_the_one_by_hand(ragged_model, tmp_path):
+    # Closer to 1 than a recipe has it, so that so small a run comes there.
+    options = {"delta": 1.21, "learning_rate": 0.1}
+    trainer, steps = CASES["grpo"].run(ragged_model, tmp_path, **options)
+    by_update, hand = planned(trainer), Hand.load(ragged_model)
+    agree(steps, by_update, Objective(cap=1.21), hand)
+    with pytest.raises(AssertionError):  # or no token would have come there
+        agree(steps, by_update, Objective(), hand)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "bnpo", "luspo"])
+def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
+    loss_type, ragged_model, tmp_path, monkeypatch
+):
+    options = {"loss_type": loss_type, "recipe": "share-grpo", "variants": TWO_PROMPTS}
+    made = trainer(ragged_model, mixed_rows(4), tmp_path, **options)
+    assert made.args.delta == 3.0
+    made.model.train()
+    made.current_gradient_accumulation_steps = 1
+    one = torch.ones(1, 1, dtype=torch.long)
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    inputs = dict.fromkeys(names, one) | {
+        "old_per_token_logps": torch.zeros(1, 1),
+        "num_items_in_batch": torch.tensor(made.args.steps_per_generation),
+    }
+    for dual_clip, ratio, advantage, loss, slope in capped_tokens.CASES:
+        made.args.delta = dual_clip
+        inputs["advantages"] = torch.tensor([advantage])
+        now = torch.tensor([[ratio]]).log().requires_grad_()
+        scored = now, torch.zeros(1, 1), None
+        monkeypatch.setattr(
+            made, "_get_per_token_logps_and_entropies", lambda *_, scored=scored, **__: scored
+        )
+        found = GRPOTrainer._compute_loss(made, made.model, inputs)
+        found.backward()
+        assert (found.item(), now.grad.item()) == pytest.approx((loss, slope))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -31,6 +31,7 @@ OPTIONS = {
     "use_cpu": True,
     "bf16": False,
     "shuffle_dataset": False,
+    "router_aux_loss_coef": 0.0,
 }
 
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import capped_tokens
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+from verl.utils.config import omega_conf_to_dataclass
 
 from vantage import config as configuration
 from vantage.errors import ConfigError, EngineError
 from vantage.training.inputs import check_output
+from vantage.training.resolved import Colocated, Cut, Forward, prompts_of
 from vantage.training.verl import driver
-from vantage.training.verl.dataset import config_of
-from vantage.training.verl.launch import engine_config, rehearse, train
-from vantage.training.verl.translation import options
+from vantage.training.verl.dataset import config_of, conversation, loaded
+from vantage.training.verl.launch import engine_config, train
+from vantage.training.verl.resolving import lacks, resolve
+from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
 
+ROLLOUT = "verl__actor_rollout_ref__rollout"
+MODEL = "verl__actor_rollout_ref__model"
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -39,20 +47,56 @@ def test_sizes_count_prompts_as_veRL_does(settings):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "mode", "low", "high"),
+    ("recipe", "mode", "low", "high", "most"),
     [
-        ("grpo", "token-mean", 0.2, 0.2),
-        ("dr-grpo", "seq-mean-token-sum-norm", 0.2, 0.2),
-        ("gspo", "seq-mean-token-mean", 3e-4, 4e-4),
-        ("share-grpo", "token-mean", 0.2, 0.3),
-        ("dapo-filter", "token-mean", 0.2, 0.28),
+        ("grpo", "token-mean", 0.2, 0.2, NO_DUAL_CLIP),
+        ("dr-grpo", "seq-mean-token-sum-norm", 0.2, 0.2, NO_DUAL_CLIP),
+        ("gspo", "seq-mean-token-mean", 3e-4, 4e-4, NO_DUAL_CLIP),
+        ("share-grpo", "token-mean", 0.2, 0.3, 3.0),
+        ("dapo-filter", "token-mean", 0.2, 0.28, NO_DUAL_CLIP),
     ],
 )
-def test_the_loss_is_the_recipe_s(recipe, mode, low, high, settings):
+def test_the_loss_is_the_recipe_s(recipe, mode, low, high, most, settings):
     actor = "actor_rollout_ref.actor."
-    names = ("loss_agg_mode", "clip_ratio_low", "clip_ratio_high", "use_kl_loss")
-    found = chosen(settings(recipe=recipe), *(actor + name for name in names))
-    assert found == [mode, low, high, False]
+    names = ("loss_agg_mode", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss")
+    two = {"variants__count": 2, "variants__rewrites": "other"}
+    found = chosen(settings(recipe=recipe, **two), *(actor + name for name in names))
+    assert found == [mode, low, high, most, False]
+
+
+@pytest.mark.parametrize(("cap", "ratio", "advantage", "loss", "slope"), capped_tokens.CASES)
+def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
+    cap, ratio, advantage, loss, slope, settings, tmp_path
+):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from vantage.methods import Loss, Recipe\n"
+        "def mine(cap=None):\n"
+        "    return Recipe('mine', loss=Loss(clip_high=0.3, dual_clip=cap))\n"
+    )
+    config = engine_config(settings(recipe={"name": f"{file}:mine", "cap": cap}))
+    actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    now = torch.tensor([[ratio]]).log().requires_grad_()
+    one = torch.ones(1, 1)
+    found, _ = compute_policy_loss_vanilla(
+        torch.zeros(1, 1), now, advantage * one, one, actor.loss_agg_mode, actor
+    )
+    found.backward()
+    assert found.item() == pytest.approx(loss)
+    assert now.grad.item() == pytest.approx(slope)
+
+
+def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settings, tmp_path):
+    config = settings(recipe="share-grpo", verl__actor_rollout_ref__actor__clip_ratio_c=10.0)
+    assert chosen(config, "actor_rollout_ref.actor.clip_ratio_c") == [10.0]
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from vantage.methods import Loss, Recipe\n"
+        "def mine():\n"
+        "    return Recipe('mine', loss=Loss(ratio='sequence', dual_clip=3.0))\n"
+    )
+    with pytest.raises(ConfigError, match=r"mine.*dual_clip=3\.0.*veRL has no dual clip"):
+        engine_config(settings(recipe=f"{file}:mine"))
 
 
 def test_an_option_of_veRL_wins(settings):
@@ -83,6 +127,14 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({"model__dtype": "float16"}, ["model.dtype", "bfloat16"]),
         ({"optimizer__schedule": "polynomial"}, ["optimizer.schedule", "constant, cosine"]),
         ({"verl__trainer__n_gpus_per_node": "many"}, ["n_gpus_per_node='many'", "a number"]),
+        (
+            {f"{ROLLOUT}__tensor_model_parallel_size": 2},
+            ["tensor_model_parallel_size=2 does not divide the 1 GPUs", "nnodes=1"],
+        ),
+        (
+            {"model__freeze_vision_tower": True, f"{MODEL}__external_lib": ["json"]},
+            ["external_lib=['json'] with model.freeze_vision_tower", "vantage.training.verl.freez"],
+        ),
         ({"verl__trainer__balance_batch": 1}, ["balance_batch=1", "true or false"]),
         (
             {
@@ -130,6 +182,28 @@ def test_every_option_that_is_translated_is_one_of_veRL(settings):
         "actor_rollout_ref.ref.fsdp_config.mixed_precision",
     )
     assert sorted(name for name in ours - theirs if not name.startswith(free)) == []
+
+
+def test_the_memory_is_that_of_veRL(settings):
+    options = {
+        "model__dtype": "auto",
+        "batch__forward": 6,
+        "verl__trainer__n_gpus_per_node": 8,
+        "verl__trainer__nnodes": 2,
+        f"{MODEL}__enable_gradient_checkpointing": True,
+        f"{ROLLOUT}__name": "vllm",
+        f"{ROLLOUT}__tensor_model_parallel_size": 4,
+        "verl__actor_rollout_ref__actor__use_kl_loss": True,
+    }
+    found = resolve(settings(**options))
+    assert found.precision == ("bfloat16", "float32", "float32")
+    assert found.cut == Cut(16, "fsdp")
+    # veRL fills a forward of 6 rows of 200 + 8 tokens, however short the prompts are.
+    assert found.forward == Forward(6, 8, 200, tile=None, reference=True)
+    switch = "verl.actor_rollout_ref.rollout.free_cache_engine"
+    assert found.colocated == Colocated("vLLM", 0.5, False, switch, 4)
+    groups = {"verl__actor_rollout_ref__actor__fsdp_config__fsdp_size": 4}
+    assert resolve(settings(**options, **groups)).cut == Cut(4, "fsdp")
 
 
 @pytest.mark.parametrize(
@@ -205,14 +279,21 @@ def test_steps_that_cannot_move_the_weights_are_refused(rate, optim, words, sett
         engine_config(config)
 
 
-def test_a_dry_run_looks_for_flash_attention_where_veRL_would_use_it(settings):
-    assert rehearse(settings()) == 3  # 12 rows, 4 questions a batch
-    for wanting in (
-        {"model__attention": None},
-        {"verl__actor_rollout_ref__model__use_remove_padding": True},
-    ):
-        with pytest.raises(ConfigError, match=r"flash-attn is missing, and .*set model\.attention"):
-            rehearse(settings(**wanting))
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"model__attention": None}, "flash-attn is missing, and model.attention is flash_att"),
+        ({f"{MODEL}__use_remove_padding": True}, "use_remove_padding is true, as veRL has it"),
+        ({f"{ROLLOUT}__name": "vllm"}, "vLLM, which samples, is missing: pip install 'verl[vllm]"),
+    ],
+)
+def test_a_dry_run_says_what_the_machine_lacks(options, words, settings):
+    (found,) = lacks(settings(**options))
+    assert words in found
+
+
+def test_a_machine_with_everything_lacks_nothing(settings):
+    assert not [*lacks(settings())]
 
 
 def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path):
@@ -273,10 +354,39 @@ def test_a_dry_run_checks_and_shows_what_would_run_without_ray(settings, tmp_pat
     import ray
 
     path = tmp_path / "run.yaml"
-    configuration.save(settings("vision", recipe="shuffle-r1"), path)
+    rewards = {"accuracy": 1.0}
+    configuration.save(settings("vision", recipe="shuffle-r1", rewards=rewards), path)
     status, out, _ = vantage("train", path, "--dry-run")
     assert status == 0
-    for words in ("verl 0.9.1", "all weights", "4 questions x 1 prompts x 4 rollouts", "4 updates"):
+    for words in ("verl 0.9.1", "all weights", "4 questions x 1 prompts x 4 rollouts", "2 updates"):
         assert words in out
     assert not ray.is_initialized()
-    assert vantage("train", path, "--dry-run", "--verl.trainer.nonsense", "1")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"), [("vision", ["text", "image", "text"]), ("text", ["text"])]
+)
+def test_an_instruction_may_stand_before_the_pictures(kind, parts, settings):
+    config = settings(kind, data__template="Think.\n<image>{question}")
+    prompts = prompts_of(config, loaded(config)[0])
+    (message,) = conversation(prompts.original(prompts.rows[0]), plain=False)
+    assert [part["type"] for part in message["content"]] == parts
+    assert message["content"][0]["text"].startswith("Think.\n")
+    assert "<image>" not in "".join(part.get("text", "") for part in message["content"])
+
+
+def test_rows_with_pictures_need_a_processor(settings, tmp_path, vantage):
+    path = tmp_path / "run.yaml"
+    given = settings("vision", recipe="shuffle-r1", model__path=settings().model.path)
+    configuration.save(given, path)
+    status, out, _ = vantage("check", path)
+    assert status == 1
+    assert "which reads text alone" in out
+
+
+def test_a_model_of_text_is_checked(settings, tmp_path, vantage):
+    path = tmp_path / "run.yaml"
+    configuration.save(settings("text", rewards={"accuracy": 1.0}), path)
+    status, out, _ = vantage("check", path)
+    assert status == 0
+    assert "equal on all 12 rows compared" in out

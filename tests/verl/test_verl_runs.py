@@ -41,9 +41,9 @@ def check_updates(run, settings, steps: int, **options) -> None:
     recipe = parse_recipe(settings.recipe)
     for step in range(1, steps + 1):
         batch = run.batch(step)
-        assert same_plan(
-            batch["samples"], make_plan(recipe, batch["generated"], 0, step - 1).samples
-        )
+        done = (step - 1) / steps
+        again = make_plan(recipe, batch["generated"], 0, step - 1, done)
+        assert same_plan(batch["samples"], again.samples)
         before = run.weights(step - 1)
         trainer.train(batch)
         after = run.weights(step)
@@ -64,7 +64,11 @@ def trained_under_other_prompts_alone(batch) -> set[int]:
     ("kind", "recipe", "options"),
     [
         ("text", "grpo", {}),
-        ("text", "shuffle-r1", {f"{CORRECTION}__bypass_mode": True}),
+        (
+            "text",
+            {"name": "shuffle-r1", "shape": "softmax"},
+            {f"{CORRECTION}__bypass_mode": True},
+        ),
         ("text", "share-grpo", {**TWO, **KL, **APART, **BY_SEQUENCE}),
         ("vision", "share-shuffle", TWO),
     ],
@@ -72,7 +76,8 @@ def trained_under_other_prompts_alone(batch) -> set[int]:
 def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, train):
     config = settings(kind, recipe=recipe, run__save_every=10, **options)
     run = train(config)
-    loss = parse_recipe(recipe).loss
+    made = parse_recipe(recipe)
+    loss = made.loss
     by_hand_too = {"kl": 0.001} if KL.items() <= options.items() else {}
     if BY_SEQUENCE.items() <= options.items():
         # veRL's bounds are of the sampler's probability over the trainer's.
@@ -92,11 +97,20 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
         else:
             assert metrics["sampler/difference"] < 1e-5
             assert metrics["sampler/largest_ratio"] < 1.001
-    if recipe.startswith("sha"):
+    if made.shares:
         batch = run.batch(1)
         home_M = batch["generated"].home_N[batch["samples"].rollout_M]
         shared = (batch["samples"].prompt_M != home_M).any()
         assert shared == (config.variants.count == 2)
+
+
+def test_a_frozen_vision_tower_stays_as_it_is(settings, train):
+    run = train(settings("vision", model__freeze_vision_tower=True, run__save_every=10))
+    before, after = run.weights(0), run.weights(2)
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    tower = {name for name in before if "visual" in name}
+    assert tower
+    assert tower == same
 
 
 def test_two_workers_train_what_one_does(settings, train):
@@ -196,7 +210,7 @@ def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(se
 def test_a_run_is_validated_and_recorded(settings, train, tiny):
     config = settings(
         "vision",
-        recipe="share-shuffle",
+        recipe={"name": "share-shuffle", "shape": "softmax"},
         rewards={f"{HERE / 'tiny.py'}:length": 0.5},
         data__validation=str(tiny / "vision.parquet"),
         data__validation_split="train",
@@ -207,6 +221,7 @@ def test_a_run_is_validated_and_recorded(settings, train, tiny):
     record = Record(run.folder)
     assert record.about.engine == "verl"
     assert record.steps == [0, 1]
+    assert [record.done(step) for step in record.steps] == [0.0, 0.5]
     assert replay(record, parse_recipe(config.recipe)).same_B.all()
     rollouts = record.table("rollouts")
     assert rollouts.num_rows == 2 * 32

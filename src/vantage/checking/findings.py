@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vantage.checking.examples import Example
 from vantage.checking.leakage import Shared
 from vantage.checking.levels import Level
-from vantage.checking.memory import Memory, Pace, Sampler
+from vantage.checking.memory import Memory, Sampler
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions.faults import Fault
+from vantage.training.shape import Pace, Shape
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class CheckReport:
 
     Attributes:
         source, model: what was checked.
+        shape: of a rollout batch.
         rows: how many rows can be trained.
         faults: of the training rows; held_out_faults: of each other set, by its name.
         findings: in the order of the checks.
@@ -42,12 +45,14 @@ class CheckReport:
         long: rows over the limit; None without a limit.
         shared: rows of each held-out set that stand among the training rows, by its name.
         memory: the estimate; None where a length or the model is not known.
-        sampler: vLLM where it shares the GPU.
-        pace: batches, updates and rollouts of an epoch.
+        sampler: what samples on the same GPU, if anything does.
+        examples: one finished prompt of each layout.
+        pace: batches, updates and rollouts of an epoch; None without rows.
     """
 
     source: str
     model: str
+    shape: Shape
     rows: int
     faults: list[Fault] = field(default_factory=list)
     held_out_faults: dict[str, list[Fault]] = field(default_factory=dict)
@@ -59,6 +64,7 @@ class CheckReport:
     memory: Memory | None = None
     sampler: Sampler | None = None
     pace: Pace | None = None
+    examples: list[Example] = field(default_factory=list)
 
     def plus(self, findings: Iterable[Finding], **values: Any) -> CheckReport:
         """The report with more findings, and other values of its attributes."""

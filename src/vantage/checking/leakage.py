@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from vantage.questions.schema import IMAGE, Question
+from vantage.questions.schema import IMAGE, Question, words
 
 # Marks of a sentence, the full-width ones made plain before, and quotation marks. Between digits
 # they mean something, and so does "!" behind one.
@@ -71,14 +71,11 @@ def key(question: Question, opened: Sequence[Image.Image], answer: str) -> Key:
 
     Args:
         question: in its original words, no template around it.
-        opened: its pictures as they are stored, in RGB.
+        opened: all its pictures as they are stored, in RGB.
         answer: the reference answer; empty without one.
     """
-    earlier = [
-        part["text"] for message in question.earlier or () for part in _texts(message["content"])
-    ]
-    words = normalised(" ".join([*earlier, question.text]))
-    return Key(tuple(map(pixels, opened)), digest(words.encode()), digest(answer.strip().encode()))
+    said = normalised(" ".join(words(question)))
+    return Key(tuple(map(pixels, opened)), digest(said.encode()), digest(answer.strip().encode()))
 
 
 def normalised(text: str) -> str:
@@ -132,7 +129,3 @@ def repeats(rows: Sequence[tuple[int, Key]]) -> Repeats:
         if earlier != row:
             (same if answer == known.answer else contradicting).append((row, earlier))
     return Repeats(same, contradicting)
-
-
-def _texts(content) -> list[dict]:
-    return [part for part in content if part.get("type") == "text"]

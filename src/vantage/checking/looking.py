@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 
+from vantage.checking.examples import layout
 from vantage.checking.leakage import Key, key
 from vantage.checking.parity import Model, placed, same_ids
-from vantage.checking.tokens import Tokenize
 from vantage.questions.pictures import Picture
 from vantage.questions.prompts import Prompts
-from vantage.questions.schema import IMAGE, Question, read, render, rewrites
+from vantage.questions.schema import (
+    Question,
+    pictures,
+    read,
+    render,
+    rewrites,
+    with_pictures,
+    with_text,
+    words,
+)
 
 
 class Look(NamedTuple):
@@ -26,6 +35,7 @@ class Look(NamedTuple):
         tokens, image_tokens: of its longest prompt; 0 where the processor failed.
         hidden: special tokens of the model that are written in its text.
         problem: why the processor cannot take it, or takes it in two ways; empty if neither.
+        layout: what it is made of, see `vantage.checking.examples.layout`.
     """
 
     key: Key
@@ -33,6 +43,7 @@ class Look(NamedTuple):
     image_tokens: int = 0
     hidden: tuple[str, ...] = ()
     problem: str = ""
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,13 +53,11 @@ class Looker:
     Attributes:
         prompts: the rows, and what is put around them.
         model: what is known of the model; None to make keys alone.
-        tokenize: prompt -> ids, as the trainer does.
         every: of so many rows, one is also encoded from its text.
     """
 
     prompts: Prompts
     model: Model | None = None
-    tokenize: Tokenize | None = None
     every: int = 1
 
     def __call__(self, row: int) -> Look:
@@ -57,45 +66,33 @@ class Looker:
             torch.set_num_threads(1)  # one process a core is enough
         source = self.prompts.rows[row]
         original = read(source)
-        opened = [image.open() for image in original.images]
-        known = key(
-            original, [*opened, *_earlier_pictures(original)], str(source.get("answer") or "")
-        )
-        if self.model is None or self.tokenize is None:
-            return Look(known)
+        opened = [image.open() for image in pictures(original)]
+        known = key(original, opened, str(source.get("answer") or ""))
+        made_of = layout(original)
+        if self.model is None:
+            return Look(known, layout=made_of)
         hidden = self.model.hidden_in(texts(original, source, self.prompts.variants.rewrites))
         try:
             prompt = render(_with(self.prompts.longest(source), opened))
-            ids = self.tokenize(prompt)
+            ids = self.model.ids(prompt)
             problem = placed(self.model, prompt, ids)
             if not problem and row % self.every == 0:
                 problem = same_ids(self.model, prompt, ids)
         except Exception as error:  # whatever a template or a processor raises
             why = f"cannot be encoded: {type(error).__name__}: {error}"
-            return Look(known, hidden=hidden, problem=why)
+            return Look(known, hidden=hidden, problem=why, layout=made_of)
         image_id = self.model.image_id
         pieces = 0 if image_id is None else ids.count(image_id)
-        return Look(known, len(ids), pieces, hidden, problem)
+        return Look(known, len(ids), pieces, hidden, problem, made_of)
 
 
 def texts(question: Question, source: Mapping[str, Any], rewrites_in: str | None) -> list[str]:
     """Every text that the row may put in a prompt, the places of its pictures left out."""
-    earlier = [
-        part["text"]
-        for message in question.earlier or ()
-        for part in message["content"]
-        if part.get("type") == "text"
-    ]
-    written = [*earlier, question.text, *rewrites(source, rewrites_in)]
-    return [text.replace(IMAGE, "") for text in written]
+    reworded = [with_text(question, text) for text in rewrites(source, rewrites_in)]
+    return [text for wording in (question, *reworded) for text in words(wording)]
 
 
 def _with(question: Question, opened: list[Image.Image]) -> Question:
     """The question on pictures that were opened already."""
-    pairs = zip(question.images, opened, strict=True)
-    return replace(question, images=tuple(Picture(image, asked.steps) for asked, image in pairs))
-
-
-def _earlier_pictures(question: Question) -> list[Image.Image]:
-    parts = [part for message in question.earlier or () for part in message["content"]]
-    return [part["image"].open() for part in parts if "image" in part]
+    pairs = zip(pictures(question), opened, strict=True)
+    return with_pictures(question, [Picture(image, asked.steps) for asked, image in pairs])

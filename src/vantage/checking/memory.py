@@ -10,11 +10,10 @@ import accelerate
 import transformers
 from peft import PeftConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
-from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
 from vantage.training.precision import BYTES, Precision
-from vantage.training.trl import freeze_vision_tower
+from vantage.training.resolved import Cut, Forward
+from vantage.training.towers import freeze_vision_tower
 
 GIB = 2**30
 
@@ -41,10 +40,10 @@ FORMULA = (
     "autocast makes T c where t > c; reference P b with a KL and no LoRA; activations of a layer "
     "B S (k H + m I) c, k 12 (14 with adapters, 20 under autocast with b > c), m 4 with a gate and "
     "2 without; of all L layers without checkpointing, else of one and B S H max(b, c) of each; "
-    "logits c (tile + rows of the head H) + 4 (B R H + V H). P parameters of b bytes, T trained of "
-    "t bytes, c bytes of the forward, B rows of S tokens, R of them the response, H hidden units, "
-    "I in the MLP, L layers, V tokens in the vocabulary. The vision tower's activations and "
-    "fragmentation are left out."
+    "logits c (tile + rows of the head H) + 4 (B R H + V H) on TRL, 2 B S V c on veRL. P "
+    "parameters of b bytes, T trained of t bytes, c bytes of the forward, B rows of S tokens, R of "
+    "them the response, H hidden units, I in the MLP, L layers, V tokens in the vocabulary. The "
+    "vision tower's activations and fragmentation are left out."
 )
 
 
@@ -77,33 +76,20 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How processes share a model.
-
-    Attributes:
-        processes: among which it is cut.
-        by: "copies" (a whole one on each), "fsdp", or "zero" (DeepSpeed).
-        stage: of ZeRO: 1 cuts the optimizer's states, 2 gradients too, 3 weights too.
-    """
-
-    processes: int = 1
-    by: str = "copies"
-    stage: int = 0
-
-
-@dataclass(frozen=True)
 class Sampler:
-    """vLLM on the same GPU.
+    """A sampler, such as vLLM, on the same GPU.
 
     Attributes:
         share: of the GPU's memory that it takes.
         sleeps: whether it gives that back while an update runs.
         needs: bytes of its weights and of the cache of one of the longest rows.
+        name: what it is called.
     """
 
     share: float
     sleeps: bool
     needs: int
+    name: str = "vLLM"
 
 
 @dataclass(frozen=True)
@@ -142,15 +128,6 @@ class Memory:
         if sampler and sampler.share * gpu < sampler.needs:
             return False
         return self.beside(sampler, gpu) <= USABLE * gpu
-
-
-@dataclass(frozen=True)
-class Pace:
-    """An epoch: rollout batches, optimizer updates, and rollouts generated."""
-
-    batches: int
-    updates: int
-    rollouts: int
 
 
 def sizes(
@@ -213,15 +190,10 @@ def empty(config: Any) -> PreTrainedModel:
 
 def estimate(
     sizes: Sizes,
+    forward: Forward,
     *,
-    rows: int,
     prompt: int,
-    response: int,
     forward_bytes: int,
-    reference: bool,
-    checkpointing: bool,
-    written_out: bool = False,
-    compensated: bool = False,
     cut: Cut | None = None,
 ) -> Memory:
     """Memory of an update on one process, in bytes.
@@ -239,9 +211,9 @@ def estimate(
       others keep their input, B S H values, in float32 where weights are. Source of the method:
       Korthikanti et al., https://arxiv.org/abs/2205.05198, sec. 4.1 and 5; of the numbers: what
       autograd saves in transformers' layers, counted in `tests/checking/test_memory.py`.
-    - logits: TRL makes them in tiles of the forward's precision, with a copy of the head's rows
-      at work, and keeps the gradients of the N = B x response hidden states and of the trained
-      head in float32.
+    - logits: in tiles of the forward's precision (TRL), with a copy of the head's rows at work,
+      and the gradients of the N = B x response hidden states and of the trained head in float32;
+      or those of all B S tokens at once, and their gradient (veRL).
 
     FSDP cuts weights, gradients, states and reference, and gathers two layers, embeddings and
     head in the forward's precision. ZeRO keeps weights and gradients in the forward's precision
@@ -250,26 +222,23 @@ def estimate(
 
     Args:
         sizes: of the model.
-        rows: of a forward.
-        prompt, response: longest of each, in tokens.
+        forward: of the update.
+        prompt: longest, in tokens; `forward.prompt` is taken instead where it is given.
         forward_bytes: of a value in the forward pass.
-        reference: whether there is a KL.
-        checkpointing: whether layers are computed again in the backward pass.
-        written_out: whether attention is computed without a fused kernel.
-        compensated: whether the optimizer keeps compensated sums.
         cut: how processes share the model; None for a copy on each.
     """
     weights = sizes.parameters * sizes.bytes
     trained = sizes.trained * sizes.trained_bytes
     lower = sizes.trained_bytes > forward_bytes
+    length = (prompt if forward.prompt is None else forward.prompt) + forward.response
     made = Memory(
         weights,
         trained,
-        (3 if compensated else 2) * trained,
+        (3 if forward.compensated else 2) * trained,
         sizes.trained * forward_bytes if lower else 0,
-        weights if reference and not sizes.adapters else 0,
-        _activations(sizes, rows, prompt + response, forward_bytes, checkpointing, written_out),
-        _logits(sizes, rows * response, forward_bytes),
+        weights if forward.reference and not sizes.adapters else 0,
+        _activations(sizes, forward, length, forward_bytes),
+        _logits(sizes, forward, length, forward_bytes),
     )
     return _shared(made, sizes, forward_bytes, cut) if cut else made
 
@@ -280,25 +249,29 @@ def sampler_needs(sizes: Sizes, *, length: int, value_bytes: int) -> int:
     return value_bytes * (sizes.parameters + cache)
 
 
-def _activations(
-    sizes: Sizes, rows: int, length: int, forward_bytes: int, checkpointing: bool, written_out: bool
-) -> int:
+def _activations(sizes: Sizes, forward: Forward, length: int, forward_bytes: int) -> int:
     autocast = sizes.bytes > forward_bytes
     kept = KEPT_WITH_ADAPTERS if sizes.adapters else KEPT
     kept = KEPT_UNDER_AUTOCAST if autocast else kept
-    layer = rows * length * (kept * sizes.hidden + sizes.mlp) * forward_bytes
-    if written_out:
-        pairs = rows * length * length * sizes.heads
+    tokens = forward.rows * length
+    layer = tokens * (kept * sizes.hidden + sizes.mlp) * forward_bytes
+    if forward.written_out:
+        pairs = tokens * length * sizes.heads
         layer += math.ceil(KEPT_A_PAIR * pairs) * forward_bytes
-    if not checkpointing:
+    if not forward.checkpointing:
         return sizes.layers * layer
-    stream = rows * length * sizes.hidden * max(sizes.bytes, forward_bytes)
+    stream = tokens * sizes.hidden * max(sizes.bytes, forward_bytes)
     return sizes.layers * stream + layer
 
 
-def _logits(sizes: Sizes, scored: int, forward_bytes: int) -> int:
-    tile = min(scored, TOKEN_CHUNK_SIZE) * VOCABULARY_CHUNK
-    copy = min(sizes.vocabulary, VOCABULARY_CHUNK) * sizes.hidden
+def _logits(sizes: Sizes, forward: Forward, length: int, forward_bytes: int) -> int:
+    if forward.tile is None:
+        return 2 * forward.rows * length * sizes.vocabulary * forward_bytes
+    tokens, vocabulary = forward.tile
+    width = vocabulary or sizes.vocabulary
+    scored = forward.rows * forward.response
+    tile = min(scored, tokens) * width
+    copy = min(sizes.vocabulary, width) * sizes.hidden
     head = sizes.vocabulary * sizes.hidden if sizes.trains_head else 0
     return forward_bytes * (tile + copy) + 4 * (scored * sizes.hidden + head)
 
@@ -331,16 +304,3 @@ def _shared(whole: Memory, sizes: Sizes, forward_bytes: int, cut: Cut) -> Memory
         copies=gathered if cut.stage >= 3 else 0,
         reference=part(whole.reference) if cut.stage >= 3 else whole.reference,
     )
-
-
-def pace(questions: int, *, batch: int, rollouts: int, updates: int) -> Pace:
-    """What an epoch amounts to.
-
-    Args:
-        questions: that can be asked.
-        batch: questions of a rollout batch.
-        rollouts: of a rollout batch.
-        updates: of a rollout batch.
-    """
-    batches = max(1, questions // batch)  # as the trainer counts them
-    return Pace(batches, batches * updates, batches * rollouts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from vantage.checking.levels import Level
-from vantage.questions.schema import spoken
+from vantage.questions.schema import PLACEHOLDERS, in_parts, taken
+from vantage.training.resolved import Tokenize
 
-# Names under which processors, tokenizers and configurations keep them.
-PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
+# Names under which configurations keep the id of an image token.
 IN_CONFIG = ("image_token_id", "image_token_index")
 
 
@@ -27,12 +27,14 @@ class Model:
     Attributes:
         processor: its processor, or tokenizer where there is no processor.
         config: its configuration.
-        template_options: TRL's `chat_template_kwargs`.
+        template_options: of the chat template.
+        tokenize: prompt -> ids, as the engine makes them; None for the usual way.
     """
 
     processor: Any
     config: Any
-    template_options: dict[str, Any]
+    template_options: Mapping[str, Any]
+    tokenize: Tokenize | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -104,11 +106,17 @@ class Model:
         if isinstance(prompt, str):
             return prompt
         return self.processor.apply_chat_template(
-            prompt if self.reads_images else spoken(prompt),
+            taken(prompt, self.reads_images),
             add_generation_prompt=True,
             tokenize=False,
             **self.template_options,
         )
+
+    def ids(self, prompt: Any) -> list[int]:
+        """A prompt as the trainer takes it."""
+        if self.tokenize is not None:
+            return self.tokenize(prompt)
+        return _from_text(self, self.text(prompt), pictures_of(prompt))
 
     def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Special tokens that are written in some texts."""
@@ -174,7 +182,7 @@ def pictures_of(prompt: Any) -> list[Image.Image]:
     """The pictures of a conversation, in order."""
     if isinstance(prompt, str):
         return []
-    parts = [part for message in prompt for part in message["content"]]
+    parts = [part for message in prompt for part in in_parts(message["content"])]
     return [part["image"] for part in parts if part["type"] == "image"]
 
 

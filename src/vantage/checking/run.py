@@ -5,37 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from datasets import Dataset
-from transformers import AutoConfig, AutoProcessor
 
 from vantage.checking import leakage, memory, parity
 from vantage.checking.answers import self_test
+from vantage.checking.examples import Example, examples
 from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Key, Shared
 from vantage.checking.levels import Level
 from vantage.checking.looking import Look, Looker
-from vantage.checking.machine import cut_here, lacks
+from vantage.checking.machine import lacks
 from vantage.checking.memory import Memory, Sampler
-from vantage.checking.parity import Model
-from vantage.checking.tokens import Fitting, LongRows, Tokenize, lengths, remedy, tokenizer_of
+from vantage.checking.parity import Model, pictures_of
+from vantage.checking.tokens import Fitting, LongRows, lengths, remedy
 from vantage.config import Config
-from vantage.errors import ConfigError, InputError, some
+from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.questions.faults import Fault
 from vantage.questions.layouts import those_there
 from vantage.questions.loading import survey
 from vantage.questions.parallel import over_rows
-from vantage.questions.prompts import Prompts, has_images
+from vantage.questions.prompts import Prompts, first_with_images, has_images
 from vantage.questions.reading import Reader
+from vantage.questions.schema import IMAGE, render
 from vantage.questions.tables import names, open_rows
-from vantage.training import columns, precision_on_verl
-from vantage.training.checkpoints import last_complete
-from vantage.training.inputs import check_output, reading_options, reward_of
-from vantage.training.trl import precision
-from vantage.training.trl.config import VantageConfig
-from vantage.training.trl.run import arguments, lora_of
+from vantage.questions.variants import Variants
+from vantage.training import columns
+from vantage.training.adapters import lora_of
+from vantage.training.engines import engine_of
+from vantage.training.inputs import load_model, reading_options, reward_of
+from vantage.training.precision import BYTES
+from vantage.training.resolved import Resolved
 
 # Rows that are encoded a second time, from their text.
 TWICE = 256
@@ -61,11 +62,12 @@ class HeldOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Surveyed:
-    """The good rows of a data set, the numbers that they have there, and its faults."""
+    """The good rows of a data set, their numbers there, its faults, and what to know of it."""
 
     rows: Dataset
     numbers: list[int]
     faults: list[Fault]
+    remarks: tuple[str, ...] = ()
 
 
 def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport:
@@ -78,25 +80,9 @@ def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport
     Raises:
         ConfigError: an option that does not fit, or a model that cannot be loaded.
         InputError: no such data, split or column.
+        EngineError: the engine is installed in a version that this was not written for.
     """
-    args = planned(config)
-    model = model_of(config, args)
-    train = surveyed(config, HeldOut(config.data.train, config.data.split, True), rewrites=True)
-    name = config.data.train
-    bad = _bad_rows(config, name, train)
-    report = CheckReport(name, config.model.path, len(train.rows), train.faults, findings=[*bad])
-    if not len(train.rows):
-        return report
-    report = report.plus(_rewards(config, train.rows)).plus(_model(model, train.rows))
-    prompts = args.build_prompts(train.rows)
-    looks = looked_at(model, prompts, train.rows)
-    report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
-    report = report.plus(_problems(looks, train.numbers)).plus(_precision(config, args))
-    report = _measured(report, args, model, prompts, looks, train.numbers)
-    report = report.plus(_repeated(looks, train.numbers))
-    for held_out in _held_out(config, test):
-        report = _compared(config, report, held_out, _keyed(looks, train.numbers))
-    return _sized(config, args, report)
+    return _checked(config, engine_of(config).resolve(config), test)
 
 
 def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
@@ -108,40 +94,49 @@ def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
 
     Raises:
         ConfigError: as `check`, and a directory that has another run.
-        InputError: as `check`.
+        InputError, EngineError: as `check`.
     """
-    begun = last_complete(Path(config.run.output))
-    check_output(config, resume=resume, begun=bool(begun))
-    report = check(config)
-    return report.plus(lacks(config, report))
+    engine = engine_of(config)
+    engine.check_run(config, resume=resume)
+    run = engine.resolve(config)
+    report = _checked(config, run, None)
+    missing = [Finding("error", "machine", words) for words in engine.lacks(config)]
+    return report.plus(missing).plus(lacks(report, run))
 
 
-def planned(config: Config) -> VantageConfig:
-    """TRL's options for a run, on a machine that need not have a GPU.
+def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> CheckReport:
+    model = model_of(config, run)
+    train = surveyed(config, HeldOut(config.data.train, config.data.split, True), rewrites=True)
+    name = config.data.train
+    bad = [*_about_engine(run), *_bad_rows(config, name, train)]
+    report = CheckReport(
+        name, config.model.path, run.shape, len(train.rows), train.faults, findings=bad
+    )
+    if not len(train.rows):
+        return report
+    prompts = run.prompts(train.rows)
+    report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows))
+    report = report.plus(_model(run, model, prompts, train.rows))
+    looks = looked_at(model, prompts, train.rows)
+    report = replace(report, examples=_examples(config, model, prompts, looks, train.numbers))
+    report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
+    report = report.plus(_problems(looks, train.numbers)).plus(_precision(run, model))
+    report = _measured(report, run, model, prompts, looks, train.numbers)
+    report = report.plus(_repeated(looks, train.numbers))
+    for held_out in _held_out(config, test):
+        report = _compared(config, run, model, report, held_out, _keyed(looks, train.numbers))
+    return _sized(config, run, model, report)
 
-    Raises:
-        ConfigError: as `vantage.training.trl.run.arguments`.
-    """
-    there = {name: value for name, value in config.trl.items() if name != "tf32"}
-    # The GPU that is to train is taken to have bfloat16.
-    forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
-    model = config.model.model_copy(update={"dtype": forward})
-    return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
 
-
-def model_of(config: Config, args: VantageConfig) -> Model:
+def model_of(config: Config, run: Resolved) -> Model:
     """What is known of the model, loaded as training loads it.
 
     Raises:
         ConfigError: no such model, or it has no processor.
     """
-    path = config.model.path
-    try:
-        processor = AutoProcessor.from_pretrained(path, truncation_side="left", padding_side="left")
-        return Model(processor, AutoConfig.from_pretrained(path), args.chat_template_kwargs or {})
-    except (OSError, ValueError, ImportError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
+    processor, known = load_model(config.model.path, **run.loading)
+    tokenize = run.tokenizer(processor) if run.tokenizer else None
+    return Model(processor, known, run.template_options, tokenize)
 
 
 def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
@@ -161,17 +156,16 @@ def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
     found = survey(held_out.source, split=held_out.split, **options)
     bad = {fault.row for fault in found.faults}
     numbers = [row for row in range(len(found.rows) + len(bad)) if row not in bad]
-    return Surveyed(found.rows, numbers, found.faults)
+    return Surveyed(found.rows, numbers, found.faults, found.remarks)
 
 
 def looked_at(model: Model, prompts: Prompts, rows: Dataset) -> list[Look]:
     """What is kept of each row; keys alone where the processor cannot read the pictures."""
     looker = Looker(prompts)
     if _is_readable(model, rows):
-        tokenize = tokenizer_of(model.processor, model.template_options)
         words = getattr(model.processor, "tokenizer", model.processor)
         prompts = replace(prompts, length=lambda text: len(words(text)["input_ids"]))
-        looker = Looker(prompts, model, tokenize, _every(len(rows)))
+        looker = Looker(prompts, model, _every(len(rows)))
     return over_rows(looker, len(rows), "Measuring prompts")
 
 
@@ -183,14 +177,16 @@ def _is_readable(model: Model, rows: Dataset) -> bool:
     return model.reads_images or not has_images(rows)
 
 
-def _precision(config: Config, args: VantageConfig) -> Iterator[Finding]:
+def _about_engine(run: Resolved) -> Iterator[Finding]:
+    """What the engine has to say about the options."""
+    for words in run.warnings:
+        yield Finding("warning", "engine", words)
+
+
+def _precision(run: Resolved, model: Model) -> Iterator[Finding]:
     """Whether the optimizer's steps can move weights of the precision that they are kept in."""
-    text = AutoConfig.from_pretrained(config.model.path).get_text_config()
-    spread = getattr(text, "initializer_range", None)
-    if config.engine == "verl":
-        found = precision_on_verl.foreseen(config, spread)
-    else:
-        found = precision.foreseen(config, args, spread)
+    spread = getattr(model.config.get_text_config(), "initializer_range", None)
+    found = run.judge_steps(spread)
     if found.error:
         yield Finding("error", "precision", found.error)
     elif found.warning:
@@ -213,18 +209,39 @@ def _bad_rows(config: Config, name: str, found: Surveyed, stops: bool = True) ->
         yield Finding("warning", "bad rows", f"{of} and would be skipped")
 
 
-def _rewards(config: Config, rows: Dataset) -> Iterator[Finding]:
+def _rewards(config: Config, run: Resolved, rows: Dataset) -> Iterator[Finding]:
     rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+    lacking = [*_columns(run, "the data", rows, [*rewards.values()], config.variants)]
+    yield from lacking
+    if not lacking:
+        for level, name, words in self_test(rewards, rows):
+            yield Finding(level, "rewards", f"reward {name!r}: {words}")
+
+
+def _chosen(train: Surveyed) -> Iterator[Finding]:
+    """What else could have been read of the data."""
+    for words in train.remarks:
+        yield Finding("note", "columns", words)
+
+
+def _examples(
+    config: Config, model: Model, prompts: Prompts, looks: Sequence[Look], numbers: Sequence[int]
+) -> list[Example]:
+    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+    return examples(model, prompts, [look.layout for look in looks], numbers, rewards)
+
+
+def _columns(
+    run: Resolved, name: str, rows: Dataset, rewards: list, variants: Variants | None = None
+) -> Iterator[Finding]:
+    """Columns that rewards and variants need."""
     try:
-        columns.check("the data", rows, list(rewards.values()), config.variants)
+        columns.check(name, rows, rewards, variants, run.supplied, run.withheld)
     except InputError as error:
         yield Finding("error", "rewards", str(error))
-        return
-    for level, name, words in self_test(rewards, rows):
-        yield Finding(level, "rewards", f"reward {name!r}: {words}")
 
 
-def _model(model: Model, rows: Dataset) -> Iterator[Finding]:
+def _model(run: Resolved, model: Model, prompts: Prompts, rows: Dataset) -> Iterator[Finding]:
     readable = _is_readable(model, rows)
     if not readable:
         yield Finding(
@@ -233,14 +250,30 @@ def _model(model: Model, rows: Dataset) -> Iterator[Finding]:
             f"rows have images, but the model's processor is a {type(model.processor).__name__}, "
             "which reads text alone: its image processor is missing, or needs torchvision",
         )
-    for level, words in parity.of_model(model, with_images=readable and has_images(rows)):
+    pictured = readable and has_images(rows)
+    for level, words in parity.of_model(model, with_images=pictured):
         yield Finding(level, "processor", words)
+    if pictured:
+        yield from _family(run, model, prompts, rows)
+
+
+def _family(run: Resolved, model: Model, prompts: Prompts, rows: Dataset) -> Iterator[Finding]:
+    """Whether the engine can train pictures of this processor, tried on the first."""
+    first = first_with_images(rows)
+    if run.check_pictures is None or first is None:
+        return
+    prompt = render(prompts.original(first))
+    try:
+        run.check_pictures(model.processor, model.ids(prompt), pictures_of(prompt))
+    except EngineError as error:
+        yield Finding("error", "processor", str(error))
 
 
 def _around(config: Config, model: Model) -> Iterator[Finding]:
     """Special tokens in what is put around every question."""
     data = config.data
-    for option, text in (("template", data.template), ("system_prompt", data.system_prompt)):
+    template = data.template.replace(IMAGE, "")  # a place, not a word
+    for option, text in (("template", template), ("system_prompt", data.system_prompt)):
         for token in model.hidden_in([text or ""]):
             yield _special(model, f"data.{option}", token)
 
@@ -260,17 +293,19 @@ def _hidden(model: Model, looks: Sequence[Look], numbers: Sequence[int]) -> Iter
         yield _special(model, _rows(rows), token)
 
 
-def _problems(looks: Sequence[Look], numbers: Sequence[int]) -> Iterator[Finding]:
+def _problems(looks: Sequence[Look], numbers: Sequence[int], where: str = "") -> Iterator[Finding]:
+    """Prompts that the processor cannot take; where they are, if they are not trained on."""
     rows_of: dict[str, list[int]] = {}
     for row, look in zip(numbers, looks, strict=True):
         if look.problem:
             rows_of.setdefault(look.problem, []).append(row)
     for problem, rows in list(rows_of.items())[:20]:
-        yield Finding("error", "prompts", f"{_rows(rows)}: {problem}")
+        yield Finding("error", "prompts", f"{where}{_rows(rows)}: {problem}")
     rest = list(rows_of.values())[20:]
     if rest:
-        yield Finding("error", "prompts", f"{sum(map(len, rest))} more rows with other problems")
-    if not rows_of and any(look.tokens for look in looks):
+        more = f"{where}{sum(map(len, rest))} more rows with other problems"
+        yield Finding("error", "prompts", more)
+    if not where and not rows_of and any(look.tokens for look in looks):
         twice = len(range(0, len(looks), _every(len(looks))))
         words = f"ids of the conversation and of its text are equal on all {twice} rows compared"
         yield Finding("note", "prompts", words)
@@ -278,7 +313,7 @@ def _problems(looks: Sequence[Look], numbers: Sequence[int]) -> Iterator[Finding
 
 def _measured(
     report: CheckReport,
-    args: VantageConfig,
+    run: Resolved,
     model: Model,
     prompts: Prompts,
     looks: Sequence[Look],
@@ -294,30 +329,25 @@ def _measured(
         prompt_tokens=lengths([look.tokens for _, look in measured], rows),
         image_tokens=lengths([look.image_tokens for _, look in measured], rows),
     )
-    if args.max_prompt_length is None:
+    if run.limit is None:
         return report
-    tokenize = tokenizer_of(model.processor, model.template_options)
-    long = _long(prompts, tokenize, args.max_prompt_length, looks, numbers)
-    return report.plus(_too_long(long, report.rows, args.long_prompts), long=long)
+    long = _long(prompts, model, run.limit, looks, numbers)
+    return report.plus(_too_long(long, report.rows, run.long_prompts), long=long)
 
 
 def _long(
-    prompts: Prompts,
-    tokenize: Tokenize,
-    limit: int,
-    looks: Sequence[Look],
-    numbers: Sequence[int],
+    prompts: Prompts, model: Model, limit: int, looks: Sequence[Look], numbers: Sequence[int]
 ) -> LongRows:
     long = [(row, look.tokens) for row, look in enumerate(looks) if look.tokens > limit]
-    found = remedy(Fitting(prompts, tokenize, limit), long, numbers)
+    found = remedy(Fitting(prompts, model.ids, limit), long, numbers)
     text = {numbers[row]: tokens - looks[row].image_tokens for row, tokens in long}
     return replace(found, wordy=[row for row in found.hopeless if text[row] > limit])
 
 
-def _too_long(long: LongRows, rows: int, policy: str) -> Iterator[Finding]:
+def _too_long(long: LongRows, rows: int, policy: str, of: str = "") -> Iterator[Finding]:
     if not long.rows:
         return
-    of = f"{len(long.rows)} of {rows} rows are longer than {long.limit} tokens"
+    of = f"{len(long.rows)} of {rows} rows{of} are longer than {long.limit} tokens"
     if policy == "refuse":
         yield Finding("error", "long prompts", f"{of}: {_advice(long)}")
     elif len(long.rows) == rows:
@@ -359,22 +389,49 @@ def _held_out(config: Config, test: tuple[str, str] | None) -> Iterator[HeldOut]
 
 
 def _compared(
-    config: Config, report: CheckReport, held_out: HeldOut, train: Sequence[tuple[int, Key]]
+    config: Config,
+    run: Resolved,
+    model: Model,
+    report: CheckReport,
+    held_out: HeldOut,
+    train: Sequence[tuple[int, Key]],
 ) -> CheckReport:
     """The report with what a held-out set has in common with the training rows."""
     found = surveyed(config, held_out, rewrites=False)
+    name = held_out.name
+    findings = [*_bad_rows(config, name, found, stops=held_out.trained_with)]
     looks: list[Look] = []
-    if len(found.rows):
+    if len(found.rows) and held_out.trained_with:
+        prompts = replace(run.prompts(found.rows), variants=Variants())
+        looks = looked_at(model, prompts, found.rows)
+        findings += _validated(config, run, model, name, prompts, looks, found)
+    elif len(found.rows):
         looker = Looker(Prompts(Reader(found.rows)))
         looks = over_rows(looker, len(found.rows), "Comparing with held-out rows")
     shared = leakage.shared(train, _keyed(looks, found.numbers))
-    name = held_out.name
-    bad = _bad_rows(config, name, found, stops=held_out.trained_with)
     return report.plus(
-        [*bad, *_leaking(name, shared, len(looks))],
+        [*findings, *_leaking(name, shared, len(looks))],
         shared={**report.shared, name: shared},
         held_out_faults={**report.held_out_faults, name: found.faults},
     )
+
+
+def _validated(
+    config: Config,
+    run: Resolved,
+    model: Model,
+    name: str,
+    prompts: Prompts,
+    looks: Sequence[Look],
+    found: Surveyed,
+) -> Iterator[Finding]:
+    """Whether rows can be validated on: columns of the rewards, and length where it counts."""
+    rewards = [reward_of(reward, config.judge) for reward in config.rewards]
+    yield from _columns(run, name, found.rows, rewards)
+    yield from _problems(looks, found.numbers, f"{name}: ")
+    if run.limit_validation is not None:
+        long = _long(prompts, model, run.limit_validation, looks, found.numbers)
+        yield from _too_long(long, len(found.rows), run.long_prompts, f" of {name}")
 
 
 def _leaking(name: str, shared: Shared, rows: int) -> Iterator[Finding]:
@@ -389,38 +446,40 @@ def _leaking(name: str, shared: Shared, rows: int) -> Iterator[Finding]:
         yield Finding("warning", "leakage", words)
 
 
-def _sized(config: Config, args: VantageConfig, report: CheckReport) -> CheckReport:
+def _sized(config: Config, run: Resolved, model: Model, report: CheckReport) -> CheckReport:
     """The report with the length of an epoch, and the memory of its longest prompt."""
-    dropped = report.long.rows if report.long and args.long_prompts == "drop" else ()
-    pace = memory.pace(
-        report.rows - len(dropped),
-        batch=config.batch.questions,
-        rollouts=args.generation_batch_size,
-        updates=args.updates_per_rollout_batch,
-    )
-    report = report.plus(_few(report.rows - len(dropped), config.batch.questions), pace=pace)
-    if report.prompt_tokens is None:
+    rows = report.rows
+    if report.long and run.long_prompts == "drop":
+        rows -= len(report.long.rows)
+    report = report.plus(_few(rows, run.shape.questions), pace=run.shape.pace(rows))
+    if report.prompt_tokens is None or run.forward is None:
         return report
-    longest = min(report.prompt_tokens.most, args.max_prompt_length or math.inf)
-    sizes = _sizes(config, args)
-    made = _estimated(config, args, sizes, int(longest))
-    sampler = _sampler(args, sizes, int(longest))
-    return report.plus([_enough(made, sampler)], memory=made, sampler=sampler)
+    longest = int(min(report.prompt_tokens.most, run.limit or math.inf))
+    sizes = _sizes(config, run, model)
+    forward_bytes = BYTES[run.precision.forward]
+    made = memory.estimate(
+        sizes, run.forward, prompt=longest, forward_bytes=forward_bytes, cut=run.cut
+    )
+    sampler = _sampler(run, sizes, longest)
+    return report.plus([_enough(run, made, sampler)], memory=made, sampler=sampler)
 
 
-def _enough(made: Memory, sampler: Sampler | None) -> Finding:
+def _enough(run: Resolved, made: Memory, sampler: Sampler | None) -> Finding:
     """The smallest GPU that the estimate fits."""
     there = [gib for gib in memory.GPUS if made.fits(sampler, gib * memory.GIB)]
     if not there:
         words = (
-            f"no GPU of up to {memory.GPUS[-1]} GiB is enough by the estimate: cut the model over "
-            "several (recipes/accelerate), or train adapters (model.lora)"
+            f"no GPU of up to {memory.GPUS[-1]} GiB is enough by the estimate: {run.more_gpus}, "
+            "or train adapters (model.lora)"
         )
         return Finding("note", "memory", words)
     words = f"a GPU of {there[0]} GiB is enough by the estimate"
+    if run.cut.processes > 1:
+        words = f"{run.cut.processes} GPUs of {there[0]} GiB are enough by the estimate"
     if sampler:
         sleep = "sleeps" if sampler.sleeps else "does not sleep"
-        words += f", with vLLM, which takes {sampler.share:.0%} of it and {sleep} during updates"
+        share = f"{sampler.share:.0%} of {'each' if run.cut.processes > 1 else 'it'}"
+        words += f", with {sampler.name}, which takes {share} and {sleep} during updates"
     return Finding("note", "memory", words)
 
 
@@ -430,43 +489,23 @@ def _few(rows: int, questions: int) -> Iterator[Finding]:
         yield Finding("warning", "batch", words)
 
 
-def _sizes(config: Config, args: VantageConfig) -> memory.Sizes:
+def _sizes(config: Config, run: Resolved, model: Model) -> memory.Sizes:
     try:
         return memory.sizes(
-            AutoConfig.from_pretrained(config.model.path),
-            precision.chosen(config, has_bfloat16=args.bf16),
-            lora=lora_of(config),
-            freeze_vision=config.model.freeze_vision_tower,
+            model.config, run.precision, lora=lora_of(config), freeze_vision=run.freezes_vision
         )
     except ValueError as error:  # peft, of adapters that fit nowhere
         raise ConfigError(f"model.lora: {error}") from error
 
 
-def _estimated(config: Config, args: VantageConfig, sizes: memory.Sizes, prompt: int) -> Memory:
-    return memory.estimate(
-        sizes,
-        rows=args.per_device_train_batch_size,
-        prompt=prompt,
-        response=args.max_completion_length,
-        forward_bytes=2 if args.bf16 or args.fp16 else 4,
-        reference=bool(args.beta),
-        checkpointing=args.gradient_checkpointing,
-        written_out=config.model.attention == "eager",
-        compensated=args.compensated_sums,
-        cut=cut_here(),
-    )
-
-
-def _sampler(args: VantageConfig, sizes: memory.Sizes, prompt: int) -> Sampler | None:
-    """vLLM where it shares the GPUs of the training; it loads the model as it was saved."""
-    if not args.use_vllm or args.vllm_mode != "colocate":
+def _sampler(run: Resolved, sizes: memory.Sizes, prompt: int) -> Sampler | None:
+    """The sampler that shares the GPUs of the training; it loads the model as it was saved."""
+    beside, forward = run.colocated, run.forward
+    if beside is None or forward is None:
         return None
-    length = args.vllm_max_model_length or prompt + args.max_completion_length
+    length = beside.length or prompt + forward.response
     needs = memory.sampler_needs(sizes, length=length, value_bytes=2)
-    sleeps = bool(args.vllm_enable_sleep_mode)
-    return Sampler(
-        args.vllm_gpu_memory_utilization, sleeps, needs // args.vllm_tensor_parallel_size
-    )
+    return Sampler(beside.share, beside.sleeps, needs // beside.parallel, beside.name)
 
 
 def _keyed(looks: Sequence[Look], numbers: Sequence[int]) -> list[tuple[int, Key]]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
-from transformers import ProcessorMixin
-from trl import GRPOTrainer
 
 from vantage.questions.parallel import over_rows
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
-from vantage.questions.schema import Question, render, spoken
+from vantage.questions.schema import Question, pictures, render, with_pictures
+from vantage.training.resolved import Tokenize
 
 BINS = 12
 # Less is no picture: a square of 28 pixels is one token of most models.
 SMALLEST = 28 * 28
-
-Tokenize = Callable[[Any], list[int]]
 
 
 @dataclass(frozen=True)
@@ -60,30 +55,6 @@ class LongRows:
     max_pixels: int | None
     hopeless: list[int]
     wordy: list[int] = field(default_factory=list)
-
-
-def tokenizer_of(processor, template_options: dict[str, Any] | None = None) -> Tokenize:
-    """Prompt -> ids, by the very method that the trainer calls.
-
-    Args:
-        processor: processor or tokenizer of the model.
-        template_options: TRL's `chat_template_kwargs`.
-    """
-    # All that TRL's method reads of a trainer without tools.
-    trainer: Any = SimpleNamespace(
-        processing_class=processor,
-        _is_vlm=isinstance(processor, ProcessorMixin),
-        environment_factories=None,
-        tools=None,
-        chat_template=None,
-        chat_template_kwargs=template_options or {},
-    )
-
-    def tokenize(prompt: Any) -> list[int]:
-        taken = prompt if trainer._is_vlm else spoken(prompt)
-        return list(GRPOTrainer._tokenize_prompts(trainer, [taken])[0][0])
-
-    return tokenize
 
 
 def lengths(tokens: Sequence[int], rows: Sequence[int]) -> Lengths:
@@ -145,8 +116,8 @@ class Fitting:
 
 def bounded(question: Question, bounds: Bounds) -> Question:
     """The question with other bounds for its pictures than those that are its first step."""
-    images = (replace(i, steps=(bounds, *i.steps[1:])) for i in question.images)
-    return replace(question, images=tuple(images))
+    images = (replace(i, steps=(bounds, *i.steps[1:])) for i in pictures(question))
+    return with_pictures(question, images)
 
 
 def remedy(
@@ -188,6 +159,6 @@ def _too_long(fitting: Fitting, rows: Sequence[int], max_pixels: int) -> list[in
 
 def _most_pixels(fitting: Fitting, row: int) -> int:
     """The pixels of the row's largest picture, as it is too large now."""
-    images = fitting.prompts.longest(fitting.prompts.rows[row]).images
+    images = pictures(fitting.prompts.longest(fitting.prompts.rows[row]))
     sizes = [image.open().size for image in images]
     return max((width * height for width, height in sizes), default=0)

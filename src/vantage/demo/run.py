@@ -122,7 +122,12 @@ def settings(name: str, model: Path, output: Path, seed: int) -> Config:
             },
             "recipe": name,
             "variants": variants if shares else {},
-            "batch": {"questions": 16, "rollouts": 8 if shares else 16, "forward": 64},
+            "batch": {
+                "questions": 16,
+                "rollouts": 8 if shares else 16,
+                "updates": 4,
+                "forward": 64,
+            },
             "generation": {"max_tokens": 12},
             "optimizer": {"learning_rate": 1.0e-4, "weight_decay": 0.0},
             "trl": {"use_cpu": True, "gradient_checkpointing": False, "bf16": False},

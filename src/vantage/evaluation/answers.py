@@ -11,9 +11,20 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import ProcessorMixin
 
+from vantage.errors import ConfigError
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Read, Response, Sampling
-from vantage.questions.schema import Question, frame, read, render, spoken
+from vantage.questions.schema import (
+    Question,
+    fault_of,
+    frame,
+    pictures,
+    placeholders,
+    read,
+    refuse,
+    render,
+    taken,
+)
 
 
 def answer(
@@ -36,7 +47,7 @@ def answer(
         model: a model that generates; its mode is put back afterwards.
         processor: its processor, or tokenizer where rows have no images.
         rows: with `prompt` and, for pictures, `image` or `images`.
-        template: text around every question.
+        template: text around every question, as `vantage.questions.schema.frame` takes it.
         system_prompt: put before every conversation.
         samples: responses a row.
         temperature: of the sampling.
@@ -44,9 +55,15 @@ def answer(
         batch: prompts generated together.
         seed: of the sampling; the state of torch's generator is put back afterwards.
         progress: show a bar.
+
+    Raises:
+        ConfigError: a template without a place for the question, or with two for its images.
     """
+    fault = fault_of(template)
+    if fault:
+        raise ConfigError(f"template={template!r} {fault}")
     sampling = Sampling(samples, temperature, max_tokens, seed)
-    loaded = Loaded(model, processor, "")
+    loaded = Loaded("", model, processor, "")
     texts: list[list[str]] = [[] for _ in range(len(rows))]
     asked = batches(
         range(len(rows)), batch, lambda row: frame(read(rows[row]), template, system_prompt)
@@ -68,11 +85,16 @@ def generate(
     """Responses to questions that all have pictures, or none.
 
     Drawn by torch's generator; the seed of `sampling` does not count.
+
+    Raises:
+        InputError: a question writes what the processor takes for a picture.
     """
+    for question in questions:
+        refuse(question, placeholders(loaded.processor))
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
     # In some families transformers deals the pictures of a prompt with several to its copies.
-    copies = sampling.samples if any(len(q.images) > 1 for q in questions) else 1
+    copies = sampling.samples if any(len(pictures(q)) > 1 for q in questions) else 1
     options = {
         "do_sample": not greedy,
         "temperature": None if greedy else sampling.temperature,
@@ -128,7 +150,7 @@ def batches(
     waiting: dict[bool, tuple[list[int], list[Question]]] = {True: ([], []), False: ([], [])}
     for place in places:
         asked = question(place)
-        kind, questions = waiting[bool(asked.images)]
+        kind, questions = waiting[bool(pictures(asked))]
         kind.append(place)
         questions.append(asked)
         if len(kind) == size:
@@ -143,10 +165,8 @@ def _inputs(processor, prompts: list):
         return processor(text=prompts, return_tensors="pt", padding=True)
     is_processor = isinstance(processor, ProcessorMixin)
     options = {"processor_kwargs": {"padding": True}} if is_processor else {"padding": True}
-    if not is_processor:  # templates of text take texts
-        prompts = [spoken(prompt) for prompt in prompts]
     return processor.apply_chat_template(
-        prompts,
+        [taken(prompt, is_processor) for prompt in prompts],
         tokenize=True,
         return_dict=True,
         return_tensors="pt",

@@ -14,6 +14,7 @@ from vantage.errors import ConfigError, InputError
 from vantage.evaluation import rules
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vantage.evaluation.items import Item
+from vantage.evaluation.results import label
 from vantage.questions.faults import Fault, message
 from vantage.questions.layouts import Columns
 from vantage.questions.loading import load
@@ -35,16 +36,23 @@ class Exam:
         benchmark: how they are scored and what is reported.
         read: number of a question -> the question.
         size: how many there are.
+        source: where they come from: a path, or a name on the hub, and the split.
     """
 
     benchmark: Benchmark
     read: Callable[[int], Item]
     size: int
+    source: str
 
     @property
     def name(self) -> str:
         """Of the benchmark."""
         return self.benchmark.name
+
+    @property
+    def file(self) -> str:
+        """Of its files, without what they end in."""
+        return label(self.name)
 
     def items(self) -> list[Item]:
         """All questions without their pictures, which scoring needs none of."""
@@ -69,20 +77,22 @@ def exam(wanted: str, *, limit: int | None = None, **options: Any) -> Exam:
 
     Args:
         wanted: a benchmark; one with its copy on disk, "mathvista=/data/MathVista"; or own
-            data: a file, a directory or a name on the hub.
+            data: a file, a directory or a name on the hub, or "NAME=PATH" to name it.
         limit: the first questions alone.
         options: of `own`.
 
     Raises:
-        InputError: as `of_benchmark` and `own`.
+        ConfigError, InputError: as `of_benchmark` and `own`.
     """
-    name, _, copy = wanted.partition("=")
+    name, named, copy = wanted.partition("=")
     if name in BENCHMARKS:
-        found = of_benchmark(BENCHMARKS[name], copy or None)
+        found = of_benchmark(BENCHMARKS[name], str(Path(copy).expanduser()) if copy else None)
+    elif named and not Path(wanted).exists():
+        found = own(copy, name=name, **options)
     else:
         found = own(wanted, **options)
     size = found.size if limit is None else min(limit, found.size)
-    return Exam(found.benchmark, found.read, size)
+    return replace(found, size=size)
 
 
 def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> Exam:
@@ -111,23 +121,43 @@ def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> Exam:
             raise InputError(row.reason)
         return benchmark.item(row, number, root)
 
-    found = Exam(benchmark, read, len(places))
+    found = Exam(benchmark, read, len(places), _place(source, benchmark.split))
     _check(found, source)
     return found
 
 
-def own(source: str, *, split: str = "test", columns: Columns | None = None) -> Exam:
+def own(
+    source: str, *, name: str | None = None, split: str = "test", columns: Columns | None = None
+) -> Exam:
     """The user's own questions, in any layout that training reads, scored by `accuracy`.
 
+    Args:
+        source: a file, a directory or a name on the hub.
+        name: in tables and of files; by default what the file is called.
+        split: which split, where there are several.
+        columns: as of `vantage.questions.loading.load`.
+
     Raises:
+        ConfigError: they are called like a benchmark.
         InputError: rows that cannot be asked or have no answer.
     """
+    title = name or Path(source).stem
+    if title in BENCHMARKS:
+        raise ConfigError(
+            f"{source} is called like the benchmark {title!r}: write {title}={source} to ask it as "
+            f"that benchmark, or my-{title}={source} for data of your own"
+        )
     rows = load(source, split=split, columns=columns)
     if "answer" not in rows.column_names:
         raise InputError(f"{source}: no answers; name their column with --answer")
-    name = Path(source).stem
-    benchmark = Benchmark(name, name, source, split, rules.mathematics, answer_of=boxed)
+    benchmark = Benchmark(title, title, source, split, rules.mathematics, answer_of=boxed)
     return of_rows(rows, benchmark)
+
+
+def _place(source: str, split: str) -> str:
+    """Where questions come from, whatever the working directory."""
+    path = Path(source).expanduser()
+    return f"{path.resolve() if path.exists() else source}, {split}"
 
 
 def of_rows(rows: Dataset, benchmark: Benchmark) -> Exam:
@@ -138,7 +168,7 @@ def of_rows(rows: Dataset, benchmark: Benchmark) -> Exam:
         row = reader[number]
         return Item(str(number), read(row), str(row["answer"]), (), {}, str(number), row)
 
-    return Exam(benchmark, item, len(rows))
+    return Exam(benchmark, item, len(rows), _place(benchmark.source, benchmark.split))
 
 
 def _without_pictures(item: Item) -> Item:

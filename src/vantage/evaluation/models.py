@@ -26,10 +26,12 @@ class Loaded:
     """A model that generates.
 
     Attributes:
+        path: directory, or name on the hub.
         model, processor: of transformers; a tokenizer for a model of text alone.
         identity: of its weights; a name on the hub, or the files of a directory.
     """
 
+    path: str
     model: Any
     processor: Any
     identity: str
@@ -63,7 +65,7 @@ def load(path: str) -> Loaded:
     except (OSError, ValueError, KeyError) as error:
         why = str(error).splitlines()[0]
         raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
-    return Loaded(model, processor, identity(path))
+    return Loaded(path, model, processor, identity(path))
 
 
 def _base(path: str) -> str:

@@ -29,7 +29,7 @@ def average(value_Q: np.ndarray, cluster_Q: Sequence[Any] | None = None) -> Esti
     https://arxiv.org/abs/2411.00640, eq. 4, with C / (C - 1) for C clusters.
 
     Args:
-        value_Q: between 0 and 1.
+        value_Q: between -1 and 1.
         cluster_Q: anything that questions share that are not independent; None for none.
     """
     value_Q = np.asarray(value_Q, dtype=float)

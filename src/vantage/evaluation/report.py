@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
-from vantage.evaluation.results import Result
+from vantage.evaluation.differences import differences
+from vantage.evaluation.results import Result, read_all
+
+
+def compared(folder: Path, found: Sequence[Result]) -> Iterator[str]:
+    """How the models of these results differ from others in their directory, a line each."""
+    names = {one.model for one in found}
+    titles = {one.title for one in found}
+    for one in differences(folder, read_all(folder)):
+        if one.benchmark in titles and names & {one.model, one.other}:
+            mark = "" if one.alike else " (asked differently: see --as)"
+            yield f"{one.benchmark}: {one.model} - {one.other}: {one.points} points{mark}"
 
 
 def table(found: Sequence[Result]) -> Table:

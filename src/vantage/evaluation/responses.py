@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm.auto import tqdm
 
 from vantage.chat.journal import Journal, digest
-from vantage.questions.schema import IMAGE, Question, pictures
+from vantage.questions.schema import IMAGE, Question, Turn, conversation, in_parts, pictures
 
 if TYPE_CHECKING:
     from vantage.chat.asking import Answers, Request
@@ -50,9 +50,15 @@ class Model(Protocol):
 
     Attributes:
         sampling: how.
+        origin: which model it is: by its path or name, its weights, its server.
     """
 
     sampling: Sampling
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """See above."""
+        ...
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """Responses to questions 0 to `size`, those in the journal not asked for again."""
@@ -72,6 +78,11 @@ class Local:
     loaded: Loaded
     sampling: Sampling
     batch: int = 16
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """See `Model`."""
+        return {"model": self.loaded.path, "weights": self.loaded.identity}
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """See `Model`."""
@@ -121,6 +132,11 @@ class Remote:
     sampling: Sampling
     concurrency: int = 16
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """See `Model`; nobody can tell what weights a server has."""
+        return {"model": self.settings.model, "server": self.settings.base_url}
+
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """See `Model`; a sample a request.
 
@@ -152,15 +168,17 @@ class Remote:
         for place in range(size):
             question = read(place)
             name = key(question, self.settings.model, self.sampling)
-            keys.append([f"{name}/{sample}" for sample in range(self.sampling.samples)])
+            names = [f"{name}/{sample}" for sample in range(self.sampling.samples)]
+            # Another server may have another model under this name; it is asked with equal seeds.
+            keys.append([digest([self.settings.base_url, one]) for one in names])
             spoken = functools.cache(functools.partial(messages, question))
-            for one in keys[-1]:
+            for kept_as, one in zip(keys[-1], names, strict=True):
                 options = {
                     "temperature": self.sampling.temperature,
                     "max_tokens": self.sampling.max_tokens,
                     "seed": _seed(self.sampling.seed, one),
                 }
-                yield Request(one, spoken, options)
+                yield Request(kept_as, spoken, options)
 
 
 def _response(answers: Answers, name: str) -> Response:
@@ -173,15 +191,16 @@ def _response(answers: Answers, name: str) -> Response:
 def key(question: Question, model: str, sampling: Sampling) -> str:
     """Of a question as it is asked of a model; the number of samples does not matter."""
     steps = [[repr(step) for step in shown.steps] for shown in pictures(question)]
-    earlier = [[_words(part) for part in message["content"]] for message in question.earlier or ()]
+    earlier = [_words(turn) for turn in question.earlier or ()]
+    later = [[_words(turn) for turn in question.later]] if question.later else []
     shown = [picture.digest for picture in pictures(question)]
     plain = question.earlier is None
     how = [sampling.temperature, sampling.max_tokens, sampling.seed]
-    return digest([model, how, plain, question.text, earlier, shown, steps])
+    return digest([model, how, plain, question.text, earlier, shown, steps, *later])
 
 
-def _words(part: Mapping[str, Any]) -> str:
-    return str(part.get("text", IMAGE))
+def _words(turn: Turn) -> list[str]:
+    return [str(part.get("text", IMAGE)) for part in in_parts(turn["content"])]
 
 
 def _seed(seed: int, *names: str) -> int:
@@ -202,15 +221,14 @@ def messages(question: Question) -> list[dict[str, Any]]:
             return "".join(parts)
         return [part(one) for one in parts if one != ""]
 
-    images = iter(question.images)
-    pieces: list[Any] = []
-    for number, text in enumerate(question.text.split(IMAGE)):
-        pieces += [next(images), text] if number else [text]
-    earlier = [
+    said = conversation(question)
+    turns = [{"role": "user", "content": said}] if isinstance(said, str) else said
+    return [
         {
-            **message,
-            "content": content([one.get("image", one.get("text")) for one in message["content"]]),
+            **turn,
+            "content": content(
+                [part.get("image", part.get("text")) for part in in_parts(turn["content"])]
+            ),
         }
-        for message in question.earlier or ()
+        for turn in turns
     ]
-    return [*earlier, {"role": "user", "content": content(pieces)}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from vantage.errors import InputError
+from vantage.errors import ConfigError, InputError
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vantage.evaluation.items import Item
 from vantage.evaluation.passk import Estimate
@@ -31,7 +32,9 @@ class Result:
         scored: "rule", or "judge" with the model that judged.
         questions, samples: how many, and responses to each.
         cut, failed: responses that reached the longest length, and that there are none of.
-        settings: how the model was asked.
+        left_out: questions that no measure counts, since a response to them failed.
+        origin: what was asked and where the questions came from: model, weights, server, data.
+        asked: how: template, system prompt, pixels, temperature, longest response, seed.
         shown: measures that stand in tables.
         measures: by name.
     """
@@ -44,9 +47,17 @@ class Result:
     samples: int
     cut: int
     failed: int
-    settings: dict[str, Any]
+    left_out: int
+    origin: dict[str, str]
+    asked: dict[str, Any]
     shown: tuple[str, ...]
     measures: dict[str, Estimate]
+
+
+def label(name: str) -> str:
+    """A name for a model or a benchmark that can be one of a file."""
+    bare = re.sub(r"[^\w.+-]+", "-", name.strip("/.").replace("/", "-"))
+    return bare.strip("-.") or "unnamed"
 
 
 def write_responses(
@@ -63,6 +74,7 @@ def write_responses(
         {
             "benchmark": benchmark.name,
             "id": item.id,
+            "cluster": str(item.cluster),
             "sample": sample,
             "question": item.question.text,
             "reference": item.reference,
@@ -88,6 +100,36 @@ def write_responses(
 
 def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def check_same(path: Path, model: str, origin: dict[str, str], asked: dict[str, Any]) -> None:
+    """Refuse to put results where those of something else are.
+
+    Args:
+        path: of the results to be, as `write` takes it.
+        model: its name.
+        origin, asked: as of `Result`.
+
+    Raises:
+        ConfigError: there are results of another model, server or data, or of the same asked in
+            another way.
+        InputError: a file that is no result of an evaluation.
+    """
+    if not path.is_file():
+        return
+    now = {"name": model, **origin, **asked}
+    for result in _read(path):
+        before = {"name": result.model, **result.origin, **result.asked}
+        for what in {**before, **now}:
+            if before.get(what) != now.get(what):
+                raise ConfigError(
+                    f"{path} has results with another {what}: {_told(before.get(what))}, now "
+                    f"{_told(now.get(what))}; give another --name or --output, or move them away"
+                )
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else repr(value)[:80]
 
 
 def write(path: Path, results: Sequence[Result]) -> None:

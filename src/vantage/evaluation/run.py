@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 from vantage import config as configuration
 from vantage.chat.journal import Journal
 from vantage.config import INSTRUCTION
-from vantage.errors import ConfigError, InputError
+from vantage.errors import ConfigError, EngineError, InputError
 from vantage.evaluation import results, table
+from vantage.evaluation.differences import differences
 from vantage.evaluation.exams import Exam
 from vantage.evaluation.items import Item
 from vantage.evaluation.passk import Estimate
@@ -23,7 +23,7 @@ from vantage.evaluation.results import Result
 from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
-from vantage.questions.schema import Question
+from vantage.questions.schema import Question, fault_of, pictures, placeholders, refuse
 from vantage.questions.templates import filled
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Framing:
     """How questions are put, as in training.
 
     Attributes:
-        template: text around every question, `{question}` standing for it, and the name of any
-            other column for what a row has there.
+        template: text around every question, `{question}` standing for it, `<image>` for the
+            pictures that stand first in it, the name of any other column for what it has there.
         system_prompt: put before every conversation.
         bounds: pixels of a picture; others are scaled.
     """
@@ -46,8 +46,9 @@ class Framing:
     bounds: Bounds = Bounds()
 
     def __post_init__(self):
-        if "{question}" not in self.template:
-            raise ConfigError(f"template={self.template!r} has no {{question}} in it")
+        fault = fault_of(self.template)
+        if fault:
+            raise ConfigError(f"template={self.template!r} {fault}")
 
     def __call__(self, question: Question, row: Mapping[str, Any] | None = None) -> Question:
         """The question of a row as it is asked."""
@@ -59,28 +60,44 @@ class Framing:
         return self(item.question, item.row)
 
 
-def framing_of(model: str) -> Framing | None:
+def framing_of(run: Path) -> Framing:
+    """How a run asked; its configuration is read as data, and nothing that it names is built.
+
+    Args:
+        run: its directory.
+
+    Raises:
+        ConfigError: no configuration of a run is there.
+    """
+    model, data = configuration.sections(run / "config.yaml", "model", "data")
+    return Framing(data.template, data.system_prompt, Bounds(model.min_pixels, model.max_pixels))
+
+
+def _own_framing(model: str) -> Framing | None:
     """How the run asked that a model was saved by; None for a model of no run."""
-    file = Path(model).parent / "config.yaml"
-    if not (Path(model).is_dir() and file.is_file()):
+    run = Path(model).parent
+    if not (Path(model).is_dir() and (run / "config.yaml").is_file()):
         return None
     try:
-        config = configuration.load(file)
+        return framing_of(run)
     except ConfigError:  # of something else
         return None
-    bounds = Bounds(config.model.min_pixels, config.model.max_pixels)
-    return Framing(config.data.template, config.data.system_prompt, bounds)
 
 
 def framing(
     model: str,
+    run: Path | None,
     template: str | None,
     system_prompt: str | None,
     min_pixels: int | None,
     max_pixels: int | None,
 ) -> Framing:
-    """How questions are put: as the run did that saved the model, where nothing else is said."""
-    known = framing_of(model) or Framing()
+    """How questions are put, where nothing else is said: as a run did, or the model's own.
+
+    Raises:
+        ConfigError: `run` has no configuration.
+    """
+    known = framing_of(run) if run else _own_framing(model) or Framing()
     return Framing(
         template or known.template,
         system_prompt or known.system_prompt,
@@ -101,12 +118,6 @@ def model_of(
     from vantage.evaluation import models  # torch is needed here alone
 
     return Local(models.load(path), sampling, batch)
-
-
-def label(model: str) -> str:
-    """A name for a model that can be one of a directory."""
-    bare = re.sub(r"[^\w.+-]+", "-", model.strip("/.").replace("/", "-"))
-    return bare.strip("-.") or "model"
 
 
 def evaluate(
@@ -134,18 +145,24 @@ def evaluate(
         judge: a model that is asked about each response too.
 
     Raises:
-        ConfigError: a journal in use, or a server that cannot be asked.
-        EngineError: a server left answers out; the others are kept.
+        ConfigError: a journal in use, a server that cannot be asked, or results of something
+            else under that name.
+        EngineError: a server left answers out, or refused all; the others are kept.
         InputError: pictures for a model that takes none, or other files among the results.
     """
     blind = isinstance(model, Local) and not model.loaded.sees
+    reserved = placeholders(model.loaded.processor) if isinstance(model, Local) else ()
     for exam in exams:
-        _check(exam, framing, name if blind else None)
-    own = folder / label(name)
+        _check(exam, framing, name if blind else None, reserved)
+    own = folder / results.label(name)
+    asked = _asked(model.sampling, framing)
+    for exam in exams:
+        results.check_same(own / f"{exam.file}.json", name, _origin(exam, model), asked)
     found: list[Result] = []
     for exam in exams:
         found += _one(exam, model, own, name, framing, judge)
-        table.write(folder, results.read_all(folder))
+        known = results.read_all(folder)
+        table.write(folder, known, differences(folder, known))
     return found
 
 
@@ -153,7 +170,7 @@ def _one(
     exam: Exam, model: Model, own: Path, name: str, framing: Framing, judge: Judge | None
 ) -> list[Result]:
     benchmark = exam.benchmark
-    with Journal(own / f"{benchmark.name}.journal.jsonl") as journal:
+    with Journal(own / f"{exam.file}.journal.jsonl") as journal:
         responses_QN = model.answers(
             lambda place: framing.ask(exam.read(place)), exam.size, journal, benchmark.title
         )
@@ -163,15 +180,17 @@ def _one(
             for item, said in zip(items, responses_QN, strict=True)
         ]
         judged_QN = judge.right(benchmark, items, responses_QN, journal) if judge else None
-    path = own / f"{benchmark.name}.parquet"
+    path = own / f"{exam.file}.parquet"
     results.write_responses(path, benchmark, items, responses_QN, scores_QN, judged_QN)
-    by_rule = _result(exam, items, responses_QN, _right(scores_QN), model, name, framing)
+    answered = _answered(exam, responses_QN)
+    measures = _told(exam, items, _right(scores_QN), answered)
+    by_rule = _result(exam, responses_QN, measures, len(answered), model, name, framing)
     found = [by_rule]
     if judge is not None and judged_QN is not None:
-        measures = _told(exam, items, judged_QN)
+        measures = _told(exam, items, judged_QN, answered)
         scored = f"{results.JUDGE} {judge.settings.model}"
         found.append(replace(by_rule, scored=scored, measures=measures))
-    results.write(own / f"{benchmark.name}.json", found)
+    results.write(own / f"{exam.file}.json", found)
     return found
 
 
@@ -179,11 +198,24 @@ def _right(scores_QN: Sequence[Sequence[Score]]) -> np.ndarray:
     return np.array([[one.right for one in row] for row in scores_QN])
 
 
+def _answered(exam: Exam, responses_QN: Sequence[Sequence[Response]]) -> list[int]:
+    """Questions whose responses are all there: an error is no wrong answer.
+
+    Raises:
+        EngineError: there are none.
+    """
+    failed_Q = [next((one.failed for one in row if one.failed), None) for row in responses_QN]
+    found = [place for place, failed in enumerate(failed_Q) if failed is None]
+    if not found:
+        raise EngineError(f"{exam.name}: no question has an answer: {failed_Q[0]}")
+    return found
+
+
 def _result(
     exam: Exam,
-    items: Sequence[Item],
     responses_QN: Sequence[Sequence[Response]],
-    right_QN: np.ndarray,
+    measures: dict[str, Estimate],
+    answered: int,
     model: Model,
     name: str,
     framing: Framing,
@@ -195,42 +227,53 @@ def _result(
         exam.name,
         exam.benchmark.title,
         results.RULE,
-        len(items),
+        len(responses_QN),
         sampling.samples,
         sum(one.tokens >= sampling.max_tokens for one in flat),
         sum(one.failed is not None for one in flat),
-        _settings(model, sampling, framing),
+        len(responses_QN) - answered,
+        _origin(exam, model),
+        _asked(sampling, framing),
         exam.benchmark.shown,
-        _told(exam, items, right_QN),
+        measures,
     )
 
 
-def _told(exam: Exam, items: Sequence[Item], right_QN: np.ndarray) -> dict[str, Estimate]:
+def _told(
+    exam: Exam, items: Sequence[Item], right_QN: np.ndarray, answered: Sequence[int]
+) -> dict[str, Estimate]:
     """The measures of which there is something to tell."""
-    measures = exam.benchmark.measures(items, right_QN)
+    measures = exam.benchmark.measures([items[place] for place in answered], right_QN[answered])
     return {name: one for name, one in measures.items() if not np.isnan(one.mean)}
 
 
-def _settings(model: Model, sampling: Sampling, framing: Framing) -> dict[str, Any]:
+def _origin(exam: Exam, model: Model) -> dict[str, str]:
+    return {**model.origin, "data": exam.source}
+
+
+def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
+    """How questions are asked; the number of samples makes no other question of one."""
     pixels = (framing.bounds.least, framing.bounds.most)
     known = {
+        "template": framing.template,
+        "system_prompt": framing.system_prompt,
+        "pixels": " to ".join(map(str, pixels)) if any(pixels) else None,
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
-        "pixels": " to ".join(map(str, pixels)) if any(pixels) else None,
-        "server": model.settings.base_url if isinstance(model, Remote) else None,
     }
     return {option: value for option, value in known.items() if value is not None}
 
 
-def _check(exam: Exam, framing: Framing, blind: str | None) -> None:
+def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[str]) -> None:
     """Put every question once, so that none fails in the middle; `blind` takes no pictures."""
     for place in range(exam.size):
         try:
             asked = framing.ask(exam.read(place))
+            refuse(asked, reserved)
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error
-        if blind and asked.images:
+        if blind and pictures(asked):
             raise InputError(
                 f"{exam.name}: question {place} has pictures, of which {blind!r} takes none"
             )

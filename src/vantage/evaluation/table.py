@@ -14,8 +14,10 @@ from typing import NamedTuple
 import yaml
 
 from vantage.evaluation.benchmarks import BENCHMARKS
+from vantage.evaluation.differences import Difference
+from vantage.evaluation.differences import markdown as paired
 from vantage.evaluation.passk import Estimate
-from vantage.evaluation.results import Result
+from vantage.evaluation.results import RULE, Result
 
 PUBLISHED = "published"
 
@@ -35,12 +37,14 @@ class Line:
         model: its name.
         scored: how; for published figures what is known of it.
         source: the paper, empty for your own.
+        asked: a letter for how; empty for published figures.
         cells: by column; a published figure has no interval.
     """
 
     model: str
     scored: str
     source: str
+    asked: str
     cells: dict[Column, Estimate]
 
     @property
@@ -57,6 +61,7 @@ def published() -> list[Line]:
             row["model"],
             row["scored"],
             row["source"],
+            "",
             {_column(name): Estimate(value / 100, 0.0) for name, value in row["values"].items()},
         )
         for row in yaml.safe_load(text)
@@ -71,16 +76,32 @@ def _column(name: str) -> Column:
 def lines(results: Sequence[Result]) -> tuple[list[Column], list[Line]]:
     """The columns and rows of the table: your results, and published ones they compare with."""
     columns = list(dict.fromkeys(Column(r.benchmark, one) for r in results for one in r.shown))
-    yours: dict[tuple[str, str], Line] = {}
+    letters = ways(results)
+    yours: dict[tuple[str, str, str], Line] = {}
     for result in results:
+        way = letters[_way(result)]
         line = yours.setdefault(
-            (result.model, result.scored), Line(result.model, result.scored, "", {})
+            (result.model, result.scored, way), Line(result.model, result.scored, "", way, {})
         )
         for name in result.shown:
             if name in result.measures:
                 line.cells[Column(result.benchmark, name)] = result.measures[name]
     others = [line for line in published() if set(line.cells) & set(columns)]
     return columns, [*yours.values(), *others]
+
+
+def ways(results: Sequence[Result]) -> dict[str, str]:
+    """A letter for each way in which models were asked, by the way in words."""
+    known = dict.fromkeys(map(_way, results))
+    return {way: _letter(number) for number, way in enumerate(known)}
+
+
+def _way(result: Result) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in result.asked.items())
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number) if number < 26 else f"A{number}"
 
 
 def heading(column: Column) -> str:
@@ -102,17 +123,18 @@ def cell(estimate: Estimate | None, own: bool) -> str:
 def markdown(results: Sequence[Result]) -> str:
     """The table with what has to be known to read it."""
     columns, rows = lines(results)
-    head = ["model", "scored by", *map(heading, columns)]
+    head = ["model", "scored by", "asked", *map(heading, columns)]
     body = [
         [
             _safe(row.model) if row.own else f"{_safe(row.model)} ({PUBLISHED})",
             _safe(row.scored),
+            row.asked,
             *(cell(row.cells.get(column), row.own) for column in columns),
         ]
         for row in rows
     ]
     shown = [head, ["---"] * len(head), *body]
-    notes = [*_asked(results), *_sources(rows)]
+    notes = [*_notes(results), *_sources(rows)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in shown)
     return text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
@@ -121,17 +143,33 @@ def _safe(name: str) -> str:
     return name.replace("|", "\\|").replace("\n", " ")
 
 
-def _asked(results: Sequence[Result]) -> Iterable[str]:
+def _notes(results: Sequence[Result]) -> Iterable[str]:
     yield "In percent: the mean over questions and samples, ± half of the 95 % interval."
+    letters = ways(results)
+    if len(letters) > 1:
+        yield (
+            "Rows with different letters were asked differently, so their difference is not that "
+            "of the models alone; `--as RUN` asks as a run did."
+        )
+    for way, letter in letters.items():
+        yield f"Asked {letter}: {_safe(way)}."
     for result in results:
-        how = ", ".join(f"{name} {value}" for name, value in result.settings.items())
-        spent = f"{result.cut} of {result.questions * result.samples} responses cut off"
-        failed = f", {result.failed} without an answer" if result.failed else ""
-        if result.scored == "rule":
-            yield (
-                f"{_safe(result.model)}, {result.title}: {result.questions} questions, "
-                f"{result.samples} samples; {how}; {spent}{failed}."
-            )
+        if result.scored == RULE:
+            yield _told(result)
+
+
+def _told(result: Result) -> str:
+    spent = f"{result.cut} of {result.questions * result.samples} responses cut off"
+    server = result.origin.get("server")
+    told = [
+        f"{_safe(result.model)}, {result.title}: {result.questions} questions, "
+        f"{result.samples} samples",
+        *([f"server {server}"] if server else []),
+        spent,
+    ]
+    if result.left_out:
+        told.append(f"{result.failed} failed; {result.left_out} questions are left out for it")
+    return "; ".join(told) + "."
 
 
 def _sources(rows: Iterable[Line]) -> Iterable[str]:
@@ -156,10 +194,15 @@ def comma_separated(results: Sequence[Result]) -> str:
     return stream.getvalue()
 
 
-def write(folder: Path, results: Sequence[Result]) -> list[Path]:
+def write(folder: Path, results: Sequence[Result], between: Sequence[Difference]) -> list[Path]:
     """table.md, table.csv and, where matplotlib is there, table.png; the files written."""
     files = [folder / "table.md", folder / "table.csv"]
-    files[0].write_text(markdown(results), encoding="utf-8")
+    text = markdown(results)
+    if between:
+        text += "\nDifferences in points, on the questions that both answered:\n\n" + paired(
+            between
+        )
+    files[0].write_text(text, encoding="utf-8")
     files[1].write_text(comma_separated(results), encoding="utf-8")
     if importlib.util.find_spec("matplotlib"):
         from vantage.evaluation.figure import draw

@@ -1,8 +1,11 @@
 """In which order, and how often, samples are trained. `COMPOSITIONS` names the choices."""
 
+from collections.abc import Callable
+from numbers import Real
+
 import numpy as np
 
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, nearest
 from vantage.methods.ranking import Ranked
 from vantage.methods.rollouts import Samples
 
@@ -15,45 +18,66 @@ def in_order(samples: Samples, ranked: Ranked, rng: np.random.Generator) -> Samp
 
 
 def advantage_shuffle(
-    samples: Samples, ranked: Ranked, rng: np.random.Generator, *, rounds: int = 8
+    samples: Samples,
+    ranked: Ranked,
+    rng: np.random.Generator,
+    *,
+    rounds: int = 8,
+    weight: str = "sum",
+    shape: str = "power",
+    power: float = 1.0,
 ) -> Samples:
     """Advantage-based batch shuffle. Shuffle-R1, https://arxiv.org/abs/2508.05612, sec. 3.
 
-    A unit (a pair, or a single sample) weighs the sum of |across| of its members. Each
-    round draws its units without replacement with probabilities proportional to the
-    weights; rounds are independent, so a unit can come up to `rounds` times. Where fewer
-    units have a weight than a round takes, all of them come, and the rest of the round is
-    drawn evenly from the others and marked as filler.
+    A unit is a pair, or a single sample. Each round draws its units without replacement with
+    probabilities proportional to their shaped weights; rounds are independent, so a unit can
+    come up to `rounds` times. A unit whose weight w is 0 has the probability 0 under every
+    shape. Where fewer units have a weight than a round takes, all of them come, and the rest
+    of the round is drawn evenly from the others and marked as filler.
 
     Args:
         rounds: number of rounds S; their sizes differ by at most one unit, and the number
             of rows stays that of `samples`.
+        weight: w of a unit, from the `across` advantages A of its members: "sum", "max" or
+            "mean" of |A|, or the largest "positive" A (0 where none is).
+        shape: probabilities are proportional to w^power ("power"), exp(w / T) with
+            T = 1 + cos(pi done / 2) ("softmax"), ln(1 + w / T) with T = 1 + sin(pi done / 2)
+            ("log"), or 1 / (w + 1e-6) ("inverse"); `done` is the share of the training that
+            is done. All but "power" 1 are of the official code.
+        power: exponent of the shape "power"; 0 draws evenly from all units with a weight.
+
+    Raises:
+        ConfigError: an option out of range, or a `power` for another shape.
     """
     _check_count("rounds", rounds)
-    across_M = np.abs(ranked.advantages.across_N[samples.rollout_M])
-    weight_U = across_M.reshape(-1, samples.unit_size).sum(axis=1)
+    _check_shape(weight, shape, power)
+    across_M = ranked.advantages.across_N[samples.rollout_M]
+    weight_U = WEIGHTS[weight](across_M.reshape(-1, samples.unit_size))
+    log_weight_U = np.full(len(weight_U), -np.inf)
+    weighs_U = weight_U > 0
+    log_weight_U[weighs_U] = SHAPES[shape](weight_U[weighs_U], ranked.done, power)
     size_S = np.diff(cuts(len(weight_U), rounds))
-    drawn_U = np.concatenate([draw(weight_U, size, rng) for size in size_S])
+    drawn_U = np.concatenate([draw(log_weight_U, size, rng) for size in size_S])
     drawn_M = _rows(drawn_U, samples.unit_size)
-    silent_M = np.repeat(weight_U[drawn_U] == 0, samples.unit_size)
+    silent_M = np.repeat(~weighs_U[drawn_U], samples.unit_size)
     filler_M = samples.filler_M[drawn_M] | silent_M
     # The part within a prompt can be left where `across` is 0; filler trains nothing.
     advantage_M = np.where(filler_M, 0.0, samples.advantage_M[drawn_M])
     return samples.take(drawn_M, filler_M=filler_M, advantage_M=advantage_M)
 
 
-def draw(weight_U: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw(log_weight_U: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """Index of `size` units drawn without replacement, by weight (Gumbel top-k).
 
-    Units without a weight come evenly, after all that have one.
+    Units without a weight (-inf) come evenly, after all that have one.
     Source: Kool et al., https://arxiv.org/abs/1903.06059, sec. 2.
     """
-    noise_U = rng.gumbel(size=len(weight_U))
-    # log of the smallest double is -745, so -2000 puts silent units behind all others.
-    log_weight_U = np.log(weight_U, where=weight_U > 0, out=np.full(len(weight_U), -2000.0))
-    if size == len(weight_U):
-        return np.argsort(-(log_weight_U + noise_U))
-    return np.argpartition(-(log_weight_U + noise_U), size)[:size]
+    weighs_U = log_weight_U > -np.inf
+    lowest = log_weight_U.min(where=weighs_U, initial=0.0)
+    # Gumbel noise of doubles lies between -4 and 37, and is lost in weights far above.
+    behind = lowest - max(100.0, 1e-3 * abs(lowest))
+    key_U = -(np.where(weighs_U, log_weight_U, behind) + rng.gumbel(size=len(log_weight_U)))
+    return np.argsort(key_U) if size == len(key_U) else np.argpartition(key_U, size)[:size]
 
 
 def cuts(count: int, parts: int) -> np.ndarray:
@@ -81,8 +105,41 @@ def _check_count(name: str, value: int) -> None:
         raise ConfigError(f"{name}={value!r}: expected a whole number of at least 1")
 
 
+def _check_shape(weight: str, shape: str, power: float) -> None:
+    for name, value, known in (("weight", weight, WEIGHTS), ("shape", shape, SHAPES)):
+        if value not in known:
+            raise ConfigError(f"{name}={value!r}: {nearest(str(value), known)}")
+    if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power < np.inf:
+        raise ConfigError(f"power={power!r}: expected a number from 0")
+    if shape != "power" and power != 1:
+        raise ConfigError(f"power={power!r}: it belongs to the shape 'power', not to {shape!r}")
+
+
 def _rows(unit_U: np.ndarray, unit_size: int) -> np.ndarray:
     return (unit_U[:, None] * unit_size + np.arange(unit_size)).reshape(-1)
 
 
+def _softmax(weight_U: np.ndarray, done: float, power: float) -> np.ndarray:
+    return weight_U / (1 + np.cos(np.pi * done / 2))
+
+
+def _log(weight_U: np.ndarray, done: float, power: float) -> np.ndarray:
+    return np.log(np.log1p(weight_U / (1 + np.sin(np.pi * done / 2))))
+
+
+# Weight of each unit, from the advantages of its K members.
+WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sum": lambda across_UK: np.abs(across_UK).sum(axis=1),
+    "max": lambda across_UK: np.abs(across_UK).max(axis=1),
+    "mean": lambda across_UK: np.abs(across_UK).mean(axis=1),
+    "positive": lambda across_UK: across_UK.max(axis=1).clip(min=0),
+}
+# Logarithm of what probabilities are proportional to, from weights above 0; a logarithm, so that
+# no exponential overflows and no power of a small weight becomes 0.
+SHAPES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
+    "power": lambda weight_U, done, power: power * np.log(weight_U),
+    "softmax": _softmax,
+    "log": _log,
+    "inverse": lambda weight_U, done, power: -np.log(weight_U + 1e-6),
+}
 COMPOSITIONS = {"none": in_order, "advantage-shuffle": advantage_shuffle}

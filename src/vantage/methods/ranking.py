@@ -23,6 +23,7 @@ class Ranked:
         question_R: index of its question, 0, 1, 2...
         rank_R: place within its question, 0 is the best.
         size_R: number of rollouts of its question.
+        done: share of the training that is done, 0 to 1.
     """
 
     rollouts: Rollouts
@@ -31,6 +32,7 @@ class Ranked:
     question_R: np.ndarray
     rank_R: np.ndarray
     size_R: np.ndarray
+    done: float = 0.0
 
     def samples(self, chosen: np.ndarray, pair_M: np.ndarray | None = None) -> Samples:
         """Samples of the `chosen` places (mask or index), each under its own prompt."""
@@ -46,7 +48,9 @@ class Ranked:
         )
 
 
-def rank(rollouts: Rollouts, advantages: Advantages, rng: np.random.Generator) -> Ranked:
+def rank(
+    rollouts: Rollouts, advantages: Advantages, rng: np.random.Generator, done: float = 0.0
+) -> Ranked:
     """Order rollouts by question, then by `across`, best first, ties at random.
 
     Ties are the normal case with nearly binary rewards. Broken by row they would
@@ -58,9 +62,8 @@ def rank(rollouts: Rollouts, advantages: Advantages, rng: np.random.Generator) -
     row_R = shuffled_N[order]
     question_R = question_N[row_R]
     size_Q = np.bincount(question_R)
-    return Ranked(
-        rollouts, advantages, row_R, question_R, rank_in_group(question_R), size_Q[question_R]
-    )
+    rank_R, size_R = rank_in_group(question_R), size_Q[question_R]
+    return Ranked(rollouts, advantages, row_R, question_R, rank_R, size_R, done)
 
 
 def rank_in_group(group_R: np.ndarray) -> np.ndarray:

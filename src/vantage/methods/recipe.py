@@ -44,22 +44,31 @@ class Loss:
         ratio: importance ratio per "token" or per "sequence".
         clip_low: lower clip of the ratio, 1 - clip_low.
         clip_high: upper clip of the ratio, 1 + clip_high.
+        dual_clip: where the advantage is negative, the ratio counts at most so much, which is
+            more than 1 + clip_high; None for no such bound. https://arxiv.org/abs/1912.09729
         kl: weight of the divergence from the reference model; 0 loads none.
-        updates: optimizer updates made from one rollout batch.
+        updates: optimizer updates made from one rollout batch, where the method is published with
+            a number; None leaves it to the engine (one, unless its user says more).
     """
 
     mean: str = "token"
     ratio: str = "token"
     clip_low: float = 0.2
     clip_high: float = 0.2
+    dual_clip: float | None = None
     kl: float = 0.0
-    updates: int = 4
+    updates: int | None = None
 
     def __post_init__(self):
         choices = {"mean": ("token", "sequence", "constant"), "ratio": ("token", "sequence")}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"Loss({name}={getattr(self, name)!r}): {nearest('', known)}")
+        if self.dual_clip is not None and not self.dual_clip > 1 + self.clip_high:
+            raise ConfigError(
+                f"Loss(dual_clip={self.dual_clip!r}): expected more than 1 + clip_high, "
+                f"{1 + self.clip_high}, or None"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,18 +98,19 @@ class Recipe:
         if not isinstance(self.refills, int) or self.refills < 0:
             raise ConfigError(f"refills={self.refills!r}: expected a whole number from 0")
 
-    def plan(self, rollouts: Rollouts, rng: np.random.Generator) -> Samples:
+    def plan(self, rollouts: Rollouts, rng: np.random.Generator, done: float = 0.0) -> Samples:
         """What to train on.
 
         Args:
             rollouts: N scored rollouts of a batch.
             rng: source of every tie-break and draw; the same state gives the same plan.
+            done: share of the training that is done, 0 to 1; stages read it from `Ranked.done`.
 
         Returns:
             Samples in order of training. Their number depends on the sizes of the groups
             alone, except under the "non-zero" selection.
         """
-        ranked = rank(rollouts, self.estimator(rollouts), rng)
+        ranked = rank(rollouts, self.estimator(rollouts), rng, done)
         samples = self.sharing(self.selection(ranked, rng), ranked)
         return self.composition(samples, ranked, rng)
 
@@ -192,7 +202,7 @@ def rloo() -> Recipe:
 @register("gspo")
 def gspo() -> Recipe:
     """GRPO with the importance ratio of whole responses, clipped tightly. arXiv 2507.18071"""
-    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4)
+    loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4, updates=4)
     return Recipe("gspo", loss=loss)
 
 
@@ -208,49 +218,72 @@ def dapo_filter(refills: int = 3) -> Recipe:
     clip higher. arXiv 2503.14476
     """
     return Recipe(
-        "dapo-filter", selection=selection.non_zero, loss=Loss(clip_high=0.28), refills=refills
+        "dapo-filter",
+        selection=selection.non_zero,
+        loss=Loss(clip_high=0.28, updates=16),
+        refills=refills,
     )
 
 
 @register("shuffle-r1")
-def shuffle_r1(keep: float = 0.5, rounds: int = 8) -> Recipe:
-    """Pairs of high contrast, drawn by advantage. arXiv 2508.05612"""
+def shuffle_r1(
+    keep: float = 0.5,
+    rounds: int = 8,
+    weight: str = "sum",
+    shape: str = "power",
+    power: float = 1.0,
+) -> Recipe:
+    """Pairs of high contrast, drawn by advantage: weight sum, max, mean or positive; shape power,
+    softmax, log or inverse. arXiv 2508.05612
+    """
     return Recipe(
         "shuffle-r1",
         selection=functools.partial(selection.pairwise, keep=keep),
-        composition=functools.partial(composition.advantage_shuffle, rounds=rounds),
+        composition=functools.partial(
+            composition.advantage_shuffle, rounds=rounds, weight=weight, shape=shape, power=power
+        ),
+        loss=Loss(updates=4),
     )
 
 
 @register("share-grpo")
 def share_grpo() -> Recipe:
-    """Every response under every prompt of its question. arXiv 2505.16673"""
+    """Every response under every prompt of its question; clip higher, dual clip.
+    arXiv 2505.16673
+    """
     return Recipe(
         "share-grpo",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3),
+        loss=Loss(clip_high=0.3, dual_clip=3.0, updates=8),
     )
 
 
 @register("noisy-rollout")
 def noisy_rollout() -> Recipe:
     """Responses to all prompts of a question, trained under the original. arXiv 2504.13055"""
-    return Recipe("noisy-rollout", sharing=sharing.original_prompt)
+    return Recipe("noisy-rollout", sharing=sharing.original_prompt, loss=Loss(updates=4))
 
 
 @register("share-shuffle")
-def share_shuffle(keep: float = 0.5, rounds: int = 8) -> Recipe:
-    """Pairs of high contrast of a question, shared over its prompts, drawn by advantage.
+def share_shuffle(
+    keep: float = 0.5,
+    rounds: int = 8,
+    weight: str = "sum",
+    shape: str = "power",
+    power: float = 1.0,
+) -> Recipe:
+    """Pairs of high contrast of a question, shared over its prompts, drawn by advantage with the
+    weights and shapes of shuffle-r1; clip higher, dual clip.
 
     arXiv 2508.05612 and 2505.16673 together.
     """
     return replace(
-        shuffle_r1(keep=keep, rounds=rounds),
+        shuffle_r1(keep=keep, rounds=rounds, weight=weight, shape=shape, power=power),
         name="share-shuffle",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
-        loss=Loss(clip_high=0.3),
+        loss=Loss(clip_high=0.3, dual_clip=3.0, updates=4),
     )
 
 
@@ -312,7 +345,9 @@ def load_function(path: str) -> Callable:
         ConfigError: no such file, module or function.
     """
     where, _, name = path.rpartition(":")
-    module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
+    module = (
+        _module_from_file(Path(where).expanduser()) if where.endswith(".py") else _module(where)
+    )
     factory = getattr(module, name, None)
     if not callable(factory):
         functions = [n for n, _ in inspect.getmembers(module, inspect.isfunction)]

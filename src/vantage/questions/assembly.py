@@ -85,18 +85,18 @@ def _prompts(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[i
     lines: Any = raw
     prompts = [looked[row].prompt or examiner.unpacker.told(lines[row]).messages for row in good]
     contents = [message["content"] for prompt in prompts for message in prompt]
-    if not all(isinstance(content, str) for content in contents):
+    if not all(isinstance(content, str | None) for content in contents):
         prompts = [[_in_parts(message) for message in prompt] for prompt in prompts]
     placed = dict(zip(good, prompts, strict=True))
-    return Dataset.from_dict({"prompt": [placed.get(row) for row in range(len(raw))]})
+    return _held("prompt", [placed.get(row) for row in range(len(raw))])
 
 
 def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
     """A message with its content in parts of one shape, as a column of Arrow needs it."""
     content = message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    even = [{name: part.get(name) for name in ("type", "text", "image")} for part in parts]
-    return {"role": message["role"], "content": even}
+    even = [{name: part.get(name) for name in ("type", "text", "image")} for part in parts or ()]
+    return {**message, "content": even or None}
 
 
 def _only(raw: Dataset, column: str | None, name: str) -> Dataset:

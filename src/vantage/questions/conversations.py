@@ -38,6 +38,17 @@ class Told(NamedTuple):
     messages: list[dict[str, Any]]
     answer: str | None = None
 
+    @property
+    def place(self) -> int:
+        """Of the turn that is asked: the last one of the user, or the last one."""
+        users = [n for n, turn in enumerate(self.messages) if turn["role"] == "user"]
+        return users[-1] if users else len(self.messages) - 1
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The turn that is asked."""
+        return self.messages[self.place]
+
 
 def told(prompt: Any, root: Path | None) -> Told:
     """A text or a conversation in any form.
@@ -57,7 +68,7 @@ def told(prompt: Any, root: Path | None) -> Told:
     messages = _plain(found)
     answer = None
     if len(messages) > 1 and messages[-1].get("role") == "assistant":
-        answer = _said(messages.pop())
+        answer = said(messages.pop())
     return Told([_message(message, root) for message in messages], answer)
 
 
@@ -175,10 +186,10 @@ def _filled(part: Mapping[str, Any]) -> list[str]:
     return [name for name, value in part.items() if value is not None]
 
 
-def _said(message: Mapping[str, Any]) -> str | None:
+def said(message: Mapping[str, Any]) -> str:
     """The text of a message."""
-    content = message["content"]
+    content = message.get("content", message.get("value"))
     if isinstance(content, str):
         return content.strip()
-    parts: Sequence[Any] = [part for part in content if isinstance(part, Mapping)]
+    parts: Sequence[Any] = [part for part in content or () if isinstance(part, Mapping)]
     return "".join(part.get("text") or "" for part in parts).strip()

@@ -16,7 +16,7 @@ from vantage.questions.kinds import value_at
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
 from vantage.questions.reading import PICTURES
-from vantage.questions.schema import IMAGE, Question, read, rewrites, with_text
+from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
 from vantage.questions.unpacking import Unpacker, check_no_video
 
@@ -98,6 +98,7 @@ class Examiner:
         attempts.make(self.allowed_in, lambda: check_allowed(source, self.allowed_in))
         for name, value in source.items():
             attempts.make(name, partial(_check_written, value))
+        for name in unpacker.left:
             attempts.make(name, partial(unpacker.check_left, source, name))
         inside = _inside(prompt or ())
         return Examined(
@@ -142,8 +143,9 @@ def examine_question(
     rewrites_in: str | None,
 ) -> None:
     """Open the pictures of a question, and put each rewrite in its place."""
-    for number, image in enumerate(question.images, start=1):
-        of = f"picture {number} of {len(question.images)}: " if len(question.images) > 1 else ""
+    shown = pictures(question)
+    for number, image in enumerate(shown, start=1):
+        of = f"picture {number} of {len(shown)}: " if len(shown) > 1 else ""
         attempts.make(images_in, partial(_look_at, image, of))
     for text in attempts.make(rewrites_in, lambda: rewrites(source, rewrites_in)) or ():
         attempts.make(rewrites_in, partial(with_text, question, text))
@@ -188,7 +190,8 @@ def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any], pictured: boo
 
 def _check_places(prompt: Sequence[Mapping[str, Any]], images: int) -> None:
     """Refuse places in texts that are others than the pictures of the columns."""
-    texts = [m["content"] for m in prompt if isinstance(m["content"], str)]
+    said = [turn["content"] for turn in prompt if turn["role"] == "user"]
+    texts = [content for content in said if isinstance(content, str)]
     places = sum(text.count(IMAGE) for text in texts)
     if images and places and places != images:
         raise InputError(

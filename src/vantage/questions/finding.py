@@ -98,7 +98,7 @@ def resolve(
         () if "videos" in said else tuple(free),
         "videos" in said,
         options is not None and indexed(data, options, chosen["answer"]),
-        tuple(_remarks(columns, data)),
+        (*_remarks(columns, data), *(_unseen(data, free, columns) if seen else ())),
     )
 
 
@@ -170,3 +170,11 @@ def _remarks(columns: Columns, data: Data) -> Iterator[str]:
             f"options in column {name} are not shown to the model; columns: {{options: {name}}} "
             "shows them"
         )
+
+
+def _unseen(data: Data, free: Collection[str], columns: Columns) -> Iterator[str]:
+    """Pictures that the user leaves out."""
+    shown = named(columns.image, columns.images)
+    for name in free:
+        if data.shows(name) and not any(data.same(name, one) for one in shown):
+            yield f"pictures in column {name!r} are not shown to the model, as data.columns says"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -39,7 +39,7 @@ KINDS = (
 
 # Kinds that can be read as a question, and as an answer.
 ASKING = ("text", "conversation", "path", "link")
-ANSWERING = ("text", "texts", "number", "path", "link", "other")
+ANSWERING = ("text", "texts", "number", "path", "link", "other", "conversation")
 
 
 class Look(NamedTuple):
@@ -108,9 +108,9 @@ class Data:
             not known or name in known or any(is_in(place, [name]) for place in known)
         )
 
-    def shows(self, name: str) -> bool:
-        """Whether a column, or a place inside it, holds pictures."""
-        return any(self.kind(place) == "picture" for place in (name, *self.inside(name)))
+    def shows(self, name: str, kinds: Collection[str] = ("picture",)) -> bool:
+        """Whether a column, or a place inside it, holds something of some kinds."""
+        return any(self.kind(place) in kinds for place in (name, *self.inside(name)))
 
     def first(self, candidates: Iterable[str], kinds: Collection[str]) -> list[str]:
         """Those of the candidates that hold something of some kinds, in their order."""
@@ -268,12 +268,14 @@ def _kind_of_text(text: str, root: Path | None) -> str:
         return "video"
     if is_encoded(text):
         return "picture"
-    if len(text) > LONGEST:
+    name = text.partition("?")[0] if "://" in text else text
+    name = name.strip() if len(name) <= LONGEST else ""
+    _, dot, ending = name[-6:].rpartition(".")  # a look at most texts ends here
+    if not dot or "\n" in name:
         return "text"
-    name = text.strip().partition("?")[0]
     if VIDEO_FILE.fullmatch(name):
         return "video"
-    if "\n" in name or not PICTURE_ENDING.fullmatch(PurePosixPath(name).suffix):
+    if not PICTURE_ENDING.fullmatch(f".{ending}"):
         return "text"
     if "://" in name and not name.startswith("file://"):
         return "text" if " " in name else "link"

@@ -18,6 +18,7 @@ from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns
 from vantage.questions.parallel import over_rows
 from vantage.questions.reading import undecoded
+from vantage.questions.schema import IMAGE
 from vantage.questions.tables import Rows, names, open_rows
 from vantage.questions.unpacking import Unpacker
 from vantage.questions.variants import Variants
@@ -127,6 +128,8 @@ def survey(
     chosen = found_in.columns
     examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by)
     looked = over_rows(examiner, len(raw), f"Checking {Path(source).name}")
+    if not (chosen.image or chosen.images):
+        _tell_of_words(source, looked)
     others = assembly.others(raw, chosen)
     found = [
         *(fault for row in looked for fault in row.faults),
@@ -138,6 +141,16 @@ def survey(
     good = [row for row in range(len(raw)) if row not in bad]
     rows = assembly.assemble(raw, examiner, looked, good) if good else Dataset.from_dict({})
     return Loaded(rows, found, found_in.remarks)
+
+
+def _tell_of_words(source: str, looked: Sequence[Examined]) -> None:
+    """Warn of `<image>` in rows that have no pictures: it may be a column that was not named."""
+    rows = sum(not seen.faults and IMAGE in str(seen.prompt) for seen in looked)
+    if rows:
+        logger.warning(
+            f"{source}: {rows} rows write {IMAGE}, but no column holds pictures: it is a word "
+            "there; where it is none, name their column as columns.image or columns.images"
+        )
 
 
 def _repeated(looked: Sequence[Examined], column: str | None) -> list[Fault]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
 from vantage.errors import InputError
 from vantage.questions import templates
@@ -23,6 +24,7 @@ from vantage.questions.schema import (
     pictures,
     prepend,
     read,
+    refuse,
     rewrites,
     with_step,
     with_text,
@@ -49,6 +51,7 @@ class Prompts:
         seed: of the variants; they also depend on the epoch and the question.
         bounds: pixels of an image; others are scaled, before anything sees them.
         length: of a text, by which the longest wording of a question is found.
+        reserved: texts that the processor takes for a picture, which no question may write.
     """
 
     rows: Reader
@@ -58,20 +61,30 @@ class Prompts:
     seed: int = 0
     bounds: Bounds = field(default_factory=Bounds)
     length: Callable[[str], int] = len
+    reserved: Sequence[str] = ()
     _asked: list[Asked] = field(default_factory=list)
     _done: float = 0.0
     _sources: dict[int, dict[str, Any]] = field(default_factory=dict)
     _made: dict[int, Question] = field(default_factory=dict)
+    _written: dict[tuple[int, Hashable], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a template that names what is no column."""
-        templates.check(self.template, self.rows.rows.column_names)
+        rows = self.rows.rows
+        if rows.format["type"] is None:  # a transform makes its columns row by row
+            templates.check(self.template, rows.column_names)
 
     def begin(self, done: float) -> None:
         """Forget the last batch; a share `done` of the training is done."""
         self._asked, self._done = [], done
         self._sources.clear()
         self._made.clear()
+        self._written.clear()
+
+    @property
+    def done(self) -> float:
+        """Share of the training that was done when the batch began."""
+        return self._done
 
     def ask(self, asked: Sequence[Asked]) -> range:
         """Add questions to the batch; the places that they get."""
@@ -100,6 +113,12 @@ class Prompts:
                 self._made[number] = framed[id(question)]
         return self._made[prompt]
 
+    def written_as(self, prompt: int, way: Hashable) -> int:
+        """An id for a prompt that is written in another way than `prompt` is; below 0."""
+        found = self._written.setdefault((prompt, way), -1 - len(self._written))
+        self._made[found] = self.prompt(prompt)
+        return found
+
     def ids(self, places: Sequence[int], rollouts: int) -> np.ndarray:
         """Prompt of each rollout of some places, `rollouts` a prompt; equal ones share an id."""
         count = self.variants.count
@@ -117,7 +136,7 @@ class Prompts:
         question = self._read(source)
         texts = [question.text, *rewrites(source, self.variants.rewrites)]
         longest = with_text(question, max(texts, key=self.length))
-        notes = self.variants.notes(len(question.images))
+        notes = self.variants.notes(len(pictures(question)))
         noted = prepend(longest, max(notes, key=self.length)) if notes else longest
         return self._framed(noted, source)
 
@@ -138,6 +157,7 @@ class Prompts:
         return with_step(read(source), self.bounds)
 
     def _framed(self, question: Question, source: Mapping[str, Any]) -> Question:
+        refuse(question, self.reserved)
         return frame(question, filled(self.template, source), self.system)
 
 
@@ -151,7 +171,8 @@ class _Looker:
     """Looks at a row as training will."""
 
     prompts: Prompts
-    rows: Reader
+    rows: Reader | list[dict[str, Any]]
+    pixels: bool = True
 
     def __call__(self, row: int) -> list[Fault]:
         try:
@@ -162,36 +183,56 @@ class _Looker:
         question = attempts.make("prompt", lambda: self.prompts.original(source))
         allowed_in = variants.transforms.allowed if variants.transforms else None
         attempts.make(allowed_in, lambda: check_allowed(source, allowed_in))
-        if question is not None:
+        if question is not None and self.pixels:
             examine_question(question, source, attempts, "images", variants.rewrites)
+        if question is not None and self.prompts.reserved:
+            attempts.make(variants.rewrites, lambda: self._reword(source))
         return attempts.faults
 
+    def _reword(self, source: dict[str, Any]) -> None:
+        question = read(source)
+        for text in rewrites(source, self.prompts.variants.rewrites):
+            refuse(with_text(question, text), self.prompts.reserved)
 
-def check(prompts: Prompts, name: str, rows: Dataset) -> None:
+
+def check(
+    prompts: Prompts, name: str, rows: Dataset | IterableDataset, *, pixels: bool = True
+) -> None:
     """Read every row as training will, so that none fails in the middle of a run.
 
     Args:
         prompts: how the rows are asked.
         name: of the rows, for the message.
-        rows: the data.
+        rows: the data; of a stream the first row alone is looked at.
+        pixels: whether pictures are opened, and rewrites put in their places.
 
     Raises:
         ConfigError: a template that names what is no column.
         InputError: rows that cannot become a prompt; names the first twenty.
     """
-    found = over_rows(_Looker(prompts, Reader(rows)), len(rows), f"Checking {name}")
+    read_from = _opened(rows)
+    looker = _Looker(prompts, read_from, pixels)
+    found = over_rows(looker, len(read_from), f"Checking {name}")
     faults = [fault for row in found for fault in row]
     if faults:
         raise InputError(message(name, faults))
 
 
-def has_images(rows: Dataset) -> bool:
+def _opened(rows: Dataset | IterableDataset) -> Reader | list[dict[str, Any]]:
+    """Rows by number; of a stream the first one."""
+    return list(islice(rows, 1)) if isinstance(rows, IterableDataset) else Reader(rows)
+
+
+def has_images(rows: Dataset | IterableDataset) -> bool:
     """Whether any row has images, told without decoding one."""
     return first_with_images(rows) is not None
 
 
-def first_with_images(rows: Dataset) -> dict[str, Any] | None:
-    """The first row that has images, found without decoding one; None where there is none."""
-    reader = Reader(rows)
+def first_with_images(rows: Dataset | IterableDataset) -> dict[str, Any] | None:
+    """The first row that has images, found without decoding one; None where there is none.
+
+    Of a stream the first row alone is looked at.
+    """
+    reader = _opened(rows)
     sources = (reader[row] for row in range(len(reader)))
     return next((source for source in sources if pictures(read(source))), None)

@@ -24,6 +24,8 @@ class Reader:
     """
 
     def __init__(self, rows: Dataset):
+        if rows.format["type"] is None and set(rows.format["columns"]) < set(rows.column_names):
+            rows = rows.select_columns(rows.format["columns"])
         self.rows, self.kinds = rows, []
         if rows.format["type"] is not None:
             return

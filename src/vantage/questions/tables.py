@@ -41,6 +41,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
     Raises:
         InputError: no such source or split, no rows, or a file that cannot be read at all.
     """
+    source = str(Path(source).expanduser()) if source.startswith("~") else source
     try:
         path = _table(Path(source), split)
     except OSError as error:

@@ -1,7 +1,8 @@
 """Image transforms that keep the answer, each with a note that says exactly what was done.
 
-Share-GRPO's online transforms, https://arxiv.org/abs/2505.16673, appendix. A transform that
-could change the answer to a question is told by `vantage.questions.orientation`.
+Share-GRPO's online transforms, https://arxiv.org/abs/2505.16673: turns and noise of the paper,
+and the three flips that its code has besides. A transform that could change the answer to a
+question is told by `vantage.questions.orientation`; the published code has no such guard.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ def _turned(turn: Image.Transpose, words: str) -> Transform:
     return Transform(notes, "turn", turn)
 
 
-def _mirrored(turn: Image.Transpose, words: str) -> Transform:
+def _mirrored(turn: Image.Transpose, words: str, kind: str = "mirror") -> Transform:
     notes = (
         f"{{it}} mirrored {words}; mirror it back in your mind before you answer.",
         f"{{it}} shown flipped {words}. Undo the flip, then answer.",
         f"Note: {{it}} flipped {words}. The question is about the view that is not flipped.",
     )
-    return Transform(notes, "mirror", turn)
+    return Transform(notes, kind, turn)
 
 
 def _with_noise(sigma: float) -> Transform:
@@ -105,7 +106,11 @@ TRANSFORMS = {
     "noise-50": _with_noise(50),
     "mirror": _mirrored(Image.Transpose.FLIP_LEFT_RIGHT, "left to right"),
     "flip": _mirrored(Image.Transpose.FLIP_TOP_BOTTOM, "top to bottom"),
+    # Both flips together move every pixel as a turn by 180 degrees does.
+    "mirror-and-flip": _mirrored(
+        Image.Transpose.ROTATE_180, "left to right and top to bottom", kind="turn"
+    ),
 }
 
-# The paper's turns and noise. Mirroring makes text unreadable, so it has to be asked for.
-PUBLISHED = [name for name, transform in TRANSFORMS.items() if transform.kind != "mirror"]
+# The paper's turns and noise. Flips have to be asked for: a mirror makes text unreadable.
+PUBLISHED = ["clockwise", "counter-clockwise", "upside-down", "noise-10", "noise-25", "noise-50"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vantage.errors import InputError
 from vantage.questions import kinds
 from vantage.questions.conversations import (
@@ -17,6 +20,7 @@ from vantage.questions.conversations import (
     Told,
     is_as_training_reads,
     is_in_place,
+    said,
     told,
 )
 from vantage.questions.kinds import value_at
@@ -27,6 +31,7 @@ from vantage.questions.placing import NUMBERED, place
 from vantage.questions.schema import IMAGE, Question, texts
 from vantage.rewards.choice import LETTERS
 
+MOST_EXACT = 2**53  # whole numbers up to it have no rounded digits
 LAST_NUMBER = re.compile(r"\d+$")
 VIDEO_TAG = "<video>"
 # Columns that belong to a question: what LLaMA-Factory asks it about.
@@ -50,6 +55,12 @@ class Unpacker:
         """Which columns hold what."""
         return self.layout.columns
 
+    @functools.cached_property
+    def left(self) -> tuple[str, ...]:
+        """Columns that are for nothing, in which there must be no picture or no video."""
+        layout = self.layout
+        return tuple(dict.fromkeys((*layout.without_pictures, *layout.without_videos)))
+
     def told(self, row: Mapping[str, Any], *, with_options: bool = True) -> Told:
         """The question as a conversation, its options behind it, and the answer inside it.
 
@@ -62,7 +73,7 @@ class Unpacker:
         if row.get("system") and isinstance(row["system"], str):
             found = _after(row["system"], found)
         options = self.options(row) if with_options else []
-        return found._replace(messages=_with_options(found.messages, options))
+        return _with_options(found, options) if options else found
 
     def pictures(self, row: Mapping[str, Any], kind: str) -> list[Picture]:
         """The pictures in the columns of `image` or `images` of a row, one or several in each.
@@ -176,8 +187,9 @@ def check_no_video(question: Told) -> None:
     """
     for message in question.messages:
         content = message["content"]
-        parts = [content] if isinstance(content, str) else [p.get("text") or "" for p in content]
-        if any(VIDEO_TAG in part for part in parts):
+        parts = [content] if isinstance(content, str) else content or ()
+        texts = [part if isinstance(part, str) else part.get("text") or "" for part in parts]
+        if any(VIDEO_TAG in text for text in texts):
             raise InputError(f"{VIDEO_TAG} in the question: {VIDEO}")
 
 
@@ -197,18 +209,18 @@ def _after(system: str, question: Told) -> Told:
     return question._replace(messages=[{"role": "system", "content": system}, *question.messages])
 
 
-def _with_options(messages: list[dict[str, Any]], options: list[str]) -> list[dict[str, Any]]:
-    """The messages with the options behind the last one, where it does not list them itself."""
-    if not options:
-        return messages
-    *earlier, last = messages
-    content = last["content"]
+def _with_options(question: Told, options: list[str]) -> Told:
+    """The question with its options, where it does not list them itself."""
+    content = question.asked["content"]
     if isinstance(content, str):
-        return [*earlier, {**last, "content": with_listing(content, options)}]
-    said = "".join(part.get("text") or "" for part in content)
-    more = with_listing(said, options).removeprefix(said)
-    parts = [*content, {"type": "text", "text": more}] if more else content
-    return [*earlier, {**last, "content": parts}]
+        listed: Any = with_listing(content, options)
+    else:
+        said = "".join(part.get("text") or "" for part in content)
+        more = with_listing(said, options).removeprefix(said)
+        listed = [*content, {"type": "text", "text": more}] if more else content
+    messages = [*question.messages]
+    messages[question.place] = {**question.asked, "content": listed}
+    return question._replace(messages=messages)
 
 
 def with_listing(text: str, options: Sequence[str]) -> str:
@@ -219,6 +231,9 @@ def with_listing(text: str, options: Sequence[str]) -> str:
 
 def _text(value: Any) -> str:
     """A reference answer as text."""
+    talk = kinds.conversation(value)
+    if talk is not None:
+        value = said(talk[-1])
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -229,4 +244,12 @@ def _text(value: Any) -> str:
         raise InputError(f"the answer is a {type(value).__name__}, expected a text or a number")
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         raise InputError(f"the answer is {value}, expected a text or a finite number")
-    return str(value)
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """A number as it was written before it was stored: 3 of 3.0, 0.1 of 32 bits."""
+    if value.is_integer() and abs(value) < MOST_EXACT:
+        return str(int(value))
+    short = np.float32(value)
+    return str(short) if float(short) == value else str(value)

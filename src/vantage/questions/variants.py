@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from vantage.errors import nearest
 from vantage.questions.orientation import changing
-from vantage.questions.schema import Question, prepend, with_text
+from vantage.questions.schema import (
+    Question,
+    pictures,
+    prepend,
+    with_pictures,
+    with_text,
+    written,
+)
 from vantage.questions.transforms import FAINTEST, PUBLISHED, TRANSFORMS, Applied
 from vantage.sections import Section
 
@@ -63,7 +69,11 @@ class Variants(Section):
         count: prompts a question, m.
         rewrites: column with other wordings (a list of texts) of the question.
         transforms: image transforms; None for none.
-        original: whether the first prompt is the original question; otherwise all are drawn.
+        original: whether the first prompt is the original question, as it is. If not, the
+            wordings of all prompts are drawn evenly, without repeat, from the original and its
+            rewrites, and each prompt may be transformed, as in the code of Share-GRPO,
+            https://arxiv.org/abs/2505.16673. A question with fewer wordings than prompts gives
+            all of them, then the same again, each with a transform of its own draw.
     """
 
     count: int = Field(1, ge=1)
@@ -102,11 +112,11 @@ class Variants(Section):
             allowed: transforms that this question allows; None asks the guard.
             done: share of the training that is done, 0 to 1.
         """
-        wordings = [question.text, *rng.permutation(list(rewrites)).tolist()]
+        wordings = self._wordings(question, rewrites, rng)
         fitting = self._fitting(question, answer, allowed)
         prompts = [question] if self.original else []
         for number in range(len(prompts), self.count):
-            reworded = with_text(question, wordings[(number + (not self.original)) % len(wordings)])
+            reworded = wordings[number % len(wordings)]
             prompts.append(self._transformed(reworded, fitting, done, rng))
         return [prompts[prompts.index(prompt)] for prompt in prompts]
 
@@ -118,13 +128,26 @@ class Variants(Section):
         sigma = 0.123 if self.transforms.fade else None  # as many digits as any that fades
         return [note for transform in chosen for note in transform.wordings(images, sigma)]
 
+    def _wordings(
+        self, question: Question, rewrites: Sequence[str], rng: np.random.Generator
+    ) -> list[Question]:
+        """The question in its wordings, in the order in which prompts take them."""
+        others = [with_text(question, text) for text in rewrites]
+        if self.original:
+            return [question, *(others[place] for place in rng.permutation(len(others)))]
+        texts = {one.text: one for one in (question, *others)}
+        distinct = list(texts.values())
+        return [distinct[place] for place in rng.permutation(len(distinct))]
+
     def _fitting(self, question: Question, answer: str, allowed: Sequence[str] | None) -> list[str]:
         """Transforms that leave the answer of this question as it is."""
-        if self.transforms is None or not question.images:
+        if self.transforms is None or not pictures(question):
             return []
         if allowed is not None:
             return [name for name in self.transforms.names if name in allowed]
-        risky = changing(question.text, answer)
+        turns = (*(question.earlier or ()), *question.later)
+        around = [written(turn) for turn in turns if turn["role"] != "system"]
+        risky = changing(" ".join([*around, question.text]), answer)
         return [name for name in self.transforms.names if TRANSFORMS[name].kind not in risky]
 
     def _transformed(
@@ -141,8 +164,8 @@ class Variants(Section):
             return question
         images = [
             image.then(Applied(name, sigma, seed + number if sigma else 0))
-            for number, image in enumerate(question.images)
+            for number, image in enumerate(pictures(question))
         ]
         wordings = TRANSFORMS[name].wordings(len(images), sigma)
         note = wordings[rng.integers(len(wordings))]
-        return prepend(replace(question, images=tuple(images)), note)
+        return prepend(with_pictures(question, images), note)

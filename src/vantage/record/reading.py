@@ -98,6 +98,11 @@ class Record:
         samples = samples.take(np.arange(len(samples)), rollout_M=among)
         return rollouts, samples, column["update"]
 
+    def done(self, step: int) -> float:
+        """Share of the training that was done when the step began; 0 in records without it."""
+        told = self.step(step, "batch", ["done"])
+        return told["done"][0].as_py() if told.num_columns else 0.0
+
     def picture(self, name: str) -> bytes | None:
         """A stored picture by the name that `prompts` gives it, as WebP; None if it is gone."""
         place = self.folder / "pictures" / f"{name}.webp"

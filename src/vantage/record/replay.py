@@ -43,7 +43,8 @@ def replay(record: Record, recipe: Recipe) -> Replay:
     for step in record.steps:
         rollouts, trained, _ = record.planned(step)
         if rollouts is not None:
-            samples = recipe.plan(rollouts, np.random.default_rng([record.about.seed, step]))
+            rng = np.random.default_rng([record.about.seed, step])
+            samples = recipe.plan(rollouts, rng, record.done(step))
             done.append(measures(rollouts, trained, record.about.updates))
             would.append(measures(rollouts, samples, record.about.updates))
             same.append(equal(trained, samples))

@@ -21,7 +21,7 @@ class About:
         engine: "trl" or "verl".
         recipe: as a configuration names it: a name, or {name: ..., option: value}.
         seed: of the run; the plan of batch k draws from
-            `np.random.default_rng([seed, k])`.
+            `np.random.default_rng([seed, k])`, and takes `Step.done` of that batch.
         updates: optimizer updates that the samples of a plan are dealt to.
         batches: rollout batches that the run will have, None where that is not known.
         settings: what two runs must share to be the same run under two seeds; so without
@@ -71,6 +71,7 @@ class Step:
         metrics: what `vantage.diagnose` and the engine tell of the batch.
         updates: optimizer updates of the run that are done.
         generated_tokens: tokens generated for the batch.
+        done: share of the training that was done when the batch began, as the plan saw it.
 
     Raises:
         InputError: columns of unequal lengths, no reward, samples that point nowhere, or a
@@ -95,6 +96,7 @@ class Step:
     metrics: Mapping[str, float]
     updates: int
     generated_tokens: int
+    done: float = 0.0
 
     def __post_init__(self):
         columns = {name: value for name, value in vars(self).items() if name.endswith("_N")}

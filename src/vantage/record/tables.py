@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from vantage.methods.advantages import group_advantage
 from vantage.questions.pictures import Picture
-from vantage.questions.schema import Question, pictures
+from vantage.questions.schema import Question, Turn, pictures, written
 from vantage.questions.transforms import Applied
 from vantage.record.bounds import shortened
 from vantage.record.step import Step
@@ -25,6 +25,7 @@ BATCH = pa.schema(
         ("updates", pa.int64()),  # of the run, done after this batch
         ("ended", pa.float64()),  # seconds since 1970
         ("generated_tokens", pa.int64()),
+        ("done", pa.float64()),  # share of the training, when the batch began
         ("seconds", NUMBERS),  # by stage
         ("metrics", NUMBERS),
     ]
@@ -50,6 +51,7 @@ PROMPTS = pa.schema(
         ("variant", pa.int32()),
         ("text", pa.string()),  # null where texts are not kept
         ("earlier", pa.list_(MESSAGE)),
+        ("later", pa.list_(MESSAGE)),
         ("pictures", pa.list_(PICTURE)),
     ]
 )
@@ -93,6 +95,7 @@ def batch_table(step: Step) -> pa.Table:
         "updates": step.updates,
         "ended": time.time(),
         "generated_tokens": step.generated_tokens,
+        "done": step.done,
         "seconds": _numbers(step.seconds),
         "metrics": _numbers(step.metrics),
     }
@@ -192,15 +195,18 @@ def _words(question: Question, characters: int, stored: Sequence[str | None]) ->
         {"picture": name, "changes": _changes(picture)}
         for name, picture in zip(stored, pictures(question), strict=True)
     ]
-    earlier = [
-        {"role": str(message.get("role", "")), "text": shortened(_said(message), characters)}
-        for message in question.earlier or ()
-    ]
-    return {"text": shortened(question.text, characters), "earlier": earlier, "pictures": shown}
 
+    def told(turns: Iterable[Turn]) -> list[dict]:
+        return [
+            {"role": turn["role"], "text": shortened(written(turn), characters)} for turn in turns
+        ]
 
-def _said(message: Mapping) -> str:
-    return "".join(str(part.get("text", "<image>")) for part in message["content"])
+    return {
+        "text": shortened(question.text, characters),
+        "earlier": told(question.earlier or ()),
+        "later": told(question.later),
+        "pictures": shown,
+    }
 
 
 def _changes(picture: Picture) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ POINTS = 400  # of a curve; each is a mean where there are more batches
 COLUMNS, MOST = 60, 3.0  # of a histogram over time: columns, and the largest |advantage| apart
 EDGES = np.linspace(0, MOST, 25)
 RIGHT = 0.5  # a reward above this counts as a right answer
+# Rewards that say whether an answer is correct, the first that a run has.
+CORRECT = ("accuracy", "choice", "numeric", "string", "judge")
 
 # Measures of the plans over time: their name in the record, and what the page calls them.
 SIGNALS = (
@@ -28,16 +31,26 @@ SIGNALS = (
 STAGES = ("generate", "reward", "plan", "log_probs", "update")
 
 
-def right(rollouts: pa.Table) -> np.ndarray:
-    """Whether each rollout is right: its accuracy if that is a part of the reward, else its
-    reward above a half; NaN without a score.
+def measure(parts: Sequence[str]) -> str:
+    """What says whether a rollout is right: a reward by its name, or "reward" for their sum.
+
+    Args:
+        parts: names of the rewards of a run.
     """
+    return next((name for name in CORRECT if name in parts), "reward")
+
+
+def right(rollouts: pa.Table) -> np.ndarray:
+    """Whether each rollout is right: its `measure` is above a half; NaN without a score."""
     parts = rollouts["parts"].combine_chunks()
-    names = [field.name for field in parts.type]
+    name = measure([field.name for field in parts.type])
     reward_N = rollouts["reward"].to_numpy()
-    told_N = parts.field("accuracy").to_numpy(zero_copy_only=False) if "accuracy" in names else None
-    value_N = reward_N if told_N is None else told_N
+    value_N = reward_N if name == "reward" else _of(parts, name)
     return np.where(np.isnan(value_N) | np.isnan(reward_N), np.nan, value_N > RIGHT)
+
+
+def _of(parts: pa.StructArray, name: str) -> np.ndarray:
+    return parts.field(name).to_numpy(zero_copy_only=False)
 
 
 def curves(record: Record, rollouts: pa.Table, samples: pa.Table) -> dict[str, Any]:
@@ -57,12 +70,14 @@ def curves(record: Record, rollouts: pa.Table, samples: pa.Table) -> dict[str, A
         "tokens": np.cumsum(batch["generated_tokens"].to_numpy()).astype(float),
     }
     together = -(-len(record) // POINTS) or 1
+    parts = [field.name for field in rollouts["parts"].combine_chunks().type]
     return {
         "together": together,
         "batch": [int(step) + 1 for step in _ends(np.array(record.steps), together)],
         **{name: numbers(_ends(values_S, together)) for name, values_S in axes.items()},
         "accuracy": numbers(_means(_mean_by(step_N, right(rollouts), len(record)), together)),
         "reward": numbers(_means(_mean_by(step_N, rollouts["reward"], len(record)), together)),
+        "right": {"by": measure(parts), "above": RIGHT},
         "heldout": _heldout(record, axes),
         "signal": _signal(record, whole_S, together),
         "stages": _stages(seconds),
@@ -102,11 +117,11 @@ def _ends(value_S: np.ndarray, together: int) -> np.ndarray:
 
 
 def _heldout(record: Record, axes: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Results on held-out questions: their accuracy if there is one, else their reward."""
+    """Results on held-out questions: of a reward that says what is correct, else of their sum."""
     rows = record.validations().to_pylist()
-    metrics = dict.fromkeys(row["metric"] for row in rows)
-    wanted = ("rewards/accuracy/mean", "accuracy", "reward")
-    metric = next((name for name in wanted if name in metrics), None)
+    metrics = {row["metric"] for row in rows}
+    names = {f"rewards/{name}/mean": name for name in CORRECT} | {n: n for n in CORRECT}
+    metric = next((name for name in (*names, "reward") if name in metrics), None)
     found = [row for row in rows if row["metric"] == metric]
     # A validation after b batches stands where batch b - 1 ended.
     places = [int(np.searchsorted(record.steps, row["batch"] - 1)) for row in found]
@@ -119,7 +134,7 @@ def _heldout(record: Record, axes: dict[str, np.ndarray]) -> dict[str, Any]:
         for name, value_S in axes.items()
     }
     return {
-        "metric": metric,
+        "measure": names.get(metric or "", metric),
         "batch": [row["batch"] for row in found],
         "value": numbers([row["value"] for row in found]),
         **{name: numbers(values) for name, values in at.items()},

@@ -169,12 +169,14 @@ def _where(table: pa.Table, column: str, values: list[int]) -> list[dict[str, An
 
 
 def _prompt(prompt: dict[str, Any], shown: Callable) -> dict[str, Any]:
+    def told(turns: str) -> list[list[str]]:
+        return [[turn["role"], _short(turn["text"])] for turn in prompt.get(turns) or []]
+
     return {
         "variant": prompt["variant"],
         "text": _short(prompt["text"] or ""),
-        "earlier": [
-            [message["role"], _short(message["text"])] for message in prompt["earlier"] or []
-        ],
+        "earlier": told("earlier"),
+        "later": told("later"),
         "pictures": [[shown(one["picture"]), one["changes"]] for one in prompt["pictures"] or []],
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from vantage.record.reading import Record
 from vantage.report import details
 from vantage.report.curves import curves
 
+# What the measures of a run are called where they are no names of rewards.
+WORDS = {"reward": "reward (weighted sum)"}
 NUMBERS = ("batch", "question", "place", "trained", "reward", "parts", "advantage")
 POLICY = (
     "default-src 'none'; img-src data:; script-src '{script}'; style-src '{style}'; "
@@ -48,7 +50,9 @@ def page(records: Sequence[Record], room: details.Room | None = None) -> str:
         for name, record in zip(_names(records), records, strict=True)
     ]
     _group(runs, records)
-    data = {"runs": runs, "pictures": room.shown}
+    held_out = _common(run["heldout"]["measure"] for run in runs if run["heldout"]["measure"])
+    right = _common(run["right"]["by"] for run in runs)
+    data = {"runs": runs, "pictures": room.shown, "held_out": held_out}
     environment = Environment(
         loader=PackageLoader("vantage.report", "page"),
         autoescape=select_autoescape(default=True),
@@ -57,6 +61,8 @@ def page(records: Sequence[Record], room: details.Room | None = None) -> str:
     style, script = (_own(environment, name) for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
         runs=runs,
+        held_out=held_out,
+        right=right,
         style=Markup(style),
         script=Markup(script),
         data=Markup(embedded(data)),
@@ -86,6 +92,12 @@ def _run(record: Record, room: details.Room) -> dict[str, Any]:
         "questions": details.questions(record, rollouts),
         "details": details.details(record, room),
     }
+
+
+def _common(measures: Iterable[str]) -> str:
+    """What a figure over some runs shows, in words."""
+    words = [WORDS.get(name, name) for name in dict.fromkeys(measures)]
+    return " or ".join(words) or "accuracy"
 
 
 def _names(records: Sequence[Record]) -> list[str]:

@@ -12,6 +12,7 @@ from vantage.errors import InputError
 
 MARK = "complete"
 SAMPLING = "sampling.json"
+STATE = "trainer_state.json"
 NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -32,19 +33,37 @@ def is_complete(checkpoint: Path) -> bool:
     return mark.is_file() and all((checkpoint / n).exists() for n in mark.read_text().splitlines())
 
 
-def last_complete(run: Path) -> Path | None:
-    """The newest whole checkpoint of a run, None where there is none."""
+def last_complete(run: Path, *, between_batches: bool = False) -> Path | None:
+    """The newest whole checkpoint of a run, None where there is none.
+
+    Args:
+        run: directory of the run.
+        between_batches: leave out those at which a run stopped inside a rollout batch.
+    """
     steps = {
         int(found[1]): path
         for path in run.glob("checkpoint-*")
         if (found := NAME.fullmatch(path.name)) and is_complete(path)
+        if not (between_batches and stops_inside(path))
     }
     return steps[max(steps)] if steps else None
 
 
-def save_sampling(checkpoint: Path, state: dict[str, Any], questions: int) -> None:
-    """Write down which of so many questions come next."""
-    saved = {"questions": questions, "state": state}
+def stops_inside(checkpoint: Path) -> bool:
+    """Whether some updates of a rollout batch were still to come: training cannot go on there."""
+    return bool(_read(checkpoint, SAMPLING).get("inside"))
+
+
+def updates_of(checkpoint: Path) -> int:
+    """Updates that were made."""
+    return int(_read(checkpoint, STATE)["global_step"])
+
+
+def save_sampling(
+    checkpoint: Path, state: dict[str, Any], questions: int, *, inside: bool = False
+) -> None:
+    """Write down which of so many questions come next, and whether inside a rollout batch."""
+    saved = {"questions": questions, "state": state, "inside": inside}
     text = json.dumps(saved, default=lambda value: value.tolist())  # of NumPy
     (checkpoint / SAMPLING).write_text(text, encoding="utf-8")
 
@@ -55,17 +74,21 @@ def load_sampling(checkpoint: Path, questions: int) -> dict[str, Any]:
     Raises:
         InputError: the checkpoint does not say, or speaks of another number of questions.
     """
-    try:
-        saved = json.loads((checkpoint / SAMPLING).read_text(encoding="utf-8"))
-        if saved["questions"] != questions:
-            raise InputError(
-                f"resume_from_checkpoint={str(checkpoint)!r}: the run had {saved['questions']} "
-                f"questions, now there are {questions}: give it the same data"
-            )
-        return saved["state"]
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    saved = _read(checkpoint, SAMPLING)
+    if saved.get("questions") != questions:
         raise InputError(
-            f"resume_from_checkpoint={str(checkpoint)!r}: {SAMPLING} cannot be read: {error}"
+            f"resume_from_checkpoint={str(checkpoint)!r}: the run had {saved.get('questions')} "
+            f"questions, now there are {questions}: give it the same data"
+        )
+    return saved["state"]
+
+
+def _read(checkpoint: Path, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads((checkpoint / name).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"resume_from_checkpoint={str(checkpoint)!r}: {name} cannot be read: {error}"
         ) from error
 
 

@@ -58,6 +58,42 @@ def reading_options(config: Config) -> dict[str, Any]:
     }
 
 
+def load_model(path: str, **options: Any) -> tuple[Any, Any]:
+    """Processor (or tokenizer) and configuration of a model, as every engine loads them.
+
+    Args:
+        path: directory, or name on the hub.
+        options: such as revision and trust_remote_code; a `subfolder` is that of the weights,
+            which no processor has.
+
+    Raises:
+        ConfigError: there is none, or it has neither processor nor tokenizer.
+    """
+    sides = {"truncation_side": "left", "padding_side": "left"}
+    try:
+        from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
+
+        config = AutoConfig.from_pretrained(path, **options)
+        options.pop("subfolder", None)
+        return AutoProcessor.from_pretrained(path, **sides, **options), config
+    except (OSError, ValueError, ImportError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
+
+
+def check_attention(kind: str | None) -> None:
+    """Refuse an attention that transformers does not know; one of the hub has a slash.
+
+    Raises:
+        ConfigError: names the nearest.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = ["eager", *ALL_ATTENTION_FUNCTIONS.keys()]
+    if kind is not None and "/" not in kind and kind not in known:
+        raise ConfigError(f"model.attention={kind!r}: {nearest(kind, known)}")
+
+
 def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[..., Any]:
     """A reward by its name here, or the user's own as "file.py:function".
 

@@ -7,36 +7,38 @@ from importlib import metadata
 from pathlib import Path
 
 from vantage.config import Config, Model
-from vantage.methods.recipe import parse_recipe
+from vantage.training.shape import Shape
 
 
-def outline(config: Config, batches: int, resume: bool) -> dict[str, str]:
+def outline(config: Config, shape: Shape, batches: int, resume: bool) -> dict[str, str]:
     """What would run, by name.
 
     Args:
         config: of the run.
+        shape: of a rollout batch.
         batches: rollout batches of an epoch.
         resume: whether it goes on from its last checkpoint, where there is one.
     """
-    batch, run = config.batch, config.run
-    updates = batch.updates or parse_recipe(config.recipe).loss.updates
-    updates *= int(config.trl.get("num_iterations", 1)) if config.engine == "trl" else 1
-    rollouts = batch.questions * config.variants.count * batch.rollouts
+    run = config.run
     length = run.batches or math.ceil(batches * (run.epochs or 1))
     begun = Path(run.output).exists()
     return {
-        "engine": f"{config.engine} {metadata.version(config.engine)}",
+        "engine": f"{config.engine} {_version(config.engine)}",
         "model": f"{config.model.path}, {_trained(config.model)}",
         "data": f"{config.data.train}, {batches:,} rollout batches an epoch",
         "recipe": str(config.recipe),
         "rewards": ", ".join(f"{weight:g} {name}" for name, weight in config.rewards.items()),
-        "rollout batch": (
-            f"{batch.questions:,} questions x {config.variants.count} prompts x "
-            f"{batch.rollouts} rollouts = {rollouts:,} rollouts, {updates} updates"
-        ),
-        "length": f"{length:,} rollout batches, {length * updates:,} updates",
+        "rollout batch": str(shape),
+        "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
         "output": f"{run.output}, {'goes on' if resume and begun else 'from the start'}",
     }
+
+
+def _version(engine: str) -> str:
+    try:
+        return metadata.version(engine)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _trained(model: Model) -> str:

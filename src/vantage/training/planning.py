@@ -84,8 +84,18 @@ def totals(part_NF: np.ndarray, weight_F: Sequence[float]) -> np.ndarray:
     return np.where(scored_N, reward_N, np.nan)
 
 
-def make_plan(recipe: Recipe, outcomes: Outcomes, seed: int, number: int) -> Plan:
-    """The plan of rollout batch `number`; its draws are keyed by (seed, number)."""
+def make_plan(
+    recipe: Recipe, outcomes: Outcomes, seed: int, number: int, done: float = 0.0
+) -> Plan:
+    """The plan of rollout batch `number`; its draws are keyed by (seed, number).
+
+    Args:
+        recipe: what plans.
+        outcomes: of the batch.
+        seed: of the run.
+        number: of the batch, from 0.
+        done: share of the training that is done, 0 to 1.
+    """
     scored = np.flatnonzero(~np.isnan(outcomes.reward_N))
     unscored = len(outcomes.reward_N) - len(scored)
     if not len(scored):
@@ -95,6 +105,6 @@ def make_plan(recipe: Recipe, outcomes: Outcomes, seed: int, number: int) -> Pla
     rollouts = Rollouts(
         outcomes.place_N[scored], outcomes.home_N[scored], outcomes.reward_N[scored]
     )
-    made = recipe.plan(rollouts, np.random.default_rng([seed, number]))
+    made = recipe.plan(rollouts, np.random.default_rng([seed, number]), done)
     whole = made.take(np.arange(len(made)), rollout_M=scored[made.rollout_M])
     return Plan(rollouts, whole, made, unscored)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def columns_of(outcomes: Outcomes, prompts: Prompts) -> dict[str, Any]:
-    """The columns of a `vantage.record.Step` that say what was asked and what came of it."""
+    """What a `vantage.record.Step` says of the questions asked, when, and what came of them."""
     places, made = outcomes.place_N.tolist(), np.unique(outcomes.home_N).tolist()
     asked_Q = {place: prompts.asked(place) for place in set(places)}
     return {
@@ -25,6 +25,7 @@ def columns_of(outcomes: Outcomes, prompts: Prompts) -> dict[str, Any]:
         "prompt_N": outcomes.home_N,
         "variant_N": outcomes.home_N % prompts.variants.count,
         "reward_N": outcomes.reward_N,
+        "done": prompts.done,
         "prompts": {prompt: prompts.prompt(prompt) for prompt in made},
     }
 

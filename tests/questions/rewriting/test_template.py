@@ -59,8 +59,8 @@ def test_wordings_come_from_a_file(tmp_path):
     ("content", "words"),
     [
         (None, "cannot be read"),
-        ("a: [", "cannot be read"),
-        ("!!python/object/apply:os.system [ls]", "cannot be read"),
+        ("a: [", "not YAML"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
         ("a: b", "expected a list of lists"),
         ("[]", "expected a list of lists"),
         ("- [only one]", "no list of two texts"),

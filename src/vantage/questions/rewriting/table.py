@@ -75,7 +75,7 @@ class Table:
             answer = unpacker.answer(values, told)
         except InputError:  # which matters for training, not here
             answer = None
-        question, inside = _read(told.messages[-1]["content"])
+        question, inside = _read(told.asked["content"])
         held = [one for kind in PICTURES for one in unpacker.shown(values, kind)]
         return Item(row, question, answer or "", tuple(inside or held) if with_pictures else ())
 

@@ -12,9 +12,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from vantage.errors import ConfigError
+from vantage.yaml_values import value_of
 
 # Of the demo.
 SUM_OF_DIGITS = (
@@ -61,8 +60,8 @@ def load(path: Path) -> tuple[tuple[str, ...], ...]:
             slots than its first.
     """
     try:
-        families = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        families = value_of(path.read_text(encoding="utf-8"), f"wordings {str(path)!r}")
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"wordings {str(path)!r} cannot be read: {error}") from error
     if not isinstance(families, list) or not families:
         raise ConfigError(f"wordings {str(path)!r}: expected a list of lists of texts")

@@ -1,6 +1,6 @@
 "use strict";
 // Texts of models and data go into the page by textContent alone, never as markup.
-const { runs, pictures } = JSON.parse(document.getElementById("data").textContent);
+const { runs, pictures, held_out: heldOut } = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const groups = [...new Set(runs.map((run) => run.group))];
@@ -175,8 +175,8 @@ function tell(rows, x, y) {
 const SIGNALS = [
   ["silent_rollouts", "Silent rollouts", "Share of the rollouts whose advantage is exactly 0.", percent, 1],
   ["silent_samples", "Silent samples", "The same of the samples trained: what the plan left of it.", percent, 1],
-  ["all_right", "All right", "Share of the questions that every rollout got right.", percent, 1],
-  ["all_wrong", "All wrong", "Share of the questions that no rollout got right.", percent, 1],
+  ["all_right", "All right", "Share of the questions whose rewards are all above 0.5.", percent, 1],
+  ["all_wrong", "All wrong", "Share of the questions of which no reward is above 0.5.", percent, 1],
   ["useful_share", "Useful rollouts", "Share of the rollouts trained at least once with an advantage.", percent, 1],
   ["useful_per_second", "Useful rollouts a second", "The same, over the seconds of the whole batch.", short],
   ["repeats", "Repeats", "How often a distinct sample is trained in a batch.", short],
@@ -196,7 +196,7 @@ function figures() {
   heat();
 }
 
-const accuracyTop = () => (runs.every((run) => run.heldout.metric !== "reward") ? 1 : undefined);
+const accuracyTop = () => (runs.every((run) => run.heldout.measure !== "reward") ? 1 : undefined);
 
 function heat() {
   $("heat").replaceChildren(...shown().map((group) => {
@@ -404,11 +404,12 @@ function variant(prompt, original, several) {
     made.append(make("header", {}, make("b", { text: `prompt ${prompt.variant + 1}` }), make("span", { text: visible(done(prompt, original)) })));
   }
   if (prompt.pictures.length) made.append(make("div", { class: "pictures" }, ...prompt.pictures.map(picture)));
-  for (const [role, text] of prompt.earlier) {
-    made.append(make("div", { class: "role", text: visible(role) }), make("div", { class: "said", dir: "auto", text: visible(text) }));
-  }
-  if (prompt.earlier.length) made.append(make("div", { class: "role", text: "user" }));
-  made.append(make("div", { class: "said", dir: "auto", text: visible(prompt.text) }));
+  const said = (text) => make("div", { class: "said", dir: "auto", text: visible(text) });
+  const tell = ([role, text]) => made.append(make("div", { class: "role", text: visible(role) }), said(text));
+  prompt.earlier.forEach(tell);
+  if (prompt.earlier.length || prompt.later.length) made.append(make("div", { class: "role", text: "user" }));
+  made.append(said(prompt.text));
+  prompt.later.forEach(tell);
   return made;
 }
 
@@ -458,7 +459,9 @@ function rollout(asking, n, several) {
   const [trained, tokens] = counts;
   const line = make("div", { class: "facts" });
   const say = (name, value, kind) => line.append(make("span", {}, `${name} `, make("b", { class: kind, text: value })));
-  say("reward", known(reward) ? short(reward) : "none", known(reward) ? (reward > 0.5 ? "right" : "wrong") : undefined);
+  const { by, above } = runs[state.run].right;
+  const judged = parts[asking.parts.indexOf(by)] ?? reward;
+  say("reward", known(reward) ? short(reward) : "none", known(reward) && known(judged) ? (judged > above ? "right" : "wrong") : undefined);
   if (asking.parts.length > 1) asking.parts.forEach((name, place) => say(visible(name), known(parts[place]) ? short(parts[place]) : "none"));
   say("advantage", signed(advantage));
   line.append(meter(advantage ?? 0));
@@ -553,8 +556,8 @@ function listen() {
 
 $("signals").replaceChildren(...SIGNALS.map(([name, title, words]) =>
   make("figure", {}, make("figcaption", {}, make("h3", { text: title }), make("p", { text: words })), make("div", { class: "chart", id: `signal-${name}`, "data-title": title }))));
-$("heldout").dataset.title = "Held-out accuracy";
-$("accuracy").dataset.title = "Training accuracy";
+$("heldout").dataset.title = `Held-out ${visible(heldOut)}`;
+$("accuracy").dataset.title = "Right rollouts in training";
 $("run").replaceChildren(...runs.map((run, n) => make("option", { value: n, text: visible(run.name) })));
 $("bands").hidden = runs.every((run) => run.seeds === 1);
 theme();

@@ -19,12 +19,16 @@ class Scored(Outcomes):
     """Rollouts of all processes with their rewards. Tensors stay on the device.
 
     Attributes:
-        completion_NT: response tokens; mask_NT: which of them count.
+        asked_N: prompt that generated each, with the tokens that it was asked in.
+        completion_NT: response tokens; seen_NT: which of them are no padding; mask_NT: which of
+            those count in the loss, all but what the model did not write.
         sampled: tensors that TRL made for the rollouts under their own prompts.
         generated: tokens that were generated for them, and for those they replaced.
     """
 
+    asked_N: np.ndarray
     completion_NT: torch.Tensor
+    seen_NT: torch.Tensor
     mask_NT: torch.Tensor
     sampled: dict[str, torch.Tensor]
     generated: int
@@ -38,7 +42,9 @@ class Scored(Outcomes):
             self.home_N[row_N],
             self.reward_N[row_N],
             self.part_NF[row_N],
+            self.asked_N[row_N],
             self.completion_NT[rows],
+            self.seen_NT[rows],
             self.mask_NT[rows],
             {name: tensor[rows] for name, tensor in self.sampled.items()},
             self.generated,
@@ -58,7 +64,9 @@ def joined(parts: Sequence[Scored], pad_id: int) -> Scored:
         np.concatenate([part.home_N for part in parts]),
         np.concatenate([part.reward_N for part in parts]),
         np.concatenate([part.part_NF for part in parts]),
+        np.concatenate([part.asked_N for part in parts]),
         together([part.completion_NT for part in parts], pad_id),
+        together([part.seen_NT for part in parts], 0),
         together([part.mask_NT for part in parts], 0),
         {name: together([part.sampled[name] for part in parts], 0.0) for name in parts[0].sampled},
         sum(part.generated for part in parts),
@@ -97,12 +105,21 @@ class RolloutBatch:
         """(prompt, rollout) of a row of the plan; any one for filler."""
         if row == FILLER:
             rollout = self.picture or 0
-            return int(self.scored.home_N[rollout]), rollout
-        return int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
+            return int(self.scored.asked_N[rollout]), rollout
+        prompt, rollout = int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
+        if prompt == self.scored.home_N[rollout]:
+            return int(self.scored.asked_N[rollout]), rollout
+        return self._asked_as[prompt], rollout
+
+    @functools.cached_property
+    def _asked_as(self) -> dict[int, int]:
+        """How a prompt was asked; the trainer sees to it that those of others have one way."""
+        scored = self.scored
+        return dict(zip(scored.home_N.tolist(), scored.asked_N.tolist(), strict=True))
 
     def lengths(self, rollouts: Sequence[int]) -> list[int]:
-        """Response tokens that count, of some rollouts."""
-        return self.length_N[list(rollouts)].tolist()
+        """Response tokens that are no padding, of some rollouts."""
+        return self.scored.seen_NT[list(rollouts)].sum(dim=1).tolist()
 
     @functools.cached_property
     def length_N(self) -> np.ndarray:
@@ -112,7 +129,7 @@ class RolloutBatch:
     def is_own(self, key: tuple[int, int]) -> bool:
         """Whether the prompt generated the rollout."""
         prompt, rollout = key
-        return prompt == self.scored.home_N[rollout]
+        return prompt == self.scored.asked_N[rollout]
 
     def distinct_keys(self, process: int) -> list[tuple[int, int]]:
         """What a process trains, each (prompt, rollout) once; at least one."""

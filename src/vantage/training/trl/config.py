@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +15,22 @@ from vantage.config import Keep
 from vantage.errors import ConfigError, nearest
 from vantage.methods import Loss, Recipe
 from vantage.methods.recipe import parse_recipe
-from vantage.methods.sharing import original_prompt
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import sampling
-from vantage.questions.schema import IMAGE
+from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
 from vantage.sections import made
+from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
 # TRL's losses: means over tokens, and means over rows.
 TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")
+
+# Of them, those that clip the ratio; `delta` bounds it there and nowhere else.
+CLIPPED = ("dapo", "bnpo", "grpo", "dr_grpo", "luspo")
 
 # What a plan decides in place of TRL, or what TRL averages forward by forward, so that the
 # result would depend on how an update is cut.
@@ -35,7 +40,6 @@ TAKEN_OVER: dict[str, tuple[Any, str]] = {
     "top_entropy_quantile": (1.0, "the quantile of each forward would decide"),
     "entropy_coef": (0.0, "TRL takes the entropy of each forward by itself"),
     "use_adaptive_entropy": (False, "TRL takes the entropy of each forward by itself"),
-    "router_aux_loss_coef": (0.0, "TRL balances the experts of each forward by itself"),
 }
 
 # Options of generation with which vLLM samples from the model as it is.
@@ -60,6 +64,11 @@ HARMLESS = {
 
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
 
+# Options of ours that are a dictionary; a command line gives them as JSON.
+DICTIONARIES = ["recipe", "variants", "sampling", "record"]
+
+BEST = "eval_reward"  # where something is decided by a metric and none is named
+
 
 @dataclass
 class VantageConfig(GRPOConfig):
@@ -67,29 +76,39 @@ class VantageConfig(GRPOConfig):
 
     A rollout batch has `generation_batch_size` rollouts: `variants.count` prompts a
     question, `num_generations` rollouts a prompt. It is used for `steps_per_generation /
-    gradient_accumulation_steps` optimizer updates; by default as many as the recipe says.
+    gradient_accumulation_steps` optimizer updates: as many as the recipe is published with, and
+    where it is published with no number as in TRL, one.
+
+    All defaults are those of `GRPOConfig`, and `TrlParser` and `HfArgumentParser` read all
+    options; a dictionary is given as JSON on the command line.
 
     Raises:
         ConfigError: an option contradicts the plan; the message names it and says what fits.
     """
 
-    recipe: str | dict[str, Any] = field(
+    _VALID_DICT_FIELDS = GRPOConfig._VALID_DICT_FIELDS + DICTIONARIES
+
+    # Of three types a parser takes the second.
+    recipe: dict[str, Any] | str | None = field(
         default="grpo",
         metadata={
             "help": "Name of a recipe, or {name: ..., option: value}; see `vantage recipes`."
         },
     )
-    variants: dict[str, Any] | None = field(
+    variants: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Prompts a question: count, rewrites, transforms, original."},
     )
-    sampling: str | dict[str, Any] = field(
+    sampling: dict[str, Any] | str | None = field(
         default="shuffle",
         metadata={"help": "Which questions come next; see `vantage.questions.sampling`."},
     )
     prompt_template: str = field(
         default="{question}",
-        metadata={"help": "Text around every question; {question} stands for it."},
+        metadata={
+            "help": "Text around every question; {question} stands for it, <image> for the "
+            "pictures that stand first in it."
+        },
     )
     system_prompt: str | None = field(
         default=None, metadata={"help": "System message put before every conversation."}
@@ -115,7 +134,7 @@ class VantageConfig(GRPOConfig):
             "where that is exact, `on` or nothing, `off`."
         },
     )
-    record: dict[str, Any] | None = field(
+    record: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Texts and pictures the record keeps: rollouts, characters, pixels."},
     )
@@ -139,9 +158,27 @@ class VantageConfig(GRPOConfig):
     )
     epsilon: float | None = field(default=None, metadata={"help": "Lower clip; by the recipe."})
     epsilon_high: float | None = field(
-        default=None, metadata={"help": "Upper clip; by the recipe."}
+        default=None,
+        metadata={
+            "help": "Upper clip, the ratio is at most 1 + epsilon_high; by the recipe. With "
+            "loss_type 'cispo' the largest ratio itself, as in TRL; 1 + the recipe's upper clip."
+        },
+    )
+    delta: float | None = field(
+        default=None,
+        metadata={
+            "help": "Dual clip: most that the ratio counts where the advantage is negative; by the "
+            "recipe. Infinite for none."
+        },
     )
     beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the best checkpoint is best at: `eval_reward` where something depends "
+            "on it, or `eval_rewards/NAME/mean` of a reward function."
+        },
+    )
     vllm_max_model_length: int | None = field(
         default=None,
         metadata={
@@ -149,23 +186,19 @@ class VantageConfig(GRPOConfig):
             "`max_prompt_length + max_completion_length` where both are given."
         },
     )
-    router_aux_loss_coef: float = field(
-        default=0.0, metadata={"help": "No loss that balances experts: no recipe has one."}
-    )
-    save_steps: float = field(
-        default=0, metadata={"help": "Updates between checkpoints; about 500 unless given."}
-    )
-    metric_for_best_model: str | None = field(
-        default="eval_reward", metadata={"help": "What the best checkpoint is best at."}
-    )
 
     def __post_init__(self):
+        for name in DICTIONARIES:
+            setattr(self, name, _from_json(name, getattr(self, name)))
         self._follow(self.build_recipe().loss)
+        self._bound_ratio(self.build_recipe().loss.dual_clip)
         if self.num_generations < 2:
             raise ConfigError(
                 f"num_generations={self.num_generations}: a group of one has no advantage, "
                 "give at least 2"
             )
+        if self.metric_for_best_model is None and self._keeps_best:
+            self.metric_for_best_model = BEST  # transformers would take a loss, which is always 0
         try:
             super().__post_init__()
         except ValueError as error:
@@ -175,16 +208,13 @@ class VantageConfig(GRPOConfig):
             self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
         self.build_keep()
-        _check_sizes(self, recipe, variants)
-        if not self.save_steps:
-            evaluated = int(self.eval_steps or 1) if self.eval_strategy == "steps" else 1
-            every = math.lcm(self.updates_per_rollout_batch, max(evaluated, 1))
-            self.save_steps = -(-500 // every) * every
+        _check_sizes(self, variants)
         _check(self, recipe, variants)
 
     def build_recipe(self) -> Recipe:
         """The recipe that the options describe."""
-        return parse_recipe(self.recipe)
+        spec: Any = self.recipe
+        return parse_recipe(spec)
 
     def build_variants(self) -> Variants:
         """The variants that the options describe."""
@@ -237,20 +267,63 @@ class VantageConfig(GRPOConfig):
         """Optimizer updates between two rollout batches."""
         return self.updates * self.num_iterations
 
+    def batches_of(self, updates: int) -> int:
+        """Rollout batches of so many updates, of which the last need not be whole."""
+        return -(-updates // self.updates_per_rollout_batch)
+
+    @property
+    def _keeps_best(self) -> bool:
+        """Whether something is decided by a metric of the evaluation."""
+        by_metric = self.save_strategy == "best" or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        return self.load_best_model_at_end or by_metric
+
     def _follow(self, loss: Loss) -> None:
         """Take what the user left open from the recipe."""
-        theirs = {
-            "loss_type": LOSS_TYPES[loss.mean],
+        kind = self.loss_type or LOSS_TYPES[loss.mean]
+        above = loss.clip_high if self.epsilon is None else self.epsilon
+        theirs: dict[str, Any] = {
+            "loss_type": kind,
             "importance_sampling_level": loss.ratio,
-            "epsilon_high": loss.clip_high if self.epsilon is None else self.epsilon,
+            "epsilon_high": 1 + above if kind == "cispo" else above,
             "epsilon": loss.clip_low,
             "beta": loss.kl,
         }
-        if self.generation_batch_size is None:
+        if self.generation_batch_size is None and loss.updates is not None:
             theirs["steps_per_generation"] = self.gradient_accumulation_steps * loss.updates
         for name, value in theirs.items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
+
+    def _bound_ratio(self, dual_clip: float | None) -> None:
+        """Take the dual clip of the recipe where the loss has one and the user gave none."""
+        if dual_clip is None or self.delta is not None or self.loss_type not in CLIPPED:
+            return
+        # TRL bounds the ratio of positive advantages too, which their own clip must do first.
+        if dual_clip <= 1 + (self.epsilon_high or 0.0):
+            raise ConfigError(
+                f"epsilon_high={self.epsilon_high}: the dual clip of the recipe is {dual_clip} and "
+                "has to be more than 1 + epsilon_high; lower epsilon_high, or give a delta of your "
+                "own (infinite for none)"
+            )
+        self.delta = dual_clip
+
+
+def check_metric(args: VantageConfig, eval_dataset: Any) -> None:
+    """Refuse the loss of one of several evaluation sets as what is best.
+
+    Raises:
+        ConfigError: as for `eval_loss`.
+    """
+    names = eval_dataset if isinstance(eval_dataset, dict) else ()
+    _check_metric(args.metric_for_best_model, [f"eval_{name}_loss" for name in names])
+
+
+def _check_metric(metric: str | None, losses: Collection[str]) -> None:
+    if metric is not None and f"eval_{metric.removeprefix('eval_')}" in losses:
+        raise ConfigError(
+            f"metric_for_best_model={metric!r}: an evaluation generates and scores, its loss is "
+            f"always 0; take {BEST!r}, or 'eval_rewards/NAME/mean' of a reward function"
+        )
 
 
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
@@ -263,18 +336,10 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
             f"max_prompt_length={args.max_prompt_length} and a response of max_completion_length="
             f"{args.max_completion_length}: leave it out, or raise it"
         )
-    sampling(args.sampling, 1, args.seed)
+    which: Any = args.sampling
+    sampling(which, 1, args.seed)
     _check_steps(args, args.updates_per_rollout_batch)
-    if recipe.sharing is original_prompt and not variants.original:
-        raise ConfigError(
-            f"recipe {recipe.name!r} trains under the original prompt, but variants.original is "
-            "false: leave it at true"
-        )
-    if recipe.shares and variants.count < 2:
-        raise ConfigError(
-            f"recipe {recipe.name!r} shares responses between the prompts of a question, "
-            "but variants.count is 1: set variants.count to 2 or more"
-        )
+    check_recipe(recipe, variants, args.updates)
 
 
 def _check_correction(args: VantageConfig) -> None:
@@ -293,26 +358,20 @@ def _check_correction(args: VantageConfig) -> None:
         )
 
 
-def _check_sizes(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
-    """Groups, rounds and updates come out whole."""
+def _check_sizes(args: VantageConfig, variants: Variants) -> None:
+    """Groups and updates come out whole."""
     whole, part = args.steps_per_generation, args.gradient_accumulation_steps
     if whole % part:
         raise ConfigError(
             f"steps_per_generation={whole} is no multiple of gradient_accumulation_steps={part}: "
-            f"an update would mix two rollout batches; {_multiples(whole, part)} would do"
+            f"an update would mix two rollout batches; {nearest_multiples(whole, part)} would do"
         )
     group = args.num_generations * variants.count
     if args.generation_batch_size % group:
         raise ConfigError(
             f"generation_batch_size={args.generation_batch_size} is no multiple of {group} "
             f"(num_generations={args.num_generations} x variants.count={variants.count}); "
-            f"{_multiples(args.generation_batch_size, group)} would do"
-        )
-    if recipe.rounds and recipe.rounds % args.updates:
-        raise ConfigError(
-            f"rounds={recipe.rounds} of recipe {recipe.name!r} is no multiple of the "
-            f"{args.updates} updates made from a rollout batch; "
-            f"{_multiples(recipe.rounds, args.updates)} would do"
+            f"{nearest_multiples(args.generation_batch_size, group)} would do"
         )
 
 
@@ -321,6 +380,7 @@ def _check_values(args: VantageConfig) -> None:
     for name, (wanted, why) in TAKEN_OVER.items():
         if getattr(args, name) != wanted:
             raise ConfigError(f"{name}={getattr(args, name)!r}: {why}; leave it at {wanted!r}")
+    _check_metric(args.metric_for_best_model, ["eval_loss"])
     _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
     _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
     _one_of("packing", args.packing, ("auto", "on", "off"))
@@ -328,32 +388,33 @@ def _check_values(args: VantageConfig) -> None:
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     precision.check_options(args)
-    if "{question}" not in args.prompt_template:
-        raise ConfigError(f"prompt_template={args.prompt_template!r} has no {{question}} in it")
-    if IMAGE in args.prompt_template:
-        raise ConfigError(f"prompt_template: {IMAGE} stands in the question, not in the template")
+    fault = fault_of(args.prompt_template)
+    if fault:
+        raise ConfigError(f"prompt_template={args.prompt_template!r} {fault}")
 
 
 def _check_steps(args: VantageConfig, every: int) -> None:
-    """Runs and checkpoints end where a rollout batch ends, `every` updates."""
-    steps = {"max_steps": args.max_steps if args.max_steps > 0 else every}
-    if args.save_strategy == "steps":
-        steps["save_steps"] = args.save_steps
-    if args.save_strategy == "best" and args.eval_strategy == "steps":
-        steps["eval_steps"] = args.eval_steps
-    for name, value in steps.items():
-        if value < 1 or value % every:
-            raise ConfigError(
-                f"{name}={value}: a run and its checkpoints end after whole rollout batches of "
-                f"{every} updates; {_multiples(value, every)} would do"
-            )
+    """What is evaluated can be saved: a checkpoint waits for the end of its rollout batch."""
+    best = args.load_best_model_at_end or args.save_strategy == "best"
+    if best and args.eval_strategy == "steps" and args.eval_steps % every:
+        asked = "load_best_model_at_end" if args.load_best_model_at_end else "save_strategy='best'"
+        raise ConfigError(
+            f"eval_steps={args.eval_steps} with {asked}: a checkpoint waits for the end of its "
+            f"rollout batch of {every} updates, so the weights that are evaluated could not be "
+            f"saved; {nearest_multiples(args.eval_steps, every)} would do"
+        )
+
+
+def _from_json(name: str, value: Any) -> Any:
+    """A dictionary where a command line gave one as JSON; anything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{name}={value!r}: not JSON: {error}") from error
 
 
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigError(f"{name}={value!r}: {nearest(str(value), known)}")
-
-
-def _multiples(number: float, of: int) -> str:
-    low = int(number) // of * of
-    return f"{low} or {low + of}" if low else str(of)

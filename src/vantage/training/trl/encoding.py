@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
+from vantage.questions.schema import in_parts
+
 
 def per_token(name: str) -> bool:
     """Whether a field of a processor has a value for every token of a prompt."""
@@ -35,6 +37,14 @@ class Encoding:
     images: list[Any]
     fields: dict[str, Any]
     written: list[int] | None = None
+
+
+def images_in(prompt: str | list[dict[str, Any]]) -> list[Any]:
+    """The images of a prompt, in order."""
+    if isinstance(prompt, str):
+        return []
+    parts = [part for message in prompt for part in in_parts(message["content"])]
+    return [part["image"] for part in parts if part["type"] == "image"]
 
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:

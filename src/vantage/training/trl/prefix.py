@@ -12,12 +12,11 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from vantage.training.towers import VISION_TOWERS, towers
 from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.packing import Cost
 
 TAKES_MASKS = ("sdpa", "eager")
-# Names that vision towers have in transformers.
-VISION_TOWERS = ("visual", "vision_tower", "vision_model")
 SENSES = (*VISION_TOWERS, "audio_tower", "audio_model", "audio_encoder")
 # Told apart by what they hand to their processor: image tokens that see later ones.
 BIDIRECTIONAL = "token_type_ids"
@@ -118,12 +117,6 @@ def _size(weights: torch.Tensor) -> int:
 def area(side: int | Sequence[int]) -> int:
     """Of a square, or of a rectangle with two sides."""
     return side**2 if isinstance(side, int) else math.prod(side)
-
-
-def towers(model: nn.Module, names: Sequence[str] = VISION_TOWERS) -> list[nn.Module]:
-    """The vision towers of a model, by the names that they have in transformers."""
-    named = model.named_modules()
-    return [module for name, module in named if name.rpartition(".")[2] in names]
 
 
 def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:

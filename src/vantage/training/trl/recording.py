@@ -44,7 +44,7 @@ class Recording(TrainerCallback):
             self._recorder = Recorder(
                 args.output_dir,
                 about(self.trainer),
-                start=state.global_step // args.updates_per_rollout_batch,
+                start=args.batches_of(state.global_step),
                 keep=args.build_keep(),
             )
             self._writer = ThreadPoolExecutor(1)
@@ -52,7 +52,8 @@ class Recording(TrainerCallback):
     def on_step_end(self, args, state, control, **rest):
         """Write a rollout batch down."""
         batch = self.trainer.batch
-        if state.global_step % args.updates_per_rollout_batch or batch is None:
+        inside = state.global_step % args.updates_per_rollout_batch
+        if batch is None or (inside and not control.should_training_stop):
             return
         mean_PN = self.trainer.accelerator.gather(batch.own_log_probs()[None]).cpu().numpy()
         if self._recorder is not None:
@@ -71,7 +72,7 @@ class Recording(TrainerCallback):
             for name, value in (metrics or {}).items()
             if name.startswith("eval_") and isinstance(value, float | int)
         }
-        done = state.global_step // args.updates_per_rollout_batch
+        done = args.batches_of(state.global_step)
         seconds = results.get("runtime", np.nan)
         if self._recorder is not None:
             validated = self._recorder.validated
@@ -108,17 +109,17 @@ def about(trainer: VantageTrainer) -> About:
         recipe=args.recipe,
         seed=args.seed,
         updates=args.updates,
-        batches=trainer.state.max_steps // args.updates_per_rollout_batch,
+        batches=args.batches_of(trainer.state.max_steps),
         settings=json.loads(json.dumps(settings, default=str)),
     )
 
 
 def step_of(trainer: VantageTrainer, batch: RolloutBatch, log_prob_N: np.ndarray) -> Step:
-    """The rollout batch whose last update was just done."""
+    """The rollout batch whose last update was just done, or the last one of the run."""
     scored = batch.scored
     done = trainer.state.global_step
     return Step(
-        number=done // trainer.args.updates_per_rollout_batch - 1,
+        number=trainer.args.batches_of(done) - 1,
         parts=_parts(trainer, scored.part_NF),
         responses=_Responses(trainer, batch),
         tokens_N=batch.length_N,

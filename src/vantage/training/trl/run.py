@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from peft import LoraConfig
-from transformers import AutoConfig, PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
-from vantage.methods.recipe import parse_recipe
+from vantage.training.adapters import lora_of
 from vantage.training.checkpoints import last_complete
-from vantage.training.inputs import check_output, reward_of, rows_of
+from vantage.training.inputs import check_attention, check_output, load_model, reward_of, rows_of
+from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision
-from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.config import BEST, VantageConfig
+from vantage.training.trl.loading import config_source
 from vantage.training.trl.progress import ProgressLine
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -40,7 +47,7 @@ def train(
         VantageError: whatever cannot work, before the first rollout.
     """
     run = Path(config.run.output)
-    check_output(config, resume=resume, begun=bool(last_complete(run)))
+    check_run(config, resume=resume)
     trainer = build(config)
     if trainer.accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
@@ -56,10 +63,20 @@ def train(
     return trainer
 
 
+def check_run(config: Config, *, resume: bool) -> None:
+    """Refuse to write over another run, or to resume another one.
+
+    Raises:
+        ConfigError: as `vantage.training.inputs.check_output`.
+    """
+    begun = last_complete(Path(config.run.output))
+    check_output(config, resume=resume, begun=bool(begun))
+
+
 def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
-    _check_model(config.model.path)
+    load_model(config.model.path, **config_source(args))
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
     with _refusals():
@@ -67,15 +84,21 @@ def build(config: Config) -> VantageTrainer:
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
     trainer.remove_callback(PrinterCallback)
+    _say_what_is_left_out(config, trainer)
+    if args.max_steps <= 0:  # a fraction of an epoch ends after a whole rollout batch
+        batches = math.ceil(trainer.batches_per_epoch * args.num_train_epochs)
+        args.max_steps = batches * args.updates_per_rollout_batch
     return trainer
 
 
-def _check_model(path: str) -> None:
-    try:
-        AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
+def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
+    own = getattr(trainer.model.config.get_text_config(), "router_aux_loss_coef", None)
+    if own and "router_aux_loss_coef" not in config.trl and trainer.accelerator.is_main_process:
+        logger.warning(
+            f"the loss that balances the experts of this model is left out: no recipe has one; "
+            f"trl.router_aux_loss_coef: {own:g} adds it as the model was made with, and goes row "
+            "by row"
+        )
 
 
 def arguments(config: Config) -> VantageConfig:
@@ -93,7 +116,13 @@ def arguments(config: Config) -> VantageConfig:
             hint = nearest(name, VantageConfig.__dataclass_fields__)
             raise ConfigError(f"trl.{name}: unknown; {hint}")
     with _refusals():
-        return VantageConfig(**options)
+        made = VantageConfig(**options)
+    check_attention((made.model_init_kwargs or {}).get("attn_implementation"))
+    for name in made.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            hint = nearest(name, INTEGRATION_TO_CALLBACK)
+            raise ConfigError(f"run.report_to: TRL knows no {name!r}; {hint}")
+    return made
 
 
 @contextlib.contextmanager
@@ -103,7 +132,7 @@ def _refusals() -> Iterator[None]:
         yield
     except VantageError:
         raise
-    except (TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 
@@ -132,6 +161,7 @@ def _options(config: Config) -> dict[str, Any]:
         "lr_scheduler_type": config.optimizer.schedule,
         "seed": run.seed,
         "record": run.record.model_dump(),
+        "router_aux_loss_coef": 0.0,  # no recipe has a loss that balances experts
         "logging_steps": 1,
         "disable_tqdm": True,
         "report_to": run.report_to or "none",
@@ -142,27 +172,18 @@ def _options(config: Config) -> dict[str, Any]:
 def _sizes(config: Config) -> dict[str, Any]:
     """Row counts as TRL names them."""
     batch, run = config.batch, config.run
-    updates = batch.updates or parse_recipe(config.recipe).loss.updates
-    rollouts = batch.questions * config.variants.count * batch.rollouts
-    processes = PartialState().num_processes
-    each, rest = divmod(rollouts, processes * updates)
-    if rest:
-        raise ConfigError(
-            f"batch: {rollouts} rollouts (questions={batch.questions} x variants.count="
-            f"{config.variants.count} x rollouts={batch.rollouts}) do not divide into "
-            f"updates={updates} on {processes} processes; make them a multiple of "
-            f"{processes * updates}"
-        )
-    forward = max(size for size in range(1, batch.forward + 1) if each % size == 0)
+    shape = replace(shape_of(config), passes=int(config.trl.get("num_iterations", 1)))
+    each = shape.each(PartialState().num_processes)
+    forward = largest_divisor(each, batch.forward)
     if config.data.validation and run.validate_every % run.save_every:
         raise ConfigError(
             f"run.validate_every={run.validate_every} is no multiple of run.save_every="
             f"{run.save_every}: the best checkpoint could not be kept"
         )
-    every = updates * int(config.trl.get("num_iterations", 1))
     validation = {
         "eval_strategy": "steps",
-        "eval_steps": run.validate_every * every,
+        "eval_steps": run.validate_every * shape.steps,
+        "metric_for_best_model": BEST,
         "num_generations_eval": 1,
     }
     return {
@@ -171,27 +192,13 @@ def _sizes(config: Config) -> dict[str, Any]:
         "per_device_train_batch_size": forward,
         "per_device_eval_batch_size": 8 * batch.forward,
         "gradient_accumulation_steps": each // forward,
-        "generation_batch_size": rollouts,
+        "generation_batch_size": shape.generated,
         "num_train_epochs": run.epochs or 1,
-        "save_steps": run.save_every * every,
+        "save_steps": run.save_every * shape.steps,
         "save_total_limit": run.keep,
-        **({"max_steps": run.batches * every} if run.batches else {}),
+        **({"max_steps": run.batches * shape.steps} if run.batches else {}),
         **(validation if config.data.validation else {}),
     }
-
-
-def lora_of(config: Config) -> LoraConfig | None:
-    """The adapters that a configuration trains, if it does."""
-    lora = config.model.lora
-    if lora is None:
-        return None
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        task_type="CAUSAL_LM",
-    )
 
 
 class FinishOnInterrupt(TrainerCallback):

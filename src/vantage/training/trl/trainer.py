@@ -15,6 +15,7 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
 - `_get_per_token_logps_and_entropies`: log-probs that TRL wants before the rewards are
   known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
   one prompt are packed behind one copy of it, where that is exact;
+- `_logs`: TRL's table of completions shows the rollouts and the advantages of the plan;
 - `prediction_step`: a validation generates and scores, and has no loss;
 - `train`, `_run_epoch`, `_maybe_log_save_evaluate`, `_save_checkpoint`,
   `_load_from_checkpoint`, `_load_best_model`: a checkpoint counts once it is whole, and going
@@ -39,10 +40,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object, is_peft_model
+from datasets import IterableDataset
 from torch.utils.data import DataLoader
 from transformers import AutoProcessor, ProcessorMixin, Trainer, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError
@@ -50,7 +53,7 @@ from vantage.methods import Rollouts, Samples
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import pictures, render, spoken
+from vantage.questions.schema import pictures, placeholders, render, taken
 from vantage.questions.variants import Variants
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
@@ -65,13 +68,15 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
-from vantage.training.trl import precision, sharding
+from vantage.training.towers import freeze_vision_tower
+from vantage.training.trl import completions, precision, sharding
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
-from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
+from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
 from vantage.training.trl.encoding import (
     Encoding,
     ImagesOnce,
     as_tensors,
+    images_in,
     merge_fields,
     per_prompt,
     per_token,
@@ -79,8 +84,8 @@ from vantage.training.trl.encoding import (
 )
 from vantage.training.trl.features import ImageFeatures
 from vantage.training.trl.forwards import Difference, Packing, check_head, without_autocast
+from vantage.training.trl.loading import source
 from vantage.training.trl.packing import batches, gathered
-from vantage.training.trl.prefix import VISION_TOWERS, towers
 from vantage.training.trl.recording import Recording
 from vantage.training.trl.samples import SampleTables
 from vantage.training.trl.vllm import (
@@ -143,6 +148,7 @@ class VantageTrainer(GRPOTrainer):
     _tag_names = ("trl", "grpo", "vantage")
     eval_dataset: Any
     _last_loaded_step: int
+    router_aux_loss_coef: float
 
     def __init__(
         self, model, reward_funcs=None, args=None, train_dataset=None, eval_dataset=None, **rest
@@ -157,11 +163,12 @@ class VantageTrainer(GRPOTrainer):
         rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
         columns.check("train_dataset", train_dataset, rewards, variants)
         for name, rows in columns.named(eval_dataset).items():
-            columns.check(name, rows, rewards)
+            columns.check(name, rows, rewards, streamed=True)
+        check_metric(args, eval_dataset)
         self.prompts = args.build_prompts(train_dataset)
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
-                model, truncation_side="left", padding_side="left"
+                model, truncation_side="left", padding_side="left", **source(args)
             )
         self.rollouts: Rollouts | None = None
         self.samples: Samples | None = None
@@ -177,9 +184,16 @@ class VantageTrainer(GRPOTrainer):
         self._all_see = False
         self.seconds: dict[str, float] = defaultdict(float)
         self._compared = 0
+        self._save_due = False
+        self._looked_at: tuple[Any, Any] = (None, None)
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
         self._prepare_model()
+        if self.aux_loss_enabled:
+            self._packing.give_up(
+                "the loss that balances experts is taken over whole rows (router_aux_loss_coef=0 "
+                "leaves it out)"
+            )
         finds_unused = bool(self.args.ddp_find_unused_parameters)
         self._all_see = self._is_vlm and sharding.all_must_see(
             self.accelerator, self.model, finds_unused
@@ -205,10 +219,13 @@ class VantageTrainer(GRPOTrainer):
         if self._media_ids and self.use_vllm:
             self.vllm_generation.ban(self._media_ids)
         elif self._media_ids:
-            self.generation_config.suppress_tokens = self._media_ids
-            self.generation_kwargs["suppress_tokens"] = self._media_ids
+            own = (self.args.generation_kwargs or {}).get("suppress_tokens") or []
+            banned = sorted({*own, *self._media_ids})
+            self.generation_config.suppress_tokens = banned
+            self.generation_kwargs["suppress_tokens"] = banned
         if self.args.freeze_vision_tower:
             freeze_vision_tower(self.model)
+        check_trainable(self.model)
         if not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
             with self.accelerator.autocast():
                 check_head(self.model, self._tokenizer, self.temperature)
@@ -217,9 +234,13 @@ class VantageTrainer(GRPOTrainer):
     def _check_questions(self) -> None:
         """Read every row once, so that none fails in the middle of a run."""
         sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
+        self.prompts = replace(self.prompts, reserved=placeholders(self.processing_class))
+        if self.args.check_data or self.prompts.reserved:
+            for name, rows in sets.items():
+                check(self.prompts, name, rows, pixels=self.args.check_data)
         if self.args.check_data:
             for name, rows in sets.items():
-                check(self.prompts, name, rows)
+                columns.check_pictures(name, rows, self.reward_funcs)
         reads_images = isinstance(self.processing_class, ProcessorMixin)
         if not reads_images and any(map(has_images, sets.values())):
             raise EngineError(
@@ -230,6 +251,21 @@ class VantageTrainer(GRPOTrainer):
         self._fitting = self._short_enough(self.prompts, min(limits, default=None))
         if self.args.room:
             self._shorten_validation(self.args.room)
+        self._looked_at = (self.train_dataset, self.eval_dataset)
+
+    def _look_again(self) -> None:
+        """Read data sets that were set after the start, as TRL's loaders would."""
+        train, validation = self._looked_at
+        if self.train_dataset is train and self.eval_dataset is validation:
+            return
+        variants, rewards = self.prompts.variants, self.reward_funcs
+        columns.check("train_dataset", self.train_dataset, rewards, variants)
+        for name, rows in columns.named(self.eval_dataset).items():
+            columns.check(name, rows, rewards, streamed=True)
+        check_metric(self.args, self.eval_dataset)
+        self.prompts = self.args.build_prompts(self.train_dataset)
+        self.__dict__.pop("_pictured_prompt", None)
+        self._check_questions()
 
     def _short_enough(self, prompts: Prompts, limit: int | None) -> list[int]:
         """Rows whose longest prompt has at most `limit` tokens."""
@@ -243,7 +279,15 @@ class VantageTrainer(GRPOTrainer):
     def _shorten_validation(self, room: int) -> None:
         """Keep rows to validate on for which vLLM has room, or refuse the others."""
 
+        def fits(row) -> bool:
+            length = len(self._encode(self._asked(row)).ids)
+            if length > room and self.args.long_prompts == "refuse":
+                raise InputError(f"eval_dataset: a prompt of {length} tokens, vLLM has {room}")
+            return length <= room
+
         def kept(rows):
+            if isinstance(rows, IterableDataset):
+                return rows.filter(fits)
             asked = replace(self.prompts, rows=Reader(rows), variants=Variants())
             return rows.select(self._short_enough(asked, room))
 
@@ -263,17 +307,25 @@ class VantageTrainer(GRPOTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Empty batches, one a training step: the questions come from a sampling."""
-        args = self.args
-        batches = max(1, len(self._fitting) // self._questions)
-        if args.max_steps <= 0:  # a fraction of an epoch still ends after a whole rollout batch
-            whole = math.ceil(batches * args.num_train_epochs)
-            args.max_steps = whole * args.updates_per_rollout_batch
-        empty: Any = [{}] * (batches * args.steps_per_generation * self.num_iterations)
+        steps = self.args.steps_per_generation * self.num_iterations
+        empty: Any = [{}] * (self.batches_per_epoch * steps)
         return DataLoader(empty, batch_size=1, collate_fn=_first)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Number of questions; the loader itself holds none."""
         return len(self._fitting)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Rollout batches of an epoch; questions that fill none are left for the next."""
+        return max(1, len(self._fitting) // self._questions)
+
+    @property
+    def _last_update(self) -> int:
+        """Updates of the whole run."""
+        updates = self.batches_per_epoch * self.args.updates_per_rollout_batch
+        ends = self.args.max_steps
+        return ends if ends > 0 else math.ceil(updates * self.args.num_train_epochs)
 
     @property
     def _questions(self) -> int:
@@ -294,7 +346,7 @@ class VantageTrainer(GRPOTrainer):
     def _encode(self, prompt: str | list[dict[str, Any]]) -> Encoding:
         sees = isinstance(self.processing_class, ProcessorMixin)
         with as_tensors(self.processing_class):
-            ids, images, fields = super()._tokenize_prompts([prompt if sees else spoken(prompt)])
+            ids, images, fields = super()._tokenize_prompts([taken(prompt, sees)])
         known = per_prompt(fields, self.model.dtype)
         made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], known)
         if self.args.colocated and made.images:
@@ -389,6 +441,7 @@ class VantageTrainer(GRPOTrainer):
         self._features.clear()
         self._images.clear()
         self._packing.clear()
+        self._logs = completions.empty()
         batch = self._plan(self._refilled(self._ask(self._questions, 0)))
         with self._timed("log_probs"):
             self._cut(batch)
@@ -404,10 +457,12 @@ class VantageTrainer(GRPOTrainer):
         local = len(home_N) // self.accelerator.num_processes
         start = self.accelerator.process_index * local
         self._local_prompts = [int(prompt) for prompt in home_N[start : start + local]]
-        self._examples = [
-            {**self.prompts.source(prompt), "prompt": self._encoding(prompt).prompt}
-            for prompt in self._local_prompts
-        ]
+        self._examples = in_one_form(
+            [
+                {**self.prompts.source(prompt), "prompt": self._encoding(prompt).prompt}
+                for prompt in self._local_prompts
+            ]
+        )
         self._seed_generation(turn)
         self._asking_ahead = True
         try:
@@ -415,6 +470,7 @@ class VantageTrainer(GRPOTrainer):
         finally:
             self._asking_ahead = False
         scored = self._scored(home_N, output)
+        self._logs[completions.PLACE].extend(scored.place_N.tolist())
         self.sampling.record(asked, scored.rewards(places))
         return scored
 
@@ -448,10 +504,15 @@ class VantageTrainer(GRPOTrainer):
         all prompts to all processes for its log. Who needs them takes them from `_examples`.
         """
         if not self._asking_ahead:
-            inputs = [{**source, "prompt": self._asked(source)} for source in inputs]
+            inputs = in_one_form([{**row, "prompt": self._asked(row)} for row in inputs])
             self._examples = inputs
         bare = [{"prompt": strip_images_from_messages(row["prompt"])} for row in inputs]
-        return super()._generate_and_score_completions(bare)
+        output = super()._generate_and_score_completions(bare)
+        completions.without_advantages(self._logs, len(self._reward_NF))
+        if self.log_completions and self.log_multimodal:
+            shown = gather_object([images_in(row["prompt"]) or None for row in inputs])
+            self._logs["images"].extend(shown if any(shown) else [])
+        return output
 
     def _generate(self, prompts: list):
         if self.is_fsdp_enabled:
@@ -485,6 +546,34 @@ class VantageTrainer(GRPOTrainer):
         reward_N = totals(part_NF, self.reward_weights.tolist())
         return np.where(spoiled_N.cpu().numpy(), np.nan, reward_N)
 
+    def _asked_as(self, home_N: np.ndarray, output: dict[str, Any]) -> np.ndarray:
+        """The prompt of each rollout with the tokens that a rollout function gave for it.
+
+        Raises:
+            InputError: tokens that are not those of a prompt with pictures, or none.
+        """
+        if self.rollout_func is None:
+            return home_N
+        rows = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
+        given = gather_object([ids[mask].tolist() for ids, mask in rows])
+        asked = [self._written_as(int(p), ids) for p, ids in zip(home_N, given, strict=True)]
+        return np.array(asked)
+
+    def _written_as(self, prompt: int, ids: list[int]) -> int:
+        """The prompt in these tokens, under an id of its own where they are others."""
+        known = self._encoding(prompt)
+        if ids == known.ids:
+            return prompt
+        if known.images or not ids:
+            raise InputError(
+                f"rollout_func gave {len(ids)} prompt_ids where the processor makes "
+                f"{len(known.ids)} of the prompt: with pictures they must be the same, since "
+                "pixels belong to their places, and none at all are no prompt"
+            )
+        asked = self.prompts.written_as(prompt, tuple(ids))
+        self._encodings.setdefault(asked, Encoding(known.prompt, ids, [], {}))
+        return asked
+
     def _scored(self, home_N: np.ndarray, output: dict[str, Any]) -> Scored:
         names = ("old_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio")
         sampled = {name: self._gathered(output[name], 0.0) for name in names if name in output}
@@ -492,24 +581,30 @@ class VantageTrainer(GRPOTrainer):
             sampled.pop("old_per_token_logps", None)
         pad_id = self._tokenizer.pad_token_id
         completion_NT = self._gathered(output["completion_ids"], pad_id)
-        mask_NT = self._gathered(output["completion_mask"], 0)
+        seen_NT = self._gathered(output["completion_mask"], 0)
+        # A rollout function tells with `env_mask` what the model did not write.
+        own = output.get("tool_mask", torch.ones_like(output["completion_mask"]))
+        own_NT = self._gathered(own, 1)
         # TRL can mask whole responses that were cut off; they were generated all the same.
-        generated = (mask_NT.bool() | (completion_NT != pad_id)).sum()
+        there_NT = seen_NT.bool() | (completion_NT != pad_id)
         return Scored(
             home_N // self.prompts.variants.count,
             home_N,
             self._rewards(),
             self._reward_NF.double().cpu().numpy(),
+            self._asked_as(home_N, output),
             completion_NT,
-            mask_NT,
+            seen_NT,
+            seen_NT * own_NT,
             sampled,
-            int(generated),
+            int((there_NT & own_NT.bool()).sum()),
         )
 
     def _plan(self, scored: Scored) -> RolloutBatch:
         """One plan over the rollouts of all processes, the same on each of them."""
         with self._timed("plan"):
-            plan = make_plan(self.recipe, scored, self.args.seed, self._number)
+            done = self.prompts.done
+            plan = make_plan(self.recipe, scored, self.args.seed, self._number, done)
             samples = plan.samples
             self.rollouts, self.samples = plan.rollouts, plan.of_rollouts
             self.diagnosis = plan.diagnosis
@@ -519,8 +614,23 @@ class VantageTrainer(GRPOTrainer):
             updates = deal(samples, length_M, self.args.updates, processes)
             advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
         self._log_plan(plan.unscored)
+        self._check_written(scored, samples)
+        self._logs = completions.planned(self._logs, scored, samples)
         picture = self._pictured_rollout(scored.home_N) if self._all_see else None
         return RolloutBatch(scored, samples, updates, advantage_M, picture=picture)
+
+    def _check_written(self, scored: Scored, samples: Samples) -> None:
+        """A prompt under which others' responses are trained has one way of being written."""
+        away_M = samples.prompt_M != scored.home_N[samples.rollout_M]
+        for prompt in np.unique(samples.prompt_M[away_M]):
+            ways = len(np.unique(scored.asked_N[scored.home_N == prompt]))
+            if ways > 1:
+                raise InputError(
+                    f"rollout_func gave {ways} different prompt_ids for the rollouts of one "
+                    f"prompt, but recipe {self.recipe.name!r} trains responses to the other "
+                    "prompts of a question under it: give the same ones, or take a recipe that "
+                    "does not share, such as 'grpo'"
+                )
 
     def _pictured_rollout(self, home_N: np.ndarray) -> int | None:
         """The first rollout whose prompt has a picture."""
@@ -619,6 +729,8 @@ class VantageTrainer(GRPOTrainer):
 
     def _forwards(self, batch: RolloutBatch, keys, filler=None) -> list[np.ndarray]:
         """Rows by their number in `keys`, those of a pack together, in forwards."""
+        if self.aux_loss_enabled:
+            return _spread(len(keys), self.args.per_device_train_batch_size)
         lengths = batch.lengths([rollout for _, rollout in keys])
         if filler is not None:
             lengths = [0 if empty else n for empty, n in zip(filler, lengths, strict=True)]
@@ -831,7 +943,14 @@ class VantageTrainer(GRPOTrainer):
             return self._score(self.model, batch, keys)
 
     def _forward(self, model, inputs: dict[str, Any]):
-        plain = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "keys")
+        plain = (
+            "prompt_ids",
+            "prompt_mask",
+            "completion_ids",
+            "completion_mask",
+            "tool_mask",
+            "keys",
+        )
         input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         fields = {name: value for name, value in inputs.items() if name not in plain}
@@ -897,10 +1016,12 @@ class VantageTrainer(GRPOTrainer):
         keys = [batch.key(row) for row in rows]
         inputs = self._inputs(batch, keys)
         filler_B = torch.from_numpy(rows == FILLER).to(self.accelerator.device)
-        inputs["completion_mask"] = inputs["completion_mask"].masked_fill(filler_B[:, None], 0)
+        for mask in ("completion_mask", "tool_mask"):
+            inputs[mask] = inputs[mask].masked_fill(filler_B[:, None], 0)
         advantage_B = [0.0 if row == FILLER else batch.advantage_M[row] for row in rows]
         inputs["advantages"] = torch.tensor(advantage_B, dtype=torch.float32).to(filler_B.device)
-        inputs |= self._normalizers(update, inputs["completion_mask"], forwards)
+        inputs |= self._normalizers(update, inputs["tool_mask"], forwards)
+        inputs["balances"] = not filler_B.all()
         return inputs | self._ahead(batch, keys)
 
     def _normalizers(self, update: Update, mask_BT, forwards: int) -> dict[str, Any]:
@@ -958,7 +1079,8 @@ class VantageTrainer(GRPOTrainer):
             "prompt_ids": prompt_ids.to(device),
             "prompt_mask": self._left_padded([torch.ones_like(row) for row in ids], 0).to(device),
             "completion_ids": batch.scored.completion_NT[rollouts],
-            "completion_mask": batch.scored.mask_NT[rollouts],
+            "completion_mask": batch.scored.seen_NT[rollouts],
+            "tool_mask": batch.scored.mask_NT[rollouts],
             **fields,
         }
 
@@ -1008,9 +1130,25 @@ class VantageTrainer(GRPOTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss, as a mean over the whole mini-batch."""
-        with self._working_on(inputs["keys"]), self._gathering_rows():
+        scale = inputs["loss_scale"] or 1.0  # 0 where no token counts: the loss is 0 anyway
+        balance = 1 / scale if inputs["balances"] else 0.0
+        with (
+            self._working_on(inputs["keys"]),
+            self._gathering_rows(),
+            self._experts_balanced(balance),
+        ):
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return loss * inputs["loss_scale"]
+        return loss * scale
+
+    @contextlib.contextmanager
+    def _experts_balanced(self, times: float) -> Iterator[None]:
+        """TRL adds the loss that balances experts to its own: a mean over forwards already."""
+        coefficient = self.router_aux_loss_coef
+        self.router_aux_loss_coef = coefficient * times
+        try:
+            yield
+        finally:
+            self.router_aux_loss_coef = coefficient
 
     @contextlib.contextmanager
     def _gathering_rows(self) -> Iterator[None]:
@@ -1067,18 +1205,14 @@ class VantageTrainer(GRPOTrainer):
         """As TRL; `resume_from_checkpoint=True` takes the last whole checkpoint, if any.
 
         Raises:
-            InputError: the checkpoint that was given is not whole.
+            InputError: the checkpoint that was given is not whole, or the run stopped inside a
+                rollout batch there and is to train further.
         """
-        checkpoint = resume_from_checkpoint or None
-        if checkpoint is True:
-            checkpoint = checkpoints.last_complete(Path(self.args.output_dir))
-        elif checkpoint and not checkpoints.is_complete(Path(checkpoint)):
-            raise InputError(
-                f"resume_from_checkpoint={str(checkpoint)!r} is not a whole checkpoint: its list "
-                f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
-            )
-        self.batch, self._step = None, 0
-        self._start_sampling(Path(checkpoint) if checkpoint else None)
+        self._look_again()
+        checkpoint = self._resumed_from(resume_from_checkpoint)
+        self.batch, self._step, self._save_due = None, 0, False
+        self._start_sampling(checkpoint)
+        self._say_when_checkpoints_wait()
         # Old checkpoints go once a newer one is whole, which transformers would not wait for.
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -1086,6 +1220,38 @@ class VantageTrainer(GRPOTrainer):
         finally:
             self.args.save_total_limit = self._keep
             self.recording.close()
+
+    def _resumed_from(self, given: str | bool | None) -> Path | None:
+        """The checkpoint to go on from."""
+        run = Path(self.args.output_dir)
+        last = checkpoints.last_complete(run) if given is True else given and Path(given)
+        if not last:
+            return None
+        if not checkpoints.is_complete(last):
+            raise InputError(
+                f"resume_from_checkpoint={str(last)!r} is not a whole checkpoint: its list "
+                f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
+            )
+        if not checkpoints.stops_inside(last) or checkpoints.updates_of(last) >= self._last_update:
+            return last
+        before = checkpoints.last_complete(run, between_batches=True)
+        if given is True and before:
+            logger.warning(f"{last.name} stopped inside a rollout batch: going on from {before}")
+            return before
+        remedy = f"resume from {before}" if before else "start the run anew"
+        raise InputError(
+            f"resume_from_checkpoint={str(last)!r}: the run stopped there inside a rollout batch, "
+            f"whose rollouts are not kept, and is now to make {self._last_update} updates: {remedy}"
+        )
+
+    def _say_when_checkpoints_wait(self) -> None:
+        args, every = self.args, self.args.updates_per_rollout_batch
+        waits = args.save_strategy == "steps" and args.save_steps % every
+        if waits and self.accelerator.is_main_process:
+            logger.warning(
+                f"save_steps={args.save_steps:g}: a checkpoint waits for the end of its rollout "
+                f"batch of {every} updates"
+            )
 
     def _run_epoch(self, *args, **kwargs) -> None:
         """As transformers, which would train one step more when it resumes a finished run."""
@@ -1095,8 +1261,15 @@ class VantageTrainer(GRPOTrainer):
             super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
-        """Logs before it saves: what is gathered for the next log is not in a checkpoint."""
-        self.control.should_log |= self.control.should_save or self.control.should_evaluate
+        """Saves between rollout batches, or where the run stops. Logs before it saves: what is
+        gathered for the next log is not in a checkpoint.
+        """
+        control = self.control
+        inside = bool(self.state.global_step % self.args.updates_per_rollout_batch)
+        waits = inside and not control.should_training_stop
+        due = self._save_due or control.should_save
+        control.should_save, self._save_due = due and not waits, due and waits
+        control.should_log |= control.should_save or control.should_evaluate
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
@@ -1131,26 +1304,46 @@ class VantageTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            checkpoints.save_sampling(checkpoint, self.sampling.state_dict(), len(self._fitting))
+            inside = self.state.global_step % self.args.updates_per_rollout_batch
+            state = self.sampling.state_dict()
+            checkpoints.save_sampling(checkpoint, state, len(self._fitting), inside=bool(inside))
             self.recording.flush()
             checkpoints.mark_complete(checkpoint)
             rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
 
 
-def freeze_vision_tower(model: torch.nn.Module) -> None:
-    """No gradient for the vision tower.
+def check_trainable(model: torch.nn.Module) -> None:
+    """Refuse a model that no update would change.
 
     Raises:
-        ConfigError: the model has none under a known name.
+        ConfigError: it has no trainable parameter, but for the copy that TRL makes of an adapter.
     """
-    found = towers(model)
-    if not found:
-        raise ConfigError(
-            f"freeze_vision_tower: {type(model).__name__} has no module named "
-            f"{' or '.join(VISION_TOWERS)}"
+    if any(p.requires_grad for name, p in model.named_parameters() if ".ref." not in name):
+        return
+    remedy = "set requires_grad of what is to be trained, or leave freeze_vision_tower out"
+    if is_peft_model(model) or getattr(model, "_hf_peft_config_loaded", False):
+        remedy = (
+            "load the adapter with PeftModel.from_pretrained(..., is_trainable=True), or give the "
+            "model that it adapts together with peft_config (model.lora)"
         )
-    for tower in found:
-        tower.requires_grad_(False)
+    raise ConfigError(
+        f"model: no parameter of {type(model).__name__} is trainable, so no update would change "
+        f"it: {remedy}"
+    )
+
+
+def _spread(count: int, most: int) -> list[np.ndarray]:
+    """Numbers of rows in forwards of at most `most`; neighbours, of one question, are apart."""
+    parts = -(-count // most)
+    return [np.arange(part, count, parts) for part in range(parts)]
+
+
+def in_one_form(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as TRL has them: where a column has a picture for one, the prompts of all are parts."""
+    column = "images" in examples[0] or "image" in examples[0]
+    if not column or not any(images_in(row["prompt"]) for row in examples):
+        return examples
+    return [{**row, "prompt": prepare_multimodal_messages(row["prompt"])} for row in examples]
 
 
 def _first(batch: list[dict]) -> dict:

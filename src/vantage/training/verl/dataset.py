@@ -7,24 +7,28 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import InputError
 from vantage.questions.pictures import Picture
-from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
-from vantage.questions.reading import Reader
-from vantage.questions.schema import IMAGE, Question, pictures
+from vantage.questions.schema import Question, Turn, in_parts, render, taken, written
+from vantage.questions.schema import conversation as asked
+from vantage.questions.variants import Variants
 from vantage.training.inputs import rows_of
 from vantage.training.lengths import fitting
+from vantage.training.resolved import Tokenize, prompts_of
 from vantage.training.verl import agent as _registered  # noqa: F401, in every agent worker
+from vantage.training.verl.translation import template_options
 
 # Columns that travel as the conversation, not as columns of a row.
 ASKED = ("prompt", "image", "images")
@@ -43,18 +47,6 @@ def _loaded(text: str) -> tuple[Any, Any]:
 def loaded(config: Config) -> tuple[Any, Any]:
     """Rows to train on and to validate on; looked at once a process."""
     return _loaded(json.dumps(configuration.plain(config)))
-
-
-def prompts_over(config: Config, rows: Any) -> Prompts:
-    """How the rows are asked."""
-    return Prompts(
-        Reader(rows),
-        variants=config.variants,
-        template=config.data.template,
-        system=config.data.system_prompt,
-        seed=config.run.seed,
-        bounds=Bounds(config.model.min_pixels, config.model.max_pixels),
-    )
 
 
 def row_of(question: Question, source: Mapping[str, Any], number: int, plain: bool) -> dict:
@@ -86,28 +78,18 @@ def conversation(question: Question, plain: bool) -> list[dict[str, Any]]:
     Raises:
         InputError: a plain text prompt, which has no messages.
     """
-    if question.earlier is None:
-        raise InputError(
-            f"a plain text prompt, {question.text[:80]!r}: veRL takes conversations, "
-            "[{'role': 'user', 'content': ...}]"
-        )
-    parts: list[dict[str, Any]] = []
-    images = iter(question.images)
-    for number, piece in enumerate(question.text.split(IMAGE)):
-        if number:
-            parts.append({"type": "image", "image": next(images)})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    messages = [*question.earlier, {"role": "user", "content": parts}]
-    return [{**message, "content": _content(message["content"], plain)} for message in messages]
+    messages = asked(question)
+    if isinstance(messages, str):
+        raise _no_messages(messages)
+    return [{**message, "content": _content(message, plain)} for message in messages]
 
 
-def _content(parts: list[Mapping[str, Any]], plain: bool) -> str | list[dict[str, Any]]:
+def _content(message: Turn, plain: bool) -> str | list[dict[str, Any]]:
     if plain:
-        return "".join(part.get("text", IMAGE) for part in parts)
+        return written(message)
     return [
         {**part, "image": _portable(part["image"])} if "image" in part else dict(part)
-        for part in parts
+        for part in in_parts(message["content"])
     ]
 
 
@@ -117,18 +99,38 @@ def _portable(picture: Picture) -> Picture:
     return Picture(bytes(source), picture.steps) if isinstance(source, memoryview) else picture
 
 
-def tokens_of(question: Question, tokenizer: Any, processor: Any) -> list[int]:
-    """A prompt as the model takes it."""
-    reader = processor or tokenizer
-    messages = conversation(question, plain=processor is None)
-    text = reader.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    images = opened(question)
-    return reader(text=[text], **({"images": images} if images else {}))["input_ids"][0]
+def tokenizer_of(reader: Any, template_options: Mapping[str, Any] | None = None) -> Tokenize:
+    """Prompt -> ids, as veRL's agent loop makes them; a prompt as `render` makes it.
+
+    Args:
+        reader: processor of the model, or its tokenizer where it reads text alone.
+        template_options: of the chat template.
+
+    Raises:
+        InputError: of a plain text prompt, which has no messages.
+    """
+    made = partial(
+        reader.apply_chat_template, add_generation_prompt=True, **(template_options or {})
+    )
+
+    def tokenize(prompt: Any) -> list[int]:
+        if isinstance(prompt, str):
+            raise _no_messages(prompt)
+        if isinstance(reader, PreTrainedTokenizerBase):
+            return list(made(taken(prompt, False), tokenize=True, return_dict=False))
+        seen: Any = taken(prompt, True)
+        images = [part["image"] for turn in seen for part in turn["content"] if "image" in part]
+        text = made(seen, tokenize=False)
+        return list(reader(text=[text], **({"images": images} if images else {}))["input_ids"][0])
+
+    return tokenize
 
 
-def opened(question: Question) -> list[Image.Image]:
-    """Its pictures."""
-    return [picture.open() for picture in pictures(question)]
+def _no_messages(text: str) -> InputError:
+    return InputError(
+        f"a plain text prompt, {text[:80]!r}: veRL takes conversations, "
+        "[{'role': 'user', 'content': ...}]"
+    )
 
 
 def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: Any) -> list[int]:
@@ -138,9 +140,10 @@ def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: An
         InputError: as `vantage.training.lengths.fitting`.
     """
     by_tokens = replace(prompts, length=lambda text: len(tokenizer(text)["input_ids"]))
+    tokenize = tokenizer_of(processor or tokenizer, template_options(config))
     return fitting(
         by_tokens,
-        lambda question: len(tokens_of(question, tokenizer, processor)),
+        lambda question: len(tokenize(render(question))),
         config.data.max_prompt_tokens,
         config.data.long_prompts,
     )
@@ -158,7 +161,8 @@ class Questions(Dataset):
         settings = config_of(config)
         train, validation = loaded(settings)
         held_out = data_files == "validation"
-        self._prompts = prompts_over(settings, validation if held_out else train)
+        prompts = prompts_of(settings, validation if held_out else train)
+        self._prompts = replace(prompts, variants=Variants())  # asked as they are
         self._plain = processor is None
         self._rows: Sequence[int] = range(len(self._prompts.rows))
         if held_out:  # a longer one would be left out of the mean without a word

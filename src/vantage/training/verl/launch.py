@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,10 @@ from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
-from vantage.training.inputs import check_output, reward_of, rows_of
-from vantage.training.precision_on_verl import check_steps
+from vantage.training.inputs import check_attention, check_output, load_model, reward_of
+from vantage.training.verl.precision import check_steps
 from vantage.training.verl.sampler import check_correction
-from vantage.training.verl.translation import options
+from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
 
@@ -80,30 +83,45 @@ def train(config: Config, *, resume: bool = False) -> None:
     _run(made)
 
 
-def rehearse(config: Config, *, resume: bool = False) -> int:
-    """All that `train` looks at before it starts Ray, and every row; rollout batches an epoch.
+def check_run(config: Config, *, resume: bool) -> None:
+    """Refuse to write over another run, or to resume another one or a checkpoint that is gone.
 
     Raises:
-        VantageError: as `train`.
+        ConfigError: as `vantage.training.inputs.check_output`; the checkpoint is not whole.
     """
-    _check_attention(_prepared(config, resume))
-    rows, _ = rows_of(config, write_rejects=False)
-    return max(1, len(rows) // config.batch.questions)
-
-
-def _prepared(config: Config, resume: bool) -> DictConfig:
     run = Path(config.run.output)
     check_output(config, resume=resume, begun=(run / TRACKER).is_file())
     if resume:
         _check_checkpoint(run)
+
+
+def _prepared(config: Config, resume: bool) -> DictConfig:
+    check_run(config, resume=resume)
     made = engine_config(config, resume=resume)
+    load_model(config.model.path, **loading(made))
     for name in config.rewards:
         reward_of(name, config.judge)
     return made
 
 
+def loading(made: DictConfig) -> dict[str, Any]:
+    """Options with which the configuration and the processor of the model are loaded."""
+    return {"trust_remote_code": True} if made.actor_rollout_ref.model.trust_remote_code else {}
+
+
 def engine_config(config: Config, resume: bool = False) -> DictConfig:
     """veRL's whole configuration: its defaults, ours in its words, then the options under `verl`.
+
+    Raises:
+        ConfigError: as `composed`, or steps that cannot move the weights.
+    """
+    made = composed(config, resume)
+    _check_precision(config, made)
+    return made
+
+
+def composed(config: Config, resume: bool = False) -> DictConfig:
+    """As `engine_config`, whatever the precision of the weights.
 
     Raises:
         ConfigError: an unknown option under `verl`, one that would undo the plan, or sizes that
@@ -123,10 +141,13 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
         made = OmegaConf.merge(ours, given)
     _check_fixed(ours, made, parse_recipe(config.recipe))
     check_correction(made)
-    _check_precision(config, made)
+    check_attention((made.actor_rollout_ref.model.override_config or {}).get("attn_implementation"))
+    _check_gpus(made)
+    _check_freezing(config, made)
     try:
         auto_set_device(made)
-        validate_config(made, need_reference_policy(made), need_critic(made))
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints that all is well
+            validate_config(made, need_reference_policy(made), need_critic(made))
     except (AssertionError, ValueError, TypeError) as error:
         raise ConfigError(f"veRL refuses the options: {error}") from error
     return made
@@ -156,18 +177,33 @@ def _spread(path: str) -> float | None:
     return getattr(model, "initializer_range", None)
 
 
-def _check_attention(made: DictConfig) -> None:
-    """Refuse to go without FlashAttention where veRL would use it."""
-    model = made.actor_rollout_ref.model
-    kind = (model.override_config or {}).get("attn_implementation", "flash_attention_2")
-    wants = [f"model.attention is {kind}"] if str(kind).startswith("flash_attention") else []
-    if model.use_remove_padding:
-        wants.append("verl.actor_rollout_ref.model.use_remove_padding is true")
-    if wants and not find_spec("flash_attn"):
+def gpus_of(made: DictConfig) -> int:
+    """GPUs of the cluster that train."""
+    return made.trainer.n_gpus_per_node * made.trainer.nnodes
+
+
+def _check_freezing(config: Config, made: DictConfig) -> None:
+    """Refuse another module in the place of the one that freezes the vision tower."""
+    given = made.actor_rollout_ref.model.external_lib
+    modules = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given]
+    if config.model.freeze_vision_tower and FREEZING not in modules:
         raise ConfigError(
-            f"flash-attn is missing, and {' and '.join(wants)}, as veRL has it unless told "
-            "otherwise: pip install flash-attn, or set model.attention to sdpa and "
-            "use_remove_padding to false"
+            f"verl.actor_rollout_ref.model.external_lib={given!r} with model.freeze_vision_tower: "
+            f"add {FREEZING!r} to it, which keeps the vision tower as it is"
+        )
+
+
+def _check_gpus(made: DictConfig) -> None:
+    """Refuse a sampler that does not divide the GPUs, which veRL would find out late."""
+    rollout, gpus = made.actor_rollout_ref.rollout, gpus_of(made)
+    names = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
+    each = math.prod(rollout[name] for name in names)
+    if gpus % each:
+        given = " x ".join(f"{name}={rollout[name]}" for name in names if rollout[name] > 1)
+        raise ConfigError(
+            f"verl.actor_rollout_ref.rollout: {given} does not divide the {gpus} GPUs "
+            f"(verl.trainer.n_gpus_per_node={made.trainer.n_gpus_per_node} x nnodes="
+            f"{made.trainer.nnodes})"
         )
 
 

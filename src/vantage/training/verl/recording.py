@@ -15,7 +15,7 @@ from vantage.record import About, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
 from vantage.training.recording import attempt, columns_of
-from vantage.training.verl.translation import updates_of
+from vantage.training.shape import shape_of
 
 if TYPE_CHECKING:
     from vantage.training.verl.trainer import VantageTrainer
@@ -77,7 +77,7 @@ def about(settings: Config, batches: int, questions: int) -> About:
         engine="verl",
         recipe=settings.recipe,
         seed=settings.run.seed,
-        updates=updates_of(settings),
+        updates=shape_of(settings).updates,
         batches=batches,
         settings={**values, "questions": questions},
     )
@@ -93,7 +93,7 @@ def step_of(trainer: VantageTrainer, texts: Mapping[int, str], log_prob_N: np.nd
     """
     generated, plan, settings = trainer.generated, trainer.plan, trainer.settings
     timed = trainer.timing_raw
-    updates = updates_of(settings)
+    updates = shape_of(settings).updates
     return Step(
         number=trainer.global_steps - 1,
         parts=dict(zip(part_names(settings.rewards), generated.part_NF.T, strict=True)),

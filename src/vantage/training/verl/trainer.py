@@ -44,11 +44,13 @@ from verl.workers.utils.padding import response_to_nested
 from vantage.errors import EngineError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.sampling import Asked, sampling
-from vantage.questions.schema import pictures
+from vantage.questions.schema import pictures, render
 from vantage.training import columns
 from vantage.training.inputs import part_names, reward_of
 from vantage.training.planning import make_plan, totals
+from vantage.training.resolved import prompts_of
 from vantage.training.sampler import FIRST_BATCHES, mismatch
+from vantage.training.shape import shape_of
 from vantage.training.verl import rows
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.arrangement import (
@@ -64,20 +66,15 @@ from vantage.training.verl.dataset import (
     ASKED,
     config_of,
     loaded,
-    opened,
-    prompts_over,
     row_of,
     short_enough,
-    tokens_of,
+    tokenizer_of,
 )
 from vantage.training.verl.loss import ROWS, planned_loss
 from vantage.training.verl.recording import Recording, step_of
 from vantage.training.verl.rows import PARTITION, Movers
 from vantage.training.verl.sampler import CORRECTION, check_mismatch
-from vantage.training.verl.translation import updates_of
-
-# What reward functions get besides the columns.
-SUPPLIED = ("prompts", "completions")
+from vantage.training.verl.translation import template_options
 
 
 @register_trainer("vantage")
@@ -92,6 +89,7 @@ class VantageTrainer(PPOTrainerSync):
     def __init__(self, config: DictConfig):
         self.settings = config_of(config.data)
         self.recipe = parse_recipe(self.settings.recipe)
+        self.shape = shape_of(self.settings)
         with open_dict(config):  # an asynchronous replay buffer serves every other name
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
@@ -111,11 +109,11 @@ class VantageTrainer(PPOTrainerSync):
             ("data.validation", validation, None),
         ):
             if rows_ is not None:
-                columns.check(name, rows_, rewards, varied, SUPPLIED, withheld=ASKED)
-        self.prompts = prompts_over(settings, train)
+                columns.check(name, rows_, rewards, varied, columns.FROM_ANY, withheld=ASKED)
+        self.prompts = prompts_of(settings, train)
         self._fitting = short_enough(self.prompts, settings, self.tokenizer, self.processor)
         self._check_family()
-        batches = max(1, len(self._fitting) // settings.batch.questions)
+        batches = self.shape.batches(len(self._fitting))
         with open_dict(self.config):
             trainer = self.config.trainer
             trainer.total_training_steps = trainer.total_training_steps or math.ceil(
@@ -130,10 +128,17 @@ class VantageTrainer(PPOTrainerSync):
         """Refuse a model whose pictures veRL would lose, by the first prompt that has one."""
         rows_ = self.prompts.rows
         asked = (self.prompts.original(rows_[row]) for row in self._fitting)
-        seen = self.processor and next((one for one in asked if pictures(one)), None)
-        if seen:
-            ids = tokens_of(seen, self.tokenizer, self.processor)
-            check_pictures(self.processor, list(ids), opened(seen))
+        seen = next((one for one in asked if pictures(one)), None)
+        if seen is None:
+            return
+        if self.processor is None:
+            raise EngineError(
+                f"rows have images, but veRL found no processor in {self.settings.model.path!r}, "
+                "and would train on text alone: its image processor is missing, or needs "
+                "torchvision"
+            )
+        ids = tokenizer_of(self.processor, template_options(self.settings))(render(seen))
+        check_pictures(self.processor, ids, [picture.open() for picture in pictures(seen)])
 
     @property
     def _number(self) -> int:
@@ -248,12 +253,13 @@ class VantageTrainer(PPOTrainerSync):
         """The rows that the plan trains, each once, in a balanced order for the log-probs."""
         actor = self.config.actor_rollout_ref.actor
         with marked_timer("plan", self.timing_raw):
-            self.plan = make_plan(self.recipe, self.generated, self.settings.run.seed, self._number)
+            seed, done = self.settings.run.seed, self.prompts.done
+            self.plan = make_plan(self.recipe, self.generated, seed, self._number, done)
             self._layout = lay_out(
                 self.plan.samples,
                 self.generated.lengths()[self.plan.samples.rollout_M],
                 self.generated.lengths("seq_len")[self.plan.samples.rollout_M],
-                updates=updates_of(self.settings),
+                updates=self.shape.updates,
                 processes=self._processes,
                 multiple=1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu,
                 by_tokens=actor.loss_agg_mode == "token-mean",

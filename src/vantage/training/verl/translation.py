@@ -11,16 +11,18 @@ from vantage.errors import ConfigError
 from vantage.methods import Loss
 from vantage.methods.recipe import parse_recipe
 from vantage.training.precision import precision_of
-from vantage.training.precision_on_verl import optimizer, weights
+from vantage.training.shape import Shape, check_recipe, shape_of
+from vantage.training.verl.precision import optimizer, weights
 
 PACKAGE = "pkg://vantage.training.verl"
+FREEZING = "vantage.training.verl.freezing"
 LOSS_MEANS = {
     "token": "token-mean",
     "sequence": "seq-mean-token-mean",
     "constant": "seq-mean-token-sum-norm",
 }
 SCHEDULES = ("constant", "cosine")
-# veRL clips once more where the advantage is negative; the recipes do not.
+# veRL always has a dual clip, 3.0 unless told otherwise; no ratio comes near this one.
 NO_DUAL_CLIP = 1e6
 
 
@@ -32,17 +34,19 @@ def options(config: Config, resume: bool = False) -> dict[str, Any]:
         resume: go on from the last checkpoint.
 
     Raises:
-        ConfigError: an option that veRL cannot carry out, or sizes that do not divide.
+        ConfigError: an option that veRL cannot carry out, or a recipe that needs other sizes.
     """
-    _check(config)
+    shape = shape_of(config)
+    _check(config, shape)
     loss = parse_recipe(config.recipe).loss
     return {
         "algorithm": {"adv_estimator": "grpo", "use_kl_in_reward": False},
-        "data": _data(config),
+        "critic": {"enable": False},
+        "data": _data(config, shape),
         "actor_rollout_ref": {
             "hybrid_engine": True,
             "model": _model(config),
-            "actor": _actor(config, loss),
+            "actor": _actor(config, shape, loss),
             "ref": {"fsdp_config": _forward(config)},
             "rollout": _rollout(config),
         },
@@ -57,21 +61,18 @@ def options(config: Config, resume: bool = False) -> dict[str, Any]:
             },
         },
         "trainer": _trainer(config, resume),
-        "transfer_queue": {"backend": {"SimpleStorage": {"total_storage_size": _rows(config)}}},
+        "transfer_queue": {"backend": {"SimpleStorage": {"total_storage_size": _rows(shape)}}},
     }
 
 
-def updates_of(config: Config) -> int:
-    """Optimizer updates made from a rollout batch."""
-    return config.batch.updates or parse_recipe(config.recipe).loss.updates
+def template_options(config: Config) -> dict[str, Any]:
+    """Options of the chat template."""
+    return (config.verl.get("data") or {}).get("apply_chat_template_kwargs") or {}
 
 
-def prompts_of(config: Config) -> int:
-    """Prompts of a rollout batch."""
-    return config.batch.questions * config.variants.count
-
-
-def _check(config: Config) -> None:
+def _check(config: Config, shape: Shape) -> None:
+    check_recipe(parse_recipe(config.recipe), config.variants, shape.updates)
+    shape.check_not_empty()
     if config.data.max_prompt_tokens is None:
         raise ConfigError(
             "data.max_prompt_tokens: veRL reserves memory for the longest prompt; say how long "
@@ -89,14 +90,14 @@ def _check(config: Config) -> None:
         raise ConfigError("model.dtype=float16: with veRL take bfloat16, or float32")
 
 
-def _data(config: Config) -> dict[str, Any]:
+def _data(config: Config, shape: Shape) -> dict[str, Any]:
     return {
         # A text, since OmegaConf would read what stands in ${} of a template.
         "vantage": json.dumps(plain(config)).replace("$", "\\u0024"),
         "custom_cls": {"path": f"{PACKAGE}.dataset", "name": "Questions"},
         "train_files": "train",
         "val_files": "validation" if config.data.validation else "train",
-        "train_batch_size": prompts_of(config),
+        "train_batch_size": shape.asked,
         "max_prompt_length": config.data.max_prompt_tokens,
         "max_response_length": config.generation.max_tokens,
         "filter_overlong_prompts": False,  # measured by ours
@@ -109,6 +110,8 @@ def _data(config: Config) -> dict[str, Any]:
 def _model(config: Config) -> dict[str, Any]:
     model = config.model
     made: dict[str, Any] = {"path": model.path}
+    if model.freeze_vision_tower:
+        made["external_lib"] = FREEZING
     if model.attention:
         made["override_config"] = {"attn_implementation": model.attention}
     if model.lora:
@@ -127,25 +130,32 @@ def _forward(config: Config) -> dict[str, Any]:
     return {"dtype": "float32", "mixed_precision": {"param_dtype": "fp32"}}
 
 
-def _actor(config: Config, loss: Loss) -> dict[str, Any]:
+def _actor(config: Config, shape: Shape, loss: Loss) -> dict[str, Any]:
     made: dict[str, Any] = {
         "fsdp_config": _forward(config) | weights(config) | {"seed": config.run.seed},
         "optim": optimizer(config),
-        "ppo_mini_batch_size": max(1, prompts_of(config) // updates_of(config)),
+        "ppo_mini_batch_size": max(1, shape.asked // shape.updates),
         "use_dynamic_bsz": True,
         "ppo_max_token_len_per_gpu": config.batch.forward * _longest(config),
         "ppo_epochs": 1,
         "shuffle": False,
         "clip_ratio_low": loss.clip_low,
         "clip_ratio_high": loss.clip_high,
-        "clip_ratio_c": NO_DUAL_CLIP,
+        "clip_ratio_c": loss.dual_clip or NO_DUAL_CLIP,
         "loss_agg_mode": LOSS_MEANS[loss.mean],
         "use_kl_loss": loss.kl != 0,
         "kl_loss_coef": loss.kl,
         "freeze_vision_tower": config.model.freeze_vision_tower,
     }
+    if config.model.freeze_vision_tower:  # or FSDP 1 wants a gradient of all weights or of none
+        made["fsdp_config"] |= {"use_orig_params": True}
     if loss.mean == "constant":
         made["loss_scale_factor"] = config.generation.max_tokens
+    if loss.ratio == "sequence" and loss.dual_clip:
+        raise ConfigError(
+            f"recipe {config.recipe!r}: its loss has dual_clip={loss.dual_clip} and a ratio per "
+            "sequence, for which veRL has no dual clip; leave dual_clip out, or take the engine trl"
+        )
     if loss.ratio == "sequence":
         made["policy_loss"] = {"loss_mode": "gspo"}
     return made
@@ -193,7 +203,6 @@ def _longest(config: Config) -> int:
     return (config.data.max_prompt_tokens or 0) + config.generation.max_tokens
 
 
-def _rows(config: Config) -> int:
+def _rows(shape: Shape) -> int:
     """Rows that the store may have to hold: rollouts, shared ones, repeats and filler."""
-    rollouts = prompts_of(config) * config.batch.rollouts
-    return max(100_000, 4 * rollouts * config.variants.count)
+    return max(100_000, 4 * shape.generated * shape.prompts)

@@ -1,4 +1,4 @@
-"""Precision of weights in veRL's words; pure, so that a check needs no veRL."""
+"""Precision of weights in veRL's words. Pure: nothing of veRL is imported."""
 
 from __future__ import annotations
 
@@ -60,14 +60,3 @@ def check_steps(actor: Mapping[str, Any], spread: float | None) -> Verdict:
         clip=optim["clip_grad"] or 0.0,
     )
     return judge(expected(DTYPES.get(kept, str(kept)), spread), steps)
-
-
-def foreseen(config: Config, spread: float | None) -> Verdict:
-    """`check_steps` without veRL at hand: its defaults, ours, then what stands under `verl`."""
-    given = config.verl.get("actor_rollout_ref", {}).get("actor", {})
-    optim = {"optimizer_impl": "torch.optim", "optimizer": "AdamW"} | optimizer(config)
-    actor = {
-        "optim": optim | given.get("optim", {}),
-        "fsdp_config": weights(config) | given.get("fsdp_config", {}),
-    }
-    return check_steps(actor, spread)

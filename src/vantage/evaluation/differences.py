@@ -1,0 +1,115 @@
+"""By how much two models differ, question by question."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pyarrow import parquet
+
+from vantage.evaluation.passk import average
+from vantage.evaluation.results import RULE, Result, label
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The accuracy of one model less that of another, on the questions that both answered.
+
+    Attributes:
+        benchmark: its title.
+        model, other: their names.
+        questions: how many.
+        mean, error: of the difference, between -1 and 1, and its standard error.
+        alike: whether both were asked in the same way.
+    """
+
+    benchmark: str
+    model: str
+    other: str
+    questions: int
+    mean: float
+    error: float
+    alike: bool
+
+    @property
+    def points(self) -> str:
+        """In percentage points, with half of the 95 % interval."""
+        return f"{100 * self.mean:+.1f} ± {196 * self.error:.1f}"
+
+
+class _Answered(NamedTuple):
+    accuracy: float
+    cluster: str
+
+
+def differences(folder: Path, found: Sequence[Result]) -> list[Difference]:
+    """Every pair of models on every benchmark that both were asked, by the benchmark's rule.
+
+    Questions are paired, so that what they differ in difficulty does not count: Miller 2024,
+    https://arxiv.org/abs/2411.00640, section 4.2.
+
+    Args:
+        folder: of the results; as of `vantage.evaluation.run.evaluate`.
+        found: all results in it.
+    """
+    of_benchmark: dict[str, list[Result]] = defaultdict(list)
+    for result in found:
+        if result.scored == RULE:
+            of_benchmark[result.benchmark].append(result)
+    made = []
+    for asked in of_benchmark.values():
+        answered = {id(one): _answered(_responses(folder, one)) for one in asked}
+        for other, one in combinations(asked, 2):
+            both = _paired(answered[id(one)], answered[id(other)])
+            if both is not None:
+                alike = one.asked == other.asked
+                made.append(Difference(one.title, one.model, other.model, *both, alike))
+    return made
+
+
+def _responses(folder: Path, result: Result) -> Path:
+    return folder / label(result.model) / f"{label(result.benchmark)}.parquet"
+
+
+def _answered(path: Path) -> dict[tuple[str, str, str], _Answered]:
+    """Accuracy of each question without a failed response, by id, question and reference."""
+    if not path.is_file():
+        return {}
+    rows = parquet.read_table(
+        path, columns=["id", "question", "reference", "cluster", "failed", "right"]
+    )
+    responses = defaultdict(list)
+    for row in rows.to_pylist():
+        responses[row["id"], row["question"], row["reference"]].append(row)
+    return {
+        key: _Answered(float(np.mean([row["right"] for row in said])), said[0]["cluster"])
+        for key, said in responses.items()
+        if all(row["failed"] is None for row in said)
+    }
+
+
+def _paired(
+    one: dict[tuple[str, str, str], _Answered], other: dict[tuple[str, str, str], _Answered]
+) -> tuple[int, float, float] | None:
+    """Questions of both, with the mean of their differences and its error; None without any."""
+    both = [key for key in one if key in other]
+    if not both:
+        return None
+    gap_Q = np.array([one[key].accuracy - other[key].accuracy for key in both])
+    mean, error = average(gap_Q, [one[key].cluster for key in both])
+    return len(both), mean, error
+
+
+def markdown(found: Sequence[Difference]) -> str:
+    """A table of them."""
+    lines = ["| benchmark | model | less | questions | points |", "| --- | --- | --- | --- | --- |"]
+    for one in found:
+        mark = "" if one.alike else " (asked differently)"
+        cells = [one.benchmark, one.model, one.other, str(one.questions), one.points + mark]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,166 @@
+"""The run that a configuration means, as far as a check has to know; whichever the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset
+
+from vantage.config import Config
+from vantage.methods.recipe import parse_recipe
+from vantage.questions.pixels import Bounds
+from vantage.questions.prompts import Prompts
+from vantage.questions.reading import Reader
+from vantage.training.columns import FROM_ANY
+from vantage.training.precision import Precision, Verdict, precision_of
+from vantage.training.shape import Shape, check_recipe, shape_of
+
+Tokenize = Callable[[Any], list[int]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How processes share a model.
+
+    Attributes:
+        processes: among which it is cut.
+        by: "copies" (a whole one on each), "fsdp", or "zero" (DeepSpeed).
+        stage: of ZeRO: 1 cuts the optimizer's states, 2 gradients too, 3 weights too.
+    """
+
+    processes: int = 1
+    by: str = "copies"
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward of the update, on one process.
+
+    Attributes:
+        rows: of it; all of them are taken to be as long as the longest.
+        response: tokens of the longest response.
+        prompt: tokens for which there is room whatever the prompts; None for the longest prompt.
+        tile: tokens and vocabulary (None for all of it) of a tile of logits; None for all logits
+            at once.
+        reference: whether there is a KL divergence from a reference model.
+        checkpointing: whether layers are computed again in the backward pass.
+        written_out: whether attention is computed without a fused kernel.
+        compensated: whether the optimizer keeps compensated sums.
+    """
+
+    rows: int
+    response: int
+    prompt: int | None = None
+    tile: tuple[int, int | None] | None = None
+    reference: bool = False
+    checkpointing: bool = True
+    written_out: bool = False
+    compensated: bool = False
+
+
+@dataclass(frozen=True)
+class Colocated:
+    """A sampler on the GPUs that train.
+
+    Attributes:
+        name: what it is called.
+        share: of a GPU's memory that it takes.
+        sleeps: whether it gives that back while an update runs; `switch` is the option for it.
+        parallel: GPUs among which it cuts the model.
+        length: tokens of a row for which it reserves its cache; None for the longest row.
+    """
+
+    name: str
+    share: float
+    sleeps: bool
+    switch: str
+    parallel: int = 1
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What an engine makes of a configuration.
+
+    Attributes:
+        shape: of a rollout batch.
+        prompts: rows -> how they are asked.
+        limit: tokens of the longest prompt to train on; None for none.
+        limit_validation: the same of those to validate on.
+        long_prompts: "refuse" longer ones, or "drop" them.
+        precision: of forwards and weights.
+        forward: of the update; None where the engine that makes it is not known.
+        cut: how processes share the model.
+        freezes_vision: whether the vision tower stays as it is.
+        judge_steps: spread of the model's matrices, where known -> whether steps move them.
+        loading: options with which the model's configuration and processor are loaded.
+        template_options: of the chat template.
+        tokenizer: processor -> (prompt -> ids), as the engine makes them; None for the usual way.
+        check_pictures: refuses a processor whose pictures the engine cannot train, by the ids of
+            a prompt and its pictures.
+        supplied: what rewards get besides columns; withheld: columns that they do not get.
+        colocated: a sampler on the GPUs that train.
+        warnings: other things to know.
+        more_gpus: how to spread a model that is too large for one GPU.
+    """
+
+    shape: Shape
+    prompts: Callable[[Dataset], Prompts]
+    limit: int | None
+    long_prompts: str
+    precision: Precision
+    forward: Forward | None
+    limit_validation: int | None = None
+    cut: Cut = Cut()
+    freezes_vision: bool = False
+    judge_steps: Callable[[float | None], Verdict] = lambda spread: Verdict()
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Callable[[Any], Tokenize] | None = None
+    check_pictures: Callable[[Any, list[int], list[Any]], None] | None = None
+    supplied: Collection[str] = frozenset(FROM_ANY)
+    withheld: Collection[str] = ()
+    colocated: Colocated | None = None
+    warnings: tuple[str, ...] = ()
+    more_gpus: str = "cut the model over several"
+
+
+def resolved(config: Config) -> Resolved:
+    """What any engine makes of a configuration; what stands under its name is not read.
+
+    Raises:
+        ConfigError: a recipe, its prompts, its updates and its precision contradict each other.
+    """
+    shape, recipe = shape_of(config), parse_recipe(config.recipe)
+    check_recipe(recipe, config.variants, shape.updates)
+    shape.check_not_empty()
+    return Resolved(
+        shape,
+        lambda rows: prompts_of(config, rows),
+        config.data.max_prompt_tokens,
+        config.data.long_prompts,
+        precision_of(config, has_bfloat16=True),
+        Forward(
+            config.batch.forward,
+            config.generation.max_tokens,
+            reference=recipe.loss.kl != 0,
+            written_out=config.model.attention == "eager",
+            compensated=config.optimizer.weights == "bfloat16",
+        ),
+        freezes_vision=config.model.freeze_vision_tower,
+    )
+
+
+def prompts_of(config: Config, rows: Dataset) -> Prompts:
+    """How a configuration asks rows."""
+    return Prompts(
+        Reader(rows),
+        variants=config.variants,
+        template=config.data.template,
+        system=config.data.system_prompt,
+        seed=config.run.seed,
+        bounds=Bounds(config.model.min_pixels, config.model.max_pixels),
+    )

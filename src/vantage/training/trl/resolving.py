@@ -1,0 +1,166 @@
+"""What TRL makes of a configuration, refuses, and lacks on a machine; nothing is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+from transformers import ProcessorMixin
+from transformers.integrations import get_available_reporting_integrations
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+from trl import GRPOTrainer
+from trl.import_utils import is_vllm_available
+from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
+from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
+
+from vantage.config import Config
+from vantage.errors import ConfigError
+from vantage.questions.schema import taken
+from vantage.training import columns
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
+from vantage.training.shape import Shape
+from vantage.training.trl import precision
+from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.loading import config_source
+from vantage.training.trl.run import arguments, check_run
+
+__all__ = ["check_run", "lacks", "resolve"]
+
+FLASH = {
+    "flash_attention_2": is_flash_attn_2_available,
+    "flash_attention_3": is_flash_attn_3_available,
+}
+TILE = (TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK)
+
+
+def resolve(config: Config) -> Resolved:
+    """What TRL makes of a configuration, on a machine that need not have a GPU.
+
+    Raises:
+        ConfigError: as `vantage.training.trl.run.arguments`.
+    """
+    args = planned(config)
+    options = args.chat_template_kwargs or {}
+    limits = [limit for limit in (args.max_prompt_length, args.room) if limit]
+    return Resolved(
+        shape_of(args),
+        args.build_prompts,
+        min(limits, default=None),
+        args.long_prompts,
+        precision.chosen(config, has_bfloat16=args.bf16),
+        _forward(config, args),
+        limit_validation=args.room,
+        cut=cut_here(),
+        freezes_vision=args.freeze_vision_tower,
+        judge_steps=partial(precision.foreseen, config, args),
+        loading=config_source(args),
+        template_options=options,
+        tokenizer=partial(tokenizer_of, template_options=options),
+        supplied=columns.FROM_TRL,
+        colocated=_colocated(args),
+        more_gpus="cut the model over several (recipes/accelerate)",
+    )
+
+
+def lacks(config: Config) -> Iterator[str]:
+    """Options that do not work on the machine at hand, and packages that are missing."""
+    try:
+        arguments(config)
+    except ConfigError as error:
+        yield str(error)
+    if config.trl.get("use_vllm") and not is_vllm_available():
+        yield "trl.use_vllm: vllm is missing: pip install -e '.[vllm]'"
+    own = (config.trl.get("model_init_kwargs") or {}).get("attn_implementation")
+    kind = own or config.model.attention or ""
+    if kind in FLASH and not FLASH[kind]():
+        yield f"model.attention: {kind} is missing, or has no GPU here; try sdpa"
+    for name in set(config.run.report_to) - set(get_available_reporting_integrations()):
+        yield f"run.report_to: {name} is missing: pip install {name}"
+    if config.optimizer.weights == "bfloat16" and not find_spec("optimi"):
+        yield "optimizer.weights: torch-optimi is missing: pip install torch-optimi"
+
+
+def planned(config: Config) -> VantageConfig:
+    """TRL's options for a run, on a machine that need not have a GPU.
+
+    Raises:
+        ConfigError: as `vantage.training.trl.run.arguments`.
+    """
+    there = {name: value for name, value in config.trl.items() if name != "tf32"}
+    # The GPU that is to train is taken to have bfloat16.
+    forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
+    model = config.model.model_copy(update={"dtype": forward})
+    return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
+
+
+def shape_of(args: VantageConfig) -> Shape:
+    """The rollout batch of TRL's options."""
+    prompts, rollouts = args.build_variants().count, args.num_generations
+    questions = args.generation_batch_size // (prompts * rollouts)
+    return Shape(questions, prompts, rollouts, args.updates, args.num_iterations)
+
+
+def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None) -> Tokenize:
+    """Prompt -> ids, by the very method that the trainer calls.
+
+    Args:
+        processor: processor or tokenizer of the model.
+        template_options: TRL's `chat_template_kwargs`.
+    """
+    # All that TRL's method reads of a trainer without tools.
+    trainer: Any = SimpleNamespace(
+        processing_class=processor,
+        _is_vlm=isinstance(processor, ProcessorMixin),
+        environment_factories=None,
+        tools=None,
+        chat_template=None,
+        chat_template_kwargs=template_options or {},
+    )
+
+    def tokenize(prompt: Any) -> list[int]:
+        prompts = [taken(prompt, trainer._is_vlm)]
+        return list(GRPOTrainer._tokenize_prompts(trainer, prompts)[0][0])
+
+    return tokenize
+
+
+def cut_here() -> Cut:
+    """How the processes that `accelerate launch` started share a model."""
+    processes = PartialState().num_processes
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        return Cut(processes, "fsdp")
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        return Cut(processes, "zero", int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)))
+    return Cut(processes)
+
+
+def _forward(config: Config, args: VantageConfig) -> Forward:
+    return Forward(
+        args.per_device_train_batch_size,
+        args.max_completion_length,
+        tile=TILE,
+        reference=bool(args.beta),
+        checkpointing=args.gradient_checkpointing,
+        written_out=config.model.attention == "eager",
+        compensated=args.compensated_sums,
+    )
+
+
+def _colocated(args: VantageConfig) -> Colocated | None:
+    """vLLM where it shares the GPUs of the training."""
+    if not args.colocated:
+        return None
+    return Colocated(
+        "vLLM",
+        args.vllm_gpu_memory_utilization,
+        bool(args.vllm_enable_sleep_mode),
+        "trl.vllm_enable_sleep_mode",
+        args.vllm_tensor_parallel_size,
+        args.vllm_max_model_length,
+    )

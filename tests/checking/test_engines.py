@@ -1,0 +1,113 @@
+"""What a check says of an engine that is not installed, and of pictures that one cannot train."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import alike
+import pytest
+
+from vantage import config as configuration
+from vantage.checking import run
+from vantage.errors import EngineError
+from vantage.training.trl import resolving
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(alike.prepared(tmp_path))
+
+
+def test_a_missing_engine_is_told_and_everything_else_is_checked(folder, vantage, tiny_model):
+    path = alike.written("verl", tiny_model, {}, {})
+    status, out, _ = vantage("check", path)
+    assert status == 0
+    assert "warning engine: verl is not installed here" in out
+    assert "pip install -e '.[verl]'" in out
+    assert "equal on all 40 rows compared" in out
+    assert "10 rollout batches, 40 updates, 160 rollouts" in out
+    assert "memory of a process" not in out
+    bad = alike.CASES["bad rows"]
+    status, out, _ = vantage("check", alike.written("verl", tiny_model, bad.options, {}))
+    assert status == 1
+    assert bad.words in out
+    shared = alike.CASES["nothing to share"]
+    status, _, err = vantage("check", alike.written("verl", tiny_model, shared.options, {}))
+    assert status == 2
+    assert shared.words in err
+
+
+def test_a_run_needs_its_engine(folder, vantage, tiny_model):
+    path = alike.written("verl", tiny_model, {}, {})
+    status, out, _ = vantage("train", path, "--dry-run")
+    assert status == 1
+    assert "error machine: verl is missing: pip install -e '.[verl]'" in out
+    assert "verl (not installed)" in out
+    status, _, err = vantage("train", path)
+    assert status == 2
+    assert "verl is missing: pip install -e '.[verl]'" in err
+
+
+def test_pictures_that_an_engine_cannot_train_are_an_error(
+    folder, monkeypatch, vantage, tiny_model
+):
+    def refuse(processor, ids, images):
+        assert len(images) == 1
+        raise EngineError(f"{type(processor).__name__}: no place for {len(ids)} ids")
+
+    path = alike.written("trl", tiny_model, {}, {})
+    made = replace(resolving.resolve(configuration.load(path)), check_pictures=refuse)
+    monkeypatch.setattr(resolving, "resolve", lambda config: made)
+    report = run.check(configuration.load(path))
+    assert report.status == 1
+    assert [finding.words for finding in report.of("error")] == [
+        "LlavaProcessor: no place for 35 ids"
+    ]
+
+
+def test_validation_rows_need_what_rewards_need_and_room(folder, tiny_model, monkeypatch):
+    held_out = {"validation": "long.parquet", "validation_split": "train"}
+    options = {"data": {**held_out, "train": "clean.parquet"}}
+    path = alike.written("trl", tiny_model, options, {})
+    made = replace(resolving.resolve(configuration.load(path)), limit_validation=60)
+    monkeypatch.setattr(resolving, "resolve", lambda config: made)
+    report = run.check(configuration.load(path))
+    about = {finding.about: finding.words for finding in report.of("error")}
+    assert about["long prompts"].startswith("1 of 40 rows of long.parquet (train) are longer than")
+
+
+def test_the_check_imports_no_engine():
+    script = """if True:
+        import sys
+        import vantage.checking.report, vantage.checking.run
+        print(*{name.partition(".")[0] for name in sys.modules})
+        print(*(name for name in sys.modules if name.startswith("vantage.training.")))
+    """
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    packages, rooms = map(str.split, ran.stdout.splitlines()[-2:])
+    assert "transformers" in packages
+    assert not {"trl", "verl"} & set(packages)
+    engines = ("vantage.training.trl", "vantage.training.verl")
+    assert not [room for room in rooms if room.startswith(engines)]
+
+
+def test_validation_prompts_that_cannot_be_made_are_named(folder, tiny_model, monkeypatch):
+    held_out = {"validation": "long.parquet", "validation_split": "train"}
+    path = alike.written("trl", tiny_model, {"data": held_out}, {})
+    tokenizer = resolving.tokenizer_of
+
+    def of_short_prompts(processor, template_options=None):
+        def tokenize(prompt):
+            ids = tokenizer(processor, template_options)(prompt)
+            if len(ids) > 60:
+                raise ValueError("no room")
+            return ids
+
+        return tokenize
+
+    monkeypatch.setattr(resolving, "tokenizer_of", of_short_prompts)
+    report = run.check(configuration.load(path))
+    words = [finding.words for finding in report.of("error") if finding.about == "prompts"]
+    assert words == ["long.parquet (train): row 39: cannot be encoded: ValueError: no room"]

@@ -1,0 +1,174 @@
+"""Mixtures of experts: the loss that balances them is TRL's, forward by forward."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from families import HEAD, text_model
+from training_cases import Reward, config, difference, trained
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+from trl import GRPOConfig, GRPOTrainer
+
+from vantage import config as configuration
+from vantage.errors import EngineError
+from vantage.methods import advantages
+from vantage.training.trl import VantageTrainer, run
+from vantage.training.trl.trainer import _spread
+
+COMPARED = ("loss", "grad_norm", "reward", "entropy", "aux_loss")
+ROWS = Dataset.from_dict({"prompt": [f"Add {n} + {n * n}." for n in range(8)]})
+
+
+def experts(coefficient: float = 0.05):
+    """A model of four experts that is made with a loss that balances them."""
+    return text_model(
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig,
+        "{{ message.content }}",
+        head_dim=HEAD,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        decoder_sparse_step=1,
+        mlp_only_layers=[],
+        router_aux_loss_coef=coefficient,
+    )
+
+
+def answering():
+    """A rollout function with responses of many lengths, the same for every trainer."""
+    calls = []
+
+    def rollout(prompts, trainer):
+        calls.append(len(prompts))
+        ids = [trainer.processing_class(prompt)["input_ids"] for prompt in prompts]
+        return {
+            "prompt_ids": ids,
+            "completion_ids": [response(prompt, calls, n) for n, prompt in enumerate(prompts)],
+            "logprobs": None,
+        }
+
+    return rollout
+
+
+def response(prompt: str, calls: list, number: int) -> list[int]:
+    digest = hashlib.sha256(f"{prompt} {len(calls)} {number}".encode()).digest()
+    return [20 + value % 200 for value in digest[: 1 + digest[0] % 6]]
+
+
+def history(kind, arguments, **options):
+    """What a trainer logs of each update."""
+    model, words = experts()
+    rest = {"processing_class": words, "rollout_func": answering()}
+    made = kind(model, Reward(), arguments(**options), ROWS, **rest)
+    made.train()
+    lines = [line for line in made.state.log_history if "loss" in line]
+    return np.array([[line.get(name, np.nan) for name in COMPARED] for line in lines])
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"router_aux_loss_coef": 0.3}, {"num_iterations": 2, "loss_type": "grpo"}],
+    ids=str,
+)
+def test_the_loss_that_balances_experts_is_that_of_trl(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(advantages, "EPSILON", 1e-4)  # that of TRL
+    given = {"steps_per_generation": 1, "router_aux_loss_coef": None, "max_steps": 4, **options}
+
+    def ours(**options):
+        return config(tmp_path, **options)
+
+    def theirs(**options):
+        plain = config(tmp_path, **options).to_dict()
+        known = GRPOConfig.__dataclass_fields__
+        named = {name: value for name, value in plain.items() if name in known}
+        return GRPOConfig(**{**named, "generation_batch_size": None})
+
+    expected = history(GRPOTrainer, theirs, **given)
+    assert expected.shape == (4, len(COMPARED))
+    assert history(VantageTrainer, ours, **given) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+
+
+def test_experts_are_balanced_in_forwards_of_as_many_rows_of_many_questions():
+    parts = _spread(10, 4)
+    assert [part.tolist() for part in parts] == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+def test_what_the_plan_weighs_does_not_touch_the_balance(tmp_path):
+    """A mean over rows is scaled where forwards have different numbers of them; this is not."""
+    options = {"loss_type": "grpo", "per_device_train_batch_size": 3, "num_generations": 4}
+    sizes = {"steps_per_generation": 4, "gradient_accumulation_steps": 4}
+    model, words = experts()
+    made, steps = trained(
+        model,
+        ROWS,
+        tmp_path,
+        router_aux_loss_coef=0.3,
+        rest={"processing_class": words},
+        reward=lambda completions, **columns: [1.0] * len(completions),
+        **options,
+        **sizes,
+    )
+    balance = [line["aux_loss"] for line in made.state.log_history if "aux_loss" in line]
+    assert steps[0].loss == pytest.approx(0.3 * balance[0], rel=1e-6)
+    assert difference(steps[0].gradients, {}) > 0
+
+
+def test_rows_are_not_packed_where_experts_are_balanced(tmp_path, caplog):
+    model, words = experts()
+    rest = {"processing_class": words}
+    VantageTrainer(model, Reward(), config(tmp_path, router_aux_loss_coef=None), ROWS, **rest)
+    assert "packing is off" in caplog.text and "router_aux_loss_coef=0" in caplog.text
+    with pytest.raises(EngineError, match=r"packing='on'.*the loss that balances experts"):
+        args = config(tmp_path, router_aux_loss_coef=None, packing="on")
+        VantageTrainer(experts()[0], Reward(), args, ROWS, **rest)
+
+
+@pytest.mark.parametrize("given", [{}, {"router_aux_loss_coef": 0.02}], ids=str)
+def test_a_file_of_a_run_leaves_the_balance_out_and_says_so(given, tmp_path, monkeypatch, caplog):
+    model, words = experts()
+    for part in (model, words):
+        part.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(run, "rows_of", lambda config: (ROWS, None))
+    monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
+    made = run.build(
+        configuration.check(
+            {
+                "model": {"path": str(tmp_path / "model"), "dtype": "float32"},
+                "data": {"train": "data.parquet"},
+                "run": {"output": str(tmp_path / "run"), "batches": 1},
+                "batch": {"questions": 2, "rollouts": 4},
+                "trl": {"use_cpu": True, **given},
+            }
+        )
+    )
+    assert made.aux_loss_enabled == bool(given)
+    said = "the loss that balances the experts of this model is left out" in caplog.text
+    assert said == (not given)
+    assert ("trl.router_aux_loss_coef: 0.05 adds it" in caplog.text) == said
+
+
+def test_responses_that_do_not_count_leave_the_balance(tmp_path):
+    """All are cut off; a mean over the tokens of a forward has none then."""
+    model, words = experts()
+    model.generation_config.eos_token_id = None
+    options = {"loss_type": "bnpo", "mask_truncated_completions": True, "max_completion_length": 1}
+    made, steps = trained(
+        model,
+        ROWS,
+        tmp_path,
+        router_aux_loss_coef=0.3,
+        rest={"processing_class": words},
+        **options,
+    )
+    (clipped,) = [
+        line["completions/clipped_ratio"] for line in made.state.log_history if "reward" in line
+    ]
+    assert clipped == 1.0
+    assert all(0.3 * 1.8 < step.loss < 0.3 * 2.6 for step in steps)  # two of four experts a token

@@ -1,0 +1,231 @@
+"""Runs and checkpoints whose steps are not whole rollout batches; data set after the start."""
+
+from collections import Counter
+
+import pytest
+from training_cases import Reward, config, difference, mixed_rows, trained, trainer
+from transformers import TrainerCallback
+
+from vantage.errors import InputError
+from vantage.record import Record
+from vantage.training import checkpoints
+
+SAVING = {"save_strategy": "steps", "optim": "adamw_torch"}
+
+
+class Listening(Reward):
+    """A reward that notes which questions it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __call__(self, answer, **columns):
+        self.asked.append(sorted({int(number) for number in answer}))
+        return super().__call__(**columns)
+
+
+def weights(made) -> dict:
+    return {name: p.detach().clone() for name, p in made.model.named_parameters()}
+
+
+def saved(run) -> list[int]:
+    return sorted(int(path.name[11:]) for path in run.glob("checkpoint-*"))
+
+
+# ---- how long ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("updates", [1, 3, 4])
+def test_a_run_makes_exactly_the_updates_that_are_asked_for(updates, tiny_model, tmp_path):
+    made, steps = trained(tiny_model, mixed_rows(4), tmp_path, max_steps=updates)
+    assert (made.state.global_step, len(steps)) == (updates, updates)
+    assert difference(steps[-1].gradients, {}) > 0
+    record = Record(tmp_path)
+    assert record.table("rollouts").num_rows == 16 * -(-updates // 2)
+    assert record.about.batches == -(-updates // 2)
+
+
+@pytest.mark.parametrize(("epochs", "updates"), [(1, 4), (2, 8), (0.6, 3), (1.5, 6)])
+def test_epochs_have_as_many_updates_as_in_trl(epochs, updates, tiny_model, tmp_path):
+    """9 questions, 4 a batch of 2 updates: 2 batches an epoch."""
+    made = trainer(tiny_model, mixed_rows(9), tmp_path, num_train_epochs=epochs)
+    made.train()
+    assert (made.state.global_step, made.state.max_steps) == (updates, updates)
+
+
+# ---- when it is saved ----------------------------------------------------------------------
+
+
+class SavingAt(TrainerCallback):
+    """A user's own wish for a checkpoint."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **rest):
+        control.should_save |= state.global_step == self.step
+
+
+@pytest.mark.parametrize(
+    ("save_steps", "expected", "waits"),
+    [(2, [2, 4, 6, 7], False), (3, [4, 6, 7], True), (5, [6, 7], True), (0.5, [4, 7], True)],
+)
+def test_a_checkpoint_waits_for_the_end_of_its_rollout_batch(
+    save_steps, expected, waits, tiny_model, tmp_path, caplog
+):
+    made, _ = trained(
+        tiny_model, mixed_rows(4), tmp_path, save_steps=save_steps, max_steps=7, **SAVING
+    )
+    assert saved(tmp_path) == expected
+    assert caplog.text.count("a checkpoint waits for the end of its rollout batch of 2") == waits
+    assert [c for c in expected if checkpoints.stops_inside(tmp_path / f"checkpoint-{c}")] == [7]
+    assert made.state.global_step == 7
+
+
+def test_a_checkpoint_that_the_user_asks_for_waits_as_well(tiny_model, tmp_path):
+    rest = {"callbacks": [SavingAt(1)]}
+    made = trainer(tiny_model, mixed_rows(4), tmp_path, rest=rest, max_steps=4, **SAVING)
+    made.train()
+    assert saved(tmp_path) == [2, 4]
+
+
+class StoppingAt(TrainerCallback):
+    """Stops after an evaluation, as early stopping does."""
+
+    def on_evaluate(self, args, state, control, **rest):
+        control.should_training_stop = True
+
+
+def test_a_run_that_is_stopped_inside_a_batch_saves_what_was_due(tiny_model, tmp_path):
+    rest = {"callbacks": [SavingAt(3), StoppingAt()], "eval_dataset": mixed_rows(1)}
+    options = {"eval_strategy": "steps", "eval_steps": 3, "per_device_eval_batch_size": 4}
+    made = trainer(tiny_model, mixed_rows(4), tmp_path, rest=rest, max_steps=8, **SAVING, **options)
+    made.train()
+    assert made.state.global_step == 3
+    assert saved(tmp_path) == [3]
+
+
+class Peaking(Reward):
+    """Evaluations are best after some update."""
+
+    def __init__(self, best: int):
+        super().__init__()
+        self.best = best
+
+    def __call__(self, prompts, completion_ids, trainer_state, **columns):
+        if len(completion_ids) == 16:
+            return super().__call__(prompts, completion_ids, **columns)
+        return [-abs(trainer_state.global_step - self.best)] * len(completion_ids)
+
+
+@pytest.mark.parametrize("best", [2, 3])
+@pytest.mark.parametrize("strategy", ["steps", "best"])
+def test_the_best_weights_are_those_that_were_evaluated(strategy, best, tiny_model, tmp_path):
+    """The last evaluation is inside a rollout batch, where the run ends and is saved."""
+    made, steps = trained(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        rest={"eval_dataset": mixed_rows(1)},
+        reward=Peaking(best),
+        load_best_model_at_end=True,
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_eval_batch_size=4,
+        save_strategy=strategy,
+        save_steps=2,
+        max_steps=3,
+    )
+    validated = [line["step"] for line in made.state.log_history if "eval_reward" in line]
+    assert validated == [2, 3]
+    assert made.state.best_model_checkpoint == str(tmp_path / f"checkpoint-{best}")
+    before_last = difference(weights(made), steps[2].weights)
+    assert before_last < 1e-6 if best == 2 else before_last > 1e-4
+
+
+# ---- going on ------------------------------------------------------------------------------
+
+
+def test_a_run_that_stopped_inside_a_batch_goes_on_from_the_last_whole_one(
+    tiny_model, tmp_path, caplog
+):
+    options = {"save_steps": 2, **SAVING}
+    short = trainer(tiny_model, mixed_rows(4), tmp_path / "short", max_steps=3, **options)
+    short.train()
+    ended = weights(short)
+
+    again = trainer(tiny_model, mixed_rows(4), tmp_path / "short", max_steps=3, **options)
+    again.train(resume_from_checkpoint=True)
+    assert (again.state.global_step, again._step) == (3, 0)
+    assert difference(weights(again), ended) == 0
+
+    longer = trainer(tiny_model, mixed_rows(4), tmp_path / "short", max_steps=4, **options)
+    longer.train(resume_from_checkpoint=True)
+    assert "checkpoint-3 stopped inside a rollout batch: going on from" in caplog.text
+    whole = trainer(tiny_model, mixed_rows(4), tmp_path / "whole", max_steps=4, **options)
+    whole.train()
+    assert difference(weights(longer), weights(whole)) == 0
+    tables = [Record(tmp_path / name).table("rollouts").to_pylist() for name in ("short", "whole")]
+    assert [row["reward"] for row in tables[0]] == [row["reward"] for row in tables[1]]
+
+
+def test_a_checkpoint_inside_a_batch_is_refused_for_a_longer_run(tiny_model, tmp_path):
+    trained(tiny_model, mixed_rows(4), tmp_path, max_steps=3, save_steps=2, **SAVING)
+    longer = trainer(tiny_model, mixed_rows(4), tmp_path, max_steps=6, save_steps=2, **SAVING)
+    with pytest.raises(
+        InputError, match=r"inside a rollout batch.*make 6 updates: resume from .*-2"
+    ):
+        longer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+def test_without_a_whole_batch_there_is_nothing_to_go_on_from(tiny_model, tmp_path):
+    trained(tiny_model, mixed_rows(4), tmp_path, max_steps=3, **SAVING)
+    assert saved(tmp_path) == [3]
+    longer = trainer(tiny_model, mixed_rows(4), tmp_path, max_steps=6, **SAVING)
+    with pytest.raises(InputError, match=r"inside a rollout batch.*start the run anew"):
+        longer.train(resume_from_checkpoint=True)
+
+
+# ---- data set after the start --------------------------------------------------------------
+
+
+def test_questions_set_after_the_start_are_asked(tiny_model, tmp_path):
+    reward = Listening()
+    made = trainer(tiny_model, mixed_rows(4), tmp_path, reward=reward, max_steps=4)
+    made.train_dataset = mixed_rows(12).select(range(4, 12))
+    made.train()
+    assert reward.asked == [[4, 5, 6, 7], [8, 9, 10, 11]]
+    assert made.num_examples(None) == 8
+
+
+def test_bad_questions_set_after_the_start_are_refused(tiny_model, tmp_path):
+    made = trainer(tiny_model, mixed_rows(4), tmp_path, reward=Listening())
+    made.train_dataset = mixed_rows(4).remove_columns("answer").rename_column("silent", "other")
+    made.reward_funcs = [lambda completions, answer, **columns: [0.0] * len(answer)]
+    with pytest.raises(InputError, match="train_dataset has no column 'answer'"):
+        made.train()
+
+
+def test_evaluation_data_and_rewards_set_after_the_start_count(tiny_model, tmp_path):
+    made = trainer(
+        tiny_model,
+        mixed_rows(4),
+        tmp_path,
+        rest={"eval_dataset": mixed_rows(1)},
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_eval_batch_size=4,
+    )
+    reward = Listening()
+    made.reward_funcs, made.reward_weights[0] = [reward], 0.5
+    made.eval_dataset = mixed_rows(6).select([5])
+    made.train()
+    assert reward.asked == [[0, 1, 2, 3], [5]]
+    found = Counter(made.rollouts.reward_N.tolist())
+    assert set(found) <= {0.0, 0.5, 1.0, 1.5} and len(found) > 1
+
+
+def test_a_run_without_options_has_the_sizes_of_trl(tiny_model, tmp_path):
+    args = config(tmp_path, steps_per_generation=None, gradient_accumulation_steps=2)
+    assert (args.updates, args.generation_batch_size, args.max_steps) == (1, 16, 1)
