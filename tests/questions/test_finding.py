@@ -234,6 +234,11 @@ def test_columns_that_hold_nothing_are_passed_over(folder):
     assert (asked(loaded), loaded["answer"]) == ("Why?", "x")
 
 
+def test_usual_names_count_in_any_case(folder):
+    (row,) = opened(lines(folder, [{"Question": "Which?", "ANSWER": "1", "Image": "red.png"}]))
+    assert (asked(row), row["answer"], colours(row)) == ("<image>Which?", "1", ["red"])
+
+
 def test_what_else_could_have_been_read_is_remarked(folder):
     row = {"prompt": "Why?", "problem": "How?", "answer": "x", "solution": "So x."}
     found = survey(lines(folder, [row]), split="train")
@@ -289,7 +294,7 @@ def test_answers_may_be_written_in_many_ways(name, folder):
     ("row", "words"),
     [
         ({"ask": "Why?", "answer": "1"}, "columns: {question: ask}"),
-        ({"question": "Why?", "truth": "1"}, "columns: {answer: question}"),
+        ({"question": "Why?", "truth": "1"}, "columns: {answer: truth}"),
         ({"question": "Why?", "truth": "1"}, "columns: {answer: null}"),
     ],
 )

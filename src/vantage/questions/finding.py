@@ -75,7 +75,7 @@ def resolve(
     answered = "answer" not in said and talk.answered
     chosen = {
         "question": asked,
-        "answer": said["answer"] if "answer" in said else _answer(usual["answer"], data, talk),
+        "answer": said["answer"] if "answer" in said else _answer(usual["answer"], data, asked),
         "id": said.get("id", "id" if "id" in data.names else None),
     }
     seen = "image" in said or "images" in said
@@ -129,11 +129,12 @@ def _question(candidates: Sequence[str], data: Data) -> str:
     )
 
 
-def _answer(candidates: Sequence[str], data: Data, talk: Held) -> str | None:
+def _answer(candidates: Sequence[str], data: Data, asked: str) -> str | None:
     there = data.first(candidates, ANSWERING)
-    if there or talk.answered:
+    there = [name for name in there if name != asked]
+    if there or data.held.get(asked, Held("empty")).answered:
         return there[0] if there else None
-    name = next((name for name in candidates if data.has(name)), None)
+    name = next((name for name in candidates if data.has(name) and name != asked), None)
     if name is not None:
         return name
     if len(candidates) <= 2:
@@ -143,13 +144,14 @@ def _answer(candidates: Sequence[str], data: Data, talk: Held) -> str | None:
         )
     raise InputError(
         f"{data.source}: no column for the answer among {', '.join(data.names)}: name it, as "
-        f"columns: {{answer: {_likely(data, ANSWERING)}}}, or columns: {{answer: null}} where no "
-        "reward needs one"
+        f"columns: {{answer: {_likely(data, ANSWERING, asked)}}}, or columns: {{answer: null}} "
+        "where no reward needs one"
     )
 
 
-def _likely(data: Data, kinds: Collection[str]) -> str:
-    return next((name for name in data.names if data.kind(name) in kinds), "NAME")
+def _likely(data: Data, kinds: Collection[str], asked: str | None = None) -> str:
+    there = (name for name in data.names if data.kind(name) in kinds and name != asked)
+    return next(there, "NAME")
 
 
 def _remarks(columns: Columns, data: Data) -> Iterator[str]:

@@ -113,8 +113,10 @@ class Data:
         return any(self.kind(place) in kinds for place in (name, *self.inside(name)))
 
     def first(self, candidates: Iterable[str], kinds: Collection[str]) -> list[str]:
-        """Those of the candidates that hold something of some kinds, in their order."""
-        return [name for name in candidates if self.has(name) and self.kind(name) in kinds]
+        """The columns of some names that hold something of some kinds, in the names' order."""
+        called = {name.lower(): name for name in reversed(self.names)}
+        there = [name if self.has(name) else called.get(name, name) for name in candidates]
+        return [name for name in there if self.has(name) and self.kind(name) in kinds]
 
     def same(self, name: str, other: str) -> bool:
         """Whether two columns hold the same in all rows of the sample."""

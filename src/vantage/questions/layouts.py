@@ -67,7 +67,7 @@ LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 QUESTIONS = (
     *("prompt", "problem", "question", "query", "messages", "conversations", "conversation"),
-    *("dialog", "texts", "instruction", "text", "input"),
+    *("message", "dialog", "texts", "instruction", "text", "input"),
 )
 ANSWERS = (
     *("answer", "final_answer", "ground_truth", "reward_model.ground_truth", "solution", "label"),
