@@ -395,6 +395,8 @@ def test_earlier_turns_stay_and_the_last_answer_is_no_part_of_the_prompt(folder)
     assert loaded["answer"] == "2"
     (loaded,) = opened(lines(folder, [{**row, "answer": "two"}]))
     assert len(loaded["prompt"]) == 3 and loaded["answer"] == "two"
+    found = survey(lines(folder, [{**row, "answer": "two"}]), split="train")
+    assert found.remarks[-1].startswith("a last turn of the assistant is left out of the prompts")
     (loaded,) = opened(lines(folder, [row]), columns=Columns(answer=None))
     assert len(loaded["prompt"]) == 3 and "answer" not in loaded
 

@@ -70,36 +70,40 @@ def resolve(
     if "question" in said and said["question"] is None:
         raise ConfigError("columns.question is null: every row needs a question")
     usual = LAYOUTS[layout] if layout else {"question": QUESTIONS, "answer": ANSWERS}
-    asked = said.get("question") or _question(usual["question"], data)
-    talk = data.held.get(asked, Held("empty"))
-    answered = "answer" not in said and talk.answered
-    chosen = {
-        "question": asked,
-        "answer": said["answer"] if "answer" in said else _answer(usual["answer"], data, asked),
-        "id": said.get("id", "id" if "id" in data.names else None),
-    }
-    seen = "image" in said or "images" in said
-    pictures = (
-        {"image": said.get("image"), "images": said.get("images")}
-        if seen
-        else picture_columns(
-            usual if layout else None, data, [*named(*chosen.values()), *besides], talk
-        )
-    )
-    chosen |= by_shape(pictures, data)
+    chosen = _told(said, usual, data)
+    talk = data.held.get(chosen["question"] or "", Held("empty"))
+    decided = "image" in said or "images" in said
+    if decided:
+        pictures = {"image": said.get("image"), "images": said.get("images")}
+    else:
+        used = [*named(*chosen.values()), *besides]
+        pictures = picture_columns(usual if layout else None, data, used, talk)
     options = said["options"] if "options" in said else option_columns(data, chosen["answer"])
-    columns = Columns(**chosen, options=options, **({"videos": None} if "videos" in said else {}))
+    columns = Columns(**chosen, **by_shape(pictures, data), options=options)
     used = [*named(*columns.model_dump().values()), *besides]
     free = [name for name in data.names if name not in used]
     return Layout(
         columns,
-        answered and chosen["answer"] is None,
-        () if seen else tuple(name for name in free if not data.shows(name)),
-        () if "videos" in said else tuple(free),
-        "videos" in said,
-        options is not None and indexed(data, options, chosen["answer"]),
-        (*_remarks(columns, data), *(_unseen(data, free, columns) if seen else ())),
+        answered="answer" not in said and talk.answered and chosen["answer"] is None,
+        without_pictures=() if decided else tuple(n for n in free if not data.shows(n)),
+        without_videos=() if "videos" in said else tuple(free),
+        videos_left_out="videos" in said,
+        indexed=options is not None and indexed(data, options, chosen["answer"]),
+        remarks=(
+            *_remarks(columns, data, talk),
+            *(_unseen(data, free, columns) if decided else ()),
+        ),
     )
+
+
+def _told(
+    said: Mapping[str, Any], usual: Mapping[str, Sequence[str]], data: Data
+) -> dict[str, str | None]:
+    """The columns of texts: those that the user named, the others by their usual names."""
+    question = said.get("question") or _question(usual["question"], data)
+    answer = said["answer"] if "answer" in said else _answer(usual["answer"], data, question)
+    known = "id" if "id" in data.names else None
+    return {"question": question, "answer": answer, "id": said.get("id", known)}
 
 
 def _check_there(said: Mapping[str, Any], data: Data) -> None:
@@ -154,7 +158,7 @@ def _likely(data: Data, kinds: Collection[str], asked: str | None = None) -> str
     return next(there, "NAME")
 
 
-def _remarks(columns: Columns, data: Data) -> Iterator[str]:
+def _remarks(columns: Columns, data: Data, talk: Held) -> Iterator[str]:
     """What else there is that could have been read."""
     asked = [name for name in data.first(QUESTIONS, ASKING) if name != columns.question]
     asked = [name for name in asked if name not in named(*columns.model_dump().values())]
@@ -165,6 +169,11 @@ def _remarks(columns: Columns, data: Data) -> Iterator[str]:
     if told and columns.answer:
         others = " or ".join(map(repr, told))
         yield f"answers are read from column {columns.answer!r}, not from {others}"
+    if talk.answered and columns.answer:
+        yield (
+            "a last turn of the assistant is left out of the prompts: answers are read from column "
+            f"{columns.answer!r}"
+        )
     options = candidates(data)
     if options is not None and columns.options is None:
         name = options if isinstance(options, str) else f"[{', '.join(options)}]"

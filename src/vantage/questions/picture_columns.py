@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from vantage.errors import InputError
 from vantage.questions.kinds import Data, Held, is_in
@@ -94,9 +95,7 @@ def _belong_together(names: Sequence[str]) -> bool:
     return set(names) == {"image", "images"} or (len(stems) == 1 and stems != {""})
 
 
-def by_shape(
-    pictures: Mapping[str, str | list[str] | None], data: Data
-) -> dict[str, str | list[str] | None]:
+def by_shape(pictures: Mapping[str, str | list[str] | None], data: Data) -> dict[str, Any]:
     """`image` for a column of single pictures, `images` for any other, however they were named."""
     one, several = pictures.get("image"), pictures.get("images")
     if one is not None and several is not None:
