@@ -53,7 +53,7 @@ class Model(Section):
 class Data(Section):
     """What it is trained on.
 
-    `train` and `validation` are a file (parquet, jsonl, json, csv), a directory, or a name
+    `train` and `validation` are a file (parquet, jsonl, json, csv, tsv), a directory, or a name
     on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
     Paths of pictures start in `image_root`, by default the directory of the file. Rows that
     cannot be trained stop the run, or are skipped and written to `rejects.jsonl`.

@@ -195,7 +195,7 @@ def _check_places(prompt: Sequence[Mapping[str, Any]], images: int) -> None:
     places = sum(text.count(IMAGE) for text in texts)
     if images and places and places != images:
         raise InputError(
-            f"{places} {IMAGE} for {images} images: write it once for each picture, or not at "
+            f"has {places} {IMAGE} for {images} images: write it once for each picture, or not at "
             "all; where it is a word, write it in another way"
         )
 

@@ -97,7 +97,7 @@ def survey(
     """Every row looked at: text, pictures, answer.
 
     Args:
-        source: a file (parquet, jsonl, json, csv), a directory, or a name on the hub.
+        source: a file (parquet, jsonl, json, csv, tsv), a directory, or a name on the hub.
         split: which split, where there are several.
         columns: which columns hold what, where the layout does not say it right.
         layout: one of `vantage.questions.layouts.LAYOUTS`; None for the first that fits.
