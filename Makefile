@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: browser demo test test-long test-models test-verl test-vllm clean
+.PHONY: browser demo test test-long test-models test-trl test-verl test-vllm clean
 
 demo: $(VENV)/demo-installed
 	$(BIN)/vantage demo
@@ -29,6 +29,12 @@ browser: $(VENV)/dev-installed
 # an environment of its own. torchvision comes without what it wants: a build for CUDA.
 test-models: .venv-models/installed
 	.venv-models/bin/python -m pytest tests/models
+
+# TRL's own GRPO tests, of a checkout of TRL in TRL=PATH, with VantageTrainer in the place of
+# GRPOTrainer. They run side by side with TRL's trainer; logs and outcomes are in build/trl.
+test-trl: .venv-models/installed
+	@test -n "$(TRL)" || { echo "make test-trl TRL=PATH: PATH is a checkout of TRL"; exit 2; }
+	.venv-models/bin/python tests/trl_own/run.py $(TRL) build/trl
 
 .venv-models/installed: pyproject.toml constraints.txt
 	test -x .venv-models/bin/python || $(PYTHON) -m venv .venv-models

@@ -27,8 +27,10 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 HARDWARE = {
     "geometry3k-qwen2.5-vl-3b-24gb-lora": (1, 24),
     "geometry3k-qwen2.5-vl-3b-shuffle-r1": (1, 80),
+    "mmrl30k-qwen2.5-vl-3b-shuffle-r1": (1, 80),
     "share-vl-qwen2.5-vl-3b-share-grpo": (2, 80),
     "geometry3k-qwen2.5-vl-7b-shuffle-r1": (4, 80),
+    "mmrl30k-qwen2.5-vl-7b-shuffle-r1": (4, 80),
     "share-vl-qwen2.5-vl-7b-share-grpo": (4, 80),
 }
 CUTS = {

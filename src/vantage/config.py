@@ -53,8 +53,8 @@ class Model(Section):
 class Data(Section):
     """What it is trained on.
 
-    `train` and `validation` are a file (parquet, jsonl, json, csv, tsv), a directory, or a name
-    on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
+    `train` and `validation` are a file (parquet, jsonl, json, csv, tsv), a directory, or a
+    name on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
     Paths of pictures start in `image_root`, by default the directory of the file. Rows that
     cannot be trained stop the run, or are skipped and written to `rejects.jsonl`.
     `template` stands around every question: `{question}` is its text, `<image>` the place of the
@@ -112,6 +112,19 @@ class Generation(Section):
     max_tokens: int = Field(2048, ge=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
+
+
+class Validation(Section):
+    """How questions of `data.validation` are asked, every `run.validate_every` rollout batches.
+
+    `rollouts` responses are sampled to each, at `temperature`, 0 for the likeliest tokens, or
+    as in training. What is told is the mean over all of them. `before_training`: also before
+    the first rollout batch.
+    """
+
+    rollouts: int = Field(1, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    before_training: bool = False
 
 
 class Optimizer(Section):
@@ -187,6 +200,7 @@ class Config(Section):
     judge: Judge | None = None
     batch: Batch = Batch()
     generation: Generation = Generation()
+    validation: Validation = Validation()
     optimizer: Optimizer = Optimizer()
     engine: Literal["trl", "verl"] = "trl"
     trl: dict[str, Any] = Field({})
@@ -245,8 +259,11 @@ def check(values: dict[str, Any]) -> Config:
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
-    if "{question}" not in config.data.template:
-        raise ConfigError(f"data.template={config.data.template!r} has no {{question}} in it")
+    if config.validation.temperature == 0 and config.validation.rollouts > 1:
+        raise ConfigError(
+            f"validation: temperature=0 with rollouts={config.validation.rollouts}: without "
+            "sampling all responses to a question are the same; set rollouts to 1"
+        )
     least, most = config.model.min_pixels, config.model.max_pixels
     if least and most and least > most:
         raise ConfigError(f"model.min_pixels={least} is more than model.max_pixels={most}")

@@ -17,6 +17,8 @@ NAMES = (
     "geometry3k-qwen2.5-vl-3b-24gb-lora",
     "geometry3k-qwen2.5-vl-3b-shuffle-r1",
     "geometry3k-qwen2.5-vl-7b-shuffle-r1",
+    "mmrl30k-qwen2.5-vl-3b-shuffle-r1",
+    "mmrl30k-qwen2.5-vl-7b-shuffle-r1",
     "share-vl-qwen2.5-vl-3b-share-grpo",
     "share-vl-qwen2.5-vl-7b-share-grpo",
 )

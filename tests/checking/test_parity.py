@@ -8,9 +8,10 @@ from families import FAMILIES, qwen2, qwen3
 from planting import painted
 from transformers import AutoConfig, AutoProcessor
 
+from vantage.checking.looking import texts
 from vantage.checking.parity import Model, of_model, placed, same_ids
 from vantage.questions.pictures import Picture
-from vantage.questions.schema import Question, render
+from vantage.questions.schema import Question, read, render
 from vantage.training.trl.resolving import tokenizer_of
 
 
@@ -129,3 +130,13 @@ def test_special_tokens_hidden_in_a_text_are_named(token, grave):
     assert model.hidden_in(["What?", f"Is {token} here? {token}"]) == (token,)
     assert model.grave(token) == grave
     assert model.hidden_in(["a <b> | pad < image_pad >"]) == ()
+
+
+def test_places_of_pictures_are_no_texts_and_words_are():
+    def texts_of(text, **row):
+        source = {"prompt": [{"role": "user", "content": text}], **row}
+        return texts(read(source), source, "others")
+
+    shown = {"image": Picture(painted(0)), "others": ["<image>How?"]}
+    assert texts_of("<image>Why?", **shown) == ["Why?", "How?"]
+    assert texts_of("Is <image> it?") == ["Is <image> it?"]

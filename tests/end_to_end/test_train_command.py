@@ -158,6 +158,7 @@ def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values)
         model__lora={"r": 2, "alpha": 4, "target_modules": ["q_proj", "v_proj"]},
         data__validation="held_out.parquet",
         run__validate_every=1,
+        validation={"rollouts": 2, "temperature": 0.5, "before_training": True},
         recipe={"name": "own.py:mine", "keep": 0.75},
         rewards={"accuracy": 0.5, "own.py:short": 0.5},
     )
@@ -175,8 +176,8 @@ def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values)
     assert (Path("run/model") / "adapter_model.safetensors").is_file()
     state = json.loads(Path("run/checkpoint-4/trainer_state.json").read_text())
     evaluated = [entry for entry in state["log_history"] if "eval_reward" in entry]
-    assert [entry["step"] for entry in evaluated] == [2, 4]
-    assert state["best_metric"] == max(entry["eval_reward"] for entry in evaluated)
+    assert [entry["step"] for entry in evaluated] == [0, 2, 4]
+    assert state["best_metric"] == max(entry["eval_reward"] for entry in evaluated[1:])
 
     more = [*options, "--run.batches", "3", "--resume"]
     again = subprocess.run([*COMMAND, "run.yaml", *more], capture_output=True, text=True)

@@ -3,8 +3,11 @@
 `CASES[name]` holds (row, response, whether it is right). Pictures are added by `pictured`.
 """
 
+import base64
+import csv
 import io
 import json
+from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pictures
@@ -442,13 +445,91 @@ def case(name: str, item_id: str, number: int):
     return next(one for one in CASES[name] if keys[name](one[0]) == item_id)
 
 
-def as_json(name: str, folder, file: str, picture_of) -> str:
-    """The made set as a JSON file with pictures beside it; its path."""
+def as_json(name: str, folder, file: str, picture_of, lacks=lambda row: False) -> str:
+    """The made set as a JSON file with pictures beside it; its directory."""
     rows = []
+    folder.mkdir(parents=True, exist_ok=True)
     for number, (row, *_) in enumerate(CASES[name]):
+        if lacks(row):
+            rows.append(row)
+            continue
         column, path = picture_of(number)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(png(number))
         rows.append({**row, column: path.removeprefix("images/")})
     (folder / file).write_text(json.dumps(rows), encoding="utf-8")
+    return str(folder)
+
+
+def mm_eval(folder: Path) -> dict[str, str]:
+    """The evaluation data of Shuffle-R1 as its scripts read them: benchmark -> directory.
+
+    Source: evaluation/utils/data_loaders.py of github.com/xiaomi-research/shuffle-r1; the columns
+    of MathVision.tsv as VLMEvalKit has them.
+    """
+    hallusion = as_json(
+        "hallusionbench",
+        folder / "hallubench",
+        "HallusionBench.json",
+        lambda n: ("filename", f"images/VD/illusion/{n}.png"),
+        lacks=lambda row: row["filename"] is None,
+    )
+    verse = as_json(
+        "mathverse", folder / "mathverse", "testmini.json", lambda n: ("image", f"images/v/{n}.png")
+    )
+    we_math = as_json(
+        "wemath", folder / "wemath", "testmini.json", lambda n: ("image_path", f"images/{n}.png")
+    )
+    return {
+        "geometry3k": _in_folders(folder / "geometry3k"),
+        "hallusionbench": hallusion,
+        "mathverse": verse,
+        "mathvision": math_vision_table(folder / "mathvision"),
+        "mathvista": publish("mathvista", folder / "mathvista"),
+        "wemath": we_math,
+        "chartqa": publish("chartqa", folder / "ChartQA_test"),
+    }
+
+
+def math_vision_table(folder: Path, *, written_out: bool = False) -> str:
+    """MathVision as VLMEvalKit's table, with pictures in base64 or beside it."""
+    (folder / "images").mkdir(parents=True)
+    with (folder / "MathVision.tsv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        more = ["image"] if written_out else []
+        table.writerow(["index", "question", "answer", "category", "choices", *more])
+        for number, (row, *_) in enumerate(CASES["mathvision"]):
+            values = [row["id"], row["question"], row["answer"], row["subject"]]
+            shown = png(number)
+            values.append(repr(row["options"]))
+            if written_out:
+                values.append(base64.b64encode(shown).decode())
+            else:
+                (folder / "images" / f"{row['id']}.jpg").write_bytes(shown)
+            table.writerow(values)
+    return str(folder)
+
+
+def _in_folders(folder: Path) -> str:
+    """Geometry3K as Inter-GPS publishes it: a folder for every question, in one for its split."""
+    for number, (row, *_) in enumerate(CASES["geometry3k"]):
+        home = folder / "test" / str(2401 + number)
+        home.mkdir(parents=True)
+        choices = ["0.7", row["answer"], "no", "200"]
+        data = {
+            "problem_text": "Find x .",
+            "annotat_text": "Find $x$.",
+            "choices": choices,
+            "compact_choices": choices,
+            "answer": "B",
+            "problem_type_graph": ["Line"],
+            "problem_type_goal": ["Angle"],
+            "id": 2401 + number,
+            "data_type": "test",
+        }
+        (home / "data.json").write_text(json.dumps(data), encoding="utf-8")
+        (home / "logic_form.json").write_text("{}", encoding="utf-8")
+        (home / "img_diagram.png").write_bytes(png(number))
+    (folder / "train" / "0").mkdir(parents=True)
+    (folder / "train" / "0" / "data.json").write_text("{}", encoding="utf-8")
     return str(folder)

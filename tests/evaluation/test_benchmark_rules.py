@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import CASES, as_json, box, case, publish
+from published import CASES, as_json, box, case, math_vision_table, mm_eval, png, publish
 
 from vantage.errors import InputError
 from vantage.evaluation.benchmarks import BENCHMARKS
@@ -129,6 +129,78 @@ def test_a_json_file_with_pictures_beside_it_works_too(tmp_path):
     assert exam(f"mathverse={folder}/testmini.json").size == found.size
 
 
+@pytest.fixture(scope="module")
+def downloaded(tmp_path_factory):
+    copies = mm_eval(tmp_path_factory.mktemp("MM_Eval"))
+    return {name: exam(f"{name}={copy}") for name, copy in copies.items()}
+
+
+AS_DOWNLOADED = (
+    "geometry3k",
+    "hallusionbench",
+    "mathverse",
+    "mathvision",
+    "mathvista",
+    "wemath",
+    "chartqa",
+)
+
+
+@pytest.mark.parametrize("name", AS_DOWNLOADED)
+def test_the_evaluation_data_of_shuffle_r1_are_read_as_downloaded(downloaded, exams, name):
+    found = downloaded[name]
+    assert found.size == len(CASES[name])
+    for number in range(found.size):
+        item, on_the_hub = found.read(number), exams[name].read(number)
+        row, *_ = case(name, item.id, number)
+        if name == "hallusionbench":  # on the hub, questions without a figure stand last
+            on_the_hub = next(one for one in exams[name].items() if one.id == item.id)
+        assert (item.reference, item.options) == (on_the_hub.reference, on_the_hub.options)
+        assert len(item.question.images) == (0 if row.get("filename", "") is None else 1)
+        for picture in item.question.images:
+            assert picture.open().getpixel((0, 0)) == (number, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["geometry3k", "mathvision", "hallusionbench"])
+def test_downloaded_questions_are_scored_as_those_of_the_hub(downloaded, name):
+    found = downloaded[name]
+    for number in range(found.size):
+        item = found.read(number)
+        _, response, right = case(name, item.id, number)
+        assert score(found.benchmark, item, response).right is right
+
+
+def test_questions_in_folders_are_those_of_the_split_in_the_order_of_their_numbers(downloaded):
+    items = downloaded["geometry3k"].items()
+    assert [item.row["id"] for item in items] == [*range(2401, 2401 + len(items))]
+    assert items[0].question.text == f"{IMAGE}Find $x$."
+
+
+def test_a_folder_whose_question_is_broken_is_named(tmp_path):
+    copy = mm_eval(tmp_path)["geometry3k"]
+    (tmp_path / "geometry3k" / "test" / "2405" / "data.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"row 4.*test/2405: no JSON"):
+        exam(f"geometry3k={copy}")
+
+
+def test_a_table_may_hold_its_pictures_in_base64(tmp_path):
+    found = exam(f"mathvision={math_vision_table(tmp_path / 'data', written_out=True)}")
+    (picture,) = found.read(3).question.images
+    assert picture.open().getpixel((0, 0)) == (3, 0, 0)
+    assert found.read(7).parts == {"subject": "logic"}
+
+
+def test_options_that_a_question_lists_are_not_listed_again(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.jpg").write_bytes(png())
+    asked = "Which?\nChoices:\n(A) 3\n(B) 4"
+    row = f"index\tquestion\tanswer\tcategory\tchoices\n1\t\"{asked}\"\tB\tlogic\t\"['3', '4']\"\n"
+    (tmp_path / "MathVision.tsv").write_text(row, encoding="utf-8")
+    item = exam(f"mathvision={tmp_path}").read(0)
+    assert item.question.text == f"{IMAGE}{asked}"
+    assert item.options == ("3", "4")
+
+
 def test_scoring_holds_no_pictures(exams):
     for item in exams["hallusionbench"].items() + exams["mmmu"].items():
         assert not item.question.images
@@ -174,7 +246,7 @@ def test_rows_that_cannot_be_asked_are_named_before_anything_is_asked(tmp_path, 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
     Dataset.from_dict({"ask": ["?"], "answer": ["1"]}).to_parquet(tmp_path / "test.parquet")
-    with pytest.raises(InputError, match=r"has a column 'problem'; there are answer, ask"):
+    with pytest.raises(InputError, match=r"column 'problem' or 'annotat_text'; there are answer"):
         exam(f"geometry3k={tmp_path}")
 
 

@@ -55,9 +55,10 @@ def write(path, rows: dict, features: Features | None = None):
     lines = data.to_list() if path.suffix != ".parquet" else []
     if path.suffix == ".parquet":
         data.to_parquet(str(path))
-    elif path.suffix == ".csv":
+    elif path.suffix in (".csv", ".tsv"):
         with path.open("w", newline="") as file:
-            table = csv.DictWriter(file, list(rows))
+            by = {".csv": ",", ".tsv": "\t"}[path.suffix]
+            table = csv.DictWriter(file, list(rows), delimiter=by)
             table.writeheader()
             table.writerows(lines)
     elif path.suffix == ".jsonl":
@@ -72,7 +73,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl", ".json"])
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".tsv", ".jsonl", ".json"])
 def test_a_file_of_any_kind_gives_conversations_and_answers(ending, tmp_path):
     rows = opened(write(tmp_path / f"rows{ending}", ROWS))
     assert [read(row).text for row in rows] == ROWS["prompt"]
@@ -102,9 +103,10 @@ def test_text_files_may_look_in_many_ways(name, tmp_path):
     assert (read(row).text, row["answer"]) == ("a?", "1")
 
 
-def test_a_csv_keeps_commas_quotes_and_line_ends_inside_a_value(tmp_path):
-    texts = ['a, "b"\nand c?', "d?"]
-    rows = opened(write(tmp_path / "rows.csv", {"prompt": texts, "answer": ["1", "2"]}))
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_table_keeps_separators_quotes_and_line_ends_inside_a_value(ending, tmp_path):
+    texts = ['a,\t "b"\nand c?', "d?"]
+    rows = opened(write(tmp_path / f"rows{ending}", {"prompt": texts, "answer": ["1", "2"]}))
     assert [read(row).text for row in rows] == texts
 
 

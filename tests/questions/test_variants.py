@@ -14,7 +14,7 @@ from vantage.questions.pictures import Picture
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked
-from vantage.questions.schema import Question
+from vantage.questions.schema import Question, read, render
 from vantage.questions.transforms import PUBLISHED, TRANSFORMS
 from vantage.questions.variants import Fade, Transforms, Variants
 
@@ -298,3 +298,29 @@ def test_what_is_passed_over_and_what_is_transformed_are_drawn_apart():
     keys = [[number, 0, 3, question] for number in (VARIANTS, SKIPS) for question in range(300)]
     drawn = np.array([np.random.default_rng(key).random() for key in keys]).reshape(2, 300)
     assert abs(np.corrcoef(drawn)[0, 1]) < 0.2
+
+
+def test_pictures_of_earlier_turns_are_transformed_and_noted_in_the_question():
+    talk = [
+        {"role": "user", "content": "See?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "How many?"},
+    ]
+    question = read({"prompt": talk, "images": [Image.new("RGB", (4, 2))] * 2})
+    turned = Variants(count=2, transforms=transforms(["clockwise"]))
+    _, other = turned.expand(question, np.random.default_rng(0))
+    first, _, asked = render(other)
+    assert [part["image"].size for part in first["content"][:2]] == [(2, 4)] * 2
+    assert first["content"][2] == {"type": "text", "text": "See?"}
+    (said,) = asked["content"]
+    note = said["text"].removesuffix(" How many?")
+    assert note in TRANSFORMS["clockwise"].wordings(2)
+
+
+def test_words_of_the_users_turns_guard_an_answer_and_a_system_prompt_does_not():
+    rng, turned = np.random.default_rng, Variants(count=2, transforms=transforms(["clockwise"]))
+    for role, guarded in (("user", True), ("system", False)):
+        talk = [{"role": role, "content": "What is left of A?"}, {"role": "user", "content": "B?"}]
+        question = read({"prompt": talk, "image": Image.new("RGB", (4, 2))})
+        one, other = turned.expand(question, rng(0))
+        assert (one is other) == guarded

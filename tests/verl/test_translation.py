@@ -87,7 +87,11 @@ def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
 
 
 def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settings, tmp_path):
-    config = settings(recipe="share-grpo", verl__actor_rollout_ref__actor__clip_ratio_c=10.0)
+    config = settings(
+        recipe="share-grpo",
+        variants={"count": 2, "rewrites": "other"},
+        verl__actor_rollout_ref__actor__clip_ratio_c=10.0,
+    )
     assert chosen(config, "actor_rollout_ref.actor.clip_ratio_c") == [10.0]
     file = tmp_path / "mine.py"
     file.write_text(
@@ -97,6 +101,27 @@ def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settin
     )
     with pytest.raises(ConfigError, match=r"mine.*dual_clip=3\.0.*veRL has no dual clip"):
         engine_config(settings(recipe=f"{file}:mine"))
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        ({}, [0.9, 0.8, 1, True, False]),
+        ({"rollouts": 8, "temperature": 0.5, "before_training": True}, [0.5, 0.8, 8, True, True]),
+        ({"temperature": 0.0}, [0.0, 0.8, 1, False, False]),
+    ],
+    ids=str,
+)
+def test_a_validation_samples_as_it_was_told(validation, expected, settings):
+    config = settings(
+        data__validation="held_out.parquet",
+        generation__temperature=0.9,
+        generation__top_p=0.8,
+        validation=validation,
+    )
+    asked = "actor_rollout_ref.rollout.val_kwargs."
+    names = [asked + name for name in ("temperature", "top_p", "n", "do_sample")]
+    assert chosen(config, *names, "trainer.val_before_train") == expected
 
 
 def test_an_option_of_veRL_wins(settings):
@@ -210,9 +235,11 @@ def test_the_memory_is_that_of_veRL(settings):
     "file", sorted(RECIPES.glob("*qwen*b-sh*.yaml")), ids=lambda file: file.stem
 )
 def test_the_published_recipes_for_qwen_are_recipes_for_veRL(file):
-    made = engine_config(configuration.load(file, {"engine": "verl"}))
-    assert made.data.train_batch_size % 512 == 0
-    assert made.actor_rollout_ref.actor.ppo_mini_batch_size * 4 == made.data.train_batch_size
+    config = configuration.load(file, {"engine": "verl"})
+    made = engine_config(config)
+    assert made.data.train_batch_size == 512 * config.variants.count
+    mini_batch = made.actor_rollout_ref.actor.ppo_mini_batch_size
+    assert mini_batch * config.batch.updates == made.data.train_batch_size
 
 
 @pytest.mark.parametrize(

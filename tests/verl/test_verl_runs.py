@@ -215,6 +215,7 @@ def test_a_run_is_validated_and_recorded(settings, train, tiny):
         data__validation=str(tiny / "vision.parquet"),
         data__validation_split="train",
         run__validate_every=1,
+        validation={"rollouts": 2, "temperature": 0.5, "before_training": True},
         **TWO,
     )
     run = train(config)
@@ -232,5 +233,5 @@ def test_a_run_is_validated_and_recorded(settings, train, tiny):
     parts = [row["value"] for row in held_out if row["metric"] == "rewards/length/mean"]
     whole = [row["value"] for row in held_out if row["metric"] == "reward"]
     assert np.allclose(np.array(parts) * 0.5, whole) and max(whole) > 0
-    told = [metrics["val-core/validation/reward/mean@1"] for metrics in run.metrics()]
+    told = [metrics["val-core/validation/reward/mean@2"] for metrics in run.metrics()]
     assert [row["value"] for row in held_out if row["metric"] == "reward"][-2:] == told[-2:]

@@ -11,6 +11,7 @@ from vantage.evaluation.items import Field, Item, Row, needed, pictures, value
 from vantage.evaluation.measures import Measures
 from vantage.evaluation.rules import Rule
 from vantage.questions.options import lettered, listing
+from vantage.questions.pictures import is_encoded
 from vantage.questions.placing import place
 from vantage.questions.schema import texts
 from vantage.rewards.choice import LETTERS
@@ -30,7 +31,10 @@ class Benchmark:
         name, title: on the command line, and in tables.
         source, split, config: on the hub; several splits with + between them.
         question, answer, images, options: fields of a row, see `vantage.evaluation.items`.
-        lists_options: whether the options have to be written behind the question.
+        lists_options: whether the options are written behind a question that does not list
+            them.
+        in_folders: file of a question, where copies have a folder for each; its rows then have
+            a column `folder`.
         id: field that names a question; None for the number of its row.
         parts: divisions whose accuracies are reported.
         cluster: field that dependent questions share; None for none.
@@ -52,6 +56,7 @@ class Benchmark:
     images: Field = "image"
     options: Field | None = None
     lists_options: bool = False
+    in_folders: str | None = None
     id: Field | None = None
     parts: Mapping[str, Field] = field(default_factory=dict)
     cluster: Field | None = None
@@ -68,7 +73,8 @@ class Benchmark:
         """
         options = tuple(value(row, self.options) or ()) if self.options else ()
         text = needed(value(row, self.question), self.question, "question")
-        text += listing(options) if self.lists_options and options else ""
+        if self.lists_options and options and lettered(text) != options:
+            text += listing(options)
         name = str(number if self.id is None else value(row, self.id))
         parts = {division: value(row, part) for division, part in self.parts.items()}
         return Item(
@@ -105,6 +111,16 @@ def _in_text(column: str) -> Callable[[Row], tuple[str, ...]]:
 def _math_verse_options(row: Row) -> tuple[str, ...]:
     free = row.get("question_type") == "free-form"
     return () if free else lettered(str(row.get("question_for_eval") or row.get("question") or ""))
+
+
+def _math_vision_options(row: Row) -> list[str]:
+    return texts(value(row, "options|choices"), "choices")
+
+
+def _math_vision_picture(row: Row) -> object:
+    """VLMEvalKit's table holds pictures, or lies beside files that are named by `index`."""
+    found = value(row, "decoded_image|image")
+    return f"{row['index']}.jpg" if "index" in row and not is_encoded(found) else found
 
 
 def _hallusion_id(row: Row) -> str:
@@ -155,6 +171,16 @@ def _mmmu_images(row: Row) -> dict[int, object]:
     return {number: row.get(f"image_{number}") for number in range(1, 8)}
 
 
+def _geometry_answer(row: Row) -> str | None:
+    """The text of the option that the files of Inter-GPS name by its letter."""
+    options, answer = row.get("choices"), row.get("answer")
+    return options[LETTERS.index(str(answer))] if options else answer
+
+
+def _geometry_picture(row: Row) -> object:
+    return f"{row['folder']}/img_diagram.png" if "folder" in row else row.get("images")
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
@@ -176,11 +202,11 @@ BENCHMARKS: dict[str, Benchmark] = {
             "MathVision",
             source="MathLLMs/MathVision",
             split="test",
-            images="decoded_image|image",
-            options="options",
+            images=_math_vision_picture,
+            options=_math_vision_options,
             lists_options=True,
-            id="id",
-            parts={"subject": "subject", "level": "level"},
+            id="id|index",
+            parts={"subject": "subject|category", "level": "level"},
             rule=rules.math_vision,
         ),
         Benchmark(
@@ -277,8 +303,10 @@ BENCHMARKS: dict[str, Benchmark] = {
             "Geometry3K",
             source="hiyouga/geometry3k",
             split="test",
-            question="problem",
-            images="images",
+            question="problem|annotat_text",
+            answer=_geometry_answer,
+            images=_geometry_picture,
+            in_folders="data.json",
             rule=rules.mathematics,
             answer_of=boxed,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,9 @@ from vantage.questions.loading import load
 from vantage.questions.parallel import over_rows
 from vantage.questions.reading import Reader, undecoded
 from vantage.questions.schema import pictures, read
-from vantage.questions.tables import Rows, names, open_rows
+from vantage.questions.tables import READERS, Rows, names, open_rows
 from vantage.rewards.choice import chosen
 from vantage.rewards.text import boxed
-
-TABLES = (".parquet", ".jsonl", ".json", ".csv")
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,8 @@ def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> Exam:
     for need in (benchmark.question, benchmark.answer):
         if isinstance(need, str) and not columns & {one.split(".")[0] for one in need.split("|")}:
             there = ", ".join(sorted(columns))
-            raise InputError(f"{source}: {benchmark.name} has a column {need!r}; there are {there}")
+            wanted = " or ".join(map(repr, need.split("|")))
+            raise InputError(f"{source}: {benchmark.name} has a column {wanted}; there are {there}")
 
     def read(number: int) -> Item:
         rows, root, place = places[number]
@@ -188,17 +188,41 @@ def _open(benchmark: Benchmark, copy: str | None) -> list[tuple[Rows, Path | Non
         opened = [open_rows(benchmark.source, one, benchmark.config) for one in splits]
     elif not Path(copy).is_dir():
         opened = [open_rows(copy, splits[0])]
+    elif folders := _folders(benchmark, Path(copy)):
+        opened = [([_in_folder(one, Path(copy)) for one in folders], Path(copy))]
     else:
-        files = [file for one in splits for file in _files(Path(copy), one)]
+        # A file that holds all splits is found for each of them, and read once.
+        files = dict.fromkeys(file for one in splits for file in _files(Path(copy), one))
         opened = [(open_rows(str(file), splits[0])[0], Path(copy)) for file in files]
         opened = opened or [open_rows(copy, one) for one in splits]
     return [(undecoded(rows) if isinstance(rows, Dataset) else rows, root) for rows, root in opened]
 
 
+def _folders(benchmark: Benchmark, copy: Path) -> list[Path]:
+    """Files of a copy that has a folder for every question, in the order of their numbers."""
+    if benchmark.in_folders is None:
+        return []
+    split = copy / benchmark.split
+    found = (split if split.is_dir() else copy).glob(f"*/{benchmark.in_folders}")
+    return sorted(found, key=lambda file: (len(file.parent.name), file.parent.name))
+
+
+def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
+    """The question of a folder, which is named by the column `folder`."""
+    folder = str(file.parent.relative_to(root))
+    try:
+        row = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return Fault.of(0, "", folder, f"{folder}: no JSON: {error}")
+    if not isinstance(row, dict):
+        return Fault.of(0, "", folder, f"{folder}: expected an object with the question")
+    return {**row, "folder": folder}
+
+
 def _files(folder: Path, split: str) -> list[Path]:
     """Files of a split as the hub names them, in any folder; else the only table there is."""
-    every = sorted(file for file in folder.rglob("*") if file.suffix in TABLES and file.is_file())
-    for suffix in TABLES:
+    every = sorted(file for file in folder.rglob("*") if file.suffix in READERS and file.is_file())
+    for suffix in READERS:
         found = [
             file
             for file in every
@@ -234,7 +258,7 @@ class _Looker:
                 shown.unread()
         except InputError as error:
             return Fault.of(number, "", "", str(error))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:  # other columns
+        except (LookupError, ValueError, TypeError, AttributeError) as error:  # other columns
             return Fault.of(number, "", "", f"no row of {self.exam.benchmark.title}: {error!r}")
         if item.options and not chosen(item.reference, item.reference, item.options):
             reason = f"the answer names none of {len(item.options)} options"

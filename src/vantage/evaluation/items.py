@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vantage.errors import InputError
-from vantage.questions.pictures import Picture, picture
+from vantage.questions.pictures import Picture, is_encoded, picture
 from vantage.questions.schema import Question
 
 Row: TypeAlias = Mapping[str, Any]
@@ -66,6 +66,8 @@ def pictures(found: Any, root: Path | None) -> dict[int, Picture]:
 
 
 def _picture(found: Any, root: Path | None) -> Picture:
+    if is_encoded(found):
+        return picture(found)
     path = found.get("path") if isinstance(found, Mapping) and not found.get("bytes") else found
     if root is None or not isinstance(path, str):
         return picture(found)

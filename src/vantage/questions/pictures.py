@@ -183,8 +183,10 @@ def looks(content: bytes | memoryview) -> Literal["picture", "video"] | None:
     return "video" if VIDEO_HEADS.match(head) else None
 
 
-def is_encoded(text: str) -> bool:
-    """Whether a text is a picture in base64, or a data URI of one."""
+def is_encoded(text: Any) -> bool:
+    """Whether a value is a text that holds a picture in base64, or as a data URI; no path is."""
+    if not isinstance(text, str):
+        return False
     if text.startswith("data:image/"):
         return True
     if len(text) < LEAST_ENCODED or not BASE64.match(text):

@@ -217,22 +217,25 @@ def _deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_deeper(item, levels - 1) for item in inside)
 
 
+def _csv(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
+    return _separated(content, path, ",")
+
+
 def _tsv(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
-    yield from _csv(content, path, split, "\t")
+    return _separated(content, path, "\t")
 
 
-def _csv(
-    content: bytes, path: str, split: str, between: str = ","
-) -> Iterator[dict[str, Any] | Fault]:
+def _separated(content: bytes, path: str, by: str) -> Iterator[dict[str, Any] | Fault]:
     text = content.decode("utf-8", errors="surrogateescape")
     csv.field_size_limit(sys.maxsize)
-    table = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=between)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=by, strict=True)
     try:
         header = _header(next(table, []), path)
         for row, values in enumerate(filter(None, table)):
-            yield _record(row, header, values)
+            yield _record(row, header, values, by)
     except csv.Error as error:
-        raise InputError(f"{path}: line {table.line_num} is no CSV: {error}") from error
+        kind = Path(path).suffix[1:].upper()
+        raise InputError(f"{path}: line {table.line_num} is no {kind}: {error}") from error
 
 
 def _header(header: list[str], path: str) -> list[str]:
@@ -245,11 +248,11 @@ def _header(header: list[str], path: str) -> list[str]:
     return header
 
 
-def _record(row: int, header: Sequence[str], values: Sequence[str]) -> dict[str, Any] | Fault:
+def _record(
+    row: int, header: Sequence[str], values: Sequence[str], by: str
+) -> dict[str, Any] | Fault:
     if len(values) != len(header):
-        return Fault.of(
-            row, "", ",".join(values), f"{len(values)} values for {len(header)} columns"
-        )
+        return Fault.of(row, "", by.join(values), f"{len(values)} values for {len(header)} columns")
     return {name: value or None for name, value in zip(header, values, strict=True)}
 
 

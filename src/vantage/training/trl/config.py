@@ -138,6 +138,13 @@ class VantageConfig(GRPOConfig):
         default=None,
         metadata={"help": "Texts and pictures the record keeps: rollouts, characters, pixels."},
     )
+    eval_temperature: float | None = field(
+        default=None,
+        metadata={
+            "help": "Temperature of a validation, 0 for the likeliest tokens; that of training "
+            "unless given."
+        },
+    )
     check_data: bool = field(
         default=True,
         metadata={"help": "Read every row, pictures included, before the first rollout."},
@@ -388,9 +395,22 @@ def _check_values(args: VantageConfig) -> None:
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     precision.check_options(args)
+    _check_validation(args)
     fault = fault_of(args.prompt_template)
     if fault:
         raise ConfigError(f"prompt_template={args.prompt_template!r} {fault}")
+
+
+def _check_validation(args: VantageConfig) -> None:
+    """The samples of a validation can differ."""
+    samples = args.num_generations_eval or args.num_generations
+    if (args.eval_temperature or 0) < 0:
+        raise ConfigError(f"eval_temperature={args.eval_temperature}: give 0 or more")
+    if args.eval_temperature == 0 and samples > 1 and args.eval_strategy != "no":
+        raise ConfigError(
+            f"eval_temperature=0 with num_generations_eval={samples}: without sampling all "
+            "responses to a question are the same; set num_generations_eval to 1"
+        )
 
 
 def _check_steps(args: VantageConfig, every: int) -> None:

@@ -183,13 +183,15 @@ def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
     model.eval()
     try:
         found_1T = model(**inputs, labels=ids_1T, fused_lm_head=True).log_probs
-        logits_1TV = model(**inputs).logits[:, :-1].float() / temperature
+        logits_1TV = model(**inputs).logits.float() / temperature
     except (AttributeError, TypeError) as error:
         raise EngineError(f"this TRL cannot score the tokens of {name}: {error}") from error
     finally:
         model.train(training)
-    expected_1T = logits_1TV.log_softmax(-1).gather(-1, ids_1T[:, 1:, None])[..., 0]
-    apart = (found_1T - expected_1T).abs().mean().item()
+    known = ids_1T.shape[1] - 1  # an adapter may put tokens of its own before them
+    before_1TV = logits_1TV[:, -known - 1 : -1].log_softmax(-1)
+    expected_1T = before_1TV.gather(-1, ids_1T[:, 1:, None])[..., 0]
+    apart = (found_1T[:, -known:] - expected_1T).abs().mean().item()
     if apart > HEAD / min(temperature, 1.0):
         raise EngineError(
             f"this TRL scores the tokens of {name} otherwise than its logits do, by {apart:.2g} in "

@@ -47,6 +47,8 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
         return "an auxiliary loss of experts over all tokens"
     if getattr(text, "attention_dropout", 0) or any(map(drops, model.modules())):
         return "dropout that is active"
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        return "tokens of an adapter before each row"
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     if "position_ids" not in inspect.signature(inner.forward).parameters:
         return f"positions that {type(inner).__name__} does not take"

@@ -30,6 +30,9 @@ from vantage.training.trl.progress import ProgressLine
 
 logger = logging.getLogger(__name__)
 
+# Responses that vLLM is asked for at once in a validation: with fewer a GPU waits.
+AT_ONCE = 256
+
 
 def train(
     config: Config, *, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
@@ -184,13 +187,15 @@ def _sizes(config: Config) -> dict[str, Any]:
         "eval_strategy": "steps",
         "eval_steps": run.validate_every * shape.steps,
         "metric_for_best_model": BEST,
-        "num_generations_eval": 1,
+        "eval_on_start": config.validation.before_training,
+        "eval_temperature": config.validation.temperature,
+        "num_generations_eval": config.validation.rollouts,
     }
     return {
         "num_generations": batch.rollouts,
         "packing": batch.packing,
         "per_device_train_batch_size": forward,
-        "per_device_eval_batch_size": 8 * batch.forward,
+        "per_device_eval_batch_size": _rows_to_validate(config),
         "gradient_accumulation_steps": each // forward,
         "generation_batch_size": shape.generated,
         "num_train_epochs": run.epochs or 1,
@@ -199,6 +204,12 @@ def _sizes(config: Config) -> dict[str, Any]:
         **({"max_steps": run.batches * shape.steps} if run.batches else {}),
         **(validation if config.data.validation else {}),
     }
+
+
+def _rows_to_validate(config: Config) -> int:
+    """Responses that a process samples at once, all of a question together."""
+    least = AT_ONCE if config.trl.get("use_vllm") else 8 * config.batch.forward
+    return math.ceil(least / config.validation.rollouts) * config.validation.rollouts
 
 
 class FinishOnInterrupt(TrainerCallback):

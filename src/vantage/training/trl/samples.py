@@ -38,8 +38,8 @@ class SampleTables(TrainerCallback):
     """Shows rollouts of every tenth batch where `report_to` sends the metrics.
 
     Of the `QUESTIONS` questions that stand first in the record, the best and the worst rollout.
-    TRL's own `log_completions` logs all of a batch at every update, without pictures, and has
-    none for TensorBoard; it can be used beside this.
+    TRL's own `log_completions` logs all of a batch at every update, and has none for
+    TensorBoard; it can be used beside this.
     """
 
     def __init__(self, trainer: VantageTrainer):

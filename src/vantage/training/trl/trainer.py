@@ -16,7 +16,8 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
   known wait for the plan, and are computed once a distinct (prompt, rollout); responses to
   one prompt are packed behind one copy of it, where that is exact;
 - `_logs`: TRL's table of completions shows the rollouts and the advantages of the plan;
-- `prediction_step`: a validation generates and scores, and has no loss;
+- `evaluate`, `prediction_step`: a validation generates, at a temperature of its own, and scores;
+  it has no loss (`vantage.training.trl.validation`);
 - `train`, `_run_epoch`, `_maybe_log_save_evaluate`, `_save_checkpoint`,
   `_load_from_checkpoint`, `_load_best_model`: a checkpoint counts once it is whole, and going
   on from it gives the numbers of a run that never stopped.
@@ -34,6 +35,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ from vantage.training.sampler import (
     verdict,
 )
 from vantage.training.towers import freeze_vision_tower
-from vantage.training.trl import completions, precision, sharding
+from vantage.training.trl import completions, precision, sharding, validation
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig, check_metric
 from vantage.training.trl.encoding import (
@@ -111,6 +113,8 @@ MEDIA_TOKENS = (
 )
 # Of what processors make, what TRL hands to a model that scores rows.
 PASSED_ON = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+# What a line of the log has besides metrics.
+OF_UPDATES = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
 STAGES = ("generate", "reward", "plan", "log_probs", "update")
 # Under which prompts reach vLLM among the fields that TRL hands to generation.
 WRITTEN = "written"
@@ -139,7 +143,7 @@ class VantageTrainer(GRPOTrainer):
     `seconds/generate`, `reward`, `plan`, `log_probs`, `update` and `rollout_batch`.
 
     Raises:
-        ConfigError: arguments that contradict a plan (tools, environments, iterable data).
+        ConfigError: arguments that contradict a plan (tools, environments, a stream to train on).
         InputError: a row that cannot become a prompt; names the row.
         EngineError: a version of TRL that this was not written for, or a processor that
             cannot read images although rows have some.
@@ -309,7 +313,8 @@ class VantageTrainer(GRPOTrainer):
         """Empty batches, one a training step: the questions come from a sampling."""
         steps = self.args.steps_per_generation * self.num_iterations
         empty: Any = [{}] * (self.batches_per_epoch * steps)
-        return DataLoader(empty, batch_size=1, collate_fn=_first)
+        workers = self.args.dataloader_num_workers
+        return DataLoader(empty, batch_size=1, collate_fn=itemgetter(0), num_workers=workers)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Number of questions; the loader itself holds none."""
@@ -375,7 +380,7 @@ class VantageTrainer(GRPOTrainer):
         if self._asking_ahead:
             rows = [self._encoding(prompt) for prompt in self._local_prompts]
         else:
-            rows = [self._encode(example["prompt"]) for example in self._examples]
+            rows = self._encoded_once()
         images = [row.images or None for row in rows]
         ids = [row.ids for row in rows]
         # vLLM reads the pictures by itself; pixels of every rollout would fill the host.
@@ -383,6 +388,13 @@ class VantageTrainer(GRPOTrainer):
         if not self.use_vllm:
             fields = merge_fields(rows)
         return ids, images if any(images) else None, fields
+
+    def _encoded_once(self) -> list[Encoding]:
+        """Encodings of the rows to validate on; samples of a question stand together."""
+        several = self.num_generations_eval
+        each = several if len(self._examples) % several == 0 else 1
+        rows = [self._encode(example["prompt"]) for example in self._examples[::each]]
+        return [row for row in rows for _ in range(each)]
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
         """As TRL, without dropout, and without what some models ask of a forward that trains;
@@ -838,7 +850,10 @@ class VantageTrainer(GRPOTrainer):
     def _add_log_probs(self, batch: RolloutBatch) -> None:
         """Old and reference log-probs, once a distinct (prompt, rollout) dealt to this process."""
         off_policy = self.args.updates * self.num_iterations > 1
-        needs_old = off_policy or self._corrects_sampler
+        # The mask of what is off the policy compares a sampler's log-probs with these.
+        masks = self.off_policy_mask_threshold is not None
+        masks &= "sampling_per_token_logps" in batch.scored.sampled
+        needs_old = off_policy or masks or self._corrects_sampler
         if not needs_old and self.beta == 0.0:
             return
         dealt = [batch.distinct_keys(p) for p in range(self.accelerator.num_processes)]
@@ -1161,13 +1176,16 @@ class VantageTrainer(GRPOTrainer):
             del self.accelerator.gather
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """As TRL; its draws do not depend on what was drawn before."""
+        """As TRL, at `eval_temperature`; its draws do not depend on what was drawn before."""
         self._seed_generation(VALIDATION)
-        return super().evaluate(*args, **kwargs)
+        with validation.sampling_at(self, self.args.eval_temperature):
+            return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Generates and scores; the rewards are the result, a policy loss would say nothing."""
+        before = {name: len(values) for name, values in self._metrics["eval"].items()}
         self._prepare_inputs(inputs)
+        validation.count_samples(self, before, self._reward_NF)
         return torch.zeros((), device=self.accelerator.device), None, None
 
     # ---- metrics ---------------------------------------------------------------------
@@ -1177,6 +1195,16 @@ class VantageTrainer(GRPOTrainer):
         began = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - began
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As TRL, whose summary of a run has the metrics of updates that no line had; here the
+        last checkpoint had them logged already.
+        """
+        if "train_loss" in logs and self.state.global_step % max(self.state.logging_steps, 1):
+            lines = [line for line in self.state.log_history if "loss" in line]
+            last = lines[-1] if lines else {}
+            logs |= {name: value for name, value in last.items() if name not in OF_UPDATES}
+        super().log(logs, start_time)
 
     def _log_plan(self, dropped: int) -> None:
         metrics = self._metrics["train"]
@@ -1344,10 +1372,6 @@ def in_one_form(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not column or not any(images_in(row["prompt"]) for row in examples):
         return examples
     return [{**row, "prompt": prepare_multimodal_messages(row["prompt"])} for row in examples]
-
-
-def _first(batch: list[dict]) -> dict:
-    return batch[0]
 
 
 def _with_last(things: list) -> Iterator[tuple[Any, bool]]:

@@ -170,10 +170,17 @@ def _rollout(config: Config) -> dict[str, Any]:
         "tensor_model_parallel_size": 1,
         "agent": {"default_agent_loop": "vantage"},
         "calculate_log_probs": True,  # of the sampled tokens alone: vLLM has them at hand
-        "val_kwargs": {**sampling, "do_sample": True, "n": 1},
+        "val_kwargs": {**sampling, **_validation(config)},
         "dtype": precision_of(config, has_bfloat16=True).forward,
         **sampling,
     }
+
+
+def _validation(config: Config) -> dict[str, Any]:
+    """How questions that are held out are asked, where it is not as in training."""
+    temperature = config.validation.temperature
+    changed = {} if temperature is None else {"temperature": temperature}
+    return {"do_sample": temperature != 0, "n": config.validation.rollouts, **changed}
 
 
 def _trainer(config: Config, resume: bool) -> dict[str, Any]:
@@ -190,7 +197,7 @@ def _trainer(config: Config, resume: bool) -> dict[str, Any]:
         "total_training_steps": run.batches,  # None: the epochs say, once the data are loaded
         "save_freq": run.save_every,
         "test_freq": run.validate_every if validates else -1,
-        "val_before_train": validates,
+        "val_before_train": validates and config.validation.before_training,
         "max_actor_ckpt_to_keep": run.keep,
         "resume_mode": "auto" if resume else "disable",
         "critic_warmup": 0,
