@@ -240,7 +240,11 @@ def _text(value: Any) -> str:
         raise InputError("the answer is empty")
     if isinstance(value, list):
         raise InputError(f"the answer is a list of {len(value)}, expected one text or number a row")
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+    if isinstance(value, bool):
+        raise InputError(
+            "the answer is a bool: write it as a text, as yes and no or True and False"
+        )
+    if not isinstance(value, str | int | float | Decimal):
         raise InputError(f"the answer is a {type(value).__name__}, expected a text or a number")
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         raise InputError(f"the answer is {value}, expected a text or a finite number")
