@@ -40,8 +40,8 @@ OPTIONS_OF_THE_FILE = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 InQuestion = Annotated[str | None, typer.Option(help="Column with the question.")]
 InAnswer = Annotated[str | None, typer.Option(help="Column with the reference answer.")]
-InImage = Annotated[str | None, typer.Option(help="Column with one picture.")]
-InImages = Annotated[str | None, typer.Option(help="Column with a list of pictures.")]
+InImage = Annotated[str | None, typer.Option(help="Column with one picture; empty for none.")]
+InImages = Annotated[str | None, typer.Option(help="Column with pictures; empty for none.")]
 
 INTERRUPTED = 130  # as shells have it after Ctrl-C
 

@@ -77,7 +77,7 @@ def test_every_planted_fault_is_found_and_named(vantage, tiny_model, tmp_path):
         "no picture in a known format",
         "the question is empty",
         "the answer is empty",
-        "has 2 <image> for 1 images",
+        "2 <image> for 1 images: write it once for each",
         "the accuracy reward cannot read the answer",
         "1 of 15 rows are longer than 40 tokens: the text alone of row 10 is too long",
         "error special tokens: row 11: '<|end|>'",
@@ -421,3 +421,150 @@ def test_a_dry_run_refuses_a_directory_with_another_run(vantage, tiny_model, tmp
     status, _, err = vantage("train", written(tmp_path, tiny_model, clean), "--dry-run")
     assert status == 2
     assert "is a file, expected a directory" in err
+
+
+# ---- finished prompts ----------------------------------------------------------------------
+
+BEFORE = "First think about the problem inside"
+EARNED = "in a box it earns: accuracy 1, format 0"
+
+
+def asked(folder, rows: list[dict]) -> str:
+    """A file of rows beside two pictures."""
+    for number, size in enumerate([(28, 56), (56, 28)]):
+        painted(number, size).save(folder / f"{number}.png")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder / "rows.jsonl")
+
+
+USER = {"role": "user", "content": "Which digits?"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+SAID = {"role": "assistant", "content": "7"}
+ONE = "pictures: 28 x 56\nreference: '7'"
+# A row in some layout, and what is shown of it: roles and pictures, the text, what follows.
+SHOWN = {
+    "text": (
+        {"question": "Which digits?", "answer": "7"},
+        "(user; no picture)",
+        "<|user|>Which digits?",
+        "reference: '7'",
+    ),
+    "a picture": (
+        {"question": "Which digits?", "answer": "7", "img_path": "0.png"},
+        "(user; 1 picture)",
+        "<|user|><image>Which digits?",
+        ONE,
+    ),
+    "pictures": (
+        {"problem": "<image> or <image>?", "solution": 7, "images": ["0.png", "1.png"]},
+        "(user; several pictures)",
+        "<|user|><image> or <image>?",
+        "pictures: 28 x 56, 56 x 28\nreference: '7'",
+    ),
+    "trl": (
+        {"prompt": [SYSTEM, USER], "answer": "7", "image": "0.png"},
+        "(system, user; 1 picture)",
+        "<image>Which digits?",
+        ONE,
+    ),
+    "sharegpt": (
+        {
+            "conversations": [
+                {"from": "human", "value": "<image>\nWhich digits?"},
+                {"from": "gpt", "value": "7"},
+            ],
+            "image": "0.png",
+        },
+        "(user; 1 picture)",
+        "<|user|><image>\nWhich digits?",
+        ONE,
+    ),
+    "openai": (
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": "0.png"}},
+                        {"type": "text", "text": "Which digits?"},
+                    ],
+                },
+                SAID,
+            ]
+        },
+        "(user; 1 picture)",
+        "<|user|><image>Which digits?",
+        ONE,
+    ),
+    "several turns": (
+        {"messages": [USER, SAID, {"role": "user", "content": "Add the digits."}, SAID]},
+        "(user, assistant, user; no picture)",
+        "Add the digits.",
+        "reference: '7'",
+    ),
+    "verl": (
+        {
+            "prompt": [{"role": "user", "content": "<image>Which digits?"}],
+            "images": [{"path": "0.png"}],
+            "reward_model": {"ground_truth": "7"},
+        },
+        "(user; 1 picture)",
+        "<|user|><image>Which digits?",
+        ONE,
+    ),
+    "options": (
+        {"question": "Which digits?", "A": "6", "B": "7", "answer": "B", "image": "0.png"},
+        "(user; 1 picture)",
+        "<|user|><image>Which digits?\nChoices:\n(A) 6\n(B) 7",
+        "pictures: 28 x 56\nreference: 'B'",
+    ),
+    "alpaca": (
+        {"instruction": "Add the digits.", "input": "Which digits?", "output": "7"},
+        "(user; no picture)",
+        "<|user|>Add the digits.\nWhich digits?",
+        "reference: '7'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_finished_prompt_of_each_layout_is_shown(name, vantage, tiny_model, tmp_path):
+    row, made_of, text, after = SHOWN[name]
+    _, out, _ = vantage("check", asked(tmp_path, [row]), "--model", tiny_model)
+    lines = [line.strip("│ ") for line in out.splitlines()]
+    start = next(n for n, line in enumerate(lines) if "as the model gets it" in line)
+    assert f"row 0 as the model gets it, of 1 {made_of}" in lines[start]
+    assert text in "\n".join(lines[start:])
+    assert BEFORE in out
+    assert after in out
+    assert EARNED in out
+
+
+def test_each_layout_is_shown_once_with_its_rows(vantage, tiny_model, tmp_path):
+    rows = [{"question": f"Add {n}.", "answer": "7", "image": "0.png"} for n in range(3)]
+    rows += [{"question": "Which digits?", "answer": "7"}]
+    _, out, _ = vantage("check", asked(tmp_path, rows), "--model", tiny_model)
+    assert out.count("as the model gets it") == 2
+    assert "row 0 as the model gets it, of 3 (user; 1 picture)" in out
+    assert "row 3 as the model gets it, of 1 (user; no picture)" in out
+
+
+def test_what_columns_are_for_is_remarked(vantage, tiny_model, tmp_path):
+    row = {"prompt": "Why?", "problem": "How?", "answer": "7", "image": "0.png", "mask": "1.png"}
+    source = asked(tmp_path, [row])
+    status, _, err = vantage("check", source, "--model", tiny_model)
+    assert status == 2
+    assert "columns: {images: [image, mask]}" in err
+    _, out, _ = vantage("check", source, "--model", tiny_model, "--images", "image")
+    assert "note columns: questions are read from column 'prompt', not from 'problem'" in out
+    assert "note columns: pictures in column 'mask' are not shown to the model" in out
+    _, out, _ = vantage("check", source, "--model", tiny_model, "--images", "")
+    assert "(user; no picture)" in out
+
+
+def test_a_template_that_names_no_column_is_refused(vantage, tiny_model, clean, tmp_path):
+    path = written(tmp_path, tiny_model, clean, data={"template": "{question} {A}"})
+    for command in (("check",), ("train", "--dry-run"), ("train",)):
+        status, _, err = vantage(command[0], path, *command[1:])
+        assert status == 2
+        assert "template: {A} is no column" in err

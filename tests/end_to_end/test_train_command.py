@@ -291,10 +291,8 @@ BAD_CONFIGURATIONS = [
         {"data__columns__image": "solution_steps"},
         "row 0, column 'solution_steps': '1' is no picture",
     ),
-    (
-        {"data__columns__images": "photo", "data__columns__image": None},
-        "row 0, column 'photo': expected a list of pictures a row",
-    ),
+    ({"data__columns__images": ["photo", "foto"]}, "no column 'foto' for the images; did you"),
+    ({"data__template": "{question} {hint}"}, "template: {hint} is no column"),
     ({"data__template": "Sum?"}, "has no {question} in it"),
     ({"data__max_prompt_tokens": 3}, "max_prompt_length=3"),
     ({"recipe": "shuffle"}, "did you mean 'shuffle-r1'"),

@@ -16,6 +16,7 @@ from trl import GRPOTrainer
 
 import vantage
 from vantage.errors import ConfigError, EngineError, InputError
+from vantage.training import columns
 from vantage.training.trl import trainer as trl
 from vantage.training.versions import check_version
 
@@ -798,3 +799,25 @@ def test_noisy_rollouts_are_trained_under_the_clean_prompt(tiny_model, tmp_path)
     assert set(made.rollouts.prompt_N.tolist()) > set(made.samples.prompt_M.tolist())
     assert set(made.samples.prompt_M % 2) == {0}
     assert len(made.samples) == len(made.rollouts)
+
+
+def test_pictures_that_the_model_would_not_see_are_refused(tiny_model, tmp_path):
+    rows = mixed_rows(4).rename_column("images", "img")
+    words = r"column 'img' holds pictures.*rename_column\('img', 'images'\).*remove_columns"
+    with pytest.raises(InputError, match=words):
+        trainer(tiny_model, rows, tmp_path)
+
+
+def test_pictures_that_a_reward_asks_for_or_that_are_shown_already_are_not_refused(digit_rows):
+    def asks(completions, mask, drawn=None, **columns):
+        return []
+
+    rows = digit_rows.select(range(4)).cast_column("image", Image(decode=False))
+    for name, rewards in {"mask": [asks], "drawn": [asks], "same": []}.items():
+        columns.check_pictures("rows", rows.add_column(name, rows["image"][:]), rewards)
+    for name in ("mask", "drawn"):
+        other = rows.add_column(name, list(reversed(rows["image"][:])))
+        with pytest.raises(InputError, match=rf"'{name}' holds pictures.*: remove_columns"):
+            columns.check_pictures("rows", other, [])
+    with pytest.raises(InputError, match="'clip' holds videos"):
+        columns.check_pictures("rows", rows.add_column("clip", ["a.mp4"] * 4), [])

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vantage.checking.examples import Example
 from vantage.checking.leakage import Shared
 from vantage.checking.levels import Level
 from vantage.checking.memory import Memory, Sampler
@@ -45,6 +46,7 @@ class CheckReport:
         shared: rows of each held-out set that stand among the training rows, by its name.
         memory: the estimate; None where a length or the model is not known.
         sampler: what samples on the same GPU, if anything does.
+        examples: one finished prompt of each layout.
         pace: batches, updates and rollouts of an epoch; None without rows.
     """
 
@@ -62,6 +64,7 @@ class CheckReport:
     memory: Memory | None = None
     sampler: Sampler | None = None
     pace: Pace | None = None
+    examples: list[Example] = field(default_factory=list)
 
     def plus(self, findings: Iterable[Finding], **values: Any) -> CheckReport:
         """The report with more findings, and other values of its attributes."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from vantage.checking.examples import layout
 from vantage.checking.leakage import Key, key
 from vantage.checking.parity import Model, placed, same_ids
 from vantage.questions.pictures import Picture
@@ -34,6 +35,7 @@ class Look(NamedTuple):
         tokens, image_tokens: of its longest prompt; 0 where the processor failed.
         hidden: special tokens of the model that are written in its text.
         problem: why the processor cannot take it, or takes it in two ways; empty if neither.
+        layout: what it is made of, see `vantage.checking.examples.layout`.
     """
 
     key: Key
@@ -41,6 +43,7 @@ class Look(NamedTuple):
     image_tokens: int = 0
     hidden: tuple[str, ...] = ()
     problem: str = ""
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ class Looker:
         original = read(source)
         opened = [image.open() for image in pictures(original)]
         known = key(original, opened, str(source.get("answer") or ""))
+        made_of = layout(original)
         if self.model is None:
-            return Look(known)
+            return Look(known, layout=made_of)
         hidden = self.model.hidden_in(texts(original, source, self.prompts.variants.rewrites))
         try:
             prompt = render(_with(self.prompts.longest(source), opened))
@@ -76,10 +80,10 @@ class Looker:
                 problem = same_ids(self.model, prompt, ids)
         except Exception as error:  # whatever a template or a processor raises
             why = f"cannot be encoded: {type(error).__name__}: {error}"
-            return Look(known, hidden=hidden, problem=why)
+            return Look(known, hidden=hidden, problem=why, layout=made_of)
         image_id = self.model.image_id
         pieces = 0 if image_id is None else ids.count(image_id)
-        return Look(known, len(ids), pieces, hidden, problem)
+        return Look(known, len(ids), pieces, hidden, problem, made_of)
 
 
 def texts(question: Question, source: Mapping[str, Any], rewrites_in: str | None) -> list[str]:

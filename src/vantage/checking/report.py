@@ -8,14 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.panel import Panel
 from rich.table import Table
 
+from vantage.checking.examples import Example
 from vantage.checking.findings import CheckReport
 from vantage.checking.memory import FORMULA, Memory
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions import faults
 from vantage.questions.faults import SHOWN, Fault
 
+LONGEST = 2_000  # characters of a prompt
 BAR = 40  # characters of the longest bar
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -28,6 +31,8 @@ def show(report: CheckReport, console: Console) -> None:
             rows = len({fault.row for fault in found})
             _say(console, f"{name}: {len(found)} faults in {rows} rows{_first(found)}")
             console.print(_faults(found))
+    for example in report.examples:
+        _show(console, example)
     if report.prompt_tokens and report.image_tokens:
         console.print(_summary(report.prompt_tokens, report.image_tokens))
         console.print(_histogram(report.prompt_tokens))
@@ -57,6 +62,26 @@ def write_rejects(report: CheckReport, path: Path) -> int:
     named = {report.source: report.faults, **report.held_out_faults}
     faults.write_all(path, ((name, fault) for name, found in named.items() for fault in found))
     return sum(map(len, named.values()))
+
+
+def _show(console: Console, example: Example) -> None:
+    """A finished prompt, its pictures and its reference."""
+    words = f"row {example.row} as the model gets it, of {example.rows:,} ({example.layout})"
+    console.print(Panel(escape(_short(example.text)), title=escape(words), title_align="left"))
+    if example.sizes:
+        _say(console, f"pictures: {', '.join(f'{w} x {h}' for w, h in example.sizes)}")
+    if example.answer is not None:
+        given = ", ".join(
+            f"{name} {'fails' if value is None else f'{value:g}'}"
+            for name, value in (example.earned or {}).items()
+        )
+        _say(console, f"reference: {_short(example.answer)!r}; in a box it earns: {given}")
+
+
+def _short(text: str) -> str:
+    """A text, the middle of a long one left out."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"
 
 
 def _say(console: Console, words: str) -> None:

@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from vantage.checking import leakage, memory, parity
 from vantage.checking.answers import self_test
+from vantage.checking.examples import Example, examples
 from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Key, Shared
 from vantage.checking.levels import Level
@@ -22,7 +23,7 @@ from vantage.checking.tokens import Fitting, LongRows, lengths, remedy
 from vantage.config import Config
 from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.questions.faults import Fault
-from vantage.questions.layouts import Columns
+from vantage.questions.layouts import those_there
 from vantage.questions.loading import survey
 from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, first_with_images, has_images
@@ -61,11 +62,12 @@ class HeldOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Surveyed:
-    """The good rows of a data set, the numbers that they have there, and its faults."""
+    """The good rows of a data set, their numbers there, its faults, and what to know of it."""
 
     rows: Dataset
     numbers: list[int]
     faults: list[Fault]
+    remarks: tuple[str, ...] = ()
 
 
 def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport:
@@ -113,9 +115,10 @@ def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> Che
     if not len(train.rows):
         return report
     prompts = run.prompts(train.rows)
-    report = report.plus(_rewards(config, run, train.rows))
+    report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows))
     report = report.plus(_model(run, model, prompts, train.rows))
     looks = looked_at(model, prompts, train.rows)
+    report = replace(report, examples=_examples(config, model, prompts, looks, train.numbers))
     report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
     report = report.plus(_problems(looks, train.numbers)).plus(_precision(run, model))
     report = _measured(report, run, model, prompts, looks, train.numbers)
@@ -146,21 +149,14 @@ def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
     if not held_out.trained_with:
         options["layout"] = None
         if config.data.columns.model_fields_set:
-            options["columns"] = _there(held_out, config.data.columns)
+            there, _ = open_rows(held_out.source, held_out.split)
+            options["columns"] = those_there(config.data.columns, names(there))
     if rewrites:
         options["variants"] = config.variants
     found = survey(held_out.source, split=held_out.split, **options)
     bad = {fault.row for fault in found.faults}
     numbers = [row for row in range(len(found.rows) + len(bad)) if row not in bad]
-    return Surveyed(found.rows, numbers, found.faults)
-
-
-def _there(held_out: HeldOut, columns: Columns) -> Columns:
-    """Those of the columns that other data have too; their layout says the others."""
-    rows, _ = open_rows(held_out.source, held_out.split)
-    given = columns.model_dump(exclude_unset=True)
-    known = {kind: name for kind, name in given.items() if name is None or name in names(rows)}
-    return Columns(**known)
+    return Surveyed(found.rows, numbers, found.faults, found.remarks)
 
 
 def looked_at(model: Model, prompts: Prompts, rows: Dataset) -> list[Look]:
@@ -220,6 +216,19 @@ def _rewards(config: Config, run: Resolved, rows: Dataset) -> Iterator[Finding]:
     if not lacking:
         for level, name, words in self_test(rewards, rows):
             yield Finding(level, "rewards", f"reward {name!r}: {words}")
+
+
+def _chosen(train: Surveyed) -> Iterator[Finding]:
+    """What else could have been read of the data."""
+    for words in train.remarks:
+        yield Finding("note", "columns", words)
+
+
+def _examples(
+    config: Config, model: Model, prompts: Prompts, looks: Sequence[Look], numbers: Sequence[int]
+) -> list[Example]:
+    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+    return examples(model, prompts, [look.layout for look in looks], numbers, rewards)
 
 
 def _columns(

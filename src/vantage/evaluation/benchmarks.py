@@ -7,20 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vantage.evaluation import measures, rules
-from vantage.evaluation.items import (
-    Field,
-    Item,
-    Row,
-    lettered,
-    listing,
-    needed,
-    pictures,
-    place,
-    value,
-    written_out,
-)
+from vantage.evaluation.items import Field, Item, Row, needed, pictures, value
 from vantage.evaluation.measures import Measures
 from vantage.evaluation.rules import Rule
+from vantage.questions.options import lettered, listing
+from vantage.questions.pictures import is_encoded
+from vantage.questions.placing import place
 from vantage.questions.schema import texts
 from vantage.rewards.choice import LETTERS
 from vantage.rewards.text import boxed, final
@@ -128,7 +120,7 @@ def _math_vision_options(row: Row) -> list[str]:
 def _math_vision_picture(row: Row) -> object:
     """VLMEvalKit's table holds pictures, or lies beside files that are named by `index`."""
     found = value(row, "decoded_image|image")
-    return f"{row['index']}.jpg" if "index" in row and not written_out(found) else found
+    return f"{row['index']}.jpg" if "index" in row and not is_encoded(found) else found
 
 
 def _hallusion_id(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
 from vantage.questions.schema import Question, fault_of, pictures, placeholders, refuse
+from vantage.questions.templates import filled
 
 if TYPE_CHECKING:
     from vantage.chat.server import Settings
@@ -34,8 +35,8 @@ class Framing:
     """How questions are put, as in training.
 
     Attributes:
-        template: text around every question, `{question}` standing for it and `<image>` for the
-            pictures that stand first in it.
+        template: text around every question, `{question}` standing for it, `<image>` for the
+            pictures that stand first in it, the name of any other column for what it has there.
         system_prompt: put before every conversation.
         bounds: pixels of a picture; others are scaled.
     """
@@ -49,9 +50,14 @@ class Framing:
         if fault:
             raise ConfigError(f"template={self.template!r} {fault}")
 
-    def __call__(self, question: Question) -> Question:
-        """The question as it is asked."""
-        return put(question, self.template, self.system_prompt, self.bounds)
+    def __call__(self, question: Question, row: Mapping[str, Any] | None = None) -> Question:
+        """The question of a row as it is asked."""
+        template = filled(self.template, row or {})
+        return put(question, template, self.system_prompt, self.bounds)
+
+    def ask(self, item: Item) -> Question:
+        """The question of an item as it is asked."""
+        return self(item.question, item.row)
 
 
 def framing_of(run: Path) -> Framing:
@@ -166,7 +172,7 @@ def _one(
     benchmark = exam.benchmark
     with Journal(own / f"{exam.file}.journal.jsonl") as journal:
         responses_QN = model.answers(
-            lambda place: framing(exam.read(place).question), exam.size, journal, benchmark.title
+            lambda place: framing.ask(exam.read(place)), exam.size, journal, benchmark.title
         )
         items = exam.items()
         scores_QN = [
@@ -263,7 +269,7 @@ def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[s
     """Put every question once, so that none fails in the middle; `blind` takes no pictures."""
     for place in range(exam.size):
         try:
-            asked = framing(exam.read(place).question)
+            asked = framing.ask(exam.read(place))
             refuse(asked, reserved)
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 
 from vantage.errors import InputError
-from vantage.questions.examining import Examined, Examiner, stored
-from vantage.questions.layouts import Columns
+from vantage.questions.conversations import stored
+from vantage.questions.examining import Examined, Examiner
+from vantage.questions.layouts import Columns, named
 from vantage.questions.reading import PICTURES, held_as
 from vantage.questions.schema import in_parts, rewrites
 from vantage.questions.tables import Rows, names
+from vantage.questions.unpacking import with_listing
 
 OURS = ("prompt", "answer", "image", "images")
 
 
 def others(raw: Rows, columns: Columns) -> list[str]:
     """Columns that stay as they are: those that training gives no name of its own."""
-    used = {columns.question, columns.answer, columns.image, columns.images}
+    used = named(columns.question, columns.answer, columns.image, columns.images)
     return [name for name in names(raw) if name not in used and name not in OURS]
 
 
@@ -30,29 +32,58 @@ def assemble(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[i
     """The good rows: `prompt`, `answer`, `image` or `images`, and the other columns."""
     columns = examiner.columns
     parts = [_prompts(raw, examiner, looked, good)]
-    if columns.answer:
-        answers: list[str | None] = [None] * len(raw)
-        for row in good:
-            answers[row] = looked[row].answer
-        parts.append(Dataset.from_dict({"answer": answers}, Features({"answer": Value("string")})))
-    by_path = any(looked[row].by_path for row in good)
+    if columns.answer or examiner.unpacker.layout.answered:
+        answers = [seen.answer for seen in looked]
+        parts.append(_column("answer", answers, good, Value("string")))
+    moved = any(looked[row].moved for row in good)
     both = columns.image and columns.images  # an empty list would count rather than a picture
     for kind in PICTURES:
         column = getattr(columns, kind)
         if column:
-            kept = None if by_path or both else _kept(raw, column, kind)
+            kept = None if moved or both else _kept(raw, column, kind)
             parts.append(_anew(raw, examiner, kind, set(good)) if kept is None else kept)
-    if others(raw, columns):
-        parts.append(_others(raw, others(raw, columns), examiner.rewrites_in, set(good)))
+    if columns.options:
+        parts += _with_options(raw, examiner.rewrites_in, looked, good)
+    made = {name for part in parts for name in part.column_names}
+    left = [name for name in others(raw, columns) if name not in made]
+    if left:
+        parts.append(_others(raw, left, examiner.rewrites_in, set(good)))
     rows = concatenate_datasets(parts, axis=1)
     return rows if len(good) == len(rows) else rows.select(good)
 
 
+def _column(name: str, values: list[Any], good: list[int], feature: Any) -> Dataset:
+    """A column of the values of good rows, None in the others."""
+    kept: list[Any] = [None] * len(values)
+    for row in good:
+        kept[row] = values[row]
+    return Dataset.from_dict({name: kept}, Features({name: feature}))
+
+
+def _with_options(
+    raw: Rows, rewrites_in: str | None, looked: list[Examined], good: list[int]
+) -> list[Dataset]:
+    """The options as `choices`, which the reward of that name reads, and behind all wordings."""
+    options = [seen.options for seen in looked]
+    parts = [_column("choices", options, good, List(Value("string")))]
+    if rewrites_in in names(raw):
+        lines: Any = raw.select_columns([rewrites_in]) if isinstance(raw, Dataset) else raw
+        worded: list[Any] = [None] * len(raw)
+        for row in good:
+            texts = rewrites(lines[row], rewrites_in)
+            worded[row] = [with_listing(text, options[row]) for text in texts]
+        parts.append(_column(rewrites_in or "", worded, good, List(Value("string"))))
+    return parts
+
+
 def _prompts(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[int]) -> Dataset:
     inside = any(looked[row].prompt is None for row in good)
-    if isinstance(raw, Dataset) and inside and not any(looked[row].by_path for row in good):
-        return _only(raw, examiner.columns.question, "prompt")  # pictures stay where they are
-    prompts = [looked[row].prompt or examiner.conversation(raw[row]) for row in good]
+    column = examiner.columns.question or ""
+    whole = isinstance(raw, Dataset) and column in raw.column_names
+    if whole and inside and not any(looked[row].changed for row in good):
+        return _only(raw, column, "prompt")  # pictures stay where they are
+    lines: Any = raw
+    prompts = [looked[row].prompt or examiner.unpacker.told(lines[row]).messages for row in good]
     contents = [message["content"] for prompt in prompts for message in prompt]
     if not all(isinstance(content, str | None) for content in contents):
         prompts = [[_in_parts(message) for message in prompt] for prompt in prompts]
@@ -86,7 +117,7 @@ def _anew(raw: Rows, examiner: Examiner, kind: str, good: set[int]) -> Dataset:
     values: list[Any] = []
     for row in range(len(raw)):
         source: Any = raw[row] if row in good else {}
-        pictures = examiner.pictures(source, kind)
+        pictures = examiner.unpacker.pictures(source, kind)
         found = [stored(image) for image in pictures]
         values.append((found or None) if kind == "images" else next(iter(found), None))
     return Dataset.from_dict({kind: values}, Features({kind: PICTURES[kind]}))

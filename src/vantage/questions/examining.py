@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from vantage.errors import InputError
+from vantage.questions.conversations import Told
 from vantage.questions.faults import Fault
+from vantage.questions.kinds import value_at
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
-from vantage.questions.schema import Question, pictures, read, rewrites, with_text
+from vantage.questions.reading import PICTURES
+from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
+from vantage.questions.unpacking import Unpacker, check_no_video
 
 Made = TypeVar("Made")
-EXPECTED = {
-    "image": "expected one picture a row: name a column of lists as columns.images",
-    "images": "expected a list of pictures a row: name a column of single ones as columns.image",
-}
 
 
 class Examined(NamedTuple):
@@ -31,15 +30,19 @@ class Examined(NamedTuple):
         faults: what is wrong with it.
         prompt: the question as a conversation; None where it holds pictures as bytes.
         answer: the reference answer as text.
+        options: of the question, as texts.
         id: whatever the row is called.
-        by_path: whether a picture of it is a file.
+        changed: whether its conversation is not as the data have it.
+        moved: whether pictures in its columns cannot stay where they are.
     """
 
     faults: list[Fault]
     prompt: list[dict[str, Any]] | None = None
     answer: str | None = None
+    options: tuple[str, ...] = ()
     id: Any = None
-    by_path: bool = False
+    changed: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,21 @@ class Examiner:
 
     Attributes:
         rows: number -> row, or a fault where it could not be read.
-        columns: which columns hold what.
-        root: where paths of pictures start, and what they may not leave.
+        unpacker: what is asked in a row.
         rewrites_in, allowed_in: columns with other wordings, and with allowed transforms.
         graded_by: the reward that has to accept the reference answer.
     """
 
     rows: Any
-    columns: Columns
-    root: Path | None
+    unpacker: Unpacker
     rewrites_in: str | None = None
     allowed_in: str | None = None
     graded_by: Callable[..., list[float]] | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """Which columns hold what."""
+        return self.unpacker.columns
 
     def __call__(self, row: int) -> Examined:
         """The row as far as it can be read, and its faults."""
@@ -71,46 +77,38 @@ class Examiner:
             return Examined([source])
         return self._examine(source, Attempts(row, source))
 
-    def pictures(self, source: Mapping[str, Any], kind: str) -> list[Picture]:
-        """The pictures in the column `image` or `images` of a row."""
-        column = getattr(self.columns, kind)
-        value = source.get(column) if column else None
-        if value is None or value == "":
-            return []
-        if isinstance(value, list) != (kind == "images"):
-            raise InputError(EXPECTED[kind])
-        values = value if isinstance(value, list) else [value]
-        return [picture(item, self.root) for item in values]
-
-    def conversation(self, source: Any) -> list[dict[str, Any]]:
-        """The question of a row as a conversation."""
-        return _conversation(source.get(self.columns.question or ""), self.root)
-
     def _examine(self, source: Mapping[str, Any], attempts: Attempts) -> Examined:
-        columns = self.columns
+        columns, unpacker = self.columns, self.unpacker
         given = {
-            kind: attempts.make(getattr(columns, kind), partial(self.pictures, source, kind))
-            for kind in ("image", "images")
+            kind: attempts.make(_called(columns, kind), partial(unpacker.pictures, source, kind))
+            for kind in PICTURES
         }
-        prompt = attempts.make(columns.question, lambda: self.conversation(source))
+        told = attempts.make(columns.question, lambda: unpacker.told(source))
+        prompt = told.messages if told is not None else None
         question, pictured = None, bool(columns.image or columns.images)
         if prompt is not None and None not in given.values():
             question = attempts.make(columns.question, lambda: _asked(prompt, given, pictured))
         if question is not None:
             kind = next((kind for kind, pictures in given.items() if pictures), "question")
-            images = getattr(columns, kind)
+            images = _called(columns, kind)
             examine_question(question, source, attempts, images, self.rewrites_in)
-        answer = attempts.make(columns.answer, lambda: self._answer(source))
+        if told is not None and not unpacker.layout.videos_left_out:
+            attempts.make(columns.question, lambda: check_no_video(told))
+        answer = attempts.make(columns.answer, lambda: self._answer(source, told))
         attempts.make(self.allowed_in, lambda: check_allowed(source, self.allowed_in))
         for name, value in source.items():
             attempts.make(name, partial(_check_written, value))
-        pictures = [*(given["image"] or ()), *(given["images"] or ()), *_inside(prompt or ())]
+        for name in unpacker.left:
+            attempts.make(name, partial(unpacker.check_left, source, name))
+        inside = _inside(prompt or ())
         return Examined(
             list(dict.fromkeys(attempts.faults)),
-            None if any(not isinstance(p.source, Path) for p in _inside(prompt or ())) else prompt,
+            None if any(not isinstance(p.source, Path) for p in inside) else prompt,
             answer,
-            source.get(columns.id) if columns.id else None,
-            any(isinstance(image.source, Path) for image in pictures),
+            tuple(unpacker.options(source)) if told is not None else (),
+            value_at(source, columns.id),
+            not unpacker.is_as_stored(source),
+            any(not unpacker.stays(source, kind) for kind in PICTURES),
         )
 
     def _broken(self, row: int) -> str:
@@ -122,20 +120,19 @@ class Examiner:
                 return name
         return ""
 
-    def _answer(self, source: Mapping[str, Any]) -> str | None:
-        if self.columns.answer is None:
+    def _answer(self, source: Mapping[str, Any], told: Told | None) -> str | None:
+        text = self.unpacker.answer(source, told)
+        if text is None:
             return None
-        value = source.get(self.columns.answer)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise InputError("the answer is empty")
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise InputError(f"the answer is a {type(value).__name__}, expected a text or a number")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"the answer is {value}, expected a text or a finite number")
-        text = str(value)
         if self.graded_by and self.graded_by([f"\\boxed{{{text}}}"], answer=[text])[0] < 1:
             raise InputError("the accuracy reward cannot read the answer: it refuses it itself")
         return text
+
+
+def _called(columns: Columns, kind: str) -> str:
+    """The column of a kind; the first of several."""
+    named = getattr(columns, kind)
+    return (named[0] if isinstance(named, list) else named) or ""
 
 
 def examine_question(
@@ -173,37 +170,6 @@ class Attempts:
             return None
 
 
-def _conversation(prompt: Any, root: Path | None) -> list[dict[str, Any]]:
-    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
-        raise InputError("the question is empty")
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    if not isinstance(prompt, list) or not all(isinstance(message, dict) for message in prompt):
-        raise InputError("expected a text or a conversation")
-    return [_message(message, root) for message in prompt]
-
-
-def _message(message: dict[str, Any], root: Path | None) -> dict[str, Any]:
-    """A message, pictures inside it as bytes or whole paths."""
-    role, content = message.get("role"), message.get("content")
-    calls = content is None and bool(message.get("tool_calls"))
-    if not isinstance(role, str) or not (calls or isinstance(content, str | list)):
-        raise InputError("expected messages with a role, and a text or a list of parts as content")
-    if isinstance(content, list):
-        content = [_part(part, root) for part in content]
-    return {**message, "content": content}
-
-
-def _part(part: Any, root: Path | None) -> dict[str, Any]:
-    if not isinstance(part, dict) or not isinstance(part.get("text"), str | None):
-        raise InputError(
-            "expected parts {'type': 'text', 'text': ...} and {'type': 'image', 'image': ...}"
-        )
-    if part.get("image") is None:
-        return part
-    return {**part, "image": stored(picture(part["image"], root))}
-
-
 def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any], pictured: bool) -> Question:
     """The question of a conversation and the pictures in columns, as training will read it.
 
@@ -216,15 +182,22 @@ def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any], pictured: boo
     places += ["the conversation"] * bool(_inside(prompt))
     if len(places) > 1:
         raise InputError(f"pictures in {' and in '.join(places)}: keep those of one")
-    images = {"images": given["images"] or given["image"] or None} if pictured else {}
+    shown = given["images"] or given["image"]
+    _check_places(prompt, len(shown))
+    images = {"images": shown or None} if pictured else {}
     return read({"prompt": prompt, **images})
 
 
-def stored(image: Picture) -> dict[str, Any]:
-    """A picture as a row of Arrow holds it: {"bytes": ..., "path": ...}."""
-    if isinstance(image.source, Path):
-        return {"bytes": None, "path": str(image.source)}
-    return {"bytes": image.encoded(), "path": None}
+def _check_places(prompt: Sequence[Mapping[str, Any]], images: int) -> None:
+    """Refuse places in texts that are others than the pictures of the columns."""
+    said = [turn["content"] for turn in prompt if turn["role"] == "user"]
+    texts = [content for content in said if isinstance(content, str)]
+    places = sum(text.count(IMAGE) for text in texts)
+    if images and places and places != images:
+        raise InputError(
+            f"has {places} {IMAGE} for {images} images: write it once for each picture, or not at "
+            "all; where it is a word, write it in another way"
+        )
 
 
 def _inside(prompt: Sequence[Mapping[str, Any]]) -> list[Picture]:

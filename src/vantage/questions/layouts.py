@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
-from vantage.errors import ConfigError, InputError, nearest
+from pydantic import field_validator
+
 from vantage.sections import Section
 
 
 class Columns(Section):
     """Which columns hold what; those that are left out follow the layout.
 
-    `image` holds one picture a row, `images` a list; `id` names rows, each once. None for a
-    column that there is not.
+    A name is that of a column, or of a place inside one ("reward_model.ground_truth"). `image`
+    and `images` hold one picture a row or a list of them; `images` may name several columns,
+    whose pictures follow each other. `options` is a column of lists, or a column for each option.
+    `id` names rows, each once. None for what there is not; `videos: null` leaves videos out.
     """
 
     question: str | None = None
     answer: str | None = None
     image: str | None = None
-    images: str | None = None
+    images: str | list[str] | None = None
+    options: str | list[str] | None = None
+    videos: str | None = None
     id: str | None = None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none_of_nothing(cls, value: Any) -> Any:
+        """An empty text, as a command line has it, is no column."""
+        return None if value == "" else value
 
-# Of each kind of column the names it may have, the first one there counts.
+    @field_validator("videos")
+    @classmethod
+    def _left_out(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("videos are not read; null leaves them out")
+        return value
+
+
+# Of each kind of column the names it may have, the first one that holds something counts.
 EASYR1: dict[str, tuple[str, ...]] = {
     "question": ("problem",),
     "answer": ("answer",),
@@ -44,51 +65,53 @@ LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
         "image": ("file_name",),
     },
 }
-# What a layout may go without.
-OPTIONAL = ("image", "images", "id")
+QUESTIONS = (
+    *("prompt", "problem", "question", "query", "messages", "conversations", "conversation"),
+    *("message", "dialog", "texts", "instruction", "text", "input"),
+)
+ANSWERS = (
+    *("answer", "final_answer", "ground_truth", "reward_model.ground_truth", "solution", "label"),
+    *("correct_answer", "gt_answer", "gt", "gold", "target", "response", "output", "completion"),
+    *("answers",),
+)
+VIDEOS = re.compile(r"(?:video|clip)s?(?:_?(?:path|file|url|bytes)s?)?", re.I)
 
 
-def resolve(given: Columns, layout: str | None, names: Collection[str], source: str) -> Columns:
-    """All columns by name: those given, the others as the layout says.
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a data set are for.
 
-    Args:
-        given: what the user named.
-        layout: one of `LAYOUTS`; None for the first one that fits.
-        names: columns that the data have.
-        source: of the data, for messages.
-
-    Raises:
-        ConfigError: an unknown layout.
-        InputError: a column that is not there; names the nearest one.
+    Attributes:
+        columns: all by name.
+        answered: whether a last turn of the assistant is the answer.
+        without_pictures, without_videos: columns for nothing, in which no row may have one.
+        videos_left_out: whether the user says that no question needs one.
+        indexed: whether answers are numbers of options, from 0.
+        remarks: what a user may want to know about the choice.
     """
-    if layout is not None and layout not in LAYOUTS:
-        raise ConfigError(f"layout={layout!r}: {nearest(layout, LAYOUTS)}")
-    kinds = LAYOUTS[layout] if layout else _fitting(given, names)
-    chosen = {"id": "id" if "id" in names else None}
-    for kind, candidates in kinds.items():
-        there = next((name for name in candidates if name in names), None)
-        chosen[kind] = there if kind in OPTIONAL else there or candidates[0]
-    chosen |= given.model_dump(exclude_unset=True)
-    for kind, name in chosen.items():
-        if name is not None and name not in names:
-            raise InputError(f"{source}: no column {name!r} for the {kind}; {nearest(name, names)}")
-    if chosen["question"] is None:
-        raise ConfigError("columns.question is null: every row needs a question")
-    return Columns(**chosen)
+
+    columns: Columns
+    answered: bool = False
+    without_pictures: tuple[str, ...] = ()
+    without_videos: tuple[str, ...] = ()
+    videos_left_out: bool = False
+    indexed: bool = False
+    remarks: tuple[str, ...] = ()
 
 
-def _fitting(given: Columns, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """The first layout whose needs are met by the data or by what the user named."""
-    named = given.model_fields_set
+def those_there(given: Columns, names: Collection[str]) -> Columns:
+    """What of the user's names is there in other data; their layout says the rest."""
+    said = given.model_dump(exclude_unset=True)
+    return Columns(
+        **{
+            kind: value
+            for kind, value in said.items()
+            if all(name.partition(".")[0] in names or name in names for name in named(value))
+        }
+    )
 
-    def fits(kinds: dict[str, tuple[str, ...]]) -> bool:
-        needed = [kind for kind in kinds if kind not in OPTIONAL and kind not in named]
-        return all(any(name in names for name in kinds[kind]) for kind in needed)
 
-    with_pictures = [
-        kinds
-        for kinds in LAYOUTS.values()
-        if any(name in names for kind in ("image", "images") for name in kinds.get(kind, ()))
-    ]
-    candidates = [*with_pictures, LAYOUTS["trl"], *LAYOUTS.values()]
-    return next(filter(fits, candidates), LAYOUTS["trl"])
+def named(*values: str | list[str] | None) -> list[str]:
+    """Every column that some values of `Columns` name, one by one."""
+    lists = (value if isinstance(value, list) else [value] for value in values)
+    return [name for names in lists for name in names if name is not None]

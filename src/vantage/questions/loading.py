@@ -14,11 +14,13 @@ from vantage.errors import ConfigError, InputError
 from vantage.questions import assembly, faults
 from vantage.questions.examining import Examined, Examiner
 from vantage.questions.faults import Fault
-from vantage.questions.layouts import Columns, resolve
+from vantage.questions.finding import layout_of
+from vantage.questions.layouts import Columns
 from vantage.questions.parallel import over_rows
 from vantage.questions.reading import undecoded
 from vantage.questions.schema import IMAGE
 from vantage.questions.tables import Rows, names, open_rows
+from vantage.questions.unpacking import Unpacker
 from vantage.questions.variants import Variants
 
 logger = logging.getLogger(__name__)
@@ -42,10 +44,12 @@ class Loaded(NamedTuple):
         rows: with `prompt` (a conversation), `answer` if there are answers, and `image` or
             `images` as references; other columns as they were.
         faults: of rows that are not among them, under their old numbers.
+        remarks: what a user may want to know about the choice of the columns.
     """
 
     rows: Dataset
     faults: list[Fault]
+    remarks: tuple[str, ...] = ()
 
 
 def load(
@@ -108,7 +112,6 @@ def survey(
         InputError: no such source, split or column, or no rows.
     """
     raw, folder = open_rows(source, split)
-    chosen = resolve(columns or Columns(), layout, names(raw), source)
     variants = variants or Variants()
     allowed_in = variants.transforms.allowed if variants.transforms else None
     for column in filter(None, (variants.rewrites, allowed_in)):
@@ -119,7 +122,11 @@ def survey(
     root = Path(image_root) if image_root else folder
     if isinstance(raw, Dataset):
         raw = undecoded(raw)
-    examiner = Examiner(raw, chosen, root, variants.rewrites or REWRITES, allowed_in, graded_by)
+    rewrites_in = variants.rewrites or REWRITES
+    besides = (rewrites_in, *filter(None, [allowed_in]))
+    found_in = layout_of(raw, columns or Columns(), layout, source, root, besides)
+    chosen = found_in.columns
+    examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by)
     looked = over_rows(examiner, len(raw), f"Checking {Path(source).name}")
     if not (chosen.image or chosen.images):
         _tell_of_words(source, looked)
@@ -133,7 +140,7 @@ def survey(
     bad = {fault.row for fault in found}
     good = [row for row in range(len(raw)) if row not in bad]
     rows = assembly.assemble(raw, examiner, looked, good) if good else Dataset.from_dict({})
-    return Loaded(rows, found)
+    return Loaded(rows, found, found_in.remarks)
 
 
 def _tell_of_words(source: str, looked: Sequence[Examined]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import io
 import os
+import re
 import reprlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import unquote
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -23,6 +27,19 @@ MOST_BYTES = 256_000_000
 # Raster formats alone: others of PIL start programs (EPS), open further files, or hold a picture
 # larger than they say (ICO).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+# How encoded pictures begin, those that cannot be read too; and how they do as base64.
+HEADS = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0{4}|II\*\0|MM\0\*|P[1-6]\s"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|avis|heic|heix|mif1|msf1)",
+    re.DOTALL,
+)
+VIDEO_HEADS = re.compile(rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ", re.DOTALL)
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32}")
+WEB = str.maketrans("-_", "+/")  # base64 as it is written in addresses
+LEAST_ENCODED = 64  # characters: less is a name
+# Where a picture stands in an object, the first one that is there.
+PLACES = ("bytes", "image", "image_url", "url", "base64", "path")
 
 Step = Callable[[Image.Image], Image.Image]
 
@@ -125,29 +142,64 @@ class Picture:
 
 
 def picture(value: Any, root: Path | None = None) -> Picture:
-    """The picture behind a value of a data set.
+    """The picture behind a value of a data set. Nothing is fetched.
 
     Args:
-        value: encoded bytes, {"bytes": ..., "path": ...}, a path, or an image in memory.
+        value: encoded bytes, base64 or a data URI, a path, an image in memory, or an object
+            that holds one of them, as {"bytes": ..., "path": ...} or {"url": ...}.
         root: where relative paths start and which no path may leave; None takes a path as
             it is.
 
     Raises:
-        InputError: something else, an empty value, or a path that leaves `root`.
+        InputError: something else, an empty value, an address, or a path that leaves `root`.
     """
     if isinstance(value, Picture):
         return value
-    if isinstance(value, Image.Image):
-        return Picture(value)
-    found = value
-    if isinstance(value, Mapping):
-        found = value.get("path") if value.get("bytes") is None else value["bytes"]
+    found = inside(value)
+    if isinstance(found, Image.Image):
+        return Picture(found)
     if isinstance(found, bytes | memoryview) and len(found):
         return Picture(found)
     if isinstance(found, str) and found:
-        return Picture(_located(found, root))
+        return Picture(_decoded(found) if is_encoded(found) else located(found, root))
     shown = reprlib.repr(value)[:80]
-    raise InputError(f"{shown!r} is no picture: expected bytes, a path, or an image")
+    raise InputError(f"{shown!r} is no picture: expected bytes, base64, a path, or an image")
+
+
+def inside(value: Any) -> Any:
+    """What stands in the place of an object that is for a picture; any other value as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    name = next((name for name in PLACES if value.get(name) is not None), None)
+    found = value[name] if name else None
+    return inside(found) if name in ("image", "image_url") else found  # {"image_url": {"url": ...}}
+
+
+def looks(content: bytes | memoryview) -> Literal["picture", "video"] | None:
+    """What encoded bytes hold, told by how they begin."""
+    head = bytes(content[:32])
+    if HEADS.match(head):
+        return "picture"
+    return "video" if VIDEO_HEADS.match(head) else None
+
+
+def is_encoded(text: Any) -> bool:
+    """Whether a value is a text that holds a picture in base64, or as a data URI; no path is."""
+    if not isinstance(text, str):
+        return False
+    if text.startswith("data:image/"):
+        return True
+    if len(text) < LEAST_ENCODED or not BASE64.match(text):
+        return False
+    return looks(base64.b64decode(text[:32].translate(WEB))) == "picture"
+
+
+def _decoded(text: str) -> bytes:
+    coded = "".join(text.rpartition(",")[2].split()).translate(WEB)
+    try:
+        return base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"base64 that cannot be decoded: {error}") from error
 
 
 def _content(path: Path) -> bytes:
@@ -159,23 +211,51 @@ def _content(path: Path) -> bytes:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"no picture that can be read: {str(path)[:200]!r}: {why}") from error
     if size < 0:
-        raise InputError(f"no such picture: {str(path)[:200]!r}")
+        raise InputError(
+            f"no such picture: {str(path)[:200]!r}; where they lie elsewhere than the data, "
+            "give their directory as image_root"
+        )
     raise InputError(f"a picture of {size:,} bytes, more than {MOST_BYTES:,}: scale it down")
 
 
-def _located(path: str, root: Path | None) -> Path:
-    if "\0" in path or "://" in path:
+def located(path: str, root: Path | None) -> Path:
+    """The file that a path names: from `root`, or from here where that is inside `root`.
+
+    Raises:
+        InputError: an address, or a path that leaves `root`.
+    """
+    if path.startswith("file://"):
+        path = unquote(path.removeprefix("file://"))
+    if "://" in path:
+        raise InputError(
+            f"{path[:80]!r} is no path: nothing is fetched; download the picture and give its path"
+        )
+    if "\0" in path:
         raise InputError(f"{path[:80]!r} is no path: pictures are files in the data directory")
+    spellings = dict.fromkeys((path, path.replace("\\", "/")))
     if root is None:
-        return Path(path)
+        return _first(map(Path, spellings)) or Path(path)
     base = Path(os.path.normpath(root.absolute()))
-    found = Path(os.path.normpath(base / path))  # links inside are the user's own
-    if not found.is_relative_to(base):
+    starts = (base, Path.cwd())  # links inside are the user's own
+    found = [Path(os.path.normpath(start / one)) for start in starts for one in spellings]
+    there = _first(one for one in found if one.is_relative_to(base))
+    if there is None and not found[0].is_relative_to(base):
         raise InputError(
             f"path {path[:200]!r} leaves the directory {str(base)!r}: "
             "give the directory of the pictures as image_root"
         )
-    return found
+    return there or found[0]
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    """The first one that is a file."""
+    for path in paths:
+        try:
+            if path.is_file():
+                return path
+        except (OSError, ValueError):  # a name too long, or no UTF-8: told once it is opened
+            continue
+    return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from vantage.errors import InputError
+from vantage.questions import templates
 from vantage.questions.examining import Attempts, check_allowed, examine_question
 from vantage.questions.faults import Fault, message
 from vantage.questions.parallel import over_rows
@@ -28,6 +29,7 @@ from vantage.questions.schema import (
     with_step,
     with_text,
 )
+from vantage.questions.templates import filled
 from vantage.questions.variants import Variants
 
 # Keeps these draws apart from others that are keyed by seed, epoch and question.
@@ -44,7 +46,8 @@ class Prompts:
     Attributes:
         rows: the data.
         variants: prompts a question.
-        template, system: put around every question, see `vantage.questions.schema.frame`.
+        template, system: put around every question, see `vantage.questions.schema.frame`; the
+            template may name columns, see `vantage.questions.templates`.
         seed: of the variants; they also depend on the epoch and the question.
         bounds: pixels of an image; others are scaled, before anything sees them.
         length: of a text, by which the longest wording of a question is found.
@@ -64,6 +67,12 @@ class Prompts:
     _sources: dict[int, dict[str, Any]] = field(default_factory=dict)
     _made: dict[int, Question] = field(default_factory=dict)
     _written: dict[tuple[int, Hashable], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a template that names what is no column."""
+        rows = self.rows.rows
+        if rows.format["type"] is None:  # a transform makes its columns row by row
+            templates.check(self.template, rows.column_names)
 
     def begin(self, done: float) -> None:
         """Forget the last batch; a share `done` of the training is done."""
@@ -97,8 +106,9 @@ class Prompts:
         """The prompt of that id."""
         if prompt not in self._made:
             place = prompt // self.variants.count
-            made = self._expanded(place)
-            framed = {id(question): self._framed(question) for question in made}
+            source = self.rows[self._asked[place].question]
+            made = self._expanded(place, source)
+            framed = {id(question): self._framed(question, source) for question in made}
             for number, question in enumerate(made, start=place * self.variants.count):
                 self._made[number] = framed[id(question)]
         return self._made[prompt]
@@ -119,7 +129,7 @@ class Prompts:
 
     def original(self, source: Mapping[str, Any]) -> Question:
         """The question of any row, not varied, inside the template."""
-        return self._framed(self._read(source))
+        return self._framed(self._read(source), source)
 
     def longest(self, source: Mapping[str, Any]) -> Question:
         """The longest prompt that a row may give: its longest wording, with the longest note."""
@@ -127,11 +137,11 @@ class Prompts:
         texts = [question.text, *rewrites(source, self.variants.rewrites)]
         longest = with_text(question, max(texts, key=self.length))
         notes = self.variants.notes(len(pictures(question)))
-        return self._framed(prepend(longest, max(notes, key=self.length)) if notes else longest)
+        noted = prepend(longest, max(notes, key=self.length)) if notes else longest
+        return self._framed(noted, source)
 
-    def _expanded(self, place: int) -> list[Question]:
+    def _expanded(self, place: int, source: Mapping[str, Any]) -> list[Question]:
         asked = self._asked[place]
-        source = self.rows[asked.question]
         transforms = self.variants.transforms
         rng = np.random.default_rng([VARIANTS, self.seed, asked.epoch, asked.question])
         return self.variants.expand(
@@ -146,9 +156,9 @@ class Prompts:
     def _read(self, source: Mapping[str, Any]) -> Question:
         return with_step(read(source), self.bounds)
 
-    def _framed(self, question: Question) -> Question:
+    def _framed(self, question: Question, source: Mapping[str, Any]) -> Question:
         refuse(question, self.reserved)
-        return frame(question, self.template, self.system)
+        return frame(question, filled(self.template, source), self.system)
 
 
 def put(question: Question, template: str, system: str | None, bounds: Bounds) -> Question:
@@ -197,6 +207,7 @@ def check(
         pixels: whether pictures are opened, and rewrites put in their places.
 
     Raises:
+        ConfigError: a template that names what is no column.
         InputError: rows that cannot become a prompt; names the first twenty.
     """
     read_from = _opened(rows)

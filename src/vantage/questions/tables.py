@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from pyarrow import parquet
 
@@ -20,6 +21,7 @@ from vantage.errors import InputError, nearest
 from vantage.questions.faults import Fault, message
 
 READERS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+ROWS = ("data", "rows", "examples", "train", "questions", "annotations")  # of a list in JSON
 DEEPEST = 50  # lists and objects inside each other in a row
 # What `vantage` calls rows: of Arrow, or of a text file, where a row may be a fault.
 Rows: TypeAlias = Dataset | list[dict[str, Any] | Fault]
@@ -49,7 +51,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
     if path.is_file() and path.suffix not in READERS:
         raise InputError(f"{source}: expected a file ending in {', '.join(READERS)}")
     if path.suffix in TEXT and path.is_file():
-        rows: Rows = list(TEXT[path.suffix](_content(path), str(path)))
+        rows: Rows = list(TEXT[path.suffix](_content(path), str(path), split))
     else:
         rows = _arrow(source, path, split, config)
     if not len(rows):
@@ -82,6 +84,7 @@ def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
         if path.is_file():
             if not parquet.read_metadata(path).num_rows:  # on which `datasets` stumbles
                 return Dataset.from_dict({})
+            _check_types(source, parquet.read_schema(path))
             return load_dataset("parquet", data_files=glob.escape(str(path)), split="train")
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             return _split(source, load_from_disk(source), split)
@@ -92,6 +95,16 @@ def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
         why = error.__cause__ or error
         told = repr(why) if isinstance(why, KeyError) else " ".join(str(why).split())
         raise InputError(f"{source}: cannot be read as a data set: {told[:300]}") from error
+
+
+def _check_types(source: str, schema: pa.Schema) -> None:
+    """Refuse types of Arrow that `datasets` does not have."""
+    for field in schema:
+        if pa.types.is_map(field.type) or pa.types.is_union(field.type):
+            raise InputError(
+                f"{source}: column {field.name!r} is a {field.type}, which cannot be read: write "
+                "the file without it, or with a struct or a text in its place"
+            )
 
 
 def _split(source: str, loaded: Dataset | DatasetDict, split: str) -> Dataset:
@@ -113,7 +126,7 @@ def _content(path: Path) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
-def _json_lines(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+def _json_lines(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
     lines = [line for line in content.splitlines() if line.strip()]
     for row, line in enumerate(lines):
         yield _line(row, line)
@@ -128,7 +141,7 @@ def _line(row: int, line: bytes) -> dict[str, Any] | Fault:
         return Fault.of(row, "", line.decode("utf-8"), f"no JSON: {error}")
 
 
-def _json(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+def _json(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
     try:
         found = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
@@ -138,12 +151,46 @@ def _json(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
         raise InputError(
             f"{path}: cannot be read as a data set: no JSON: {error}{lines}"
         ) from error
-    if isinstance(found, dict):  # {"data": [...]} as several tools write it
-        found = next((value for value in found.values() if isinstance(value, list)), found)
-    if not isinstance(found, list):
-        raise InputError(f"{path}: cannot be read as a data set: expected a list of rows")
-    for row, value in enumerate(found):
+    for row, value in enumerate(_listed(found, path, split)):
         yield _row(row, value)
+
+
+def _listed(found: Any, path: str, split: str) -> list[Any]:
+    """The rows in a value: a list of them, by name or by id, or the lists of their columns.
+
+    Raises:
+        InputError: no rows, or several lists of which none is called like the split or "data".
+    """
+    if isinstance(found, list):
+        return found
+    values = found if isinstance(found, dict) else {}
+    lists = {name: value for name, value in values.items() if _holds_rows(value)}
+    for name in (split, *ROWS):
+        if name in lists:
+            return lists[name]
+    if len(lists) > 1:
+        raise InputError(
+            f"{path}: rows in each of {', '.join(map(repr, lists))}: name one as the split"
+        )
+    if lists:
+        return next(iter(lists.values()))
+    objects = [value for value in values.values() if isinstance(value, dict)]
+    if values and len(objects) == len(values):
+        by_column = all(inner.isdecimal() for outer in objects for inner in outer)  # as of pandas
+        if not by_column:
+            return [{"id": name, **row} for name, row in values.items()]
+        values = {name: list(column.values()) for name, column in values.items()}
+    lengths = {len(value) for value in values.values() if isinstance(value, list)}
+    if len(lengths) == 1 and all(isinstance(value, list) for value in values.values()):
+        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    raise InputError(
+        f"{path}: cannot be read as a data set: expected a list of rows, as "
+        '[{"question": ..., "answer": ...}, ...]'
+    )
+
+
+def _holds_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -170,11 +217,11 @@ def _deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_deeper(item, levels - 1) for item in inside)
 
 
-def _csv(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+def _csv(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
     return _separated(content, path, ",")
 
 
-def _tsv(content: bytes, path: str) -> Iterator[dict[str, Any] | Fault]:
+def _tsv(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
     return _separated(content, path, "\t")
 
 
@@ -209,7 +256,7 @@ def _record(
     return {name: value or None for name, value in zip(header, values, strict=True)}
 
 
-TEXT: dict[str, Callable[[bytes, str], Iterator[dict[str, Any] | Fault]]] = {
+TEXT: dict[str, Callable[[bytes, str, str], Iterator[dict[str, Any] | Fault]]] = {
     ".jsonl": _json_lines,
     ".json": _json,
     ".csv": _csv,

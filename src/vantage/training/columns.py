@@ -9,11 +9,16 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 
 from vantage.errors import ConfigError, InputError
+from vantage.questions.finding import sample
+from vantage.questions.kinds import Data, held
 from vantage.questions.variants import Variants
 
 # What every engine hands to reward functions besides the columns, and what TRL does.
 FROM_ANY = {"prompts", "completions"}
 FROM_TRL = FROM_ANY | {"completion_ids", "trainer_state", "log_extra", "log_metric"}
+
+# Columns that the model sees.
+SHOWN = ("prompt", "image", "images")
 
 
 def named(eval_dataset: Any) -> dict[str, Any]:
@@ -75,14 +80,56 @@ def check(
             )
 
 
+def check_pictures(name: str, rows: Dataset | IterableDataset, rewards: list) -> None:
+    """Refuse pictures and videos in columns that neither the model nor a reward asks for.
+
+    Args:
+        name: of the data set, for the message.
+        rows: the data set; of a stream, and of rows with a format, the first one is looked at.
+        rewards: reward functions, or models; what a function names as a parameter it asks for.
+
+    Raises:
+        InputError: there is such a column; says how to use it and how to leave it out.
+    """
+    seen = [next(iter(rows), {})] if _is_made(rows) else list(sample(rows))
+    data = Data(name, _names(rows), held(seen, None), seen)
+    functions = filter(inspect.isfunction, rewards)
+    used = {*SHOWN, *(p for reward in functions for p in inspect.signature(reward).parameters)}
+    for column in data.names:
+        if column in used or not data.shows(column, ("picture", "video")):
+            continue
+        if any(data.same(column, shown) for shown in SHOWN if shown in data.names):
+            continue
+        raise InputError(
+            f"{name}: column {column!r} holds {_media(data, column)}, which the model would not "
+            f"see: {_renamed(data, column)}remove_columns({column!r}) leaves it out"
+        )
+
+
+def _media(data: Data, column: str) -> str:
+    return "videos" if data.shows(column, ("video",)) else "pictures"
+
+
+def _renamed(data: Data, column: str) -> str:
+    """How pictures come before the model, where no others do."""
+    if data.kind(column) != "picture" or {"image", "images"} & set(data.names):
+        return ""
+    kind = "images" if data.held[column].several else "image"
+    return f"rename_column({column!r}, {kind!r}) shows them to it, "
+
+
+def _is_made(rows: Dataset | IterableDataset) -> bool:
+    return isinstance(rows, IterableDataset) or rows.format["type"] is not None
+
+
 def _names(rows: Dataset | IterableDataset) -> list[str]:
     """Columns that a row has once it is read; none where there are no rows."""
     if isinstance(rows, IterableDataset):
         return list(next(iter(rows), {}))
     if not len(rows):
         return []
-    formatted = rows.format["type"] is not None  # a transform can make or leave out columns
-    return list(rows[0]) if formatted else list(rows.format["columns"])
+    # A transform can make or leave out columns.
+    return list(rows[0]) if _is_made(rows) else list(rows.format["columns"])
 
 
 def _columns(reward: Callable) -> list[str]:

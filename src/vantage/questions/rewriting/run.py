@@ -207,7 +207,7 @@ class _Asking:
 
     def _fingerprint(self, value: Any) -> str:
         try:
-            return picture(value, self.table.folder).digest
+            return picture(value, self.table.unpacker.root).digest
         except InputError as error:  # told once the question's turn has come
             return str(error)
 

@@ -13,10 +13,13 @@ from datasets import Dataset, Image, List, Value
 
 from vantage.errors import ConfigError, InputError
 from vantage.questions.faults import Fault, message
-from vantage.questions.layouts import Columns, resolve
+from vantage.questions.finding import layout_of
+from vantage.questions.layouts import Columns, named
 from vantage.questions.pictures import Picture, picture
+from vantage.questions.reading import PICTURES
 from vantage.questions.schema import IMAGE
 from vantage.questions.tables import names, open_rows
+from vantage.questions.unpacking import BEHIND, Unpacker
 
 REWRITES = "new_questions"
 
@@ -39,27 +42,42 @@ class Item:
 
 @dataclass(frozen=True)
 class Table:
-    """A data set with a question a row."""
+    """A data set with a question a row.
+
+    Attributes:
+        rows: as they are.
+        unpacker: what is asked in a row.
+    """
 
     rows: Dataset
-    columns: Columns
-    folder: Path | None
+    unpacker: Unpacker
 
     def items(self, *, with_pictures: bool) -> Iterator[Item]:
         """The rows' questions, read one at a time; pictures only where they are wanted."""
-        names = [self.columns.question, self.columns.answer]
-        names += [self.columns.image, self.columns.images] if with_pictures else []
+        columns = self.unpacker.columns
+        wanted = named(columns.question, columns.answer, columns.options)
+        wanted += named(columns.image, columns.images) if with_pictures else []
+        wanted = [name for name in self.rows.column_names if _needed(name, wanted)]
         # As Arrow has them: pictures are not decoded.
-        stored = self.rows.select_columns([name for name in names if name]).with_format("arrow")
+        stored = self.rows.select_columns(wanted).with_format("arrow")
         for row in range(len(stored)):
             (values,) = stored[row].to_pylist()
             yield self._item(row, values, with_pictures)
 
     def _item(self, row: int, values: Mapping[str, Any], with_pictures: bool) -> Item:
-        answer = values.get(self.columns.answer or "")
-        question, inside = _read(values[self.columns.question or ""])
-        held = (inside or _held(self.columns, values)) if with_pictures else ()
-        return Item(row, question, "" if answer is None else str(answer), tuple(held))
+        """A row without a question, or with none that can be read, asks an empty one."""
+        unpacker = self.unpacker
+        try:
+            told = unpacker.told(values, with_options=False)
+        except InputError:
+            return Item(row, "", "")
+        try:
+            answer = unpacker.answer(values, told)
+        except InputError:  # which matters for training, not here
+            answer = None
+        question, inside = _read(told.asked["content"])
+        held = [one for kind in PICTURES for one in unpacker.shown(values, kind)]
+        return Item(row, question, answer or "", tuple(inside or held) if with_pictures else ())
 
     def pictures(self, item: Item) -> list[Picture]:
         """The pictures of a question.
@@ -67,7 +85,7 @@ class Table:
         Raises:
             InputError: something that is no picture.
         """
-        return [picture(value, self.folder) for value in item.pictures]
+        return [picture(value, self.unpacker.root) for value in item.pictures]
 
     def write(self, path: Path, rewrites: Sequence[Sequence[str]]) -> None:
         """All columns as they are, and the rewrites, in one step: a whole file or none."""
@@ -102,7 +120,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"{str(out)!r} is the data itself: give another file")
     raw, folder = open_rows(data, split)
-    columns = resolve(columns, None, names(raw), data)
+    layout = layout_of(raw, columns, None, data, folder, (REWRITES,))
     if REWRITES in names(raw):
         raise InputError(
             f"{data}: column {REWRITES!r} is there already: remove or rename it to have it "
@@ -110,9 +128,11 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
         )
     rows = raw if isinstance(raw, Dataset) else _typed(data, raw)
     if folder is None or folder.resolve() != out.parent.resolve():
-        for name in filter(None, (columns.image, columns.images)):
+        for name in named(layout.columns.image, layout.columns.images):
+            if name not in rows.column_names:
+                raise ConfigError(f"pictures in {name!r} stay where they are: write OUT there too")
             rows = _embedded(rows, name, folder)
-    return Table(rows, columns, folder)
+    return Table(rows, Unpacker(layout, folder))
 
 
 def _typed(data: str, raw: list[Any]) -> Dataset:
@@ -126,22 +146,19 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
         raise InputError(f"{data}: a column holds values of several kinds: {error}") from error
 
 
-def _read(prompt: Any) -> tuple[str, list[Any]]:
-    """The text of a question with placeholders, and the pictures inside a conversation."""
-    turns = prompt if isinstance(prompt, list) and prompt else [prompt]
-    users = [turn for turn in turns if isinstance(turn, Mapping) and turn.get("role") == "user"]
-    message = (users or turns)[-1]
-    content = message.get("content") if isinstance(message, Mapping) else message
+def _needed(column: str, wanted: Sequence[str]) -> bool:
+    """Whether a column, or a place inside it, is wanted, or belongs to the question."""
+    return column in BEHIND.values() or any(
+        name == column or name.startswith(f"{column}.") for name in wanted
+    )
+
+
+def _read(content: Any) -> tuple[str, list[Any]]:
+    """The text of a message with placeholders, and the pictures inside it."""
     if not isinstance(content, list):
-        return content or "" if isinstance(content, str | None) else str(content), []
+        return content or "", []
     texts = [IMAGE if p.get("type") == "image" else p.get("text") or "" for p in content]
     return "".join(texts), [p["image"] for p in content if p.get("image") is not None]
-
-
-def _held(columns: Columns, values: Mapping[str, Any]) -> list[Any]:
-    one = values.get(columns.image or "")
-    several = values.get(columns.images or "") or []
-    return [value for value in [one, *several] if value is not None]
 
 
 def _embedded(rows: Dataset, name: str, folder: Path | None) -> Dataset:
@@ -173,5 +190,6 @@ def _with_bytes(value: Any, folder: Path | None) -> Any:
         return [_with_bytes(item, folder) for item in value]
     if not _is_file(value):
         return value
-    path = value["path"] if isinstance(value, Mapping) else value
-    return {"bytes": picture(path, folder).encoded(), "path": Path(path).name}
+    image = picture(value, folder)
+    name = image.source.name if isinstance(image.source, Path) else None
+    return {"bytes": image.encoded(), "path": name}

@@ -247,6 +247,9 @@ class VantageTrainer(GRPOTrainer):
         if self.args.check_data or self.prompts.reserved:
             for name, rows in sets.items():
                 check(self.prompts, name, rows, pixels=self.args.check_data)
+        if self.args.check_data:
+            for name, rows in sets.items():
+                columns.check_pictures(name, rows, self.reward_funcs)
         reads_images = isinstance(self.processing_class, ProcessorMixin)
         if not reads_images and any(map(has_images, sets.values())):
             raise EngineError(

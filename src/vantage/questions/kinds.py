@@ -1,0 +1,299 @@
+"""What columns hold, told from some of their values. No picture is decoded, nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from vantage.errors import InputError
+from vantage.questions.pictures import PLACES, inside, is_encoded, located, looks
+from vantage.questions.schema import texts
+
+SAMPLE = 500  # rows from which it is told what a column holds
+LONGEST = 1_000  # characters of a path
+PICTURE_ENDING = re.compile(
+    r"\.(?:png|jpe?g|jfif|webp|gif|bmp|tiff?|p[gnp]m|avif|jp2|heic|svg)\b", re.I
+)
+VIDEO_FILE = re.compile(r"\S*\.(?:mp4|m4v|avi|mov|mkv|webm|mpe?g|flv|wmv)", re.I)
+# Pairs of keys of a message: who speaks, and what is said.
+MESSAGES = (("role", "content"), ("from", "value"), ("user", "assistant"))
+# What a value may be, the kind that counts first where a column holds several of them.
+KINDS = (
+    "video",
+    "picture",
+    "conversation",
+    "link",  # an address of a picture
+    "path",  # of a picture that is not there
+    "texts",
+    "text",
+    "number",
+    "other",
+)
+
+# Kinds that can be read as a question, and as an answer.
+ASKING = ("text", "conversation", "path", "link")
+ANSWERING = ("text", "texts", "number", "path", "link", "other", "conversation")
+
+
+class Look(NamedTuple):
+    """What was seen of a value.
+
+    Attributes:
+        place: names inside the value, with dots between; empty for the value itself.
+        kind: one of `KINDS`.
+        several: whether it is one of a list.
+    """
+
+    place: str
+    kind: str
+    several: bool = False
+
+
+class Held(NamedTuple):
+    """What a column holds, or a place inside it.
+
+    Attributes:
+        kind: one of `KINDS`, or "empty".
+        several: whether some of it stands in lists.
+        seen: of how many values that was told.
+        answered: whether conversations end with what the assistant says.
+        pictures: whether conversations have pictures inside.
+    """
+
+    kind: str
+    several: bool = False
+    seen: int = 0
+    answered: bool = False
+    pictures: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known of data before their layout.
+
+    Attributes:
+        source: what they are called in messages.
+        names: columns.
+        held: what each column holds, and each place inside one; see `kinds.held`.
+        sample: some of the rows.
+    """
+
+    source: str
+    names: Sequence[str]
+    held: Mapping[str, Held]
+    sample: Sequence[Mapping[str, Any]]
+
+    def kind(self, name: str) -> str:
+        """What a column, or a place inside one, holds; "empty" where it is not known."""
+        return self.held[name].kind if name in self.held else "empty"
+
+    def inside(self, name: str) -> list[str]:
+        """Places inside a column where something was seen."""
+        return [place for place in self.held if place.startswith(f"{name}.")]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column, or a place inside one, of that name."""
+        whole, dot, _ = name.partition(".")
+        if name in self.names or not dot:
+            return name in self.names
+        known = self.inside(whole)
+        return whole in self.names and (
+            not known or name in known or any(is_in(place, [name]) for place in known)
+        )
+
+    def shows(self, name: str, kinds: Collection[str] = ("picture",)) -> bool:
+        """Whether a column, or a place inside it, holds something of some kinds."""
+        return any(self.kind(place) in kinds for place in (name, *self.inside(name)))
+
+    def first(self, candidates: Iterable[str], kinds: Collection[str]) -> list[str]:
+        """The columns of some names that hold something of some kinds, in the names' order."""
+        called = {name.lower(): name for name in reversed(self.names)}
+        there = [name if self.has(name) else called.get(name, name) for name in candidates]
+        return [name for name in there if self.has(name) and self.kind(name) in kinds]
+
+    def same(self, name: str, other: str) -> bool:
+        """Whether two columns hold the same in all rows of the sample."""
+        return all(bare(value_at(r, name)) == bare(value_at(r, other)) for r in self.sample)
+
+
+def value_at(row: Mapping[str, Any], name: str | None) -> Any:
+    """What stands in a column, or at a place inside one ("a.b"); None where nothing does."""
+    if name is None or name in row:
+        return row.get(name) if name is not None else None
+    found: Any = row
+    for part in name.split("."):
+        if isinstance(found, list):
+            found = [item.get(part) for item in found if isinstance(item, Mapping)]
+        else:
+            found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def held(rows: Iterable[Mapping[str, Any]], root: Path | None) -> dict[str, Held]:
+    """What each column holds, and each place inside it, told from the values of some rows."""
+    seen: dict[str, Counter[Look]] = {}
+    talks: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in row.items():
+            seen.setdefault(name, Counter())
+            for look in look_at(value, root):
+                place = ".".join(filter(None, (name, look.place)))
+                seen.setdefault(place, Counter())[look._replace(place="")] += 1
+                if look.kind == "conversation" and not look.place:
+                    talks.setdefault(place, []).append(conversation(value))
+    return {name: _summed(looks, talks.get(name, ())) for name, looks in seen.items()}
+
+
+def look_at(value: Any, root: Path | None) -> Iterator[Look]:
+    """What a value holds, however deep it lies."""
+    if conversation(value) is not None:
+        yield Look("", "conversation")
+    elif isinstance(value, Mapping):
+        yield from _in_object(value, root)
+    elif isinstance(value, list | tuple):
+        for look in _in_list(value, root):
+            yield look._replace(several=True)
+    elif isinstance(value, str) and value[:1] in "[(" and (found := listed(value)):
+        yield from look_at(found, root)
+    else:
+        kind = _kind(value, root)
+        if kind:
+            yield Look("", kind)
+
+
+def listed(text: str) -> list[Any]:
+    """A list of texts that is written in a text; empty where none is."""
+    if not PICTURE_ENDING.search(text):
+        return []
+    try:
+        return texts(text, "")
+    except InputError:
+        return []
+
+
+def conversation(value: Any) -> list[Mapping[str, Any]] | None:
+    """The messages of a conversation in any of its forms; None for anything else."""
+    if isinstance(value, Mapping):
+        value = next((value[name] for name in ("messages", "conversations") if name in value), None)
+    if not isinstance(value, list) or not value:
+        return None
+    messages = [message for message in value if isinstance(message, Mapping)]
+    talks = len(messages) == len(value) and all(
+        any(who in message and what in message for who, what in MESSAGES) for message in messages
+    )
+    return messages if talks else None
+
+
+def said_by_assistant(message: Mapping[str, Any]) -> bool:
+    """Whether a message, in any of its forms, is what the assistant says."""
+    if "assistant" in message and "role" not in message:
+        return True
+    return (message.get("role") or message.get("from")) in ASSISTANT
+
+
+ASSISTANT = ("assistant", "gpt", "model", "bot", "chatgpt", "function_call")
+
+
+def _summed(looks: Counter[Look], talks: Sequence[list[Mapping[str, Any]]]) -> Held:
+    total = looks.total()
+    if not total:
+        return Held("empty")
+    counts: Counter[str] = Counter()
+    for look, count in looks.items():
+        counts[look.kind] += count
+    # One address or missing file among texts is a text that ends like one.
+    there = [
+        kind
+        for kind in KINDS
+        if counts[kind] and (kind not in ("link", "path") or counts[kind] == total)
+    ]
+    kind = there[0] if there else "text"
+    several = any(look.several for look in looks if look.kind == kind)
+    if kind == "text" and several:
+        kind = "texts"
+    return Held(
+        kind,
+        several,
+        total,
+        any(said_by_assistant(talk[-1]) for talk in talks),
+        any(_has_pictures(message) for talk in talks for message in talk),
+    )
+
+
+def _has_pictures(message: Mapping[str, Any]) -> bool:
+    content = message.get("content", message.get("value"))
+    parts = content if isinstance(content, list) else []
+    return any(
+        isinstance(part, Mapping) and any(part.get(name) is not None for name in PLACES)
+        for part in parts
+    )
+
+
+def _in_object(value: Mapping[str, Any], root: Path | None) -> Iterator[Look]:
+    """A picture in its place; else whatever the object holds, by name."""
+    found = inside(value)
+    kind = _kind(found, root)
+    if kind in ("picture", "link", "path", "video"):
+        yield Look("", kind)
+        return
+    for name, held in value.items():
+        for look in look_at(held, root):
+            yield look._replace(place=".".join(filter(None, (str(name), look.place))))
+
+
+def _in_list(values: Sequence[Any], root: Path | None) -> Iterator[Look]:
+    for value in values:
+        yield from look_at(value, root)
+
+
+def _kind(value: Any, root: Path | None) -> str | None:
+    if value is None or (isinstance(value, str | bytes | memoryview) and not len(value)):
+        return None
+    if isinstance(value, Image.Image):
+        return "picture"
+    if isinstance(value, bytes | memoryview):
+        return looks(value) or "other"
+    if isinstance(value, str):
+        return _kind_of_text(value, root)
+    return "number" if isinstance(value, int | float | Decimal) else "other"
+
+
+def _kind_of_text(text: str, root: Path | None) -> str:
+    if text.startswith("data:video/"):
+        return "video"
+    if is_encoded(text):
+        return "picture"
+    name = text.partition("?")[0] if "://" in text else text
+    name = name.strip() if len(name) <= LONGEST else ""
+    _, dot, ending = name[-6:].rpartition(".")  # a look at most texts ends here
+    if not dot or "\n" in name:
+        return "text"
+    if VIDEO_FILE.fullmatch(name):
+        return "video"
+    if not PICTURE_ENDING.fullmatch(f".{ending}"):
+        return "text"
+    if "://" in name and not name.startswith("file://"):
+        return "text" if " " in name else "link"
+    try:
+        return "picture" if located(text, root).is_file() else "path"
+    except (InputError, OSError, ValueError):
+        return "path"
+
+
+def is_in(place: str, names: Collection[str]) -> bool:
+    """Whether a place is one of some columns, or inside one."""
+    return any(place == name or place.startswith(f"{name}.") for name in names)
+
+
+def bare(value: Any) -> Any:
+    """A value without the list or the object that holds it alone."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return inside(value)

@@ -1,0 +1,130 @@
+"""Columns of pictures, by name and by what they hold; refuses those that would be dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from vantage.errors import InputError
+from vantage.questions.kinds import Data, Held, is_in
+
+PICTURES = re.compile(
+    r"(?:(?:decoded|input|base64|raw)_?)?(?:image|img|picture|pic|photo)s?"
+    r"(?:_?(?:path|file|file_?name|name|url|uri|bytes|base64|b64|data|list)s?)?(?:_?\d+)?"
+    r"|file_?names?|jpe?g|png|webp",
+    re.I,
+)
+PLAIN = ("image", "images", "img", "imgs", "picture", "pictures")  # the plainest ones
+SAID = {
+    "link": "holds addresses of pictures (nothing is fetched: download them and give paths)",
+    "path": "holds paths of pictures (none of them is there: give their image_root)",
+    "conversation": "holds conversations with pictures",
+}
+
+
+def picture_columns(
+    usual: Mapping[str, Sequence[str]] | None, data: Data, used: Collection[str], talk: Held
+) -> dict[str, str | list[str] | None]:
+    """Columns of pictures; refuses those that hold pictures and are not among them."""
+    free = [name for name in data.held if not is_in(name, used)]
+    real = [name for name in free if data.kind(name) == "picture"]
+    called = _called(usual, data, free)
+    chosen = _alike([name for name in called if name in real], data) or _promised(called, data)
+    if len(chosen) > 1 and not _belong_together(chosen):
+        raise InputError(_several(data, chosen))
+    others = [
+        name
+        for name in real
+        if not is_in(name, chosen) and not any(data.same(name, one) for one in chosen)
+    ]
+    if not chosen and not talk.pictures:
+        others += [name for name in free if data.kind(name) in ("link", "path")]
+        others += [name for name in free if data.held[name].pictures]
+    if others:
+        raise InputError(_unmapped(data, others, chosen))
+    if set(chosen) == {"image", "images"}:
+        return {"image": "image", "images": "images"}
+    return {"image": None, "images": chosen[0] if len(chosen) == 1 else chosen or None}
+
+
+def _called(
+    usual: Mapping[str, Sequence[str]] | None, data: Data, free: Collection[str]
+) -> list[str]:
+    """Columns with a usual name, the plainest first, numbered ones in their order."""
+    names = [name for name in data.names if name in free]
+    if usual is not None:
+        wanted = [*usual.get("images", ()), *usual.get("image", ())]
+        return [name for name in wanted if name in names]
+    there = [name for name in names if PICTURES.fullmatch(name)]
+    return sorted(there, key=lambda name: (*_numbered(name), name not in ("image", "images")))
+
+
+def _numbered(name: str) -> tuple[int, str]:
+    number = re.search(r"\d+$", name)
+    return (int(number[0]), name[: number.start()]) if number else (0, "")
+
+
+def _alike(names: Sequence[str], data: Data) -> list[str]:
+    """The columns without those that hold the same as an earlier one."""
+    kept: list[str] = []
+    for name in names:
+        if not any(data.same(name, earlier) for earlier in kept):
+            kept.append(name)
+    return kept
+
+
+def _promised(called: Sequence[str], data: Data) -> list[str]:
+    """Of columns that are called like pictures and hold none: what their rows may have yet.
+
+    Those of addresses and of paths come first, so that rows are told what is wrong with them.
+    """
+    for kinds in (("link", "path"), ("number", "other", "text", "texts"), ("empty",)):
+        there = [name for name in called if data.kind(name) in kinds]
+        if kinds != ("empty",):
+            there = [name for name in there if kinds[0] == "link" or name in PLAIN]
+        if there:
+            together = {"image", "images"} if {"image", "images"} <= set(there) else None
+            return sorted(together) if together else there[:1]
+    return []
+
+
+def _belong_together(names: Sequence[str]) -> bool:
+    """Whether columns are one list: image_1, image_2; or `image` beside `images`."""
+    stems = {_numbered(name)[1] for name in names}
+    return set(names) == {"image", "images"} or (len(stems) == 1 and stems != {""})
+
+
+def by_shape(pictures: Mapping[str, str | list[str] | None], data: Data) -> dict[str, Any]:
+    """`image` for a column of single pictures, `images` for any other, however they were named."""
+    one, several = pictures.get("image"), pictures.get("images")
+    if one is not None and several is not None:
+        return {"image": one, "images": several}
+    name = one if several is None else several
+    if not isinstance(name, str):
+        return {"image": None, "images": name}
+    known = data.held.get(name)
+    lists = several is not None if known is None or known.kind == "empty" else known.several
+    return {"image": None, "images": name} if lists else {"image": name, "images": None}
+
+
+def _several(data: Data, names: Sequence[str]) -> str:
+    told = " and ".join(map(repr, names))
+    lines = [f"{data.source}: columns {told} hold pictures: say which ones the model sees"]
+    lines += [f"  columns: {{images: {name}}}" for name in names]
+    lines += [f"  columns: {{images: [{', '.join(names)}]}} for all of them"]
+    return "\n".join(lines)
+
+
+def _unmapped(data: Data, names: Sequence[str], chosen: Sequence[str]) -> str:
+    """What is said about columns that the model would not see."""
+    lines = []
+    for name in names:
+        verb = SAID.get(data.kind(name), "holds pictures")
+        lines.append(f"{data.source}: column {name!r} {verb}, which the model would not see")
+        mapped = "question" if data.kind(name) == "conversation" else "images"
+        mapping = f"[{', '.join([*chosen, name])}]" if chosen else name
+        lines.append(f"  to use them write        columns: {{{mapped}: {mapping}}}")
+    kept = "null" if not chosen else chosen[0] if len(chosen) == 1 else f"[{', '.join(chosen)}]"
+    lines.append(f"  to leave them out write  columns: {{images: {kept}}}")
+    return "\n".join(lines)

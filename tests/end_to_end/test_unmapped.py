@@ -1,0 +1,114 @@
+"""Pictures reach the model or the data are refused, whichever command reads them."""
+
+import base64
+import json
+
+import pytest
+import yaml
+from datasets import Dataset
+
+from vantage.demo import digits
+from vantage.record.reading import Record
+
+WORDINGS = list(digits.WORDINGS)
+
+
+def written(folder, rows: list[dict]) -> str:
+    for number in range(4):
+        digits.picture([number, number + 1]).save(folder / f"{number}.png")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder / "rows.jsonl")
+
+
+def configured(folder, model: str, data: str) -> str:
+    values = {
+        "model": {"path": model},
+        "data": {"train": data, "template": "{question}"},
+        "batch": {"questions": 2, "rollouts": 4},
+        "generation": {"max_tokens": 4},
+        "run": {"output": str(folder / "run"), "batches": 1},
+        "trl": {"use_cpu": True, "bf16": False},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(values))
+    return str(folder / "run.yaml")
+
+
+@pytest.mark.parametrize("command", ["train", "dry run", "check", "eval", "expand"])
+def test_every_command_refuses_pictures_that_no_column_is_for(
+    command, vantage, tiny_model, tmp_path
+):
+    rows = [{"question": w, "answer": "1", "figure_of": f"{n}.png"} for n, w in enumerate(WORDINGS)]
+    data = written(tmp_path, rows[:4])
+    config = configured(tmp_path, tiny_model, data)
+    given = {
+        "train": ("train", config),
+        "dry run": ("train", config, "--dry-run"),
+        "check": ("check", data, "--model", tiny_model),
+        "eval": ("eval", tiny_model, data, "--output", tmp_path / "eval"),
+        "expand": ("expand", data, "--out", tmp_path / "o.parquet", "--variants", 1, "--template"),
+    }
+    status, _, err = vantage(*given[command])
+    assert status == 2
+    assert "column 'figure_of' holds pictures, which the model would not see" in err
+    assert "columns: {images: figure_of}" in err
+    assert "columns: {images: null}" in err
+
+
+def as_paths(n: int) -> dict:
+    return {"problem": WORDINGS[n], "label": n, "img_path": f"{n}.png"}
+
+
+def as_text_or_list(n: int) -> dict:
+    return {
+        "query": WORDINGS[n],
+        "response": str(n),
+        "images": f"{n}.png" if n % 2 else [f"{n}.png"],
+    }
+
+
+def as_base64(n: int) -> dict:
+    return {"question": WORDINGS[n], "A": "1", "B": "2", "answer": "B", "image": n}
+
+
+def as_openai(n: int) -> dict:
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"{n}.png"}},
+        {"type": "text", "text": WORDINGS[n]},
+    ]
+    said = [{"role": "user", "content": parts}, {"role": "assistant", "content": str(n)}]
+    return {"messages": said}
+
+
+def as_llava(n: int) -> dict:
+    said = [
+        {"from": "human", "value": f"<image>\n{WORDINGS[n]}"},
+        {"from": "gpt", "value": str(n)},
+    ]
+    return {"id": n, "image": f"{n}.png", "conversations": said}
+
+
+@pytest.mark.parametrize("way", [as_paths, as_text_or_list, as_base64, as_openai, as_llava])
+def test_rows_as_people_store_them_train_with_their_pictures(way, vantage, tiny_model, tmp_path):
+    written(tmp_path, [])
+    rows = [way(n) for n in range(4)]
+    for row in rows:
+        if way is as_base64:
+            content = (tmp_path / f"{row['image']}.png").read_bytes()
+            row["image"] = base64.b64encode(content).decode()
+    data = written(tmp_path, rows)
+    status, out, err = vantage("train", configured(tmp_path, tiny_model, data))
+    assert status == 0, out + err
+    prompts = Record(tmp_path / "run").step(0, "prompts").to_pylist()
+    assert len(prompts) == 2
+    assert [len(prompt["pictures"]) for prompt in prompts] == [1, 1]
+
+
+def test_what_expand_writes_has_the_pictures_and_trains(vantage, tiny_model, tmp_path):
+    data = written(tmp_path, [as_llava(n) for n in range(4)])
+    out = tmp_path / "elsewhere" / "out.parquet"
+    status, said, err = vantage("expand", data, "--out", out, "--variants", 1, "--template")
+    assert status == 0, said + err
+    made = Dataset.from_parquet(str(out), cache_dir=str(tmp_path / "cache"))
+    assert all(row["image"] is not None and row["new_questions"] for row in made)
+    _, said, _ = vantage("check", out, "--model", tiny_model)
+    assert "row 0 as the model gets it, of 4 (user; 1 picture)" in said
