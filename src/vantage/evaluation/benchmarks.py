@@ -21,8 +21,8 @@ from vantage.evaluation.items import (
 from vantage.evaluation.measures import Measures
 from vantage.evaluation.rules import Rule
 from vantage.questions.schema import texts
-from vantage.rewards.choice import LETTERS
 from vantage.rewards.text import boxed, final
+from vantage.rewards.values import LETTERS
 
 
 def never(item: Item) -> bool:

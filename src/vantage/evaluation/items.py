@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from vantage.errors import InputError
 from vantage.questions.pictures import Picture, picture
 from vantage.questions.schema import IMAGE, Question, with_text
-from vantage.rewards.choice import LETTERS
+from vantage.rewards.values import LETTERS
 
 Row: TypeAlias = Mapping[str, Any]
 # A column ("a"), a value inside it ("a.b"), the first one that is there ("a|b"), or a function.

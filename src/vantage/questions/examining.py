@@ -16,6 +16,7 @@ from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
 from vantage.questions.schema import Question, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
+from vantage.rewards import references
 
 Made = TypeVar("Made")
 EXPECTED = {
@@ -133,8 +134,11 @@ class Examiner:
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"the answer is {value}, expected a text or a finite number")
         text = str(value)
-        if self.graded_by and self.graded_by([f"\\boxed{{{text}}}"], answer=[text])[0] < 1:
-            raise InputError("the accuracy reward cannot read the answer: it refuses it itself")
+        if self.graded_by:
+            if reason := references.fault(text):
+                raise InputError(f"the accuracy reward cannot read the answer: {reason}")
+            if self.graded_by([references.perfect(text)], answer=[text])[0] < 1:
+                raise InputError("the accuracy reward cannot read the answer: it refuses it itself")
         return text
 
 
