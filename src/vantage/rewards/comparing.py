@@ -314,6 +314,8 @@ def _stated(one: Relation) -> list[str]:
         return [members[constant[-1]]] if exact else [members[place] for place in constant]
     if len(members) > 1 and constant == [len(members) - 1] and values[-1] == 0:
         return []  # an equation in normal form is no statement that something is 0
+    if not members:
+        return []
     last, first = members[-1], members[0]
     return [first] if _is_name(last) and not _is_name(first) else [last]
 

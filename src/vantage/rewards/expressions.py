@@ -394,10 +394,17 @@ class _Reader:
 
     def whole(self) -> Node:
         """The expression that all of the text is."""
-        found = self._sum()
+        found = self._over(self._sum())
         if self._peek():
             raise UnreadableError(self.text)
         return found
+
+    def _over(self, above: Node) -> Node:
+        r"""The quotient that {3 \over 4} is."""
+        if self._command() != "\\over":
+            return above
+        self.place += len("\\over")
+        return _quotient(above, self._sum())
 
     def _peek(self) -> str:
         text = self.text
@@ -542,10 +549,7 @@ class _Reader:
 
     def _closed(self, end: str) -> Node:
         bars, self.bars = self.bars, 0
-        found = self._sum()
-        if self._command() == "\\over":
-            self.place += len("\\over")
-            found = _quotient(found, self._sum())
+        found = self._over(self._sum())
         self._expect(end)
         self.bars = bars
         return found

@@ -116,7 +116,7 @@ VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*(?:\\circ|o|°|∘)\s*\}|\\circ(?![A-Za-z])|o(?![A-Za-z])|°|∘)")
 GROUPED = re.compile(r"(?<=\d)(?:\{,\}|\\!|,\\!)(?=\d)")
 MATHS = re.compile(r"(?<!\\)\$\$?((?:\\.|[^$\\])*)\$\$?", re.DOTALL)
-MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^\s*#{1,6}\s+|^`+|`+$")
+MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^\s*#{1,6}\s+|`")
 EMPHASIS = re.compile(r"\*(?!\s)([^*\n]+)(?<!\s)\*")
 DOLLARS = "\ue000"  # a dollar that is money, while those of mathematics are taken off
 CROSS = re.compile(r"(?<=\d) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")  # 3 x 10^5
@@ -176,7 +176,21 @@ def _undressed(answer: str) -> str:
         found = CROSS.sub("*", found)
     if "~" in found:
         found = re.sub(r"~(?!\s*\d)|(?<![\d}])~", " ", found)
-    return SPACES.sub(" ", LINE.sub("\n", found)).strip().replace(ROW, ROWS)
+    return _unbraced(SPACES.sub(" ", LINE.sub("\n", found)).strip().replace(ROW, ROWS))
+
+
+def _unbraced(answer: str) -> str:
+    """An answer without braces around all of it, unless they hold several items."""
+    while answer[:1] == "{" and answer[-1:] == "}":
+        depth = 0
+        for place, sign in enumerate(answer):
+            depth += (sign in "{([") - (sign in "})]")
+            if (depth == 0 and place < len(answer) - 1) or (depth == 1 and sign in ",;|"):
+                return answer
+        if not answer[1:-1].strip():
+            return answer
+        answer = answer[1:-1].strip()
+    return answer
 
 
 def _without_commands(answer: str) -> str:

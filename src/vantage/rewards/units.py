@@ -119,7 +119,7 @@ COUNTING = re.compile(
 )
 DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
 THINGS = "things: "  # before the dimension of a thing
-SPELLED = re.compile("[A-Za-zμΩÅ_]+")  # names that pint may know
+SPELLED = re.compile("[A-Za-zμΩÅ]+(?:_[A-Za-z]+)*")  # names that pint may know
 ABBREVIATED = re.compile(r"\b(sq|cu)\.? ")
 SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 FACTOR = re.compile(

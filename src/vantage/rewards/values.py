@@ -308,11 +308,6 @@ def _bare(text: str) -> str:
         value = rest[:1].isdigit() or rest[:1] in "-$\\(." or bool(ONE_OPTION.fullmatch(rest))
         if rest and (value or ANSWERS.search(found[0])):
             text = rest
-    while len(text) > 2 and text[0] == "{" and _closing(text, 0) == len(text) - 1:
-        inside = text[1:-1]
-        if "," in inside or "|" in inside or "\\over" in inside:
-            break
-        text = inside.strip()
     return text
 
 

@@ -52,6 +52,7 @@ from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import pictures, render, spoken
 from vantage.questions.variants import Variants
+from vantage.rewards.opening import judged, opened, opened_by
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.lengths import fitting
@@ -473,9 +474,18 @@ class VantageTrainer(GRPOTrainer):
             prompts = [example["prompt"] for example in self._examples]
             # What a rollout function found out stands in `inputs`, the other columns do not.
             rows = [{**row, **more} for row, more in zip(self._examples, inputs, strict=True)]
-            rewards_NF = super()._calculate_rewards(rows, prompts, completions, completion_ids_list)
+            whole = self._whole(prompts, completions)
+            rewards_NF = super()._calculate_rewards(rows, prompts, whole, completion_ids_list)
         self._reward_NF = rewards_NF
         return rewards_NF
+
+    def _whole(self, prompts: list, completions: list) -> list:
+        """Completions with the tag that the chat template, or a plain prompt, opened."""
+        if not prompts or isinstance(prompts[0], str):
+            return [judged(*pair) for pair in zip(completions, map(opened, prompts), strict=True)]
+        options = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        tag = opened_by(self.processing_class, **options)
+        return [judged(completion, tag) for completion in completions]
 
     def _rewards(self) -> np.ndarray:
         """Reward of each rollout of all processes, NaN without a score."""
