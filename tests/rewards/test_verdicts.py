@@ -187,9 +187,28 @@ def test_another_sign_is_never_right(number, form, unit):
     assert not correct(f"-{answer}", answer) and not correct(answer, f"-{answer}")
 
 
-HEDGES = ["{} or {}", "{}, {}", "{} | {}", "{}\n{}", "{}; {}", "{} ({})", "{} (or {})", "{}~{}", "{}-{}",
-          "{} and {}", "{} / {}", "{} to {}", "{}\\text{{ or }}{}", "{}\\\\{}", "{} = {}", "{} {}",
-          "\\{{{}, {}\\}}", "({}, {})", "{} or maybe {}", "between {} and {}"]  # fmt: skip
+HEDGES = [
+    "{} or {}",
+    "{}, {}",
+    "{} | {}",
+    "{}\n{}",
+    "{}; {}",
+    "{} ({})",
+    "{} (or {})",
+    "{}~{}",
+    "{}-{}",
+    "{} and {}",
+    "{} / {}",
+    "{} to {}",
+    "{}\\text{{ or }}{}",
+    "{}\\\\{}",
+    "{} = {}",
+    "{} {}",
+    "\\{{{}, {}\\}}",
+    "({}, {})",
+    "{} or maybe {}",
+    "between {} and {}",
+]
 
 
 @given(st.integers(2, 999), st.integers(2, 999), st.sampled_from(HEDGES))
