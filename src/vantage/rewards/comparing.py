@@ -140,7 +140,7 @@ class _Comparison:
 
     def _several(self, one: Several, other: Several) -> bool:
         brackets = {one.brackets, other.brackets} - {""}
-        if len(brackets) > 1:
+        if len(brackets) > 1 or (one.name and other.name and one.name != other.name):
             return False
         if brackets and brackets != {"{}"}:
             return self._in_order(one.items, other.items)

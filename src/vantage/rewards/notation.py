@@ -41,7 +41,7 @@ BARE = frozenset(
 COLOURS = frozenset(str.split("color textcolor colorbox hspace vspace phantom hphantom label tag"))
 
 NAMES = {
-    **dict.fromkeys(("dfrac", "tfrac", "cfrac"), "\\frac"),
+    **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), "\\frac"),
     **dict.fromkeys(("dbinom", "tbinom"), "\\binom"),
     **dict.fromkeys(("le", "leqslant", "leqq"), "\\leq"),
     **dict.fromkeys(("ge", "geqslant", "geqq"), "\\geq"),
@@ -95,7 +95,7 @@ SIGNS = str.maketrans(
         **{chr(0x3B1 + n): f"\\{name} " for n, name in enumerate(GREEK) if name != "mu"},
         **{"\u2212": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "－": "-"},
         **{"×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "✕": "*", "╳": "*", "÷": "/"},
-        **{"∶": ":", "։": ":", "⁄": "/", "∕": "/", "、": ",", "。": ".", "；": ";", "،": ","},
+        **{"∶": ":", "։": ":", "⁄": "/", "∕": "/", "。": ".", "；": ";", "،": ","},
         **{"√": "\\surd ", "∛": "\\surd[3] ", "∜": "\\surd[4] ", "∞": "\\infty "},
         **{"±": "\\pm ", "∓": "\\mp ", "≤": "\\leq ", "≥": "\\geq ", "⩽": "\\leq ", "⩾": "\\geq "},
         **{"≦": "\\leq ", "≧": "\\geq ", "≠": "\\neq ", "≈": "\\approx ", "≃": "\\approx "},
@@ -117,7 +117,7 @@ CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*(?:\\circ|o|°|∘)\s*\}|\\circ(?![A-Za-z]
 GROUPED = re.compile(r"(?<=\d)(?:\{,\}|\\!|,\\!)(?=\d)")
 MATHS = re.compile(r"(?<!\\)\$\$?((?:\\.|[^$\\])*)\$\$?", re.DOTALL)
 MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^\s*#{1,6}\s+|`")
-EMPHASIS = re.compile(r"\*(?!\s)([^*\n]+)(?<!\s)\*")
+EMPHASIS = re.compile(r"(?<![\w*)}\]])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*({]|\\[A-Za-z])")
 DOLLARS = "\ue000"  # a dollar that is money, while those of mathematics are taken off
 CROSS = re.compile(r"(?<=\d) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")  # 3 x 10^5
 TIGHT = re.compile(r" +(?=[\^_])|(?<=[\^_]) +")
@@ -166,11 +166,13 @@ def _undressed(answer: str) -> str:
     if "$" in found:
         found = MATHS.sub(r" \1 ", found.replace("\\$", DOLLARS)).replace(DOLLARS, "\\$")
     if "*" in found or "#" in found or "`" in found or "_" in found:
+        if found.count("**") % 2:  # a power as Python writes it
+            found = found.replace("**", "^")
         found = EMPHASIS.sub(r"\1", MARKDOWN.sub("", found))
     if "\\" in found:
         found = BLACKBOARD.sub(r"\\R ", found)
         found = LOOSE.sub(r"\1", _without_commands(found))
-    if "^" in found:
+    if "^" in found or "_" in found:
         found = TIGHT.sub("", CIRCLE.sub("°", found))
     if "x" in found or "X" in found:
         found = CROSS.sub("*", found)

@@ -77,6 +77,8 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
     **dict.fromkeys(("ltr", "ltrs", "升"), "L"),
     **dict.fromkeys(("ML", "毫升"), "mL"),
     **dict.fromkeys(("cc", "ccm"), "cm^3"),
+    **dict.fromkeys(("KW", "Kw", "kw"), "kW"),
+    **dict.fromkeys(("KB",), "kB"),
     **dict.fromkeys(("牛", "牛顿"), "N"),
     **dict.fromkeys(("焦", "焦耳"), "J"),
     **dict.fromkeys(("瓦", "瓦特"), "W"),
@@ -102,7 +104,9 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
     **dict.fromkeys(("°F", "degF", "fahrenheit"), ("fahrenheit", Fraction(1))),
     **dict.fromkeys(("degrees celsius", "degree celsius", "摄氏度"), ("celsius", Fraction(1))),
     **dict.fromkeys(("degrees fahrenheit", "degree fahrenheit"), ("fahrenheit", Fraction(1))),
-    **dict.fromkeys(("$", "dollar", "dollars", "usd", "USD", "bucks"), ("dollar", Fraction(1))),
+    **dict.fromkeys(
+        ("$", "dollar", "dollars", "usd", "USD", "bucks", "美元"), ("dollar", Fraction(1))
+    ),
     **dict.fromkeys(("cent", "cents", "¢"), ("dollar", Fraction(1, 100))),
     **dict.fromkeys(("€", "euro", "euros", "eur", "EUR"), ("euro", Fraction(1))),
     **dict.fromkeys(("£", "gbp", "GBP"), ("sterling", Fraction(1))),
@@ -115,7 +119,7 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
 # Words that count without saying what.
 COUNTING = re.compile(
     r"(?:(?:square|sq|cubic)\.? )?units?(?:\^\{?[23]\}?| squared| cubed)?|sq|items?|things?|"
-    r"pieces?|times|[个只条本张件名位人次种块支根辆棵朵头匹座间把双对组份颗页道题]"
+    r"pieces?|times|[个只条本张件名位人次种块支根辆棵朵头匹座间把双对组份颗页道题岁]"
 )
 DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
 THINGS = "things: "  # before the dimension of a thing
@@ -187,9 +191,9 @@ def _known(name: str) -> Unit | None:
 
 def _pints(name: str) -> Unit | None:
     registry = load()
-    if name not in registry:
-        return None
     parsed = registry.parse_unit_name(name)
+    if not parsed:
+        return None
     prefix, canonical, _ = parsed[0]
     if canonical not in KNOWN or prefix not in PREFIXES:
         return None

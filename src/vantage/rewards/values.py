@@ -85,10 +85,12 @@ class Several(NamedTuple):
     Attributes:
         items: in order.
         brackets: around them, such as "()", "[]" or "{}"; empty for none.
+        name: of a point, as in A(3, 4).
     """
 
     items: tuple[str, ...]
     brackets: str
+    name: str = ""
 
 
 class Piece(NamedTuple):
@@ -152,11 +154,11 @@ LETTERS = "ABCDEFGHIJ"
 
 ONE_OPTION = re.compile(r"(?:(?:option|choice|answer) ?)?\(?([A-Ja-j])\)?[.:)]*", re.I)
 SOME_OPTIONS = re.compile(
-    r"(?:options? |choices? )?\(?[A-J]\)?(?:(?:, ?(?:and )?| and | ?& ?|; ?| )\(?[A-J]\)?)+"
+    r"(?:options? |choices? )?\(?[A-J]\)?(?:(?:, ?(?:and )?|、| and | ?& ?|; ?| )\(?[A-J]\)?)+"
 )
 RUN_OF_OPTIONS = re.compile(r"[A-J]{2,6}")
 OPTION_AND_CONTENT = re.compile(
-    r"(?:(?:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):]|([a-j])\)) ?(.+)", re.I | re.DOTALL
+    r"(?:(?:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、]|([a-j])\)) ?(.+)", re.I | re.DOTALL
 )
 OPTION_MARK = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J][.):](?= |$)|^(?:or|and|but|is|are)\b")
 
@@ -165,14 +167,19 @@ CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
 RANGE = re.compile(r"([+-]?[\d.,]+%?) ?(?:-|~|to|through) ?([\d.,]+.*)")
 TO = re.compile(r" to ")
 
+CONNECTED = re.compile(r"(?:so|thus|hence|therefore|then)\b,? (?=\S)", re.I)
+CHOSEN = re.compile(
+    r"(?:(?:因此|所以|故),?)?(?:答案(?:是|为)?|故?选):? ?(?=\S)|(?:the )?point (?=[A-Z]\()", re.I
+)
 INTRODUCTION = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then)\b,? )?(?:[A-Za-z]+ ){0,6}?"
+    r"(?:[A-Za-z]+ ){0,6}?"
     r"(?:is|are|equals|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
     re.I,
 )
 NAMED = re.compile(r"(?!(?:option|choice) [A-J]:)[A-Za-z][A-Za-z ]{2,30}: ?(?=.)", re.I)
 ABOUT = re.compile(
-    r"(?:\\approx|approximately|approx\.?|about|around|roughly|~|\\sim|no\.|№|#+) ?(?=[\d\\$.-])",
+    r"(?:\\approx|大?约为?|approximately|approx\.?|about|around|roughly|~|\\sim|no\.|№|#+) ?"
+    r"(?=[\d\\$.-])",
     re.I,
 )
 ANSWERS = re.compile(r"\b(?:answer|result|solution|option|choice)\b", re.I)
@@ -183,8 +190,8 @@ SIGNS = re.compile(
 )
 SPELLED = {"<=": "\\leq", ">=": "\\geq", "!=": "\\neq", "==": "="}
 COMMA = r"(?<!\d),|,(?!\d{3}(?!\d))"  # one that does not group digits
-SEPARATORS = re.compile(rf",? and |,? or |{COMMA}|[;\n]|\\cup(?![A-Za-z])")
-IN_BRACKETS = re.compile(r",? and |,? or |[,;\n]")
+SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]|\\cup(?![A-Za-z])")
+IN_BRACKETS = re.compile(r",? and |,? or |[或和、,;\n]")
 BUILDER = re.compile(r"\\?\{ ?([A-Za-z])(?: ?\\in ?[^|:]*)? ?[|:] ?(.+?) ?\\?\}", re.DOTALL)
 POINT = re.compile(r"[A-Z]'?(?:_\{?\d\}?)? ?(?==? ?\()=? ?")
 VARIABLE = re.compile(
@@ -201,9 +208,10 @@ BEYOND = re.compile(
 CURRENCY = re.compile(r"([+-]?) ?([$€£¥₹]) ?(?=[\d.\\-])")
 MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 MAGNITUDE = re.compile(rf"(.*\S) ?\b({'|'.join(MAGNITUDES)}|万|亿)s?\b(.*)", re.I | re.DOTALL)
-UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢Ωμ\u4e00-\u9fff(]|(?<=[a-z\d])\\Omega")
+UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢Ωμ\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
 MICRO = re.compile(r"\\mu ?(?=[A-Za-z])")
 COMPOUND = re.compile(r"(?<=[A-Za-z小时分钟]),? (?:and )?(?=\d)")
+A_HALF = re.compile(r" and (?:a|one)[ -]half\b", re.I)
 AND_A_HALF = re.compile(r"(-?\d+) and (\d+ ?/ ?\d+|\\frac ?\{\d+\} ?\{\d+\}|\\frac ?\d ?\d)(.*)")
 SMALL = str.split(
     """
@@ -226,7 +234,10 @@ MEASURED = re.compile(
 LONG_WORD = re.compile(r"[A-Za-z]{5,}")
 NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, "false"}
 YES_OR_NO = re.compile(r"(yes|no|true|false)\b ?[,.;:!]", re.I)
-PUNCTUATION = re.compile(r"[\"'`,;:!?.]|\b(?:the|an?)\s+(?=\w)")
+JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
+CHEMICAL = re.compile(r"(?=.*\d)(?:[A-Z][a-z]?(?:_?\{?\d{1,3}\}?)? ?){2,}")  # H_2O
+SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*")  # letters alone: variables, or words
+PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|\b(?:the|an?)\s+(?=\w)")
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -242,8 +253,9 @@ def read(text: str) -> tuple[Value, ...]:
     if quick is not None:
         return (quick,)
     found = list(_values(_bare(text)))
-    letters = (one for one in found if isinstance(one, Quantity))
-    if not found or any(variables(one.number) for one in letters):
+    if CHEMICAL.fullmatch(text):
+        found.append(Words(re.sub(r"[ _{}]", "", text)))
+    if not found or SPOKEN.fullmatch(text):
         found += _words(text)
     return tuple(dict.fromkeys(found))
 
@@ -277,7 +289,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def _values(text: str) -> Iterator[Value]:
-    if YES_OR_NO.match(text):
+    if _yes_or_no(text):
         return
     readers: tuple[Callable[[str], Iterator[Value]], ...] = (
         _options,
@@ -300,6 +312,7 @@ def _values(text: str) -> Iterator[Value]:
 
 def _bare(text: str) -> str:
     """A text without words before its value: "The area is", "Answer:", "about", "No."."""
+    text = CHOSEN.sub("", CONNECTED.sub("", text, count=1), count=1) or text
     for pattern in (INTRODUCTION, NAMED, ABOUT):
         found = pattern.match(text)
         if found is None:
@@ -396,14 +409,16 @@ def _brackets(text: str) -> Iterator[Value]:
     if len(items) < 2 and (brackets != "{}" or start is inside):
         return
     if brackets in ("()", "[]", "{}"):
-        yield Several(tuple(items), brackets)
+        yield Several(tuple(items), brackets, point[0].strip(" =") if point else "")
     if len(items) == 2 and brackets != "{}" and point is None:
         yield Region("", (Piece(items[0], items[1], brackets[0] == "[", brackets[1] == "]"),))
 
 
 def _several(text: str) -> Iterator[Value]:
     """Values without brackets around them: 1, 2 and 3; x = 1 or x = 2; two signs of ±."""
-    if mixed := AND_A_HALF.fullmatch(text):
+    if " and " in text and (compound := _compound(text)):
+        yield compound
+    if mixed := AND_A_HALF.fullmatch(A_HALF.sub(" and 1/2", _counted(text))):
         yield from _quantities(f"{mixed[1]} {mixed[2]}{mixed[3]}")
     parts = split(text)
     if len(parts) > 1:
@@ -477,9 +492,11 @@ def _chain(text: str) -> tuple[list[str], list[str]]:
 def _inequality(members: list[str], signs: list[str]) -> Iterator[Value]:
     """The region that an inequality of one variable is: x > 2, 2 <= x < 5, x in (0, 3)."""
     if signs == ["\\in"] and VARIABLE.fullmatch(members[0]):
-        inside = _region(members[1])
-        if inside is not None:
-            yield Region(members[0], inside.pieces)
+        for inside in read(members[1]):
+            if isinstance(inside, Region):
+                yield Region(members[0], inside.pieces)
+            elif isinstance(inside, Several) and inside.brackets == "{}":
+                yield inside
         return
     if set(signs) <= {">", "\\geq"}:
         members = members[::-1]
@@ -537,7 +554,7 @@ def _measured(text: str) -> Quantity | None:
         return _magnified(*magnitude.groups())
     for start in UNIT_STARTS.finditer(text):
         before, behind = text[: start.start()].strip(), text[start.start() :].strip()
-        if behind[0] == "(" and behind[-1] == ")":
+        if behind[0] + behind[-1] in ("()", "[]"):
             behind = behind[1:-1].strip()
         found = _with_unit(before, behind) if before else None
         if found is not None:
@@ -610,10 +627,16 @@ def _has_decimal(text: str) -> bool:
     return re.search(r"\d\.\d|(?<!\d)\.\d", text) is not None
 
 
+def _yes_or_no(text: str) -> str | None:
+    """What an answer begins with that says yes or no, unless it says the other too."""
+    found = YES_OR_NO.match(text)
+    said = set(JUDGEMENTS.findall(text.casefold()))
+    return found[1] if found and len(said) == 1 else None
+
+
 def _words(text: str) -> Iterator[Value]:
-    short = YES_OR_NO.match(text)
-    bare = short[1] if short else text
-    said = " ".join(PUNCTUATION.sub("", bare.casefold()).split())
+    short = _yes_or_no(text)
+    said = " ".join(PUNCTUATION.sub("", (short or text).casefold()).split())
     if said and any(sign.isalpha() for sign in said):
         yield Words(said)
 
@@ -623,7 +646,8 @@ def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str
     found, start, sign = [], 0, ""
     for separator in _outside(separators, text):
         found.append((text[start : separator.start()].strip(), sign))
-        start, sign = separator.end(), separator[0].strip(" ,") or ","
+        start, sign = separator.end(), separator[0].strip(" ,、") or ","
+        sign = {"或": "or", "和": "and", "且": "and"}.get(sign, sign)
     return [*found, (text[start:].strip(), sign)]
 
 
