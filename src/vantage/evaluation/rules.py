@@ -16,7 +16,7 @@ from vantage.evaluation.items import Item
 from vantage.questions.schema import texts
 from vantage.rewards.accuracy import correct
 from vantage.rewards.choice import chosen, letter
-from vantage.rewards.notation import plain
+from vantage.rewards.notation import DIGITS, plain
 from vantage.rewards.numeric import relaxed, value
 from vantage.rewards.values import LETTERS
 
@@ -25,7 +25,7 @@ Rule: TypeAlias = Callable[[Item, str | None], bool | None]
 LONGEST = 1_000  # characters of an answer that are looked at
 COMPARED = 200  # characters of an answer that are compared with options letter by letter
 NUMBER = re.compile(
-    r"(?:(?<![\d)])[+-])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,2})?",
+    rf"(?:(?<![\d)])[+-])?{DIGITS}(?:[eE][+-]?\d{{1,2}})?",
     re.ASCII,
 )
 WORD = re.compile(r"[a-z]+")

@@ -1,9 +1,9 @@
 """Whether the boxed answer equals the reference."""
 
 from vantage.rewards import comparing
+from vantage.rewards.notation import LONGEST
 from vantage.rewards.references import reference
 from vantage.rewards.text import boxed, text
-from vantage.rewards.values import LONGEST
 
 
 def accuracy(completions: list, answer: list[str], **columns) -> list[float]:

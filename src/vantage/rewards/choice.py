@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from vantage.rewards.accuracy import correct
 from vantage.rewards.comparing import SECONDS
-from vantage.rewards.notation import plain
+from vantage.rewards.notation import LONGEST, plain
 from vantage.rewards.references import reference
 from vantage.rewards.string import normal
 from vantage.rewards.text import boxed, text
-from vantage.rewards.values import LETTERS, LONGEST, Options, read
+from vantage.rewards.values import LETTERS, Options, read
 
 NONE: frozenset[str] = frozenset()
 

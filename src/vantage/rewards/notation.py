@@ -7,9 +7,14 @@ LaTeX names), and what LaTeX or Markdown puts around an answer is taken off: `\t
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
+LONGEST = 1_000  # characters of an answer that is looked at as anything but a text
+
+# A number as it is written, with commas between groups of digits or without.
+DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
 # Letters and digits without anything that could be dress: already in normal form.
 PLAIN = re.compile(r"[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
 LINE = re.compile(r"\s*\n\s*")
@@ -129,10 +134,17 @@ ROW, ROWS = "\ue001", "\\\\"  # the end of a row inside a matrix, where it is no
 
 def plain(answer: str) -> str:
     """The normal form of an answer; new lines are kept, for they may part two values."""
+    return _remembered(answer) if len(answer) <= LONGEST else _plain(answer)
+
+
+def _plain(answer: str) -> str:
     found = answer.strip()
     if not PLAIN.fullmatch(found) or "  " in found:
         found = _undressed(_folded(found))
     return found if found.endswith("...") else found.rstrip(" \n.,;:")
+
+
+_remembered = functools.lru_cache(maxsize=50_000)(_plain)
 
 
 def _folded(answer: str) -> str:

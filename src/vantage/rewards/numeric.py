@@ -1,17 +1,17 @@
 """Whether an answer is about the number that the reference is."""
 
+import functools
 import re
 from fractions import Fraction
 from typing import Any
 
 from vantage.rewards import expressions
-from vantage.rewards.accuracy import correct
-from vantage.rewards.notation import plain
+from vantage.rewards.notation import LONGEST, plain
 from vantage.rewards.references import reference
 from vantage.rewards.string import alike
 from vantage.rewards.text import boxed, text
 from vantage.rewards.units import PERCENT, same_dimension
-from vantage.rewards.values import LONGEST, Quantity, quantity
+from vantage.rewards.values import Quantity, quantity
 
 # Of the reference: section 5.1 of ChartQA, https://arxiv.org/abs/2203.10244
 TOLERANCE = 0.05
@@ -41,8 +41,6 @@ def near(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:
     wanted = quantity(plain(truth))
     if wanted is None or expressions.number(wanted.number) is None:
         return alike(given, truth)
-    if correct(given, truth):
-        return True
     number = quantity(plain(given)) if given and len(given) <= LONGEST else None
     return number is not None and _within(number, wanted, tolerance)
 
@@ -74,7 +72,7 @@ def _within(number: Quantity, wanted: Quantity, tolerance: float) -> bool:
 
 def close(number: Any, wanted: Any, tolerance: float, scale: Fraction = Fraction(1)) -> bool:
     """Whether `scale` times a number is within a part of another one, of which it is measured."""
-    part = Fraction(tolerance).limit_denominator(10**6)
+    part = _fraction(tolerance)
     if isinstance(number, Fraction) and isinstance(wanted, Fraction):
         return abs(number * scale - wanted) <= part * abs(wanted)
     try:
@@ -82,6 +80,11 @@ def close(number: Any, wanted: Any, tolerance: float, scale: Fraction = Fraction
     except OverflowError:
         return False
     return abs(one - other) <= part * abs(other)
+
+
+@functools.cache
+def _fraction(tolerance: float) -> Fraction:
+    return Fraction(tolerance).limit_denominator(10**6)
 
 
 def relaxed(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:

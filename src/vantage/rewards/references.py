@@ -12,16 +12,16 @@ import functools
 import re
 
 from vantage.rewards import mathematics
-from vantage.rewards.notation import plain
+from vantage.rewards.notation import LONGEST, plain
 from vantage.rewards.text import BOXES, boxed, spoken, tagged
-from vantage.rewards.values import LONGEST, Formula, Value, Words, read
+from vantage.rewards.values import Formula, Value, Words, read
 
 HASHES = re.compile(r"####[^\S\n]*([^\n]+)")
 FORMS = re.compile(r"\[\s*(['\"]).*\1\s*\]", re.DOTALL)  # a list of texts as Python writes it
 MOST_WORDS = 20  # of a text that an answer can be expected to meet word for word
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.lru_cache(maxsize=20_000)
 def reference(written: str) -> str:
     """The answer that a reference states; the reference itself where it states no other."""
     said = spoken(written) if "</think>" in written else written

@@ -32,9 +32,8 @@ from vantage.rewards.expressions import (
     has,
     variables,
 )
+from vantage.rewards.notation import DIGITS, LONGEST
 from vantage.rewards.units import Unit, is_thing, unit
-
-LONGEST = 1_000  # characters
 
 
 class Quantity(NamedTuple):
@@ -149,7 +148,7 @@ Value: TypeAlias = (
 )
 
 INFINITY = "\\infty"
-DECIMAL = re.compile(r"([+-]?) ?((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)")
+DECIMAL = re.compile(rf"([+-]?) ?({DIGITS})")
 LETTERS = "ABCDEFGHIJ"
 
 ONE_OPTION = re.compile(r"(?:(?:option|choice|answer) ?)?\(?([A-Ja-j])\)?[.:)]*", re.I)
