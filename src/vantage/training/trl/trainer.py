@@ -180,6 +180,9 @@ class VantageTrainer(GRPOTrainer):
         self._compared = 0
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
+        has_template = self.chat_template or getattr(self.processing_class, "chat_template", None)
+        options = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        self._opened = opened_by(self.processing_class, **options) if has_template else ""
         self._prepare_model()
         finds_unused = bool(self.args.ddp_find_unused_parameters)
         self._all_see = self._is_vlm and sharding.all_must_see(
@@ -481,11 +484,9 @@ class VantageTrainer(GRPOTrainer):
 
     def _whole(self, prompts: list, completions: list) -> list:
         """Completions with the tag that the chat template, or a plain prompt, opened."""
-        if not prompts or isinstance(prompts[0], str):
+        if prompts and isinstance(prompts[0], str):
             return [judged(*pair) for pair in zip(completions, map(opened, prompts), strict=True)]
-        options = {"chat_template": self.chat_template, **self.chat_template_kwargs}
-        tag = opened_by(self.processing_class, **options)
-        return [judged(completion, tag) for completion in completions]
+        return [judged(completion, self._opened) for completion in completions]
 
     def _rewards(self) -> np.ndarray:
         """Reward of each rollout of all processes, NaN without a score."""
