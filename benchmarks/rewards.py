@@ -45,7 +45,9 @@ def pairs(kind: str, count: int) -> tuple[list[str], list[str]]:
     rng = random.Random(kind)
     made = [KINDS[kind](rng) for _ in range(count)]
     given = [made[n - 1 if n % 2 else n][0] for n in range(count)]
-    return [f"{THOUGHT}\\boxed{{{answer}}}" for answer in given], [truth for _, truth in made]
+    return [f"{THOUGHT}<answer>\\boxed{{{answer}}}</answer>" for answer in given], [
+        truth for _, truth in made
+    ]
 
 
 def rate(reward: Callable, responses: list[str], references: list[str]) -> tuple[float, float]:
@@ -59,11 +61,11 @@ def rate(reward: Callable, responses: list[str], references: list[str]) -> tuple
 
 
 def main() -> None:
-    print(f"{'reward':10} {'answers':12} {'a second':>10} {'mean':>6}")
+    print(f"{'reward':12} {'answers':12} {'a second':>10} {'mean':>6}")
     for name, reward in REWARDS.items():
         for kind in KINDS:
             speed, mean = rate(reward, *pairs(kind, RESPONSES))
-            print(f"{name:10} {kind:12} {speed:10,.0f} {mean:6.2f}")
+            print(f"{name:12} {kind:12} {speed:10,.0f} {mean:6.2f}")
 
 
 if __name__ == "__main__":

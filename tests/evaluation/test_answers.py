@@ -93,6 +93,18 @@ def test_a_plain_text_is_asked_as_it_is(processor):
     assert answer(Echo(), processor, rows, progress=False) == [["Add 3 + 4."], ["Add 5."]]
 
 
+def test_the_tag_that_the_chat_template_opens_belongs_to_the_answer(tiny_model):
+    opening = AutoProcessor.from_pretrained(tiny_model)
+    opening.chat_template = opening.chat_template.replace(
+        "<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}"
+    )
+    texts = answer(Echo(), opening, mixed(), samples=2, progress=False)
+    assert all(text.startswith("<think>Add") for row in texts for text in row)
+    plain = Dataset.from_dict({"prompt": ["Add 3 + 4.", "Add 5. <think>\n"]})
+    (first,), (second,) = answer(Echo(), opening, plain, progress=False)
+    assert first == "Add 3 + 4." and second.startswith("<think>\n")
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_and_the_random_state_are_put_back(network, processor, training):
     network.train(training)

@@ -201,6 +201,18 @@ def test_samples_are_scored_one_by_one(rows, tmp_path):
     assert result.measures["pass@2"].mean == pytest.approx((5 / 6 + 1) / 2)
 
 
+def test_thoughts_that_the_template_of_a_server_opened_are_none_when_they_are_cut_off(
+    rows, tmp_path
+):
+    scripts = {"0": ["Hm.</think>\\boxed{0}"], "1": ["Is it \\boxed{1}? Let me"]}
+    with Candidate(scripts) as candidate:
+        (result,) = ask(candidate, rows(2), tmp_path / "out")
+    assert result.measures["accuracy"].mean == 0.5
+    with Candidate({"1": scripts["1"]}) as candidate:
+        (result,) = ask(candidate, rows(2), tmp_path / "other")
+    assert result.measures["accuracy"].mean == 1
+
+
 def test_pictures_are_sent_in_their_places_and_within_the_bounds():
     shown = picture(Image.new("RGB", (40, 20), "red"))
     question = Question("First <image>, then <image>?", (shown, shown))

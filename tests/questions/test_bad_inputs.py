@@ -342,6 +342,9 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "an answer with half a brace": ({"answer": "\\frac{1}{2"}, "cannot read the answer"),
     "an answer that closes a brace": ({"answer": "}{"}, "cannot read the answer"),
     "an answer of a brace": ({"answer": "{"}, "cannot read the answer"),
+    "a formula that takes for ever": ({"answer": "\\int " * 150}, "cannot read the answer"),
+    "a text as an answer": ({"answer": "The angle is half of the arc. " * 9}, "a text of 63 words"),
+    "a box without an answer": ({"answer": "So it is \\boxed{}."}, "an empty box"),
     "half a letter in the answer": ({"answer": "\udc00"}, "not UTF-8"),
     "an answer with a nul": ({"answer": "4\0"}, "a NUL at character 1"),
     # Rewrites.
@@ -924,7 +927,6 @@ HARMLESS = {
     "a tower of powers": {"answer": "9^{9^{9^{9^{9}}}}"},
     "a box around a tower of powers": {"answer": "\\boxed{9^{9^{9^{9^{9}}}}}"},
     "nested fractions": {"answer": "\\frac{1}{" * 200 + "1" + "}" * 200},
-    "many integrals": {"answer": "\\int " * 150},
     "an answer of many digits": {"answer": 10**400},
     "a large number": {"answer": 1e300},
     "a path that comes back": {"image": "folder/../good.png"},

@@ -156,7 +156,7 @@ def test_the_answer_of_a_response_without_a_box_is_what_it_ends_with(response, a
     assert final(response) == answer
 
 
-@pytest.mark.parametrize("name", sorted(set(REWARDS) - {"format"}))
+@pytest.mark.parametrize("name", ["accuracy", "choice", "numeric", "string"])
 def test_rewards_of_answers_want_a_box(name):
     said = [{"role": "assistant", "content": "\\boxed{B}"}]
     assert REWARDS[name]([said, "B", "\\boxed{B"], answer=["B"] * 3) == [1, 0, 0]

@@ -227,12 +227,28 @@ def test_the_plan_follows_from_rewards_seed_and_batch_number_alone(tiny_model, t
 def test_parts_of_a_reward_are_weighted_and_those_without_a_score_left_out(tiny_model, tmp_path):
     rewards = [
         Fixed([1, 0, None, None, 1, 1, 0, 0], "first"),
-        Fixed([0, 2, 2, None, None, None, None, None], "second"),
+        Fixed([0, 2, 2, None, 0, 2, None, 2], "second"),
     ]
     made, _ = trained(tiny_model, mixed_rows(2), tmp_path, reward=rewards, **TWO_QUESTIONS)
-    assert made.rollouts.reward_N.tolist() == [1, 1, 1, 1, 1, 0, 0]
-    assert made.rollouts.question_N.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    assert logged(made, "plan/unscored") == [1]
+    assert made.rollouts.reward_N.tolist() == [1, 1, 1, 2, 1]
+    assert made.rollouts.question_N.tolist() == [0, 0, 1, 1, 1]
+    assert logged(made, "plan/unscored") == [3]
+
+
+def test_rewards_see_the_tag_that_the_chat_template_opened(tiny_model, tmp_path):
+    seen = []
+
+    def reward(completions, **columns):
+        seen.extend(completion[0]["content"] for completion in completions)
+        return [0.0] * len(completions)
+
+    processor = AutoProcessor.from_pretrained(tiny_model)
+    processor.chat_template = processor.chat_template.replace(
+        "<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}"
+    )
+    rest = {"processing_class": processor}
+    trainer(tiny_model, mixed_rows(4), tmp_path, reward=reward, rest=rest).train()
+    assert len(seen) == 16 and all(text.startswith("<think>") for text in seen)
 
 
 def test_equal_parts_make_equal_rewards_in_any_group(tiny_model, tmp_path):

@@ -170,7 +170,9 @@ def test_a_batch_without_a_score_is_filler_alone():
     ("parts", "weights", "total"),
     [
         ([[1.0, 1.0]], [0.9, 0.1], 1.0),
-        ([[1.0, np.nan]], [0.9, 0.1], 0.9),
+        ([[1.0, np.nan]], [0.9, 0.1], np.nan),
+        ([[np.nan, 1.0]], [0.9, 0.1], np.nan),
+        ([[1.0, np.nan]], [1.0, 0.0], 1.0),
         ([[np.nan, np.nan]], [0.9, 0.1], np.nan),
         ([[np.inf, 0.0]], [0.9, 0.1], np.nan),
     ],

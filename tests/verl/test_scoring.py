@@ -35,9 +35,9 @@ def test_the_score_is_the_weighted_sum_that_is_trained(response, parts, score):
     assert found == parts
 
 
-def test_a_reward_without_a_number_is_nan_and_counts_nothing():
+def test_a_reward_without_a_number_is_nan_and_leaves_no_score():
     found = scored(RIGHT, {"accuracy": 0.9, f"{TINY}:nothing": 0.1}, answer="4")
-    assert math.isnan(found["nothing"]) and found["score"] == pytest.approx(0.9)
+    assert math.isnan(found["nothing"]) and found["score"] == 0.0
     assert scored(RIGHT, {f"{TINY}:nothing": 1.0}, answer="4")["score"] == 0.0
 
 

@@ -13,15 +13,11 @@ from transformers import TrainerState
 from vantage.checking.levels import Level
 from vantage.questions.reading import Reader
 from vantage.rewards import REWARDS
+from vantage.rewards.references import perfect
 
 ASKED = 64  # rows; a reward of the user's own may be slow
 
 Reward = Callable[..., Any]
-
-
-def perfect(answer: str) -> str:
-    r"""A response with the reference answer: `<think> ... </think>` and `\boxed{...}`."""
-    return f"<think>\nThe answer is {answer}.\n</think>\n\\boxed{{{answer}}}"
 
 
 def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level, str, str]]:

@@ -25,6 +25,7 @@ from vantage.questions.schema import (
     render,
     taken,
 )
+from vantage.rewards.opening import judged, opened, opened_by
 
 
 def answer(
@@ -114,7 +115,12 @@ def generate(
         ids = loaded.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     lengths = (ids != tokenizer.pad_token_id).sum(dim=1).tolist()
-    flat = [Response(text, length) for text, length in zip(texts, lengths, strict=True)]
+    each = sampling.samples // copies
+    tags = [tag for tag in _tags(loaded.processor, prompts) for _ in range(each)]
+    flat = [
+        Response(judged(text, tag), length)
+        for text, tag, length in zip(texts, tags, lengths, strict=True)
+    ]
     starts = range(0, len(flat), sampling.samples)
     return [flat[start : start + sampling.samples] for start in starts]
 
@@ -158,6 +164,13 @@ def batches(
             kind.clear()
             questions.clear()
     yield from ((kind, questions) for kind, questions in waiting.values() if kind)
+
+
+def _tags(processor, prompts: list) -> list[str]:
+    """The tag that each prompt opens at its end, or its chat template."""
+    if isinstance(prompts[0], str):
+        return [opened(prompt) for prompt in prompts]
+    return [opened_by(processor)] * len(prompts)
 
 
 def _inputs(processor, prompts: list):

@@ -14,8 +14,8 @@ from vantage.questions.options import lettered, listing
 from vantage.questions.pictures import is_encoded
 from vantage.questions.placing import place
 from vantage.questions.schema import texts
-from vantage.rewards.choice import LETTERS
 from vantage.rewards.text import boxed, final
+from vantage.rewards.values import LETTERS
 
 
 def never(item: Item) -> bool:

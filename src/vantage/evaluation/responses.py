@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm.auto import tqdm
 
 from vantage.chat.journal import Journal, digest
 from vantage.questions.schema import IMAGE, Question, Turn, conversation, in_parts, pictures
+from vantage.rewards.opening import judged, opened_by_others
 
 if TYPE_CHECKING:
     from vantage.chat.asking import Answers, Request
@@ -159,7 +160,9 @@ class Remote:
             )
             answers = wait_for(asking)
         answers.complete(title)
-        return [[_response(answers, name) for name in names] for names in keys]
+        said = [[_response(answers, name) for name in names] for names in keys]
+        tag = opened_by_others([one.text for row in said for one in row])
+        return [[replace(one, text=judged(one.text, tag)) for one in row] for row in said]
 
     def _requests(self, read: Read, size: int, keys: list[list[str]]) -> Iterator[Request]:
         """A request a sample; `keys` gets those of every question."""

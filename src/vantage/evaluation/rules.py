@@ -15,17 +15,17 @@ from vantage.errors import InputError
 from vantage.evaluation.items import Item
 from vantage.questions.schema import texts
 from vantage.rewards.accuracy import correct
-from vantage.rewards.choice import LETTERS, chosen, letter
-from vantage.rewards.numeric import relaxed
-from vantage.rewards.quantities import quantity
-from vantage.rewards.text import plain
+from vantage.rewards.choice import chosen, letter
+from vantage.rewards.notation import DIGITS, plain
+from vantage.rewards.numeric import relaxed, value
+from vantage.rewards.values import LETTERS
 
 Rule: TypeAlias = Callable[[Item, str | None], bool | None]
 
 LONGEST = 1_000  # characters of an answer that are looked at
 COMPARED = 200  # characters of an answer that are compared with options letter by letter
 NUMBER = re.compile(
-    r"(?:(?<![\d)])[+-])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,2})?",
+    rf"(?:(?<![\d)])[+-])?{DIGITS}(?:[eE][+-]?\d{{1,2}})?",
     re.ASCII,
 )
 WORD = re.compile(r"[a-z]+")
@@ -50,10 +50,10 @@ def math_vision(item: Item, given: str | None) -> bool:
     """As `option_or_mathematics`, numbers rounded to two decimals; MATH-Vision's `is_equal`."""
     if option_or_mathematics(item, given):
         return True
-    number, wanted = quantity(given or ""), quantity(item.reference)
+    number, wanted = value(given or ""), value(item.reference)
     if item.options or number is None or wanted is None:
         return False
-    return round(number.value, 2) == round(wanted.value, 2)
+    return round(number, 2) == round(wanted, 2)
 
 
 def math_vista(item: Item, given: str | None) -> bool:
@@ -134,9 +134,9 @@ def numbers(answer: str) -> list[Fraction]:
 
 def one_number(answer: str) -> Fraction | None:
     """The number that an answer is, with or without a unit, or the only one in it."""
-    found = quantity(answer)
+    found = value(answer)
     if found is not None:
-        return found.value
+        return found
     several = numbers(answer)
     return several[0] if len(several) == 1 else None
 

@@ -14,8 +14,8 @@ from vantage.evaluation.benchmarks import Benchmark
 from vantage.evaluation.items import Item
 from vantage.evaluation.responses import Response
 from vantage.questions.schema import IMAGE
-from vantage.rewards.choice import LETTERS
 from vantage.rewards.judge import ASK, SYSTEM, messages, shown, verdict
+from vantage.rewards.values import LETTERS
 
 if TYPE_CHECKING:
     from vantage.chat.server import Settings

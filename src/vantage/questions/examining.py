@@ -19,6 +19,7 @@ from vantage.questions.reading import PICTURES
 from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
 from vantage.questions.unpacking import Unpacker, check_no_video
+from vantage.rewards import references
 
 Made = TypeVar("Made")
 
@@ -124,8 +125,11 @@ class Examiner:
         text = self.unpacker.answer(source, told)
         if text is None:
             return None
-        if self.graded_by and self.graded_by([f"\\boxed{{{text}}}"], answer=[text])[0] < 1:
-            raise InputError("the accuracy reward cannot read the answer: it refuses it itself")
+        if self.graded_by:
+            if reason := references.fault(text):
+                raise InputError(f"the accuracy reward cannot read the answer: {reason}")
+            if self.graded_by([references.perfect(text)], answer=[text])[0] < 1:
+                raise InputError("the accuracy reward cannot read the answer: it refuses it itself")
         return text
 
 

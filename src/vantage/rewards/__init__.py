@@ -7,6 +7,7 @@ from vantage.rewards.choice import choice
 from vantage.rewards.format import format
 from vantage.rewards.numeric import numeric
 from vantage.rewards.string import string
+from vantage.rewards.tags import tag_accuracy, tag_format
 
 REWARDS: dict[str, Callable[..., list[float]]] = {
     "accuracy": accuracy,
@@ -14,6 +15,17 @@ REWARDS: dict[str, Callable[..., list[float]]] = {
     "format": format,
     "numeric": numeric,
     "string": string,
+    "tag_accuracy": tag_accuracy,
+    "tag_format": tag_format,
 }
 
-__all__ = ["REWARDS", "accuracy", "choice", "format", "numeric", "string"]
+__all__ = [
+    "REWARDS",
+    "accuracy",
+    "choice",
+    "format",
+    "numeric",
+    "string",
+    "tag_accuracy",
+    "tag_format",
+]

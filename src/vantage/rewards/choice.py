@@ -1,4 +1,4 @@
-"""Which of several options an answer names."""
+"""Which of the options an answer names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 
 from vantage.rewards.accuracy import correct
-from vantage.rewards.mathematics import SECONDS
+from vantage.rewards.comparing import SECONDS
+from vantage.rewards.notation import LONGEST, plain
+from vantage.rewards.references import reference
 from vantage.rewards.string import normal
-from vantage.rewards.text import boxed, plain, text
+from vantage.rewards.text import boxed, text
+from vantage.rewards.values import LETTERS, Options, read
 
-LETTERS = "ABCDEFGHIJ"
-LONGEST = 1_000  # characters in which a letter is looked for
+NONE: frozenset[str] = frozenset()
 
 ALONE = re.compile(r"\(?([A-Ja-j])\)?[.:)]*")
 FIRST = re.compile(r"(?:option|choice|answer)?\s*(?:\(([A-J])\)|([A-J])[.:)])(?=\s|$)", re.I)
@@ -26,11 +28,13 @@ INSIDE = re.compile(
 def choice(
     completions: list, answer: list[str], choices: list | None = None, **columns
 ) -> list[float]:
-    r"""1.0 where the last `\boxed{...}` names the option that the reference names, else 0.0.
+    r"""1.0 where the last `\boxed{...}` names the options that the reference names, else 0.0.
+
+    Where the reference names several ("AC"), all of them have to be named, and no other.
 
     Args:
         completions: responses.
-        answer: letters, or texts of options.
+        answer: letters, or texts of options; several letters where several are right.
         choices: the options of each row as texts, where the data have them.
     """
     options = [row or () for row in choices] if choices else [()] * len(answer)
@@ -39,9 +43,25 @@ def choice(
 
 
 def chosen(given: str | None, truth: str, options: Sequence[str] = ()) -> bool:
-    """Whether an answer, None where there is none, names the option that the reference names."""
-    right = letter(truth, options)
-    return given is not None and right is not None and letter(given, options) == right
+    """Whether an answer, None where there is none, names the options that the reference names."""
+    right = named(reference(truth), options)
+    return given is not None and bool(right) and named(given, options) == right
+
+
+def named(given: str, options: Sequence[str] = ()) -> frozenset[str]:
+    """The letters of the options that an answer names: one as `letter` has it, or "AC", "A and C".
+
+    Args:
+        given: an answer.
+        options: their texts, A first; empty where they are not known.
+    """
+    one = letter(given, options)
+    if one is not None:
+        return frozenset(one)
+    known = frozenset(LETTERS[: len(options)] or LETTERS)
+    values = read(plain(given)) if len(given) <= LONGEST else ()
+    several = [value.letters for value in values if isinstance(value, Options)]
+    return next((letters for letters in several if len(letters) > 1 and letters <= known), NONE)
 
 
 def letter(given: str, options: Sequence[str] = ()) -> str | None:

@@ -6,7 +6,7 @@ from vantage.rewards.text import text
 
 # Section 5.1 of https://arxiv.org/abs/2508.05612: <think> ... </think>, then \boxed{...}.
 # Atomic groups: the first of each is as good as any, so nothing is tried twice.
-PATTERN = re.compile(r"\s*<think>(?>.*?</think>)(?>.*?\\boxed\{).*?\}", re.DOTALL)
+PATTERN = re.compile(r"\s*<think>(?>.*?</think>)(?>.*?\\(?:boxed|fbox)\s*\{).*?\}", re.DOTALL)
 
 
 def format(completions: list, **columns) -> list[float]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from vantage.rewards.text import text
+from vantage.rewards.text import spoken, text
 
 if TYPE_CHECKING:  # openai takes half a second to import
     from vantage.chat.asking import Answers
@@ -83,7 +83,7 @@ def messages(question: str, reference: str, response: str) -> list[dict[str, Any
 
 def shown(response: str) -> str:
     """What a judge sees of a response: the end of what follows its thoughts."""
-    return response.rpartition("</think>")[2][-LONGEST:].strip() or "(nothing)"
+    return spoken(response)[-LONGEST:].strip() or "(nothing)"
 
 
 def verdict(reply: str) -> Verdict | None:

@@ -1,11 +1,17 @@
 """Whether an answer is about the number that the reference is."""
 
+import functools
 import re
 from fractions import Fraction
+from typing import Any
 
-from vantage.rewards.quantities import Quantity, equal, quantity
+from vantage.rewards import expressions
+from vantage.rewards.notation import LONGEST, plain
+from vantage.rewards.references import reference
 from vantage.rewards.string import alike
-from vantage.rewards.text import boxed, plain, text
+from vantage.rewards.text import boxed, text
+from vantage.rewards.units import PERCENT, same_dimension
+from vantage.rewards.values import Quantity, quantity
 
 # Of the reference: section 5.1 of ChartQA, https://arxiv.org/abs/2203.10244
 TOLERANCE = 0.05
@@ -31,31 +37,54 @@ def near(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:
         truth: a number with or without a unit, or any text.
         tolerance: greatest difference, in parts of the reference.
     """
-    wanted = quantity(truth)
-    if wanted is None:
+    truth = reference(truth)
+    wanted = quantity(plain(truth))
+    if wanted is None or expressions.number(wanted.number) is None:
         return alike(given, truth)
-    number = quantity(given or "")
-    if number is None:
-        return False
-    return equal(number, wanted) or _within(number, wanted, tolerance)
+    number = quantity(plain(given)) if given and len(given) <= LONGEST else None
+    return number is not None and _within(number, wanted, tolerance)
+
+
+def value(answer: str) -> Fraction | None:
+    """The number that an answer is, whatever its unit; None where it is none."""
+    found = quantity(plain(answer)) if len(answer) <= LONGEST else None
+    number = None if found is None else expressions.number(found.number)
+    if number is None or isinstance(number, Fraction):
+        return number
+    try:
+        return Fraction(float(number))
+    except (TypeError, OverflowError, ValueError):  # complex, or too large
+        return None
 
 
 def _within(number: Quantity, wanted: Quantity, tolerance: float) -> bool:
-    if number.measure and wanted.measure:
-        if number.measure != wanted.measure:
+    value, aim = expressions.number(number.number), expressions.number(wanted.number)
+    if value is None:
+        return False
+    if number.unit and wanted.unit:
+        if not same_dimension(number.unit, wanted.unit):
             return False
-        return close(number.value * number.size, wanted.value * wanted.size, tolerance)
-    shares = (number.measure == "share") != (wanted.measure == "share")
-    scale = Fraction(1, 100) if shares else Fraction(1)
-    one, other = (number.value, wanted.value * scale)
-    if number.measure == "share":
-        one, other = number.value * scale, wanted.value
-    return close(number.value, wanted.value, tolerance) or close(one, other, tolerance)
+        return close(value, aim, tolerance, number.unit.size / wanted.unit.size)
+    shares = (number.unit == PERCENT) - (wanted.unit == PERCENT)
+    scale = {1: Fraction(1, 100), -1: Fraction(100), 0: Fraction(1)}[shares]
+    return close(value, aim, tolerance) or close(value, aim, tolerance, scale)
 
 
-def close(number: Fraction, wanted: Fraction, tolerance: float) -> bool:
-    """Whether a number is within a part of another one, of which it is measured."""
-    return abs(number - wanted) <= Fraction(tolerance).limit_denominator(10**6) * abs(wanted)
+def close(number: Any, wanted: Any, tolerance: float, scale: Fraction = Fraction(1)) -> bool:
+    """Whether `scale` times a number is within a part of another one, of which it is measured."""
+    part = _fraction(tolerance)
+    if isinstance(number, Fraction) and isinstance(wanted, Fraction):
+        return abs(number * scale - wanted) <= part * abs(wanted)
+    try:
+        one, other = complex(number) * float(scale), complex(wanted)
+    except OverflowError:
+        return False
+    return abs(one - other) <= part * abs(other)
+
+
+@functools.cache
+def _fraction(tolerance: float) -> Fraction:
+    return Fraction(tolerance).limit_denominator(10**6)
 
 
 def relaxed(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:

@@ -2,7 +2,9 @@
 
 import re
 
-from vantage.rewards.text import boxed, plain, text
+from vantage.rewards.notation import plain
+from vantage.rewards.references import reference
+from vantage.rewards.text import boxed, text
 
 MARKS = re.compile(r"[\"'`,;:!?]|\b(?:the|an?)\s+")
 
@@ -18,7 +20,7 @@ def string(completions: list, answer: list[str], **columns) -> list[float]:
 
 def alike(given: str | None, truth: str) -> bool:
     """Whether an answer, None where there is none, is the reference word for word."""
-    return given is not None and bool(given.strip()) and normal(given) == normal(truth)
+    return given is not None and bool(given.strip()) and normal(given) == normal(reference(truth))
 
 
 def normal(answer: str) -> str:

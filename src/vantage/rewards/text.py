@@ -1,13 +1,34 @@
-"""Reading a response: its text, and the answer that it ends with."""
+"""Reading a response: its text, what it says behind its thoughts, and the answer it ends with."""
 
 import re
 from collections.abc import Mapping, Sequence
 
-BOX = "\\boxed{"
+THINK, THOUGHT = "<think>", "</think>"
 TAIL = 2_000  # characters at the end of a response in which an answer without a box is looked for
+
+BOXES = ("\\boxed", "\\fbox", "\\framebox")
+BEGINNING = re.compile(r"\\(?:boxed|fbox|framebox)\s*(\{)?")
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+UNBRACED = re.compile(r"-?(?:\d[\d.,/]*\d|\d)|[A-Za-z](?![A-Za-z])")
 ANSWER_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
-PHRASE = re.compile(
-    r"\b(?:answer|option|choice|result)\b[^\S\n]*(?:is|:|=)[^\S\n]*:?[^\S\n]*([^\n]+)", re.I
+
+MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^[^\S\n]*#{1,6} |`", re.MULTILINE)
+EMPHASIS = re.compile(r"(?<![\w*])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*])")
+# What an answer follows, the clearest first; an answer stands on the same line or on the next.
+LEADS = tuple(
+    re.compile(rf"{lead}\s*:?[^\S\n]*\n*[^\S\n]*([^\n]+)", re.I)
+    for lead in (
+        r"(?:\banswer\b\s*(?:is|are|:|=)|答案\s*(?:是|为|:|：)|故选\s*[:：]?)",
+        r"\b(?:option|choice|result|solution)\b\s*(?:is|:|=)",
+        r"\bI?\s*(?:choose|chose|pick|select)\s+(?:option|choice)?",
+    )
+)
+NO_ANSWER = re.compile(
+    r"(?:as )?(?:follows|below|above|given by|obtained|found|that)\b|[^\w\s]*$", re.I
+)
+# Where an explanation begins behind an answer.
+EXPLANATION = re.compile(
+    r"(?<=[^\s.][^\s.])\. +(?=[A-Z][a-z])|,? (?:because|since|for the reason)\b"
 )
 
 
@@ -19,73 +40,59 @@ def text(completion: str | Sequence[Mapping]) -> str:
     return content if isinstance(content, str) else "".join(p.get("text", "") for p in content)
 
 
+def spoken(response: str) -> str:
+    """What a response says behind its thoughts; nothing where it was cut off while it thought."""
+    said = response.rpartition(THOUGHT)[2]
+    return said.partition(THINK)[0] if THINK in said else said
+
+
 def boxed(response: str) -> str | None:
-    r"""What stands in the last `\boxed{...}`, braces balanced; None without a whole one."""
-    start = response.rfind(BOX)
-    if start < 0:
+    r"""What stands in the last `\boxed{...}` behind the thoughts; None without a whole one.
+
+    `\fbox{5}`, `\boxed {5}` and `\boxed 5` are boxes too.
+    """
+    said = spoken(response)
+    begun = BEGINNING.match(said, max(map(said.rfind, BOXES)) if "\\" in said else 0)
+    if begun is None:
         return None
-    depth = 0
-    for place in range(start + len(BOX) - 1, len(response)):
-        depth += {"{": 1, "}": -1}.get(response[place], 0)
+    if begun[1] is None:
+        alone = UNBRACED.match(said, begun.end())
+        return alone[0] if alone else None
+    depth = 1
+    for brace in BRACE.finditer(said, begun.end()):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
-            return response[start + len(BOX) : place].strip()
+            return said[begun.end() : brace.start()].strip()
     return None
+
+
+def tagged(response: str) -> str | None:
+    """What the last `<answer>` tags behind the thoughts hold, out of its box; None without any."""
+    found = ANSWER_TAG.findall(spoken(response))
+    if not found:
+        return None
+    inside = boxed(found[-1])
+    return found[-1].strip() if inside is None else inside
 
 
 def final(response: str) -> str | None:
     r"""The answer of a response that may not box it, as benchmarks read it; None without one.
 
-    The last `\boxed{...}`; else, after `</think>`, what `<answer>` tags hold, what follows the
-    last "answer is" or "answer:", or the last line. One that was cut off while it thought has
-    none.
+    Behind the thoughts: the last `\boxed{...}`; else what `<answer>` tags hold, what follows the
+    last "answer is" or "answer:", on its line or the next, or the last line.
     """
-    found = boxed(response)
-    if found is not None:
-        return found or None
-    if "<think>" in response and "</think>" not in response:
-        return None
-    said = response.rpartition("</think>")[2][-TAIL:].strip()
-    tagged = ANSWER_TAG.findall(said)
-    phrases = PHRASE.findall(said)
+    said = spoken(response)
+    if any(box in said for box in BOXES):
+        return boxed(said) or None
+    said = said[-TAIL:].strip()
+    in_tags = tagged(said)
+    if in_tags is not None:
+        return in_tags or None
+    said = EMPHASIS.sub(r"\1", MARKDOWN.sub("", said)).strip()
+    for lead in LEADS:
+        followed = [one.strip() for one in lead.findall(said)]
+        followed = [one for one in followed if not NO_ANSWER.match(one)]
+        if followed:
+            return EXPLANATION.split(followed[-1])[0].strip() or None
     lines = said.splitlines()
-    answer = next((part[-1] for part in (tagged, phrases, lines) if part), "")
-    return answer.strip() or None
-
-
-# What LaTeX puts around an answer without changing it.
-DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm)\s*\{([^{}]*)\}")
-REPLACED = (
-    ("\\left", ""),
-    ("\\right", ""),
-    ("\\!", ""),
-    ("\\,", ""),
-    ("\\;", " "),
-    ("\\:", " "),
-    ("\\ ", " "),
-    ("~", " "),
-    ("{,}", ","),
-    ("^{\\circ}", "°"),
-    ("^\\circ", "°"),
-    ("\\circ", "°"),
-    ("\\degree", "°"),
-    ("\\dfrac", "\\frac"),
-    ("\\tfrac", "\\frac"),
-    ("\\%", "%"),
-    ("\\$", "$"),
-    ("\u2212", "-"),
-    ("\\(", ""),
-    ("\\)", ""),
-    ("**", ""),
-)
-
-
-def plain(answer: str) -> str:
-    """An answer without what LaTeX or Markdown puts around it, white space evened out."""
-    found = answer.strip()
-    if len(found) > 1 and found[0] == found[-1] == "$":
-        found = found.strip("$")
-    if "\\" in found or not found.isascii() or "**" in found or "~" in found:
-        found = DRESS.sub(r" \1", found)
-        for old, new in REPLACED:
-            found = found.replace(old, new)
-    return " ".join(found.split()).rstrip(".").rstrip()
+    return lines[-1].strip() or None if lines else None

@@ -17,6 +17,8 @@ from vantage.questions.loading import load
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
 
+GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
+
 
 def rows_of(config: Config, *, write_rejects: bool = True) -> tuple[Dataset, Dataset | None]:
     """The rows to train on and those to validate on, every one of them looked at.
@@ -54,7 +56,7 @@ def reading_options(config: Config) -> dict[str, Any]:
         "columns": data.columns,
         "layout": data.layout,
         "image_root": data.image_root,
-        "graded_by": REWARDS["accuracy"] if "accuracy" in config.rewards else None,
+        "graded_by": next((REWARDS[name] for name in GRADING if name in config.rewards), None),
     }
 
 

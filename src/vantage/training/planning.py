@@ -73,14 +73,16 @@ class Plan:
 
 
 def totals(part_NF: np.ndarray, weight_F: Sequence[float]) -> np.ndarray:
-    """Reward of each rollout from its F parts; NaN where no part, or no finite sum, is there.
+    """Reward of each rollout from its F parts; NaN where one that counts, or the sum, is missing.
 
+    A part without a verdict, as of a judge that failed, says neither right nor wrong: the others
+    alone would compare the rollout with those that have it. Parts of weight 0 are only looked at.
     Summed in the same order for every row, so that equal parts give equal rewards.
     """
     reward_N = np.zeros(len(part_NF))
     for part_N, weight in zip(part_NF.T, weight_F, strict=True):
-        reward_N += weight * np.nan_to_num(part_N, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    scored_N = ~np.isnan(part_NF).all(axis=1) & np.isfinite(reward_N)
+        reward_N += weight * part_N if weight else 0.0
+    scored_N = np.isfinite(reward_N) & ~np.isnan(part_NF).all(axis=1)
     return np.where(scored_N, reward_N, np.nan)
 
 

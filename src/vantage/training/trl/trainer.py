@@ -57,6 +57,7 @@ from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import images_in, pictures, placeholders, render, taken
 from vantage.questions.variants import Variants
+from vantage.rewards.opening import judged, opened, opened_by
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.lengths import fitting
@@ -197,6 +198,9 @@ class VantageTrainer(GRPOTrainer):
         self._looked_at: tuple[Any, Any] = (None, None)
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
+        has_template = self.chat_template or getattr(self.processing_class, "chat_template", None)
+        options = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        self._opened = opened_by(self.processing_class, **options) if has_template else ""
         self._prepare_model()
         if self.aux_loss_enabled:
             self._packing.give_up(
@@ -551,9 +555,16 @@ class VantageTrainer(GRPOTrainer):
             prompts = [example["prompt"] for example in self._examples]
             # What a rollout function found out stands in `inputs`, the other columns do not.
             rows = [{**row, **more} for row, more in zip(self._examples, inputs, strict=True)]
-            rewards_NF = super()._calculate_rewards(rows, prompts, completions, completion_ids_list)
+            whole = self._whole(prompts, completions)
+            rewards_NF = super()._calculate_rewards(rows, prompts, whole, completion_ids_list)
         self._reward_NF = rewards_NF
         return rewards_NF
+
+    def _whole(self, prompts: list, completions: list) -> list:
+        """Completions with the tag that the chat template, or a plain prompt, opened."""
+        if prompts and isinstance(prompts[0], str):
+            return [judged(*pair) for pair in zip(completions, map(opened, prompts), strict=True)]
+        return [judged(completion, self._opened) for completion in completions]
 
     def _rewards(self) -> np.ndarray:
         """Reward of each rollout of all processes, NaN without a score."""

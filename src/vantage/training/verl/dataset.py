@@ -24,6 +24,7 @@ from vantage.questions.prompts import Prompts
 from vantage.questions.schema import Question, Turn, in_parts, render, taken, written
 from vantage.questions.schema import conversation as asked
 from vantage.questions.variants import Variants
+from vantage.rewards.opening import opened_by
 from vantage.training.inputs import rows_of
 from vantage.training.lengths import fitting
 from vantage.training.resolved import Tokenize, prompts_of
@@ -49,7 +50,9 @@ def loaded(config: Config) -> tuple[Any, Any]:
     return _loaded(json.dumps(configuration.plain(config)))
 
 
-def row_of(question: Question, source: Mapping[str, Any], number: int, plain: bool) -> dict:
+def row_of(
+    question: Question, source: Mapping[str, Any], number: int, plain: bool, tag: str = ""
+) -> dict:
     """A row as veRL's agent loop wants it.
 
     Args:
@@ -57,6 +60,7 @@ def row_of(question: Question, source: Mapping[str, Any], number: int, plain: bo
         source: the row of the data behind it, whose columns the rewards get.
         number: of that row.
         plain: whether the model reads text alone, whose chat template knows no parts.
+        tag: what the chat template opens behind the prompt.
     """
     prompt = conversation(question, plain)
     columns = {name: value for name, value in source.items() if name not in ASKED}
@@ -64,7 +68,11 @@ def row_of(question: Question, source: Mapping[str, Any], number: int, plain: bo
         "raw_prompt": prompt,
         "data_source": "validation",
         "reward_model": {"style": "rule", "ground_truth": str(source.get("answer") or "")},
-        "extra_info": {"columns": columns, "prompt": conversation(question, plain=True)},
+        "extra_info": {
+            "columns": columns,
+            "prompt": conversation(question, plain=True),
+            "opened": tag,
+        },
         "index": number,
         "tools_kwargs": {},
         "interaction_kwargs": {},
@@ -164,6 +172,8 @@ class Questions(Dataset):
         prompts = prompts_of(settings, validation if held_out else train)
         self._prompts = replace(prompts, variants=Variants())  # asked as they are
         self._plain = processor is None
+        options = config.get("apply_chat_template_kwargs") or {}
+        self._tag = opened_by(processor or tokenizer, **options)
         self._rows: Sequence[int] = range(len(self._prompts.rows))
         if held_out:  # a longer one would be left out of the mean without a word
             self._rows = short_enough(self._prompts, settings, tokenizer, processor)
@@ -175,7 +185,8 @@ class Questions(Dataset):
         """A question as it is, not varied."""
         row = self._rows[number]
         source = self._prompts.rows[row]
-        return row_of(self._prompts.original(source), source, row, self._plain)
+        question = self._prompts.original(source)
+        return row_of(question, source, row, self._plain, self._tag)
 
     @classmethod
     async def process_vision_info(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vantage.config import Judge
+from vantage.rewards.opening import judged
 from vantage.sections import made
 from vantage.training.inputs import part_names, reward_of
 from vantage.training.planning import totals
@@ -32,7 +33,8 @@ def compute_score(
     Args:
         data_source, ground_truth: of veRL, not used.
         solution_str: the response.
-        extra_info: "columns", the row of the data, and "prompt", the conversation.
+        extra_info: "columns", the row of the data, "prompt", the conversation, and "opened",
+            the tag that the chat template opened behind it.
         rewards: weights by name, as in the configuration; judge: whom "judge" asks.
         rest: of veRL, not used.
 
@@ -41,9 +43,10 @@ def compute_score(
         sum, 0 without one: what veRL validates by. The plan adds the parts up itself.
     """
     columns = {name: [value] for name, value in extra_info["columns"].items()}
+    opened = extra_info.get("opened", "")
     asked = {
         "prompts": [extra_info["prompt"]],
-        "completions": [[{"role": "assistant", "content": solution_str}]],
+        "completions": [judged([{"role": "assistant", "content": solution_str}], opened)],
         **columns,
     }
     weights = dict(rewards or {})

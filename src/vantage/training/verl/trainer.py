@@ -45,6 +45,7 @@ from vantage.errors import EngineError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import pictures, render
+from vantage.rewards.opening import opened_by
 from vantage.training import columns
 from vantage.training.inputs import part_names, reward_of
 from vantage.training.planning import make_plan, totals
@@ -111,6 +112,8 @@ class VantageTrainer(PPOTrainerSync):
             if rows_ is not None:
                 columns.check(name, rows_, rewards, varied, columns.FROM_ANY, withheld=ASKED)
         self.prompts = prompts_of(settings, train)
+        options = self.config.data.get("apply_chat_template_kwargs") or {}
+        self._tag = opened_by(self.processor or self.tokenizer, **options)
         self._fitting = short_enough(self.prompts, settings, self.tokenizer, self.processor)
         self._check_family()
         batches = self.shape.batches(len(self._fitting))
@@ -173,6 +176,7 @@ class VantageTrainer(PPOTrainerSync):
             self.prompts.source(prompt),
             self.prompts.asked(prompt // self.settings.variants.count).question,
             plain=self.processor is None,
+            tag=self._tag,
         )
         return {**made, "uid": uid_of(self._number, slot)}
 

@@ -1,0 +1,344 @@
+"""Whether two answers are the same: the verdict on their values."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from vantage.rewards import expressions, mathematics, units
+from vantage.rewards.expressions import expression
+from vantage.rewards.notation import plain
+from vantage.rewards.units import PERCENT, same_dimension
+from vantage.rewards.values import (
+    INFINITY,
+    Formula,
+    Matrix,
+    Options,
+    Piece,
+    Quantity,
+    Range,
+    Ratio,
+    Region,
+    Relation,
+    Several,
+    Time,
+    Value,
+    Words,
+    read,
+)
+
+SECONDS = 0.8  # for one verdict; what takes longer is wrong
+MOST_UNORDERED = 24  # items that are compared each with each
+SYMMETRIC = frozenset(
+    ("=", "\\neq", "\\approx", "\\parallel", "\\perp", "\\cong", "\\sim", "\\equiv")
+)
+TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
+NUMERIC = frozenset(("=", "\\neq", "\\approx", *TURNED))
+EQUAL = frozenset(("=", "\\approx"))
+SEGMENT = re.compile(r"[A-Z]{2}")
+SPACES = re.compile(r"\s+")
+
+
+def same(given: str, truth: str) -> bool:
+    """Whether an answer is the same as a reference, in whatever notation; False after its time."""
+    units.load()  # before the time runs
+    try:
+        return _Comparison().texts(plain(given), plain(truth))
+    except RecursionError:  # brackets inside brackets without an end
+        return False
+
+
+class _Comparison:
+    """One verdict, within its time."""
+
+    def __init__(self) -> None:
+        self.until = time.monotonic() + SECONDS
+
+    def texts(self, one: str, other: str) -> bool:
+        """Whether two texts in normal form have a value in common."""
+        if one == other and one:
+            return True
+        if time.monotonic() > self.until:
+            return False
+        values, others = read(one), read(other)
+        if any(self.values(left, right) for left in values for right in others):
+            return True
+        return _is_formula(values, others) and mathematics.same(one, other, self._left())
+
+    def _left(self) -> float:
+        """Seconds that are left."""
+        return max(0.0, self.until - time.monotonic())
+
+    def values(self, one: Value, other: Value) -> bool:
+        """Whether two values are the same."""
+        kinds = type(one), type(other)
+        if kinds in self.RULES:
+            return self.RULES[kinds](self, one, other)
+        if kinds[::-1] in self.RULES:
+            return self.RULES[kinds[::-1]](self, other, one)
+        return any(
+            self.AGAINST_ANY[type(left)](self, left, right)
+            for left, right in ((one, other), (other, one))
+            if type(left) in self.AGAINST_ANY
+        )
+
+    def _quantities(self, one: Quantity, other: Quantity) -> bool:
+        rounded = one.rounded or other.rounded
+        if one.unit and other.unit:
+            if same_dimension(one.unit, other.unit):
+                scale = one.unit.size / other.unit.size
+                return expressions.equal(one.number, other.number, rounded=rounded, scale=scale)
+            return _same_angle(one, other, rounded) or _same_angle(other, one, rounded)
+        if expressions.equal(one.number, other.number, rounded=rounded):
+            return True
+        part, whole = (one, other) if one.unit == PERCENT else (other, one)
+        hundredth = Fraction(1, 100)
+        return part.unit == PERCENT and expressions.equal(
+            part.number, whole.number, rounded=rounded, scale=hundredth
+        )
+
+    def _options(self, one: Options, other: Options) -> bool:
+        if one.letters != other.letters:
+            return False
+        return not (one.content and other.content) or self.texts(
+            plain(one.content), plain(other.content)
+        )
+
+    def _option_and_other(self, one: Options, other: Value) -> bool:
+        """The content of an option against a value that is none."""
+        if not one.content or isinstance(other, Options):
+            return False
+        return any(self.values(value, other) for value in read(plain(one.content)))
+
+    def _times(self, one: Time, other: Time) -> bool:
+        if one.stated and other.stated:
+            return one.minutes == other.minutes
+        return one.minutes % 720 == other.minutes % 720
+
+    def _ratios(self, one: Ratio, other: Ratio) -> bool:
+        if one.time and other.time:
+            return one.time.minutes == other.time.minutes
+        return len(one.parts) == len(other.parts) and all(
+            expressions.equal(("multiply", left, other.parts[0]), ("multiply", right, one.parts[0]))
+            for left, right in zip(one.parts, other.parts, strict=True)
+        )
+
+    def _ratio_and_time(self, one: Ratio, other: Time) -> bool:
+        return one.time is not None and self._times(one.time, other)
+
+    def _ratio_and_quantity(self, one: Ratio, other: Quantity) -> bool:
+        if len(one.parts) != 2 or other.unit is not None:
+            return False
+        return expressions.equal(("divide", *one.parts), other.number, rounded=other.rounded)
+
+    def _ranges(self, one: Range, other: Range) -> bool:
+        return self.texts(one.low, other.low) and self.texts(one.high, other.high)
+
+    def _several(self, one: Several, other: Several) -> bool:
+        brackets = {one.brackets, other.brackets} - {""}
+        if len(brackets) > 1 or (one.name and other.name and one.name != other.name):
+            return False
+        if brackets and brackets != {"{}"}:
+            return self._in_order(one.items, other.items)
+        names = [_names(side.items) for side in (one, other)]
+        if bool(names[0]) == bool(names[1]):
+            return self._unordered(one.items, other.items)
+        items = _values_of(one.items), _values_of(other.items)
+        several = len(set(names[0] or names[1])) > 1  # x = 1, y = 2 is no y = 1, x = 2
+        return self._in_order(*items) if several else self._unordered(*items)
+
+    def _one_of_several(self, one: Several, other: Value) -> bool:
+        """Several times the same is one: 2, 2 as the roots of an equation."""
+        if one.brackets not in ("", "{}") or not 0 < len(one.items) <= MOST_UNORDERED:
+            return False
+        return all(any(self.values(value, other) for value in read(item)) for item in one.items)
+
+    def _in_order(self, one: Sequence[str], other: Sequence[str]) -> bool:
+        return len(one) == len(other) and all(map(self.texts, one, other))
+
+    def _unordered(self, one: Sequence[str], other: Sequence[str]) -> bool:
+        """Whether each item is one of the others, both ways."""
+        if self._in_order(one, other):
+            return True
+        if max(len(one), len(other)) > MOST_UNORDERED:
+            return False
+        return all(any(self.texts(a, b) for b in other) for a in one) and all(
+            any(self.texts(a, b) for a in one) for b in other
+        )
+
+    def _regions(self, one: Region, other: Region) -> bool:
+        if one.variable and other.variable and one.variable != other.variable:
+            return False
+        if len(one.pieces) != len(other.pieces):
+            return False
+        left, right = (sorted(region.pieces, key=_start) for region in (one, other))
+        return all(map(self._pieces, left, right))
+
+    def _pieces(self, one: Piece, other: Piece) -> bool:
+        if (one.has_low, one.has_high) != (other.has_low, other.has_high):
+            return False
+        ends = ((one.low, other.low), (one.high, other.high))
+        return all(self.texts(*(end.lstrip("+ ") for end in pair)) for pair in ends)
+
+    def _relations(self, one: Relation, other: Relation) -> bool:
+        for turned in (one, _turned(one)):
+            if turned and turned.signs == other.signs and self._sides(turned, other):
+                return True
+        return self._equations(one, other)
+
+    def _sides(self, one: Relation, other: Relation) -> bool:
+        """Whether both sides are the same, what only is a name letter by letter."""
+        unordered = one.signs[0] in ("\\parallel", "\\perp")
+        return len(one.members) == len(other.members) and all(
+            _name(left, unordered) == _name(right, unordered) or self.texts(left, right)
+            for left, right in zip(one.members, other.members, strict=True)
+        )
+
+    def _equations(self, one: Relation, other: Relation) -> bool:
+        """Whether two equations or inequalities are the same but for a factor."""
+        for turned in (one, _turned(one)):
+            if turned is None or len(turned.signs) != 1 or turned.signs != other.signs:
+                continue
+            if turned.signs[0] not in NUMERIC:
+                continue
+            left, right = _difference(turned), _difference(other)
+            if left is None or right is None:
+                continue
+            ratio = expressions.constant_ratio(left, right)
+            if ratio is not None and (ratio > 0 or turned.signs[0] not in TURNED):
+                return True
+        return False
+
+    def _relation_and_other(self, one: Relation, other: Value) -> bool:
+        """What is said to be equal to something, against a value: x = 3 and 3."""
+        if not set(one.signs) <= EQUAL:
+            return False
+        stated = _stated(one)
+        return any(self.values(value, other) for member in stated for value in read(member))
+
+    def _matrices(self, one: Matrix, other: Matrix) -> bool:
+        return len(one.rows) == len(other.rows) and all(map(self._in_order, one.rows, other.rows))
+
+    def _words(self, one: Words, other: Words) -> bool:
+        return one.text == other.text
+
+    RULES: ClassVar[dict[tuple[type, type], Any]] = {
+        (Quantity, Quantity): _quantities,
+        (Options, Options): _options,
+        (Time, Time): _times,
+        (Ratio, Ratio): _ratios,
+        (Ratio, Time): _ratio_and_time,
+        (Ratio, Quantity): _ratio_and_quantity,
+        (Range, Range): _ranges,
+        (Several, Several): _several,
+        (Region, Region): _regions,
+        (Relation, Relation): _relations,
+        (Matrix, Matrix): _matrices,
+        (Words, Words): _words,
+    }
+    AGAINST_ANY: ClassVar[dict[type, Any]] = {
+        Options: _option_and_other,
+        Several: _one_of_several,
+        Relation: _relation_and_other,
+    }
+
+
+def _is_formula(values: Sequence[Value], others: Sequence[Value]) -> bool:
+    """Whether math-verify is to be asked: one side only it can read, the other is mathematics."""
+    kinds = {type(value) for value in (*values, *others)}
+    return Formula in kinds and all(
+        any(isinstance(value, Formula | Quantity | Region | Several) for value in side)
+        for side in (values, others)
+    )
+
+
+def _same_angle(one: Quantity, other: Quantity, rounded: bool) -> bool:
+    """Whether an angle in degrees is one in radians."""
+    if one.unit is None or other.unit is None:
+        return False
+    names = one.unit.dimension[0][0], other.unit.dimension[0][0]
+    return names == ("degree", "radian") and expressions.equal(
+        ("degrees", one.number), other.number, rounded=rounded
+    )
+
+
+@functools.lru_cache(maxsize=10_000)
+def _start(piece: Piece) -> float:
+    """Where an interval begins, to put several in order."""
+    if piece.low.startswith(f"-{INFINITY}"):
+        return float("-inf")
+    node = expression(piece.low)
+    value: Any = None if node is None else expressions.number(node)
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+
+
+def _turned(one: Relation) -> Relation | None:
+    """The same relation from the other side; None where there is none."""
+    if all(sign in SYMMETRIC or sign in TURNED for sign in one.signs):
+        signs = tuple(TURNED.get(sign, sign) for sign in one.signs[::-1])
+        return Relation(one.members[::-1], signs)
+    return None
+
+
+def _name(text: str, unordered: bool) -> str:
+    bare = SPACES.sub("", text.removeprefix("m\\angle").removeprefix("\\angle"))
+    return "".join(sorted(bare)) if unordered and SEGMENT.fullmatch(bare) else bare
+
+
+def _difference(one: Relation) -> Any:
+    left, right = map(expression, one.members)
+    return None if left is None or right is None else ("add", left, ("minus", right))
+
+
+def _stated(one: Relation) -> list[str]:
+    """The members that a chain of equations states a value by; none where it contradicts itself.
+
+    A name on the left states what is on the right; "5\\sqrt{2} \\approx 7.07" states both.
+    """
+    members = [member for member in one.members if member]
+    nodes = [expression(member) for member in members]
+    values = [None if node is None else expressions.number(node) for node in nodes]
+    constant = [place for place, value in enumerate(values) if value is not None]
+    if len(constant) > 1:
+        exact = "\\approx" not in one.signs
+        first = values[constant[0]]
+        if not all(_agree(first, values[place], exact) for place in constant[1:]):
+            return []
+        return [members[constant[-1]]] if exact else [members[place] for place in constant]
+    if len(members) > 1 and constant == [len(members) - 1] and values[-1] == 0:
+        return []  # an equation in normal form is no statement that something is 0
+    if not members:
+        return []
+    last, first = members[-1], members[0]
+    return [first] if _is_name(last) and not _is_name(first) else [last]
+
+
+def _is_name(text: str) -> bool:
+    node = expression(text)
+    return not isinstance(node, Fraction) and node is not None and node[0] == "variable"
+
+
+def _agree(one: Any, other: Any, exact: bool) -> bool:
+    if exact:
+        return expressions.close(one, other, False)
+    try:
+        left, right = complex(one), complex(other)
+    except (OverflowError, TypeError):
+        return False
+    return abs(left - right) <= 0.01 * max(abs(left), abs(right))
+
+
+def _names(items: tuple[str, ...]) -> list[str]:
+    """What items name by an equation, without subscripts: x, x of x_1 = 1, x_2 = 2."""
+    return [item.partition("=")[0].partition("_")[0].strip() for item in items if "=" in item]
+
+
+def _values_of(items: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(item.rpartition("=")[2].strip() for item in items)

@@ -1,0 +1,254 @@
+r"""The normal form of an answer: one spelling for all ways to write the same signs.
+
+Unicode is folded (NFKC, after superscripts, fractions and signs of mathematics have got their
+LaTeX names), and what LaTeX or Markdown puts around an answer is taken off: `\text{}`, `\mathbf{}`,
+`\boxed{}`, `$...$`, `\left`, spaces, colours. Nothing here decides what an answer means.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+LONGEST = 1_000  # characters of an answer that is looked at as anything but a text
+
+# A number as it is written, with commas between groups of digits or without.
+DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
+# Letters and digits without anything that could be dress: already in normal form.
+PLAIN = re.compile(r"[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
+LINE = re.compile(r"\s*\n\s*")
+SPACES = re.compile(r"[^\S\n]+")
+TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}]|[^\\{}]+|\\", re.DOTALL)
+
+# What stands around an answer without changing it; its braces go too.
+DRESS = frozenset(
+    str.split(
+        """
+    text textbf textit textrm textsf texttt textnormal textup textsc emph mbox hbox fbox boxed
+    framebox rm bf it sf tt mathrm mathbf mathit mathsf mathtt mathnormal mathcal boldsymbol bm
+    pmb operatorname underline displaystyle textstyle scriptstyle large Large small normalsize
+    left right big Big bigl bigr Bigl Bigr bigg Bigg biggl biggr Biggl Biggr middle limits
+    nolimits mathop mathord mathstrut strut tiny huge Huge ensuremath
+"""
+    )
+)
+BARE = frozenset(
+    str.split(
+        """
+    left right big Big bigl bigr Bigl Bigr bigg Bigg biggl biggr Biggl Biggr middle limits
+    nolimits displaystyle textstyle scriptstyle rm bf it sf tt mathstrut strut large Large small
+    normalsize tiny huge Huge
+"""
+    )
+)
+# Those with an argument that is none of the answer: \color{red}5, \textcolor{red}{5}.
+COLOURS = frozenset(str.split("color textcolor colorbox hspace vspace phantom hphantom label tag"))
+
+NAMES = {
+    **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), "\\frac"),
+    **dict.fromkeys(("dbinom", "tbinom"), "\\binom"),
+    **dict.fromkeys(("le", "leqslant", "leqq"), "\\leq"),
+    **dict.fromkeys(("ge", "geqslant", "geqq"), "\\geq"),
+    **dict.fromkeys(("lt",), "<"),
+    **dict.fromkeys(("gt",), ">"),
+    **dict.fromkeys(("ne", "not="), "\\neq"),
+    **dict.fromkeys(("times", "cdot", "ast", "cdotp", "bullet"), "*"),
+    **dict.fromkeys(("div",), "/"),
+    **dict.fromkeys(("varnothing",), "\\emptyset"),
+    **dict.fromkeys(("cdots", "ldots", "dots", "dotsc", "dotsb"), "..."),
+    **dict.fromkeys(("mid", "vert", "lvert", "rvert"), "|"),
+    **dict.fromkeys(("lbrace",), "\\{"),
+    **dict.fromkeys(("rbrace",), "\\}"),
+    **dict.fromkeys(("lbrack",), "["),
+    **dict.fromkeys(("rbrack",), "]"),
+    **dict.fromkeys(("quad", "qquad", "space", "enspace", "thinspace", "nobreakspace"), " "),
+    **dict.fromkeys(("degree", "textdegree"), "°"),
+    **dict.fromkeys(("colon", "ratio"), ":"),
+    **dict.fromkeys(("simeq", "thickapprox", "approxeq", "doteq"), "\\approx"),
+    **dict.fromkeys(("backsim", "thicksim"), "\\sim"),
+    **dict.fromkeys(("parallelslant",), "\\parallel"),
+    **dict.fromkeys(("bigtriangleup", "vartriangle", "Delta"), "\\triangle"),
+    **dict.fromkeys(("wedge", "land"), " and "),
+    **dict.fromkeys(("vee", "lor"), " or "),
+    **dict.fromkeys(("varphi",), "\\phi"),
+    **dict.fromkeys(("varepsilon",), "\\epsilon"),
+    **dict.fromkeys(("vartheta",), "\\theta"),
+    **dict.fromkeys(("newline",), "\n"),
+    **dict.fromkeys(("reals", "Reals", "R"), "\\R"),
+    **dict.fromkeys(("euro",), "€"),
+    **dict.fromkeys(("pounds",), "£"),
+    **dict.fromkeys(("yen",), "¥"),
+    **dict.fromkeys(("textdollar",), "$"),
+    **dict.fromkeys(("arccot",), "\\arccot"),
+}
+ESCAPES = {
+    **dict.fromkeys(("\\,", "\\;", "\\:", "\\ ", "\\>", "\\/", "\\~"), " "),
+    **dict.fromkeys(("\\!", "\\(", "\\)", "\\[", "\\]"), ""),
+    **{f"\\{sign}": sign for sign in "%$&#_"},
+    "\\|": "\\parallel ",
+}
+
+GREEK = str.split(
+    """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho
+    sigmaf sigma tau upsilon phi chi psi omega
+"""
+)
+SIGNS = str.maketrans(
+    {
+        **{chr(0x3B1 + n): f"\\{name} " for n, name in enumerate(GREEK) if name != "mu"},
+        **{"\u2212": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "－": "-"},
+        **{"×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "✕": "*", "╳": "*", "÷": "/"},
+        **{"∶": ":", "։": ":", "⁄": "/", "∕": "/", "。": ".", "；": ";", "،": ","},
+        **{"√": "\\surd ", "∛": "\\surd[3] ", "∜": "\\surd[4] ", "∞": "\\infty "},
+        **{"±": "\\pm ", "∓": "\\mp ", "≤": "\\leq ", "≥": "\\geq ", "⩽": "\\leq ", "⩾": "\\geq "},
+        **{"≦": "\\leq ", "≧": "\\geq ", "≠": "\\neq ", "≈": "\\approx ", "≃": "\\approx "},
+        **{"∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "Ø": "\\emptyset "},
+        **{"∠": "\\angle ", "△": "\\triangle ", "▲": "\\triangle ", "Δ": "\\triangle "},
+        **{"∆": "\\triangle ", "∥": "\\parallel ", "‖": "\\parallel ", "⫽": "\\parallel "},
+        **{"⊥": "\\perp ", "⟂": "\\perp ", "≅": "\\cong ", "≌": "\\cong "},
+        **{"∼": "\\sim ", "∽": "\\sim ", "～": "~", "〜": "~", "ℝ": "\\R "},
+        **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "µ": "μ", "∣": "|", "″": '"'},
+        **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "\\langle ", "⟩": "\\rangle "},
+        **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow ", "→": "\\to "},
+        **{"∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "ϕ": "\\phi ", "ϵ": "\\epsilon "},
+    }
+)
+RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+")
+LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
+VULGAR = re.compile("[¼-¾⅐-⅞↉]")
+CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*(?:\\circ|o|°|∘)\s*\}|\\circ(?![A-Za-z])|o(?![A-Za-z])|°|∘)")
+GROUPED = re.compile(r"(?<=\d)(?:\{,\}|\\!|,\\!)(?=\d)")
+MATHS = re.compile(r"(?<!\\)\$\$?((?:\\.|[^$\\])*)\$\$?", re.DOTALL)
+MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^\s*#{1,6}\s+|`")
+EMPHASIS = re.compile(r"(?<![\w*)}\]])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*({]|\\[A-Za-z])")
+DOLLARS = "\ue000"  # a dollar that is money, while those of mathematics are taken off
+CROSS = re.compile(r"(?<=\d) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")  # 3 x 10^5
+TIGHT = re.compile(r" +(?=[\^_])|(?<=[\^_]) +")
+BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?")
+ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]+)\*?\}.*?\\end\s*\{\1\*?\}", re.DOTALL)
+LOOSE = re.compile(r"(\\[A-Za-z]+) (?![A-Za-z])")
+ROW, ROWS = "\ue001", "\\\\"  # the end of a row inside a matrix, where it is no new line
+
+
+def plain(answer: str) -> str:
+    """The normal form of an answer; new lines are kept, for they may part two values."""
+    return _remembered(answer) if len(answer) <= LONGEST else _plain(answer)
+
+
+def _plain(answer: str) -> str:
+    found = answer.strip()
+    if not PLAIN.fullmatch(found) or "  " in found:
+        found = _undressed(_folded(found))
+    return found if found.endswith("...") else found.rstrip(" \n.,;:")
+
+
+_remembered = functools.lru_cache(maxsize=50_000)(_plain)
+
+
+def _folded(answer: str) -> str:
+    """An answer without signs that have another spelling."""
+    if answer.isascii():
+        return answer
+    found = RAISED.sub(lambda run: f"^{{{unicodedata.normalize('NFKC', run[0])}}}", answer)
+    found = LOWERED.sub(lambda run: f"_{{{unicodedata.normalize('NFKC', run[0])}}}", found)
+    found = VULGAR.sub(_vulgar, found).translate(SIGNS)
+    found = unicodedata.normalize("NFKC", found).translate(SIGNS)
+    return "".join(map(_character, found)) if not found.isascii() else found
+
+
+def _vulgar(found: re.Match[str]) -> str:
+    up, _, down = unicodedata.normalize("NFKC", found[0]).partition("\u2044")
+    return f" \\frac{{{up}}}{{{down}}}"
+
+
+def _character(sign: str) -> str:
+    """Digits of any script as 0 to 9; nothing for what is not seen."""
+    if sign.isdecimal():
+        return str(unicodedata.decimal(sign))
+    return "" if unicodedata.category(sign) == "Cf" else sign
+
+
+def _undressed(answer: str) -> str:
+    found = answer
+    if "\\begin" in found:
+        found = ENVIRONMENT.sub(lambda one: one[0].replace(ROWS, ROW), found)
+    found = GROUPED.sub("", found)
+    if "$" in found:
+        found = MATHS.sub(r" \1 ", found.replace("\\$", DOLLARS)).replace(DOLLARS, "\\$")
+    if "*" in found or "#" in found or "`" in found or "_" in found:
+        if found.count("**") % 2:  # a power as Python writes it
+            found = found.replace("**", "^")
+        found = EMPHASIS.sub(r"\1", MARKDOWN.sub("", found))
+    if "\\" in found:
+        found = BLACKBOARD.sub(r"\\R ", found)
+        found = LOOSE.sub(r"\1", _without_commands(found))
+    if "^" in found or "_" in found:
+        found = TIGHT.sub("", CIRCLE.sub("°", found))
+    if "x" in found or "X" in found:
+        found = CROSS.sub("*", found)
+    if "~" in found:
+        found = re.sub(r"~(?!\s*\d)|(?<![\d}])~", " ", found)
+    return _unbraced(SPACES.sub(" ", LINE.sub("\n", found)).strip().replace(ROW, ROWS))
+
+
+def _unbraced(answer: str) -> str:
+    """An answer without braces around all of it, unless they hold several items."""
+    while answer[:1] == "{" and answer[-1:] == "}":
+        depth = 0
+        for place, sign in enumerate(answer):
+            depth += (sign in "{([") - (sign in "})]")
+            if (depth == 0 and place < len(answer) - 1) or (depth == 1 and sign in ",;|"):
+                return answer
+        if not answer[1:-1].strip():
+            return answer
+        answer = answer[1:-1].strip()
+    return answer
+
+
+def _without_commands(answer: str) -> str:
+    """Text without commands that only dress it, the others by one name each."""
+    out: list[str] = []
+    braces: list[str] = []  # what each open brace closes with
+    waiting, skipped = "", False  # for the argument of a dress, or of a colour
+    for token in TOKEN.findall(answer):
+        if waiting and token.isspace():
+            continue
+        if token == "{":
+            out.append({"": "{", "dress": " ", "colour": ""}[waiting])
+            braces.append({"": "}", "dress": " ", "colour": "colour"}[waiting])
+            skipped, waiting = skipped or waiting == "colour", ""
+        elif token == "}":
+            closing = braces.pop() if braces else "}"
+            if closing == "colour":
+                skipped = False
+                waiting = "dress"
+            elif not skipped:
+                out.append(closing)
+        elif not skipped:
+            waiting = _command(token, out)
+    return "".join(out)
+
+
+def _command(token: str, out: list[str]) -> str:
+    """What waits for an argument behind a token, which is written down unless it is dress."""
+    name = token[1:] if token[0] == "\\" else None
+    if name is None:
+        out.append(token)
+    elif name in BARE:
+        out.append(" " if name in ("rm", "bf", "it", "sf", "tt") else "")
+    elif name in DRESS:
+        out.append(" ")
+        return "dress"
+    elif name in COLOURS:
+        return "colour"
+    elif token == ROWS:
+        out.append("\n")
+    elif token in ESCAPES:
+        out.append(ESCAPES[token])
+    else:
+        out.append(NAMES.get(name, token) if name else token)
+        if name.isalpha() and out[-1][:1] == "\\":
+            out.append(" ")
+    return ""

@@ -1,0 +1,233 @@
+"""What a unit measures, and how much of it one is.
+
+The units themselves are pint's (https://pint.readthedocs.io), which knows their names, prefixes
+and sizes exactly. Stated here is only what an answer may mean by a word: which of pint's units
+count as such (a "point" in an answer is no 1/72 inch), and names that pint does not have: money,
+degrees, shares, Chinese units. pint is imported when the first unit is met, and every unit is
+looked up once.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+Dimension = tuple[tuple[str, Fraction], ...]
+
+
+class Unit(NamedTuple):
+    """A unit.
+
+    Attributes:
+        dimension: powers of base units, sorted; two units measure the same where it is equal.
+        size: of one in these base units.
+    """
+
+    dimension: Dimension
+    size: Fraction
+
+
+PERCENT = Unit((("percent", Fraction(1)),), Fraction(1))
+LONGEST = 60  # characters
+
+# pint's units that an answer may be in.
+KNOWN = frozenset(
+    str.split(
+        """
+    meter gram second minute hour day week fortnight month year century liter metric_ton ampere
+    kelvin mole candela hertz newton joule watt pascal volt ohm coulomb farad siemens weber
+    tesla henry lumen lux becquerel gray sievert bar atmosphere standard_atmosphere torr
+    millimeter_Hg pound_force_per_square_inch electron_volt calorie british_thermal_unit
+    horsepower watt_hour hectare acre inch foot yard mile nautical_mile knot mile_per_hour
+    kilometer_per_hour light_year parsec astronomical_unit angstrom ounce pound stone pint quart
+    gallon cup tablespoon teaspoon fluid_ounce cubic_centimeter bit byte radian
+    revolutions_per_minute revolution_per_minute dyne erg molar cubic_foot cubic_inch cubic_yard
+    square_foot square_inch square_yard square_mile barrel kilogram micron gauss
+"""
+    )
+)
+PREFIXES = frozenset(
+    str.split(
+        """
+    tera giga mega kilo hecto deca deci centi milli micro nano pico femto kibi mebi gibi
+"""
+    )
+) | {""}
+RARE = frozenset(("hecto", "deca", "deci"))  # of metres, litres and grams alone
+
+# Names as pint has them, or with a dimension of their own and a size in it.
+NAMES: dict[str, str | tuple[str, Fraction]] = {
+    **dict.fromkeys(("ton", "tons", "t", "吨"), "tonne"),
+    **dict.fromkeys(("kmph", "kph", "kmh"), "km/h"),
+    **dict.fromkeys(("sec", "secs", "秒", "秒钟"), "s"),
+    **dict.fromkeys(("min", "mins", "分钟", "分"), "minute"),
+    **dict.fromkeys(("hr", "hrs", "h", "小时", "时"), "hour"),
+    **dict.fromkeys(("yr", "yrs", "年"), "year"),
+    **dict.fromkeys(("天", "日"), "day"),
+    **dict.fromkeys(("周", "星期"), "week"),
+    **dict.fromkeys(("gm", "gms", "gr", "克"), "g"),
+    **dict.fromkeys(("kgs", "Kg", "KG", "千克", "公斤"), "kg"),
+    **dict.fromkeys(("KM", "Km", "kms", "千米", "公里"), "km"),
+    **dict.fromkeys(("CM", "Cm", "cms", "厘米", "公分"), "cm"),
+    **dict.fromkeys(("MM", "mms", "毫米"), "mm"),
+    **dict.fromkeys(("米",), "m"),
+    **dict.fromkeys(("分米",), "dm"),
+    **dict.fromkeys(("ltr", "ltrs", "升"), "L"),
+    **dict.fromkeys(("ML", "毫升"), "mL"),
+    **dict.fromkeys(("cc", "ccm"), "cm^3"),
+    **dict.fromkeys(("KW", "Kw", "kw"), "kW"),
+    **dict.fromkeys(("KB",), "kB"),
+    **dict.fromkeys(("牛", "牛顿"), "N"),
+    **dict.fromkeys(("焦", "焦耳"), "J"),
+    **dict.fromkeys(("瓦", "瓦特"), "W"),
+    **dict.fromkeys(("伏", "伏特"), "V"),
+    **dict.fromkeys(("安", "安培"), "A"),
+    **dict.fromkeys(("欧", "欧姆", "Ω", "\\Omega"), "ohm"),
+    **dict.fromkeys(("sqft",), "ft^2"),
+    **dict.fromkeys(("light years", "light year", "light-years", "light-year"), "light_year"),
+    "mm Hg": "mmHg",
+    "平方米": "m^2",
+    "平方厘米": "cm^2",
+    "平方千米": "km^2",
+    "平方分米": "dm^2",
+    "立方米": "m^3",
+    "立方厘米": "cm^3",
+    "立方分米": "dm^3",
+    "米/秒": "m/s",
+    "千米/时": "km/h",
+    "千米/小时": "km/h",
+    **dict.fromkeys(("°", "deg", "degs", "degree", "degrees", "度"), ("degree", Fraction(1))),
+    **dict.fromkeys(("%", "percent", "pct"), ("percent", Fraction(1))),
+    **dict.fromkeys(("°C", "degC", "celsius"), ("celsius", Fraction(1))),
+    **dict.fromkeys(("°F", "degF", "fahrenheit"), ("fahrenheit", Fraction(1))),
+    **dict.fromkeys(("degrees celsius", "degree celsius", "摄氏度"), ("celsius", Fraction(1))),
+    **dict.fromkeys(("degrees fahrenheit", "degree fahrenheit"), ("fahrenheit", Fraction(1))),
+    **dict.fromkeys(
+        ("$", "dollar", "dollars", "usd", "USD", "bucks", "美元"), ("dollar", Fraction(1))
+    ),
+    **dict.fromkeys(("cent", "cents", "¢"), ("dollar", Fraction(1, 100))),
+    **dict.fromkeys(("€", "euro", "euros", "eur", "EUR"), ("euro", Fraction(1))),
+    **dict.fromkeys(("£", "gbp", "GBP"), ("sterling", Fraction(1))),
+    **dict.fromkeys(("yuan", "rmb", "RMB", "CNY", "元"), ("yuan", Fraction(1))),
+    **dict.fromkeys(("角",), ("yuan", Fraction(1, 10))),
+    **dict.fromkeys(("yen", "JPY"), ("yen", Fraction(1))),
+    **dict.fromkeys(("¥",), ("yen or yuan", Fraction(1))),
+    **dict.fromkeys(("rupee", "rupees", "Rs", "₹"), ("rupee", Fraction(1))),
+}
+# Words that count without saying what.
+COUNTING = re.compile(
+    r"(?:(?:square|sq|cubic)\.? )?units?(?:\^\{?[23]\}?| squared| cubed)?|sq|items?|things?|"
+    r"pieces?|times|[个只条本张件名位人次种块支根辆棵朵头匹座间把双对组份颗页道题岁]"
+)
+DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
+THINGS = "things: "  # before the dimension of a thing
+SPELLED = re.compile("[A-Za-zμΩÅ]+(?:_[A-Za-z]+)*")  # names that pint may know
+ABBREVIATED = re.compile(r"\b(sq|cu)\.? ")
+SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+FACTOR = re.compile(
+    r"(?:(?P<before>square|sq|cubic|cu) )?(?P<name>[^\s\d^*/{}()-]+)"
+    r"(?: ?\^ ?\{?(?P<power>-?\d)\}?|(?P<digit>[23])| (?P<after>squared|cubed))?"
+)
+THING = re.compile(r"[a-z][a-z']{2,}(?:[ -][a-z][a-z']+){0,3}")
+NO_THING = re.compile(
+    r"\b(?:or|and|to|sqrt|times|theta|alpha|beta|gamma|pi|sin|cos|tan|log|ln|if|is|not|than|"
+    r"about|but|wait|answer|option|point|minus|plus|over|between|from|until|billion|million|"
+    r"thousand|hundred|trillion|dozen|am|pm|no)\b"
+)
+ADJECTIVES = re.compile(
+    r" (?:long|wide|high|tall|deep|old|away|apart|each|altogether|in (?:total|all|length|area)|"
+    r"of [a-z]+)$"
+)
+
+
+@functools.lru_cache(maxsize=10_000)
+def unit(written: str) -> Unit | None:
+    """The unit of that name: "cm", "km/h", "square feet", "N*m", "apples".
+
+    Things are units of their own, what merely counts ("units", "items") is one without dimension.
+
+    Returns:
+        None where it is no unit.
+    """
+    name = re.sub(r"° ([CF])\b", r"°\1", " ".join(written.split()))
+    if not name or len(name) > LONGEST:
+        return None
+    if COUNTING.fullmatch(name.lower()):
+        return Unit((), Fraction(1))
+    plain = ABBREVIATED.sub(r"\1 ", ADJECTIVES.sub("", name)).replace(" per ", "/")
+    found = _known(plain) or _product(plain)
+    if found is None and plain != plain.lower() and len(plain) > 2:
+        found = _known(plain.lower()) or _product(plain.lower())
+    thing = ADJECTIVES.sub("", name.lower())
+    if found is None and THING.fullmatch(thing) and not NO_THING.search(thing):
+        found = Unit(((THINGS + thing.removesuffix("s"), Fraction(1)),), Fraction(1))
+    return found
+
+
+def is_thing(one: Unit) -> bool:
+    """Whether this is apples rather than a measure."""
+    return bool(one.dimension) and one.dimension[0][0].startswith(THINGS)
+
+
+def same_dimension(one: Unit, other: Unit) -> bool:
+    """Whether two units measure the same."""
+    if one.dimension == other.dimension:
+        return True
+    names = {name for name, _ in (*one.dimension, *other.dimension)}
+    return names in ({"yen or yuan", "yen"}, {"yen or yuan", "yuan"})
+
+
+def _known(name: str) -> Unit | None:
+    """A unit by its name alone."""
+    meant = NAMES.get(name)
+    if isinstance(meant, tuple):
+        return Unit(((meant[0], Fraction(1)),), meant[1])
+    if meant is not None and meant != name:
+        return _known(meant) or _product(meant)
+    return _pints(name) if SPELLED.fullmatch(name) and name != "a" else None
+
+
+def _pints(name: str) -> Unit | None:
+    registry = load()
+    parsed = registry.parse_unit_name(name)
+    if not parsed:
+        return None
+    prefix, canonical, _ = parsed[0]
+    if canonical not in KNOWN or prefix not in PREFIXES:
+        return None
+    if prefix in RARE and canonical not in ("meter", "liter", "gram", "pascal", "newton"):
+        return None
+    size, base = registry.get_root_units(name)
+    dimension = sorted((base_name, Fraction(power)) for base_name, power in base._units.items())
+    return Unit(tuple(dimension), Fraction(size))
+
+
+@functools.cache
+def load() -> Any:
+    """pint's units, which take a moment the first time."""
+    import pint
+
+    return pint.UnitRegistry(non_int_type=Fraction)
+
+
+def _product(name: str) -> Unit | None:
+    """Units multiplied, divided and raised: "kg*m/s^2", "square feet", "m s^{-1}"."""
+    powers: dict[str, Fraction] = {}
+    size = Fraction(1)
+    for place, part in enumerate(DIVISOR.sub(r"/\1", name).split("/")):
+        factors = list(FACTOR.finditer(part.strip()))
+        if not factors or FACTOR.sub("", part).strip(" *"):
+            return None
+        for factor in factors:
+            base = _known(factor["name"])
+            if base is None:
+                return None
+            power = int(factor["power"] or factor["digit"] or 1)
+            power *= SQUARED.get(factor["before"] or factor["after"] or "", 1)
+            power *= -1 if place else 1
+            size *= base.size**power
+            for dimension, exponent in base.dimension:
+                powers[dimension] = powers.get(dimension, Fraction(0)) + exponent * power
+    return Unit(tuple(sorted((n, p) for n, p in powers.items() if p)), size)
