@@ -43,6 +43,7 @@ SMALLER = {
     "model.min_pixels": "null",
     "model.max_pixels": "null",
     "data.validation": "null",
+    "validation.before_training": "false",
     "rewards": "{accuracy: 1.0}",
     "batch.questions": "8",
     "batch.rollouts": "4",

@@ -86,7 +86,7 @@ def generates(family: Family, tmp_path) -> str:
     for name, weights in model.named_parameters():  # or pictures would hardly be seen
         if any(part in name for part in ("projector", "merger", "connector")):
             weights.data *= 20
-    loaded = Loaded(model, AutoProcessor.from_pretrained(family.path), "")
+    loaded = Loaded("", model, AutoProcessor.from_pretrained(family.path), "")
     one, none, two, other = map(read, family.rows(4))
     seeing, blind = [one, two, replace(two, images=two.images[::-1])], [none, other]
     for together in (seeing, blind):

@@ -26,6 +26,8 @@ from transformers import (
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
@@ -251,6 +253,20 @@ def qwen3():
     """A template that leaves out content that is no text."""
     content = "{% if message.content is string %}{{ message.content }}{% endif %}"
     return text_model(Qwen3ForCausalLM, Qwen3Config, content, head_dim=HEAD)
+
+
+def experts(coefficient: float = 0.05):
+    """A model of four experts that is made with a loss that balances them."""
+    return text_model(
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig,
+        "{{ message.content }}",
+        head_dim=HEAD,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        router_aux_loss_coef=coefficient,
+    )
 
 
 def text_model(kind, configuration, content: str, **more):

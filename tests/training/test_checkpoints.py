@@ -4,7 +4,16 @@ import shutil
 
 import pytest
 
-from vantage.training.checkpoints import is_complete, last_complete, mark_complete
+from vantage.errors import InputError
+from vantage.training.checkpoints import (
+    is_complete,
+    last_complete,
+    load_sampling,
+    mark_complete,
+    save_sampling,
+    stops_inside,
+    updates_of,
+)
 
 FILES = ("model.safetensors", "optimizer.pt", "adapter/weights.bin")
 
@@ -57,3 +66,21 @@ def test_one_that_is_written_anew_counts_again_only_when_whole(tmp_path):
 def test_other_directories_are_no_checkpoints(name, tmp_path):
     written(tmp_path, 8).rename(tmp_path / name)
     assert last_complete(tmp_path) is None
+
+
+def test_which_questions_come_next_is_read_back(tmp_path):
+    save_sampling(tmp_path, {"drawn": 3}, 8, inside=True)
+    assert load_sampling(tmp_path, 8) == {"drawn": 3}
+    assert stops_inside(tmp_path)
+    with pytest.raises(InputError, match="the run had 8 questions, now there are 9"):
+        load_sampling(tmp_path, 9)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", "{}", '{"questions": 8}', '{"state": {}}', "\udcff"]
+)
+def test_a_damaged_file_of_a_checkpoint_is_named(text, tmp_path):
+    for name, read in (("sampling.json", load_sampling), ("trainer_state.json", updates_of)):
+        (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(InputError, match=f"{name} cannot be read"):
+            read(*(tmp_path, 8)[: 2 if read is load_sampling else 1])

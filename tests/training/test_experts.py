@@ -5,9 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 from datasets import Dataset
-from families import HEAD, text_model
+from families import experts
 from training_cases import Reward, config, difference, trained
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from vantage import config as configuration
@@ -18,22 +17,6 @@ from vantage.training.trl.trainer import _spread
 
 COMPARED = ("loss", "grad_norm", "reward", "entropy", "aux_loss")
 ROWS = Dataset.from_dict({"prompt": [f"Add {n} + {n * n}." for n in range(8)]})
-
-
-def experts(coefficient: float = 0.05):
-    """A model of four experts that is made with a loss that balances them."""
-    return text_model(
-        Qwen3MoeForCausalLM,
-        Qwen3MoeConfig,
-        "{{ message.content }}",
-        head_dim=HEAD,
-        num_experts=4,
-        num_experts_per_tok=2,
-        moe_intermediate_size=32,
-        decoder_sparse_step=1,
-        mlp_only_layers=[],
-        router_aux_loss_coef=coefficient,
-    )
 
 
 def answering():

@@ -7,16 +7,16 @@ docs/from-trl.md.
 import copy
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from families import HEAD, qwen, qwen3, text_model
+from families import experts, qwen, qwen3
 from peft import PromptTuningConfig, get_peft_model
 from training_cases import OPTIONS, Reward, mixed_rows
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer import grpo_trainer
 
@@ -39,19 +39,6 @@ MATCHED = {
     "epsilon_high": 0.2,
     "beta": 0.0,
 }
-
-
-def experts():
-    """A model of four experts, with the loss that balances them."""
-    return text_model(
-        Qwen3MoeForCausalLM,
-        Qwen3MoeConfig,
-        "{{ message.content }}",
-        head_dim=HEAD,
-        num_experts=4,
-        num_experts_per_tok=2,
-        moe_intermediate_size=32,
-    )
 
 
 def prompt_tuned():
@@ -109,7 +96,9 @@ CASES = {
     "images, two iterations": Case(qwen, pictured_rows, {"loss_type": "grpo", "num_iterations": 2}),
     "prompt tuning": Case(prompt_tuned),
     "experts": Case(
-        experts, options={"router_aux_loss_coef": None}, compared=(*COMPARED, "aux_loss")
+        partial(experts, 0.001),
+        options={"router_aux_loss_coef": None},
+        compared=(*COMPARED, "aux_loss"),
     ),
 }
 

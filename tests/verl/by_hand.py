@@ -75,13 +75,23 @@ class Trainer:
     """AdamW on the clipped loss of a plan, a mean over the tokens of an update.
 
     `correction` makes weights of the ratios of trainer and sampler under the prompt that generated
-    a response; tokens whose ratio is outside of `accepted` have no part in the loss.
+    a response; tokens whose ratio is outside of `accepted` have no part in the loss. `most` is the
+    dual clip.
     """
 
     def __init__(
-        self, path, *, updates, clip=(0.2, 0.2), kl=0.0, correction=None, accepted=(0.0, math.inf)
+        self,
+        path,
+        *,
+        updates,
+        clip=(0.2, 0.2),
+        most=None,
+        kl=0.0,
+        correction=None,
+        accepted=(0.0, math.inf),
     ):
         self.model, self.updates, self.clip, self.kl = loaded(path), updates, clip, kl
+        self.most = math.inf if most is None else most
         self.correction, self.accepted = correction, accepted
         self.reference = loaded(path) if kl else None
         self.optimizer = torch.optim.AdamW(
@@ -114,6 +124,8 @@ class Trainer:
             clipped = ratio.clamp(1 - self.clip[0], 1 + self.clip[1])
             scaled = row.advantage * row.weight * tokens / weighted
             least = torch.minimum(ratio * scaled, clipped * scaled)
+            if scaled < 0:
+                least = least.clamp(min=self.most * scaled)
             loss = -(least * corrected * counts).sum()
             if self.reference is not None:
                 with torch.no_grad():

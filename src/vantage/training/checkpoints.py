@@ -56,7 +56,7 @@ def stops_inside(checkpoint: Path) -> bool:
 
 def updates_of(checkpoint: Path) -> int:
     """Updates that were made."""
-    return int(_read(checkpoint, STATE)["global_step"])
+    return int(_read(checkpoint, STATE, "global_step")["global_step"])
 
 
 def save_sampling(
@@ -74,18 +74,23 @@ def load_sampling(checkpoint: Path, questions: int) -> dict[str, Any]:
     Raises:
         InputError: the checkpoint does not say, or speaks of another number of questions.
     """
-    saved = _read(checkpoint, SAMPLING)
-    if saved.get("questions") != questions:
+    saved = _read(checkpoint, SAMPLING, "questions", "state")
+    if saved["questions"] != questions:
         raise InputError(
-            f"resume_from_checkpoint={str(checkpoint)!r}: the run had {saved.get('questions')} "
+            f"resume_from_checkpoint={str(checkpoint)!r}: the run had {saved['questions']} "
             f"questions, now there are {questions}: give it the same data"
         )
     return saved["state"]
 
 
-def _read(checkpoint: Path, name: str) -> dict[str, Any]:
+def _read(checkpoint: Path, name: str, *needed: str) -> dict[str, Any]:
+    """What a file of a checkpoint says, some names among it."""
     try:
-        return dict(json.loads((checkpoint / name).read_text(encoding="utf-8")))
+        said = dict(json.loads((checkpoint / name).read_text(encoding="utf-8")))
+        missing = [wanted for wanted in needed if wanted not in said]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return said
     except (OSError, TypeError, ValueError) as error:
         raise InputError(
             f"resume_from_checkpoint={str(checkpoint)!r}: {name} cannot be read: {error}"

@@ -21,7 +21,7 @@ from vantage.config import Config
 from vantage.errors import InputError
 from vantage.questions.pictures import Picture
 from vantage.questions.prompts import Prompts
-from vantage.questions.schema import Question, Turn, in_parts, render, taken, written
+from vantage.questions.schema import Question, Turn, images_in, in_parts, render, taken, written
 from vantage.questions.schema import conversation as asked
 from vantage.questions.variants import Variants
 from vantage.rewards.opening import opened_by
@@ -126,9 +126,7 @@ def tokenizer_of(reader: Any, template_options: Mapping[str, Any] | None = None)
             raise _no_messages(prompt)
         if isinstance(reader, PreTrainedTokenizerBase):
             return list(made(taken(prompt, False), tokenize=True, return_dict=False))
-        seen: Any = taken(prompt, True)
-        images = [part["image"] for turn in seen for part in turn["content"] if "image" in part]
-        text = made(seen, tokenize=False)
+        images, text = images_in(prompt), made(taken(prompt, True), tokenize=False)
         return list(reader(text=[text], **({"images": images} if images else {}))["input_ids"][0])
 
     return tokenize
