@@ -204,12 +204,13 @@ def test_samples_are_scored_one_by_one(rows, tmp_path):
 def test_thoughts_that_the_template_of_a_server_opened_are_none_when_they_are_cut_off(
     rows, tmp_path
 ):
-    scripts = {"0": ["Hm.</think>\\boxed{0}"], "1": ["Is it \\boxed{1}? Let me"]}
-    with Candidate(scripts) as candidate:
-        (result,) = ask(candidate, rows(2), tmp_path / "out")
-    assert result.measures["accuracy"].mean == 0.5
-    with Candidate({"1": scripts["1"]}) as candidate:
-        (result,) = ask(candidate, rows(2), tmp_path / "other")
+    closed = {str(n): [f"Hm.</think>\\boxed{{{n}}}"] for n in (0, 2)}
+    cut_off = {"1": ["Is it \\boxed{1}? Let me"]}
+    with Candidate({**closed, **cut_off}) as candidate:
+        (result,) = ask(candidate, rows(3), tmp_path / "out")
+    assert result.measures["accuracy"].mean == pytest.approx(2 / 3)
+    with Candidate(cut_off) as candidate:
+        (result,) = ask(candidate, rows(3), tmp_path / "other")
     assert result.measures["accuracy"].mean == 1
 
 

@@ -153,10 +153,23 @@ def test_a_response_is_judged_with_the_tag_before_it(said, tag, whole):
     assert judged(said, tag) == (whole if said else said)
 
 
-def test_a_server_tells_by_one_response_what_it_opens():
-    assert opened_by_others(["1", "2</think>3"]) == "<think>\n"
-    assert opened_by_others(["1", "<think>2</think>3"]) == ""
-    assert opened_by_others([]) == ""
+@pytest.mark.parametrize(
+    ("responses", "ended", "tag"),
+    [
+        (["2</think>3"], [True], "<think>\n"),
+        (["1", "2</think>3", "4</think>5"], [True, True, True], "<think>\n"),
+        (["1", "2", "3</think>4"], [False, False, True], "<think>\n"),  # two cut-off thoughts
+        (["1", "2</think>3"], [False, False], "<think>\n"),  # one cut off behind its thoughts
+        (["1", "2", "3</think>4"], [True, True, True], ""),  # a slip of a model that never thinks
+        (["1", "<think>2</think>3"], [True, True], ""),
+        (["<think>1</think>2", "3</think>4"], [True, True], ""),
+        ([], [], ""),
+    ],
+)
+def test_most_complete_responses_tell_whether_the_template_opens_the_thoughts(
+    responses, ended, tag
+):
+    assert opened_by_others(responses, ended) == tag
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,14 @@ class Remote:
             answers = wait_for(asking)
         answers.complete(title)
         said = [[_response(answers, name) for name in names] for names in keys]
-        tag = opened_by_others([one.text for row in said for one in row])
+        tag = self._opened([one for row in said for one in row])
         return [[replace(one, text=judged(one.text, tag)) for one in row] for row in said]
+
+    def _opened(self, said: Sequence[Response]) -> str:
+        """The tag that the chat template of the server opens."""
+        there = [one for one in said if one.failed is None]
+        ended = [one.tokens < self.sampling.max_tokens for one in there]
+        return opened_by_others([one.text for one in there], ended)
 
     def _requests(self, read: Read, size: int, keys: list[list[str]]) -> Iterator[Request]:
         """A request a sample; `keys` gets those of every question."""

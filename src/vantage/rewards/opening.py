@@ -56,11 +56,18 @@ def judged(completion: str | Sequence[Mapping[str, Any]], tag: str) -> Any:
     return [{**first, "content": judged(first["content"], tag) or tag}, *rest]
 
 
-def opened_by_others(responses: Sequence[str]) -> str:
-    """The tag where responses close thoughts that they have not opened.
+def opened_by_others(responses: Sequence[str], ended: Sequence[bool]) -> str:
+    """The tag where most responses close thoughts that they have not opened.
 
-    A server tells no template; but where one response ends thoughts that begin nowhere, the
-    template opened those of all.
+    A server does not show its chat template. Where the template opens the thoughts, every complete
+    response closes them; a single response that does is a slip of the model.
+
+    Args:
+        responses: to all questions.
+        ended: whether each ended by itself; one that was cut off counts only if it closes its
+            thoughts.
     """
-    closes = (THOUGHT in one and THINK not in one.partition(THOUGHT)[0] for one in responses)
-    return f"{THINK}\n" if any(closes) else ""
+    closes = [THOUGHT in one for one in responses]
+    unopened = [THOUGHT in one and THINK not in one.partition(THOUGHT)[0] for one in responses]
+    complete = sum(map(any, zip(closes, ended, strict=True)))
+    return f"{THINK}\n" if 2 * sum(unopened) > complete else ""
