@@ -15,6 +15,7 @@ from vantage.rewards.notation import plain
 from vantage.rewards.units import PERCENT, same_dimension
 from vantage.rewards.values import (
     INFINITY,
+    ONE_OPTION,
     Formula,
     Matrix,
     Options,
@@ -109,8 +110,8 @@ class _Comparison:
         )
 
     def _option_and_other(self, one: Options, other: Value) -> bool:
-        """The content of an option against a value that is none."""
-        if not one.content or isinstance(other, Options):
+        """The content of an option against a value that is none; "D. C" names D alone."""
+        if not one.content or isinstance(other, Options) or ONE_OPTION.fullmatch(one.content):
             return False
         return any(self.values(value, other) for value in read(plain(one.content)))
 

@@ -228,7 +228,7 @@ COUNT = re.compile(rf"(?:{'|'.join(sorted(COUNTS, key=len, reverse=True))})\b", 
 PHRASE = re.compile(r"(?=.*[A-Za-z]{2})[A-Za-z]+(?:[ -][A-Za-z]+)+")  # Mr Li, x-ray
 FRACTION = re.compile(r"(-)?(?:\\frac ?\{ ?(\d+) ?\} ?\{ ?(\d+) ?\}|(\d+) ?/ ?(\d+))")
 MEASURED = re.compile(
-    r"(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?) (?!to\b|and\b|or\b|x\b)([A-Za-z]{2,})"
+    r"(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?) (?!to\b|and\b|or\b|x\b|[AaPp][Mm]\b)([A-Za-z]{2,})"
 )
 LONG_WORD = re.compile(r"[A-Za-z]{5,}")
 NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, "false"}
@@ -425,7 +425,8 @@ def _several(text: str) -> Iterator[Value]:
         joined = {sign for _, sign in parts[1:]}
         if all(items):
             yield from _joined(items, joined)
-            if "\\cup" not in joined and not _alternatives_of_options(items, joined):
+            alone = "\\cup" in joined or _alternatives_of_options(items, joined)
+            if not alone and not _both_hold(items, joined):
                 yield Several(_labelled(items), "")
         elif len([item for item in items if item]) == 1:  # a comma behind or before it
             yield from read(next(item for item in items if item))
@@ -438,6 +439,11 @@ def _several(text: str) -> Iterator[Value]:
 def _alternatives_of_options(items: tuple[str, ...], joined: set[str]) -> bool:
     """Whether this is "A or B", which names neither."""
     return "or" in joined and all(ONE_OPTION.fullmatch(item) for item in items)
+
+
+def _both_hold(items: tuple[str, ...], joined: set[str]) -> bool:
+    """Whether this is "x > 1 and x < 4": an intersection, not the two regions that "or" lists."""
+    return "and" in joined and all(_region(item) is not None for item in items)
 
 
 def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
@@ -473,6 +479,9 @@ def _labelled(items: tuple[str, ...]) -> tuple[str, ...]:
 def _relations(text: str) -> Iterator[Value]:
     members, signs = _chain(text)
     if not signs:
+        return
+    if not any(members):  # a sign alone, the answer to "which sign stands between them?"
+        yield Words(" ".join(signs))
         return
     yield from _inequality(members, signs)
     yield Relation(tuple(members), tuple(signs))
