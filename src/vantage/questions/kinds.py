@@ -37,6 +37,8 @@ KINDS = (
     "other",
 )
 
+# Names of the assistant in messages.
+ASSISTANT = ("assistant", "gpt", "model", "bot", "chatgpt", "function_call")
 # Kinds that can be read as a question, and as an answer.
 ASKING = ("text", "conversation", "path", "link")
 ANSWERING = ("text", "texts", "number", "path", "link", "other", "conversation")
@@ -196,9 +198,6 @@ def said_by_assistant(message: Mapping[str, Any]) -> bool:
     if "assistant" in message and "role" not in message:
         return True
     return (message.get("role") or message.get("from")) in ASSISTANT
-
-
-ASSISTANT = ("assistant", "gpt", "model", "bot", "chatgpt", "function_call")
 
 
 def _summed(looks: Counter[Look], talks: Sequence[list[Mapping[str, Any]]]) -> Held:

@@ -61,6 +61,13 @@ VARIABLES = set(
 """
     )
 )
+# Commands that a factor starts with.
+FACTORS = {
+    *FUNCTIONS,
+    *CONSTANTS,
+    *VARIABLES,
+    *("frac", "surd", "binom", "overline", "overrightarrow", "vec", "angle", "{", "cosec"),
+}
 # Words that are no product of variables.
 WORDS = set(
     str.split(
@@ -454,7 +461,9 @@ class _Reader:
         found = self._power()
         while True:
             sign = self._peek()
-            if sign == "*" or (sign == "/" and not self._date()):
+            if sign and sign in "*/":
+                if sign == "/":
+                    self._refuse_date()
                 self.place += 1
                 negative = self._take("-")
                 factor = self._power()
@@ -465,12 +474,10 @@ class _Reader:
             else:
                 return _minus(found) if signs % 2 else found
 
-    def _date(self) -> bool:
-        """Whether 1/2/2020 stands here, which is no quotient of a quotient."""
-        behind = self.text[: self.place].rstrip()
-        if re.search(r"\d/\d+$", behind):
+    def _refuse_date(self) -> None:
+        """Refuse 1/2/2020, which is no quotient of a quotient."""
+        if re.search(r"\d/\d+$", self.text[: self.place].rstrip()):
             raise UnreadableError(self.text)
-        return False
 
     def _starts(self) -> bool:
         """Whether a factor without a sign of multiplication starts here."""
@@ -485,27 +492,7 @@ class _Reader:
                 raise UnreadableError(self.text)
             return last in ")]}!" or self.text[self.place - 1].islower()
         if sign == "\\":
-            name = self._command()[1:]
-            return (
-                name
-                in FUNCTIONS
-                | CONSTANTS
-                | VARIABLES
-                | {
-                    *(
-                        "frac",
-                        "surd",
-                        "binom",
-                        "overline",
-                        "overrightarrow",
-                        "vec",
-                        "angle",
-                        "{",
-                        "cosec",
-                    )
-                }
-                and name != "}"
-            )
+            return self._command()[1:] in FACTORS
         if sign == "(" and ASIDE.match(self.text, self.place - 1):
             raise UnreadableError(self.text)
         return sign.isalpha() or sign in "([{"

@@ -7,9 +7,9 @@ This is the one reading of answers and references, for all rewards and benchmark
              -> values           `values.read`: each value that the text can mean
              -> verdict          `comparing.same`: whether one of each side is the same
 
-A reference goes through `references.answer` first, which finds the answer inside a solution. Units
-are `units.unit`'s, numbers and formulas `expressions.expression`'s. What neither can read, sums,
-integrals and limits, is left to math-verify (`mathematics.same`), which is slow.
+A reference goes through `references.reference` first, which finds the answer inside a solution.
+Units are `units.unit`'s, numbers and formulas `expressions.expression`'s. What neither can
+read, sums, integrals and limits, is left to math-verify (`mathematics.same`), which is slow.
 
 A text that can mean several things has several values ("3m" is three metres or three times m); it
 is the same as another one where any two of them agree. A text with two different values ("5~6",
@@ -425,8 +425,7 @@ def _several(text: str) -> Iterator[Value]:
         joined = {sign for _, sign in parts[1:]}
         if all(items):
             yield from _joined(items, joined)
-            alone = "\\cup" in joined or _alternatives_of_options(items, joined)
-            if not alone and not _both_hold(items, joined):
+            if _lists(items, joined):
                 yield Several(_labelled(items), "")
         elif len([item for item in items if item]) == 1:  # a comma behind or before it
             yield from read(next(item for item in items if item))
@@ -436,14 +435,16 @@ def _several(text: str) -> Iterator[Value]:
         yield Several((plus.lstrip("+ "), minus), "")
 
 
-def _alternatives_of_options(items: tuple[str, ...], joined: set[str]) -> bool:
-    """Whether this is "A or B", which names neither."""
-    return "or" in joined and all(ONE_OPTION.fullmatch(item) for item in items)
+def _lists(items: tuple[str, ...], joined: set[str]) -> bool:
+    """Whether items stand side by side, rather than in a union, a choice or a conjunction.
 
-
-def _both_hold(items: tuple[str, ...], joined: set[str]) -> bool:
-    """Whether this is "x > 1 and x < 4": an intersection, not the two regions that "or" lists."""
-    return "and" in joined and all(_region(item) is not None for item in items)
+    "A or B" names neither option, and "x > 1 and x < 4" is not what "x > 1 or x < 4" lists.
+    """
+    if "\\cup" in joined:
+        return False
+    if "or" in joined and all(ONE_OPTION.fullmatch(item) for item in items):
+        return False
+    return not ("and" in joined and all(_region(item) is not None for item in items))
 
 
 def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
