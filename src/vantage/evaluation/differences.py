@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +44,12 @@ class Difference:
     def points(self) -> str:
         """In percentage points, with half of the 95 % interval."""
         return f"{100 * self.mean:+.1f} ± {196 * self.error:.1f}"
+
+    @property
+    def turned(self) -> Difference:
+        """The accuracy of the other model less that of this one."""
+        files = self.files[1], self.files[0]
+        return replace(self, model=self.other, other=self.model, mean=-self.mean, files=files)
 
 
 class _Answered(NamedTuple):

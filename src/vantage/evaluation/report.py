@@ -16,8 +16,10 @@ def compared(found: Evaluated) -> Iterator[str]:
     files = {one.path for one in found.results}
     for one in found.differences:
         if files & set(one.files):
+            shown = one if one.files[0] in files else one.turned
             mark = "" if one.alike else " (asked differently: see --as)"
-            yield f"{one.benchmark}: {one.model} - {one.other}: {one.points} points{mark}"
+            names = f"{shown.model} - {shown.other}"
+            yield f"{one.benchmark}: {names}: {shown.points} points{mark}"
 
 
 def table(found: Sequence[Result]) -> Table:
