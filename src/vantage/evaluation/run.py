@@ -175,9 +175,9 @@ def evaluate(
             found += _one(exam, new, model, own, framing, judge)
             table.write(folder, results.read_all(folder), [])
     finally:
-        if found:
-            known = results.read_all(folder)
-            between = differences(known)
+        known = results.read_all(folder)
+        between = differences(known)
+        if known:
             table.write(folder, known, between)
     return Evaluated(found, between)
 
