@@ -240,8 +240,8 @@ def evaluate(
     except KeyboardInterrupt:
         console.print("stopped; rerun the command to resume")
         raise typer.Exit(INTERRUPTED) from None
-    console.print(report.table(found))
-    for line in report.compared(output, found):
+    console.print(report.table(found.results))
+    for line in report.compared(found):
         console.print(escape(line), soft_wrap=True)
     console.print(f"all models: {escape(str(output / 'table.md'))}", soft_wrap=True)
 

@@ -68,7 +68,7 @@ def test_own_data_and_benchmarks_share_a_table(evaluate, tiny_model, sums, tmp_p
     assert all(row["tokens"] <= 4 for row in rows)
     assert "tiny \\| one | rule | A | " in (out / "table.md").read_text()
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
-    measures = json.loads((own / "ai2d.json").read_text())[0]["measures"]
+    measures = json.loads((own / "ai2d.json").read_text())["measures"]
     assert list(measures) == ["accuracy", "pass@2"]
 
 
@@ -85,9 +85,9 @@ def test_a_second_model_joins_the_table_and_published_figures_are_marked(
     assert "| Shuffle-R1 3B on Geometry3K (published) | rule |  | 47.9 |" in lines
     assert any("https://arxiv.org/abs/2508.05612" in line for line in lines)
     table = (tmp_path / "table.csv").read_text().splitlines()
-    assert table[0] == "model,scored,source,benchmark,measure,percent,low,high"
+    assert table[0] == "model,scored,source,benchmark,measure,percent,low,high,asked"
     (line,) = [line for line in table if line.startswith("Qwen2.5-VL-7B,rule")]
-    assert line.endswith("geometry3k,accuracy,38.120,,")
+    assert line.endswith("geometry3k,accuracy,38.120,,,")
 
 
 def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_path, monkeypatch):
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_result_is_named(evaluate, tiny_model, sums, tmp_path)
     arguments = [tiny_model, sums, *COLUMNS, *QUICK, "--output", tmp_path / "out"]
     status, _, err = evaluate(*arguments)
     assert status == 2
-    assert "x.json: no result of an evaluation" in err
+    assert "x.json: no result that this version" in err
 
 
 def test_names_of_models_become_directories():

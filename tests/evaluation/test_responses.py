@@ -59,11 +59,15 @@ def rows(tmp_path):
     return write
 
 
+def reordered(asked):
+    return replace(asked, read=lambda place: asked.read(asked.size - 1 - place))
+
+
 def ask(candidate, asked, folder, *, samples=1, judge=None, framing=None, **settings):
     given = Settings(candidate.url, "m", **{"retries": 2, "timeout": 0.6, **settings})
     model = Remote(given, Sampling(samples, max_tokens=5), concurrency=4)
     how = framing or Framing("{question}")
-    return run.evaluate([asked], model, folder, name="m", framing=how, judge=judge)
+    return run.evaluate([asked], model, folder, name="m", framing=how, judge=judge).results
 
 
 SCRIPTS = {
@@ -111,7 +115,7 @@ def test_a_request_that_is_refused_for_good_is_left_out_and_told(rows, tmp_path)
     kept = pq.read_table(tmp_path / "out" / "m" / "rows.parquet").to_pylist()
     assert [row["failed"] for row in kept] == [None, None, "Error code: 400 - too long", None]
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "1 failed; 1 questions are left out for it" in table
+    assert "1 responses missing; 1 questions are left out for it" in table
 
 
 def test_where_no_question_has_an_answer_there_is_no_result(rows, tmp_path):
@@ -153,9 +157,10 @@ def test_results_of_something_else_are_not_overwritten(rows, tmp_path):
             ask(one, four, out, framing=Framing("{question} Now."))
         with pytest.raises(ConfigError, match=r"another system_prompt: none, now 'Be brief\.'"):
             ask(one, four, out, framing=Framing("{question}", "Be brief."))
-        moved = replace(four, source="elsewhere")
-        with pytest.raises(ConfigError, match="another data"):
-            ask(one, moved, out)
+        with pytest.raises(ConfigError, match=r"another data: .*rows\.parquet, train \["):
+            ask(one, reordered(four), out)
+        ask(one, replace(four, source="elsewhere"), out)  # the same questions
+        written = {path: path.read_bytes() for path in written}
         assert two.asked.total() == 0
         assert {path: path.read_bytes() for path in written} == written
         ask(one, four, out, samples=2)  # more of the same
@@ -183,8 +188,8 @@ def test_two_models_differ_by_what_pairs_of_answers_say(rows, tmp_path):
     for name, scripts in (("first", first), ("second", second)):
         with Candidate(scripts) as candidate:
             model = Remote(Settings(candidate.url, "m", retries=0), Sampling(2, max_tokens=5), 1)
-            found += run.evaluate([five], model, out, name=name, framing=Framing("{question}"))
-    (one,) = differences(out, found)
+            found += run.evaluate([five], model, out, name=name, framing=Framing("{question}"))[0]
+    (one,) = differences(found)
     assert (one.model, one.other, one.questions, one.alike) == ("second", "first", 4, True)
     gaps = np.array([0.5, -0.5, -1.0, 0.0])
     assert one.mean == pytest.approx(gaps.mean())
@@ -265,14 +270,14 @@ def test_judged_results_stand_beside_those_of_the_rule(rows, tmp_path):
         again = ask(both, rows(4), tmp_path / "out", judge=run.Judge(judging, 2))
     assert [(one.scored, one.measures["accuracy"].mean) for one in found] == [
         ("rule", 0.5),  # 0 and 3
-        ("judge judge", 0.5),  # 0 and 1
+        (f"judge judge at {both.url}", 0.5),  # 0 and 1
     ]
     assert [one.measures for one in again] == [one.measures for one in found]
     assert both.asked.total() == 4 + 5
     lines = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| m |")] == [
         "| m | rule | A | 50.0 ± 56.6 |",
-        "| m | judge judge | A | 50.0 ± 56.6 |",
+        f"| m | judge judge at {both.url} | A | 50.0 ± 56.6 |",
     ]
 
 
@@ -302,4 +307,4 @@ def test_hostile_responses_are_written_down_as_they_are(rows, tmp_path):
     kept = pq.read_table(tmp_path / "out" / "m" / "rows.parquet").column("response").to_pylist()
     assert kept == [hostile[0], "? \u202e", hostile[2]]
     assert result.measures["accuracy"].mean == 0
-    assert json.loads((tmp_path / "out" / "m" / "rows.json").read_text())[0]["questions"] == 3
+    assert json.loads((tmp_path / "out" / "m" / "rows.json").read_text())["questions"] == 3

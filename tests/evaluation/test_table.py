@@ -1,5 +1,7 @@
 """The table over models and benchmarks, and the figures of papers in it."""
 
+from dataclasses import replace
+
 import pytest
 
 from vantage.evaluation.benchmarks import BENCHMARKS
@@ -8,18 +10,21 @@ from vantage.evaluation.results import Result, read_all, write
 from vantage.evaluation.table import comma_separated, lines, markdown, published
 
 
-def result(model, benchmark, measures, scored="rule", *, heat=0.5):
+def result(model, benchmark, measures, judge=None, *, heat=0.5, **more):
     known = BENCHMARKS.get(benchmark)
     shown = known.shown if known else ("accuracy",)
     title = known.title if known else benchmark
     found = {name: Estimate(*value) for name, value in measures.items()}
-    origin, how = {"model": model, "data": "d"}, {"template": "{question} |", "temperature": heat}
-    return Result(model, benchmark, title, scored, 10, 8, 3, 0, 0, origin, how, shown, found)
+    origin = {"model": model, "data": "d", "questions": "0123456789"}
+    how = {"template": "{question} |", "temperature": heat}
+    told = Result(model, benchmark, title, judge or {}, 10, 8, 3, 0, 0, origin, how, shown, found)
+    return replace(told, **more)
 
 
+GPT = {"model": "gpt", "server": "http://x", "temperature": 0.0, "wording": "ab"}
 ONE = result("mine", "wemath", {"accuracy": (0.5, 0.01), "strict": (0.25, 0.02), "loose": (0.4, 0)})
 TWO = result("mine", "own", {"accuracy": (0.125, 0.01)})
-JUDGED = result("mine", "wemath", {"accuracy": (0.75, 0.01)}, "judge gpt")
+JUDGED = result("mine", "wemath", {"accuracy": (0.75, 0.01)}, GPT)
 
 
 def test_published_figures_belong_to_measures_that_there_are():
@@ -52,7 +57,7 @@ def test_the_table_by_hand():
         "| model | scored by | asked | We-Math | We-Math strict | We-Math loose | own |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| mine | rule | A | 50.0 ± 2.0 | 25.0 ± 3.9 | 40.0 ± 0.0 | 12.5 ± 2.0 |",
-        "| mine | judge gpt | A | 75.0 ± 2.0 |  |  |  |",
+        "| mine | judge gpt at http://x | A | 75.0 ± 2.0 |  |  |  |",
         "| Qwen2.5-VL-7B (published) | LLM judge; HallusionBench by rule |  | 63.5 |  |  |  |",
     ]
     assert "- mine, own: 10 questions, 8 samples; 3 of 80 responses cut off." in text
@@ -75,15 +80,15 @@ def test_only_what_compares_is_put_beside_yours():
 
 def test_the_file_for_machines_has_every_measure():
     rows = comma_separated([ONE]).splitlines()
-    assert rows[1] == "mine,rule,,wemath,accuracy,50.000,48.040,51.960"
-    assert rows[2] == "mine,rule,,wemath,strict,25.000,21.080,28.920"
+    assert rows[1] == "mine,rule,,wemath,accuracy,50.000,48.040,51.960,A"
+    assert rows[2] == "mine,rule,,wemath,strict,25.000,21.080,28.920,A"
     assert len([row for row in rows if "2508.05612" in row]) == 3
 
 
 def test_results_come_back_as_they_were_in_the_order_of_the_benchmarks(tmp_path):
-    for folder, found in (("a", [TWO]), ("b", [ONE, JUDGED])):
-        (tmp_path / folder).mkdir()
-        write(tmp_path / folder / "x.json", found)
+    for folder, name, found in (("a", "x", TWO), ("b", "x", ONE), ("b", "y", JUDGED)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write(tmp_path / folder / f"{name}.json", found)
     assert read_all(tmp_path) == [ONE, JUDGED, TWO]
 
 

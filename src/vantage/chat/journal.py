@@ -70,8 +70,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigError(
-                f"journal {str(self.path)!r} is in use by another process: wait for it, or give "
-                "another --journal"
+                f"journal {str(self.path)!r} is in use by another process: wait until it ends"
             ) from error
 
     def _read(self) -> None:
@@ -93,8 +92,8 @@ class Journal:
         except ValueError:
             pass
         raise InputError(
-            f"journal {str(self.path)!r}: line {number} is no answer of a server: give another "
-            "--journal, or take the line out"
+            f"journal {str(self.path)!r}: line {number} is no answer of a server: take the "
+            "line out, or move the file away"
         )
 
 

@@ -168,8 +168,8 @@ class Server:
             ) from error
         if isinstance(error, openai.NotFoundError):
             raise ConfigError(
-                f"{where}: not found ({_told(error)}): check --base-url, which mostly ends in "
-                "/v1, and --model"
+                f"{where}: not found ({_told(error)}): check the address of the server, which "
+                "mostly ends in /v1, and the name of the model"
             ) from error
         if _no_credit(error):
             raise ConfigError(f"{where}: no credit left ({_told(error)})") from error

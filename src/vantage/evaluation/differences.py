@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from pyarrow import parquet
 
+from vantage.errors import InputError
+from vantage.evaluation.naming import Data, data, data_marks, model, model_names
 from vantage.evaluation.passk import average
-from vantage.evaluation.results import RULE, Result, label
+from vantage.evaluation.results import RULE, Result
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Difference:
         questions: how many.
         mean, error: of the difference, between -1 and 1, and its standard error.
         alike: whether both were asked in the same way.
+        files: of the two results.
     """
 
     benchmark: str
@@ -35,11 +38,18 @@ class Difference:
     mean: float
     error: float
     alike: bool
+    files: tuple[Path | None, Path | None]
 
     @property
     def points(self) -> str:
         """In percentage points, with half of the 95 % interval."""
         return f"{100 * self.mean:+.1f} ± {196 * self.error:.1f}"
+
+    @property
+    def turned(self) -> Difference:
+        """The accuracy of the other model less that of this one."""
+        files = self.files[1], self.files[0]
+        return replace(self, model=self.other, other=self.model, mean=-self.mean, files=files)
 
 
 class _Answered(NamedTuple):
@@ -47,42 +57,45 @@ class _Answered(NamedTuple):
     cluster: str
 
 
-def differences(folder: Path, found: Sequence[Result]) -> list[Difference]:
+def differences(found: Sequence[Result]) -> list[Difference]:
     """Every pair of models on every benchmark that both were asked, by the benchmark's rule.
 
     Questions are paired, so that what they differ in difficulty does not count: Miller 2024,
     https://arxiv.org/abs/2411.00640, section 4.2.
 
     Args:
-        folder: of the results; as of `vantage.evaluation.run.evaluate`.
-        found: all results in it.
+        found: all results in a directory, as `vantage.evaluation.results.read_all` gives them.
     """
-    of_benchmark: dict[str, list[Result]] = defaultdict(list)
+    of_data: dict[Data, list[Result]] = defaultdict(list)
     for result in found:
         if result.scored == RULE:
-            of_benchmark[result.benchmark].append(result)
+            of_data[data(result)].append(result)
+    models, marks = model_names(found), data_marks(found)
     made = []
-    for asked in of_benchmark.values():
-        answered = {id(one): _answered(_responses(folder, one)) for one in asked}
+    for what, asked in of_data.items():
+        answered = {one.path: _answered(one.path) for one in asked}
         for other, one in combinations(asked, 2):
-            both = _paired(answered[id(one)], answered[id(other)])
+            both = _paired(answered[one.path], answered[other.path])
             if both is not None:
-                alike = one.asked == other.asked
-                made.append(Difference(one.title, one.model, other.model, *both, alike))
+                title, alike = one.title + marks[what], one.asked == other.asked
+                names, files = (models[model(one)], models[model(other)]), (one.path, other.path)
+                made.append(Difference(title, names[0], names[1], *both, alike, files))
     return made
 
 
-def _responses(folder: Path, result: Result) -> Path:
-    return folder / label(result.model) / f"{label(result.benchmark)}.parquet"
-
-
-def _answered(path: Path) -> dict[tuple[str, str, str], _Answered]:
+def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
     """Accuracy of each question without a failed response, by id, question and reference."""
-    if not path.is_file():
+    file = path.with_suffix(".parquet") if path else None
+    if file is None or not file.is_file():
         return {}
-    rows = parquet.read_table(
-        path, columns=["id", "question", "reference", "cluster", "failed", "right"]
-    )
+    columns = ["id", "question", "reference", "cluster", "failed", "right"]
+    try:
+        rows = parquet.read_table(file, columns=columns)
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(
+            f"{file}: no responses of an evaluation: move it and {path} away, and rerun the "
+            f"command that made them: {error}"
+        ) from error
     responses = defaultdict(list)
     for row in rows.to_pylist():
         responses[row["id"], row["question"], row["reference"]].append(row)

@@ -65,7 +65,7 @@ def exams(words: Sequence[str], **options: Any) -> list[Exam]:
         ConfigError: two of one name, which would share their files.
     """
     found = [exam(word, **options) for word in words]
-    if len({one.file for one in found}) < len(found):
+    if len({one.file.casefold() for one in found}) < len(found):
         names = ", ".join(one.name for one in found)
         raise ConfigError(f"{names}: each only once, or in files of other names")
     return found
@@ -142,10 +142,11 @@ def own(
         InputError: rows that cannot be asked or have no answer.
     """
     title = name or Path(source).stem
-    if title in BENCHMARKS:
+    like = label(title).casefold()
+    if like in BENCHMARKS:
         raise ConfigError(
-            f"{source} is called like the benchmark {title!r}: write {title}={source} to ask it as "
-            f"that benchmark, or my-{title}={source} for data of your own"
+            f"{source} is called like the benchmark {like!r}: write {like}={source} to ask it as "
+            f"that benchmark, or my-{like}={source} for data of your own"
         )
     rows = load(source, split=split, columns=columns)
     if "answer" not in rows.column_names:

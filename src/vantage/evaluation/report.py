@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
-from vantage.evaluation.differences import differences
-from vantage.evaluation.results import Result, read_all
+from vantage.evaluation.results import Result
+from vantage.evaluation.run import Evaluated
 
 
-def compared(folder: Path, found: Sequence[Result]) -> Iterator[str]:
-    """How the models of these results differ from others in their directory, a line each."""
-    names = {one.model for one in found}
-    titles = {one.title for one in found}
-    for one in differences(folder, read_all(folder)):
-        if one.benchmark in titles and names & {one.model, one.other}:
+def compared(found: Evaluated) -> Iterator[str]:
+    """How the model of these results differs from others in their directory, a line each."""
+    files = {one.path for one in found.results}
+    for one in found.differences:
+        if files & set(one.files):
+            shown = one if one.files[0] in files else one.turned
             mark = "" if one.alike else " (asked differently: see --as)"
-            yield f"{one.benchmark}: {one.model} - {one.other}: {one.points} points{mark}"
+            names = f"{shown.model} - {shown.other}"
+            yield f"{one.benchmark}: {names}: {shown.points} points{mark}"
 
 
 def table(found: Sequence[Result]) -> Table:

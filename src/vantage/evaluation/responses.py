@@ -134,9 +134,14 @@ class Remote:
     concurrency: int = 16
 
     @property
+    def server(self) -> str:
+        """Its address, of which one slash at the end makes no other."""
+        return self.settings.base_url.rstrip("/")
+
+    @property
     def origin(self) -> dict[str, str]:
         """See `Model`; nobody can tell what weights a server has."""
-        return {"model": self.settings.model, "server": self.settings.base_url}
+        return {"model": self.settings.model, "server": self.server}
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """See `Model`; a sample a request.
@@ -179,7 +184,7 @@ class Remote:
             name = key(question, self.settings.model, self.sampling)
             names = [f"{name}/{sample}" for sample in range(self.sampling.samples)]
             # Another server may have another model under this name; it is asked with equal seeds.
-            keys.append([digest([self.settings.base_url, one]) for one in names])
+            keys.append([digest([self.server, one]) for one in names])
             spoken = functools.cache(functools.partial(messages, question))
             for kept_as, one in zip(keys[-1], names, strict=True):
                 options = {
@@ -199,13 +204,18 @@ def _response(answers: Answers, name: str) -> Response:
 
 def key(question: Question, model: str, sampling: Sampling) -> str:
     """Of a question as it is asked of a model; the number of samples does not matter."""
+    how = [sampling.temperature, sampling.max_tokens, sampling.seed]
+    return digest([model, how, *content(question)])
+
+
+def content(question: Question) -> list[Any]:
+    """All of a question, for a digest."""
     steps = [[repr(step) for step in shown.steps] for shown in pictures(question)]
     earlier = [_words(turn) for turn in question.earlier or ()]
     later = [[_words(turn) for turn in question.later]] if question.later else []
     shown = [picture.digest for picture in pictures(question)]
     plain = question.earlier is None
-    how = [sampling.temperature, sampling.max_tokens, sampling.seed]
-    return digest([model, how, plain, question.text, earlier, shown, steps, *later])
+    return [plain, question.text, earlier, shown, steps, *later]
 
 
 def _words(turn: Turn) -> list[str]:
@@ -225,7 +235,7 @@ def messages(question: Question) -> list[dict[str, Any]]:
             return {"type": "text", "text": found}
         return {"type": "image_url", "image_url": {"url": data_url(found)}}
 
-    def content(parts: Sequence[Any]) -> Any:
+    def spoken(parts: Sequence[Any]) -> Any:
         if all(isinstance(one, str) for one in parts):
             return "".join(parts)
         return [part(one) for one in parts if one != ""]
@@ -235,7 +245,7 @@ def messages(question: Question) -> list[dict[str, Any]]:
     return [
         {
             **turn,
-            "content": content(
+            "content": spoken(
                 [part.get("image", part.get("text")) for part in in_parts(turn["content"])]
             ),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from vantage.chat.journal import digest
 from vantage.errors import ConfigError, InputError
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vantage.evaluation.items import Item
@@ -20,7 +21,8 @@ from vantage.evaluation.passk import Estimate
 from vantage.evaluation.responses import Response
 from vantage.evaluation.scoring import Score
 
-RULE, JUDGE = "rule", "judge"
+RULE = "rule"
+MODEL = ("model", "weights", "server")  # what tells a model from others
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,22 @@ class Result:
 
     Attributes:
         model, benchmark, title: their names.
-        scored: "rule", or "judge" with the model that judged.
+        judge: its model, server, temperature and wording; empty for the benchmark's rule.
         questions, samples: how many, and responses to each.
         cut, failed: responses that reached the longest length, and that there are none of.
-        left_out: questions that no measure counts, since a response to them failed.
-        origin: what was asked and where the questions came from: model, weights, server, data.
+        left_out: questions that no measure counts, since a response or a verdict failed.
+        origin: the model (model, weights, server), where the questions came from (data) and
+            which they are (questions, a digest).
         asked: how: template, system prompt, pixels, temperature, longest response, seed.
         shown: measures that stand in tables.
         measures: by name.
+        path: the file that it was read from.
     """
 
     model: str
     benchmark: str
     title: str
-    scored: str
+    judge: dict[str, Any]
     questions: int
     samples: int
     cut: int
@@ -52,12 +56,30 @@ class Result:
     asked: dict[str, Any]
     shown: tuple[str, ...]
     measures: dict[str, Estimate]
+    path: Path | None = field(default=None, compare=False)
+
+    @property
+    def scored(self) -> str:
+        """By what answers are right."""
+        return "judge {model} at {server}".format(**self.judge) if self.judge else RULE
+
+    @property
+    def directory(self) -> str:
+        """Of the model, among those of others."""
+        return self.path.parent.name if self.path else ""
 
 
 def label(name: str) -> str:
     """A name for a model or a benchmark that can be one of a file."""
     bare = re.sub(r"[^\w.+-]+", "-", name.strip("/.").replace("/", "-"))
     return bare.strip("-.") or "unnamed"
+
+
+def stem(file: str, judge: dict[str, Any]) -> str:
+    """What the files of a benchmark are called; those of each judge have names of their own."""
+    if not judge:
+        return file
+    return f"{file}.judge-{label(str(judge['model']))}-{digest(judge)[:8]}"
 
 
 def write_responses(
@@ -68,7 +90,7 @@ def write_responses(
     scores_QN: Sequence[Sequence[Score]],
     judged_QN: np.ndarray | None,
 ) -> None:
-    """A row a response, as parquet, in one step."""
+    """A row a response, as parquet, in one step; `judged_QN` is NaN where no verdict is."""
     divisions = list(dict.fromkeys(name for item in items for name in item.parts))
     rows = [
         {
@@ -83,7 +105,7 @@ def write_responses(
             "failed": response.failed,
             "answer": None if told.answer is None else _writable(told.answer),
             "right": bool(told.right),
-            "judged": None if judged_QN is None else bool(judged_QN[place, sample]),
+            **({} if judged_QN is None else {"judged": _verdict(judged_QN[place, sample])}),
             **{name: item.parts.get(name) for name in divisions},
         }
         for place, item in enumerate(items)
@@ -98,47 +120,81 @@ def write_responses(
     partial.replace(path)
 
 
+def _verdict(value: float) -> bool | None:
+    return None if np.isnan(value) else bool(value)
+
+
 def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def check_same(path: Path, model: str, origin: dict[str, str], asked: dict[str, Any]) -> None:
-    """Refuse to put results where those of something else are.
+def check_same(folder: Path, name: str, new: Result, marks: Sequence[str]) -> None:
+    """Refuse to put results where those of something else, or of more, are.
 
     Args:
-        path: of the results to be, as `write` takes it.
-        model: its name.
-        origin, asked: as of `Result`.
+        folder: of the model.
+        name: of the results in it, as `stem` gives it.
+        new: the result to be; its measures do not matter.
+        marks: a digest of each question.
 
     Raises:
-        ConfigError: there are results of another model, server or data, or of the same asked in
-            another way.
+        ConfigError: there are results of another model, server or data, of the same asked in
+            another way, or of more questions or samples.
         InputError: a file that is no result of an evaluation.
     """
-    if not path.is_file():
-        return
-    now = {"name": model, **origin, **asked}
-    for result in _read(path):
-        before = {"name": result.model, **result.origin, **result.asked}
-        for what in {**before, **now}:
-            if before.get(what) != now.get(what):
-                raise ConfigError(
-                    f"{path} has results with another {what}: {_told(before.get(what))}, now "
-                    f"{_told(now.get(what))}; give another --name or --output, or move them away"
-                )
+    for path in sorted(folder.glob("*.json")):
+        old = _read(path)
+        _check_alike(path, _identity(old), _identity(new))
+        if old.benchmark == new.benchmark or path.stem == name:
+            before, now = {"benchmark": old.benchmark}, {"benchmark": new.benchmark}
+            _check_alike(path, before | old.asked, now | new.asked)
+            if path.stem == name:
+                _check_more(path, old, new)
+            shared = digest(list(marks[: old.questions]))
+            if new.questions >= old.questions and shared != old.origin["questions"]:
+                before, now = {"data": _data(old)}, {"data": _data(new)}
+                _check_alike(path, before, now)
+
+
+def _identity(result: Result) -> dict[str, Any]:
+    return {"name": result.model, **{one: result.origin.get(one) for one in MODEL}}
+
+
+def _data(result: Result) -> str:
+    """Where questions are from, and which they are."""
+    return f"{result.origin['data']} [{result.origin['questions'][:6]}]"
+
+
+def _check_alike(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for what in {**before, **now}:
+        if before.get(what) != now.get(what):
+            raise ConfigError(
+                f"{path} has results with another {what}: {_told(before.get(what))}, now "
+                f"{_told(now.get(what))}; give another --name or --output, or move them away"
+            )
+
+
+def _check_more(path: Path, old: Result, new: Result) -> None:
+    for what, option in (("questions", "--limit"), ("samples", "--samples")):
+        before, now = getattr(old, what), getattr(new, what)
+        if now < before:
+            raise ConfigError(
+                f"{path} has results with {before} {what}, which {now} would replace: give "
+                f"{option} {before} or more, another --name or --output, or move them away"
+            )
 
 
 def _told(value: Any) -> str:
-    return "none" if value is None else repr(value)[:80]
+    return "none" if value is None else repr(value)[:200]
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
-    """Results as JSON, in one step."""
-    values = [asdict(result) for result in results]
-    for value, result in zip(values, results, strict=True):
-        value["measures"] = {name: one._asdict() for name, one in result.measures.items()}
+def write(path: Path, result: Result) -> None:
+    """A result as JSON, in one step."""
+    value = asdict(result)
+    del value["path"]
+    value["measures"] = {name: one._asdict() for name, one in result.measures.items()}
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
@@ -148,7 +204,7 @@ def read_all(folder: Path) -> list[Result]:
     Raises:
         InputError: a file that is no result of an evaluation; names it.
     """
-    found = [one for path in sorted(folder.glob("*/*.json")) for one in _read(path)]
+    found = [_read(path) for path in sorted(folder.glob("*/*.json"))]
     order = list(BENCHMARKS)
     last = len(order)
     return sorted(
@@ -156,18 +212,41 @@ def read_all(folder: Path) -> list[Result]:
     )
 
 
-def _read(path: Path) -> list[Result]:
+def _read(path: Path) -> Result:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, list):
-            raise TypeError("expected a list")
-        return [
-            Result(**{**value, "shown": tuple(value["shown"]), "measures": _measures(value)})
-            for value in values
-        ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: no result of an evaluation: move it away: {error}") from error
+        value = json.loads(path.read_text(encoding="utf-8"))
+        result = Result(
+            **{**value, "shown": tuple(value["shown"]), "measures": _measures(value), "path": path}
+        )
+        _check_kinds(result)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path}: no result that this version of vantage wrote: move it away, and rerun the "
+            f"command that made it: {error!r}"
+        ) from error
+    return result
 
 
 def _measures(value: dict[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**one) for name, one in value["measures"].items()}
+    found = {name: Estimate(**one) for name, one in value["measures"].items()}
+    for name, one in found.items():
+        if not (0 <= one.mean <= 1 and one.error >= 0):
+            raise ValueError(f"measure {name!r}: expected a mean between 0 and 1, got {one}")
+    return found
+
+
+def _check_kinds(result: Result) -> None:
+    """Raise where a file holds something else than a result."""
+    for name in ("model", "benchmark", "title"):
+        if not isinstance(getattr(result, name), str):
+            raise TypeError(f"{name}: expected a text")
+    for name in ("questions", "samples", "cut", "failed", "left_out"):
+        if type(getattr(result, name)) is not int:
+            raise TypeError(f"{name}: expected a whole number")
+    for name in ("judge", "origin", "asked"):
+        if not isinstance(getattr(result, name), dict):
+            raise TypeError(f"{name}: expected an object")
+    for place, need in ((result.origin, ("model", "data", "questions")), (result.judge, ())):
+        for one in need or (("model", "server") if place else ()):
+            if not isinstance(place[one], str):
+                raise TypeError(f"{one}: expected a text")

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from vantage import config as configuration
-from vantage.chat.journal import Journal
+from vantage.chat.journal import Journal, digest
 from vantage.config import INSTRUCTION
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.evaluation import results, table
-from vantage.evaluation.differences import differences
+from vantage.evaluation.differences import Difference, differences
 from vantage.evaluation.exams import Exam
 from vantage.evaluation.items import Item
-from vantage.evaluation.passk import Estimate
-from vantage.evaluation.responses import Local, Model, Remote, Response, Sampling
+from vantage.evaluation.responses import Local, Model, Remote, Response, Sampling, content
 from vantage.evaluation.results import Result
 from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.pixels import Bounds
@@ -99,8 +98,8 @@ def framing(
     """
     known = framing_of(run) if run else _own_framing(model) or Framing()
     return Framing(
-        template or known.template,
-        system_prompt or known.system_prompt,
+        known.template if template is None else template,
+        known.system_prompt if system_prompt is None else system_prompt or None,
         Bounds(min_pixels or known.bounds.least, max_pixels or known.bounds.most),
     )
 
@@ -120,6 +119,13 @@ def model_of(
     return Local(models.load(path), sampling, batch)
 
 
+class Evaluated(NamedTuple):
+    """The results of one model, and how all models in their directory differ."""
+
+    results: list[Result]
+    differences: list[Difference]
+
+
 def evaluate(
     exams: Sequence[Exam],
     model: Model,
@@ -128,13 +134,13 @@ def evaluate(
     name: str,
     framing: Framing,
     judge: Judge | None = None,
-) -> list[Result]:
+) -> Evaluated:
     """Ask a model all exams, score its answers and write everything down.
 
     `folder` gets a directory for the model, with a journal, a parquet file of all responses and
-    a JSON file of all measures for each exam; and the table over all models in it, which is
-    written anew after each exam. The same call after an interruption goes on, and asks nothing
-    again that was answered.
+    a JSON file of all measures for each exam, and files of their own for each judge; and the
+    table over all models in it, which is written anew after each exam. The same call after an
+    interruption goes on, and asks nothing again that was answered.
 
     Args:
         exams: what is asked.
@@ -146,28 +152,38 @@ def evaluate(
 
     Raises:
         ConfigError: a journal in use, a server that cannot be asked, or results of something
-            else under that name.
+            else, or of more, under that name.
         EngineError: a server left answers out, or refused all; the others are kept.
         InputError: pictures for a model that takes none, or other files among the results.
     """
     blind = isinstance(model, Local) and not model.loaded.sees
     reserved = placeholders(model.loaded.processor) if isinstance(model, Local) else ()
-    for exam in exams:
-        _check(exam, framing, name if blind else None, reserved)
+    marks = [_check(exam, framing, name if blind else None, reserved) for exam in exams]
     own = folder / results.label(name)
-    asked = _asked(model.sampling, framing)
-    for exam in exams:
-        results.check_same(own / f"{exam.file}.json", name, _origin(exam, model), asked)
+    begun = [
+        _begun(exam, digest(seen), model, name, framing)
+        for exam, seen in zip(exams, marks, strict=True)
+    ]
+    for exam, new, seen in zip(exams, begun, marks, strict=True):
+        for by in [{}, judge.identity] if judge else [{}]:
+            results.check_same(own, results.stem(exam.file, by), new, seen)
+    results.read_all(folder)  # all are in the table
     found: list[Result] = []
-    for exam in exams:
-        found += _one(exam, model, own, name, framing, judge)
+    between: list[Difference] = []
+    try:
+        for exam, new in zip(exams, begun, strict=True):
+            found += _one(exam, new, model, own, framing, judge)
+            table.write(folder, results.read_all(folder), [])
+    finally:
         known = results.read_all(folder)
-        table.write(folder, known, differences(folder, known))
-    return found
+        between = differences(known)
+        if known:
+            table.write(folder, known, between)
+    return Evaluated(found, between)
 
 
 def _one(
-    exam: Exam, model: Model, own: Path, name: str, framing: Framing, judge: Judge | None
+    exam: Exam, new: Result, model: Model, own: Path, framing: Framing, judge: Judge | None
 ) -> list[Result]:
     benchmark = exam.benchmark
     with Journal(own / f"{exam.file}.journal.jsonl") as journal:
@@ -179,76 +195,78 @@ def _one(
             [score(benchmark, item, one.text) for one in said]
             for item, said in zip(items, responses_QN, strict=True)
         ]
-        judged_QN = judge.right(benchmark, items, responses_QN, journal) if judge else None
-    path = own / f"{exam.file}.parquet"
-    results.write_responses(path, benchmark, items, responses_QN, scores_QN, judged_QN)
-    answered = _answered(exam, responses_QN)
-    measures = _told(exam, items, _right(scores_QN), answered)
-    by_rule = _result(exam, responses_QN, measures, len(answered), model, name, framing)
-    found = [by_rule]
-    if judge is not None and judged_QN is not None:
-        measures = _told(exam, items, judged_QN, answered)
-        scored = f"{results.JUDGE} {judge.settings.model}"
-        found.append(replace(by_rule, scored=scored, measures=measures))
-    results.write(own / f"{exam.file}.json", found)
+        failed_QN = np.array([[one.failed is not None for one in row] for row in responses_QN])
+        if failed_QN.any(axis=1).all():
+            why = next(one.failed for one in responses_QN[0] if one.failed)
+            raise EngineError(f"{exam.name}: no question has an answer: {why}")
+        verdicts: list[tuple[dict[str, Any], np.ndarray]] = [({}, _right(scores_QN, failed_QN))]
+        if judge is not None:
+            verdicts.append((judge.identity, judge.right(benchmark, items, responses_QN, journal)))
+    found = []
+    for by, right_QN in verdicts:
+        path = own / results.stem(exam.file, by)
+        judged_QN = right_QN if by else None
+        results.write_responses(
+            Path(f"{path}.parquet"), benchmark, items, responses_QN, scores_QN, judged_QN
+        )
+        file = Path(f"{path}.json")
+        found.append(replace(_result(new, by, exam, items, responses_QN, right_QN), path=file))
+        results.write(file, found[-1])
     return found
 
 
-def _right(scores_QN: Sequence[Sequence[Score]]) -> np.ndarray:
-    return np.array([[one.right for one in row] for row in scores_QN])
+def _right(scores_QN: Sequence[Sequence[Score]], failed_QN: np.ndarray) -> np.ndarray:
+    """right_QN by the rule; NaN where a response failed, since an error is no wrong answer."""
+    right_QN = np.array([[one.right for one in row] for row in scores_QN], dtype=float)
+    return np.where(failed_QN, np.nan, right_QN)
 
 
-def _answered(exam: Exam, responses_QN: Sequence[Sequence[Response]]) -> list[int]:
-    """Questions whose responses are all there: an error is no wrong answer.
-
-    Raises:
-        EngineError: there are none.
-    """
-    failed_Q = [next((one.failed for one in row if one.failed), None) for row in responses_QN]
-    found = [place for place, failed in enumerate(failed_Q) if failed is None]
-    if not found:
-        raise EngineError(f"{exam.name}: no question has an answer: {failed_Q[0]}")
-    return found
-
-
-def _result(
-    exam: Exam,
-    responses_QN: Sequence[Sequence[Response]],
-    measures: dict[str, Estimate],
-    answered: int,
-    model: Model,
-    name: str,
-    framing: Framing,
-) -> Result:
-    flat = [one for row in responses_QN for one in row]
-    sampling = model.sampling
+def _begun(exam: Exam, mark: str, model: Model, name: str, framing: Framing) -> Result:
+    """A result without measures: what will be asked, of whom and how."""
     return Result(
         name,
         exam.name,
         exam.benchmark.title,
-        results.RULE,
-        len(responses_QN),
-        sampling.samples,
-        sum(one.tokens >= sampling.max_tokens for one in flat),
-        sum(one.failed is not None for one in flat),
-        len(responses_QN) - answered,
-        _origin(exam, model),
-        _asked(sampling, framing),
+        {},
+        exam.size,
+        model.sampling.samples,
+        0,
+        0,
+        0,
+        {**model.origin, "data": exam.source, "questions": mark},
+        _asked(model.sampling, framing),
         exam.benchmark.shown,
-        measures,
+        {},
     )
 
 
-def _told(
-    exam: Exam, items: Sequence[Item], right_QN: np.ndarray, answered: Sequence[int]
-) -> dict[str, Estimate]:
-    """The measures of which there is something to tell."""
-    measures = exam.benchmark.measures([items[place] for place in answered], right_QN[answered])
-    return {name: one for name, one in measures.items() if not np.isnan(one.mean)}
+def _result(
+    new: Result,
+    by: dict[str, Any],
+    exam: Exam,
+    items: Sequence[Item],
+    responses_QN: Sequence[Sequence[Response]],
+    right_QN: np.ndarray,
+) -> Result:
+    """The result of a benchmark by a rule or a judge, on the questions without a missing verdict.
 
-
-def _origin(exam: Exam, model: Model) -> dict[str, str]:
-    return {**model.origin, "data": exam.source}
+    Raises:
+        EngineError: there are none.
+    """
+    flat = [one for row in responses_QN for one in row]
+    told_Q = ~np.isnan(right_QN).any(axis=1)
+    if not told_Q.any():
+        raise EngineError(f"{exam.name}: no question has a verdict on all of its responses")
+    answered = [item for item, told in zip(items, told_Q, strict=True) if told]
+    measures = exam.benchmark.measures(answered, right_QN[told_Q].astype(bool))
+    return replace(
+        new,
+        judge=by,
+        cut=sum(one.tokens >= new.asked["max_tokens"] for one in flat),
+        failed=int(np.isnan(right_QN).sum()),
+        left_out=int((~told_Q).sum()),
+        measures={name: one for name, one in measures.items() if not np.isnan(one.mean)},
+    )
 
 
 def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
@@ -265,15 +283,19 @@ def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
     return {option: value for option, value in known.items() if value is not None}
 
 
-def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[str]) -> None:
-    """Put every question once, so that none fails in the middle; `blind` takes no pictures."""
+def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[str]) -> list[str]:
+    """A digest of each question, put once so that none fails later; `blind` takes no pictures."""
+    marks = []
     for place in range(exam.size):
         try:
-            asked = framing.ask(exam.read(place))
+            item = exam.read(place)
+            asked = framing.ask(item)
             refuse(asked, reserved)
+            marks.append(digest([content(item.question), item.reference, item.options]))
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error
         if blind and pictures(asked):
             raise InputError(
                 f"{exam.name}: question {place} has pictures, of which {blind!r} takes none"
             )
+    return marks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from vantage.rewards.values import LETTERS
 
 if TYPE_CHECKING:
     from vantage.chat.server import Settings
+
+
+TEMPERATURE = 0.0  # of a judge
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ class Judge:
     settings: Settings
     concurrency: int = 16
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its verdicts depend on."""
+        return {
+            "model": self.settings.model,
+            "server": self.settings.base_url.rstrip("/"),
+            "temperature": TEMPERATURE,
+            "wording": digest([SYSTEM, ASK])[:8],
+        }
+
     def right(
         self,
         benchmark: Benchmark,
@@ -60,7 +73,9 @@ class Judge:
         responses_QN: Sequence[Sequence[Response]],
         journal: Journal,
     ) -> np.ndarray:
-        """right_QN: whether it finds each response correct.
+        """right_QN: 1.0 where it finds a response correct, NaN where it has no verdict.
+
+        A response that failed is not judged, and a request that is refused gives no verdict.
 
         Raises:
             EngineError: some verdicts are missing; the others are in the journal.
@@ -68,30 +83,32 @@ class Judge:
         """
         from vantage.chat.asking import Request, ask_all, wait_for
 
-        asked_QN = [
-            [(_question(item), _reference(item), shown(one.text)) for one in said]
-            for item, said in zip(items, responses_QN, strict=True)
-        ]
+        asked = {
+            (place, sample): (_question(item), _reference(item), shown(one.text))
+            for place, (item, said) in enumerate(zip(items, responses_QN, strict=True))
+            for sample, one in enumerate(said)
+            if one.failed is None
+        }
+        heat = {"temperature": TEMPERATURE}
         requests = (
-            Request(self._key(asked), functools.partial(messages, *asked), {"temperature": 0.0})
-            for row in asked_QN
-            for asked in row
+            Request(self._key(one), functools.partial(messages, *one), heat)
+            for one in asked.values()
         )
         answers = wait_for(
             ask_all(self.settings, requests, concurrency=self.concurrency, journal=journal)
         )
         answers.complete(f"{benchmark.title}, judge {self.settings.model}")
-        right_QN = np.zeros((len(items), len(responses_QN[0])), dtype=bool)
-        for place, item in enumerate(items):
-            for sample, asked in enumerate(asked_QN[place]):
-                answer = answers.found.get(self._key(asked))
-                said = (verdict(answer.text) if answer else None) or "unclear"
-                pardoned = said == "unclear" and benchmark.unclear(item)
+        right_QN = np.full((len(items), len(responses_QN[0])), np.nan)
+        for (place, sample), one in asked.items():
+            answer = answers.found.get(self._key(one))
+            if answer is not None:
+                said = verdict(answer.text) or "unclear"
+                pardoned = said == "unclear" and benchmark.unclear(items[place])
                 right_QN[place, sample] = said == "correct" or pardoned
         return right_QN
 
     def _key(self, asked: tuple[str, str, str]) -> str:
-        return "judge/" + digest([self.settings.model, SYSTEM, ASK, asked])
+        return "judge/" + digest([self.identity, SYSTEM, ASK, asked])
 
 
 def _question(item: Item) -> str:

@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import yaml
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.differences import Difference
 from vantage.evaluation.differences import markdown as paired
+from vantage.evaluation.naming import data, data_marks, model, model_names
 from vantage.evaluation.passk import Estimate
 from vantage.evaluation.results import RULE, Result
 
@@ -23,10 +24,11 @@ PUBLISHED = "published"
 
 
 class Column(NamedTuple):
-    """A measure of a benchmark."""
+    """A measure of a benchmark; `mark` tells sets of questions of one name apart."""
 
     benchmark: str
     measure: str
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,30 @@ def _column(name: str) -> Column:
 
 def lines(results: Sequence[Result]) -> tuple[list[Column], list[Line]]:
     """The columns and rows of the table: your results, and published ones they compare with."""
-    columns = list(dict.fromkeys(Column(r.benchmark, one) for r in results for one in r.shown))
-    letters = ways(results)
-    yours: dict[tuple[str, str, str], Line] = {}
-    for result in results:
-        way = letters[_way(result)]
-        line = yours.setdefault(
-            (result.model, result.scored, way), Line(result.model, result.scored, "", way, {})
+    models, marks = model_names(results), data_marks(results)
+    columns = list(
+        dict.fromkeys(
+            Column(one.benchmark, name, marks[data(one)]) for one in results for name in one.shown
         )
-        for name in result.shown:
-            if name in result.measures:
-                line.cells[Column(result.benchmark, name)] = result.measures[name]
-    others = [line for line in published() if set(line.cells) & set(columns)]
-    return columns, [*yours.values(), *others]
+    )
+    letters = ways(results)
+    yours: dict[tuple[str, ...], Line] = {}
+    for result in results:
+        way, name = letters[_way(result)], models[model(result)]
+        key = (name, result.scored, str(result.judge), way)
+        line = yours.setdefault(key, Line(name, result.scored, "", way, {}))
+        for shown in result.shown:
+            if shown in result.measures:
+                column = Column(result.benchmark, shown, marks[data(result)])
+                line.cells[column] = result.measures[shown]
+    others = [replace(line, cells=_beside(line, columns)) for line in published()]
+    return columns, [*yours.values(), *(line for line in others if line.cells)]
+
+
+def _beside(line: Line, columns: Sequence[Column]) -> dict[Column, Estimate]:
+    """Published figures in the columns of their benchmarks."""
+    known = {column: line.cells.get(column._replace(mark="")) for column in columns}
+    return {column: value for column, value in known.items() if value is not None}
 
 
 def ways(results: Sequence[Result]) -> dict[str, str]:
@@ -107,7 +120,7 @@ def _letter(number: int) -> str:
 def heading(column: Column) -> str:
     """Of a column, for people."""
     known = BENCHMARKS.get(column.benchmark)
-    title = known.title if known else column.benchmark
+    title = (known.title if known else column.benchmark) + column.mark
     return title if column.measure == "accuracy" else f"{title} {column.measure}"
 
 
@@ -123,7 +136,7 @@ def cell(estimate: Estimate | None, own: bool) -> str:
 def markdown(results: Sequence[Result]) -> str:
     """The table with what has to be known to read it."""
     columns, rows = lines(results)
-    head = ["model", "scored by", "asked", *map(heading, columns)]
+    head = ["model", "scored by", "asked", *(_safe(heading(column)) for column in columns)]
     body = [
         [
             _safe(row.model) if row.own else f"{_safe(row.model)} ({PUBLISHED})",
@@ -153,23 +166,29 @@ def _notes(results: Sequence[Result]) -> Iterable[str]:
         )
     for way, letter in letters.items():
         yield f"Asked {letter}: {_safe(way)}."
+    for scored, judge in {one.scored: one.judge for one in results if one.judge}.items():
+        settings = ", ".join(f"{name} {value}" for name, value in judge.items())
+        yield f"{_safe(scored)}: {_safe(settings)}."
+    models, marks = model_names(results), data_marks(results)
     for result in results:
-        if result.scored == RULE:
-            yield _told(result)
+        yield _told(result, models[model(result)], marks[data(result)])
 
 
-def _told(result: Result) -> str:
-    spent = f"{result.cut} of {result.questions * result.samples} responses cut off"
-    server = result.origin.get("server")
+def _told(result: Result, name: str, mark: str) -> str:
+    by = "" if result.scored == RULE else f", {result.scored}"
+    responses = result.questions * result.samples
     told = [
-        f"{_safe(result.model)}, {result.title}: {result.questions} questions, "
-        f"{result.samples} samples",
-        *([f"server {server}"] if server else []),
-        spent,
+        f"{name}, {result.title}{mark}{by}: {result.questions} questions, {result.samples} samples",
+        *([f"questions of {result.origin['data']}"] if mark else []),
+        *([f"server {result.origin['server']}"] if "server" in result.origin else []),
+        f"{result.cut} of {responses} responses cut off",
     ]
     if result.left_out:
-        told.append(f"{result.failed} failed; {result.left_out} questions are left out for it")
-    return "; ".join(told) + "."
+        what = "responses" if result.scored == RULE else "responses or verdicts"
+        told.append(
+            f"{result.failed} {what} missing; {result.left_out} questions are left out for it"
+        )
+    return _safe("; ".join(told)) + "."
 
 
 def _sources(rows: Iterable[Line]) -> Iterable[str]:
@@ -178,19 +197,24 @@ def _sources(rows: Iterable[Line]) -> Iterable[str]:
 
 
 def comma_separated(results: Sequence[Result]) -> str:
-    """A line for every value: model, scored, source, benchmark, measure, percent and interval."""
+    """A line for every value: model, scored, source, benchmark, measure, percent, interval, way."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["model", "scored", "source", "benchmark", "measure", "percent", "low", "high"])
+    told = ["model", "scored", "source", "benchmark", "measure", "percent", "low", "high", "asked"]
+    writer.writerow(told)
+    models, marks, letters = model_names(results), data_marks(results), ways(results)
     for result in results:
         for name, one in result.measures.items():
-            place = [result.model, result.scored, "", result.benchmark, name]
-            writer.writerow([*place, *(f"{100 * v:.3f}" for v in (one.mean, *one.interval))])
-    columns, rows = lines(results)
+            benchmark = result.benchmark + marks[data(result)]
+            place = [models[model(result)], result.scored, "", benchmark, name]
+            values = [f"{100 * v:.3f}" for v in (one.mean, *one.interval)]
+            writer.writerow([*place, *values, letters[_way(result)]])
+    _, rows = lines(results)
     for row in (row for row in rows if not row.own):
-        for column in (column for column in columns if column in row.cells):
-            place = [row.model, row.scored, row.source, *column]
-            writer.writerow([*place, f"{100 * row.cells[column].mean:.3f}", "", ""])
+        for column, value in row.cells.items():
+            place = [row.model, row.scored, row.source, column.benchmark + column.mark]
+            percent = f"{100 * value.mean:.3f}"
+            writer.writerow([*place, column.measure, percent, "", "", ""])
     return stream.getvalue()
 
 

@@ -103,7 +103,7 @@ def test_every_row_ends_somewhere_whatever_the_server_does(expand):
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("401", "set OPENAI_API_KEY"), ("404", "check --base-url"), ("quota", "no credit left")],
+    [("401", "set OPENAI_API_KEY"), ("404", "check the address"), ("quota", "no credit left")],
 )
 def test_what_no_further_request_can_mend_stops_at_once(expand, fault, words, tmp_path):
     questions = [question(str(n)) for n in range(300)]
