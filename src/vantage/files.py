@@ -31,13 +31,14 @@ class Lock:
     Args:
         path: of the file; it is removed when the lock is released.
         taken: what to say when another process has it.
+        option: that names the directory of the file.
 
     Raises:
         ConfigError: another process has it, or the file cannot be made.
     """
 
-    def __init__(self, path: Path, taken: str):
-        self.path = path
+    def __init__(self, path: Path, taken: str, option: str):
+        self.path, self._option = path, option
         self._handle = self._open()
         try:
             while not self._is_ours(taken):  # who had it removed the file in between
@@ -64,7 +65,8 @@ class Lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
         except OSError as error:
-            raise ConfigError(f"{str(self.path.parent)!r} {unwritable(error)}") from error
+            where = f"{self._option}: {str(self.path.parent)!r}"
+            raise ConfigError(f"{where} {unwritable(error)}") from error
 
     def _is_ours(self, taken: str) -> bool:
         lock(self._handle, taken, self.path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vantage import files
 from vantage.errors import ConfigError, InputError
 
 
@@ -27,11 +27,12 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
         self._answers: dict[str, Mapping[str, Any]] = {}
+        files.check_readable(path, "journal")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise ConfigError(f"journal {str(path)!r} cannot be written: {error}") from error
+            raise ConfigError(f"journal {str(path)!r} {files.unwritable(error)}") from error
         try:
             self._lock()
             self._read()
@@ -66,13 +67,11 @@ class Journal:
         os.close(self._file)
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"journal {str(self.path)!r} is in use by another process: wait for it, or give "
-                "another --journal"
-            ) from error
+        taken = (
+            f"journal {str(self.path)!r} is in use by another process: wait for it, or give "
+            "another --journal"
+        )
+        files.lock(self._file, taken, self.path)
 
     def _read(self) -> None:
         end = 0

@@ -199,25 +199,21 @@ def writing(place: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, EngineError) or not _of_disk(error):
             raise
-        known = error if isinstance(error, OSError) else OSError(_number(error), _words(error))
-        raise EngineError(f"{str(place)!r} {files.unwritable(known)}") from error
+        why = error if isinstance(error, OSError) else _as_of_disk(error)
+        raise EngineError(f"{str(place)!r} {files.unwritable(why)}") from error
 
 
-def _number(error: Exception) -> int:
+def _as_of_disk(error: Exception) -> OSError:
     """torch tells no reason: where it failed to write, the disk was full."""
     said = re.search(r"os error (\d+)", str(error))
-    return int(said[1]) if said else errno.ENOSPC
+    number = int(said[1]) if said else errno.ENOSPC
+    return OSError(number, os.strerror(number))
 
 
 def _of_disk(error: Exception) -> bool:
     """Whether it is about writing files, as libraries say that."""
     told = str(error)
     return isinstance(error, OSError) or any(words in told for words in DISK)
-
-
-def _words(error: Exception) -> str:
-    words = str(error).strip().splitlines()[0]
-    return words if isinstance(error, SafetensorError) else f"No space left on device ({words})"
 
 
 def marked(checkpoint: Path) -> bool:

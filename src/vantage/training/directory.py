@@ -36,6 +36,7 @@ def locked(config: Config) -> files.Lock:
         run / LOCK,
         f"run.output: another process trains in {config.run.output!r}: wait for it, or choose "
         "another directory",
+        "run.output",
     )
     try:
         probe = run / f".{LOCK}"
