@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vantage import files
-from vantage.errors import ConfigError, InputError
+from vantage.errors import ConfigError, EngineError, InputError
 
 
 class Journal:
@@ -54,12 +54,23 @@ class Journal:
         return self._answers.get(key)
 
     def add(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Keep an answer; once this returns it survives whatever happens."""
+        """Keep an answer; once this returns it survives whatever happens.
+
+        Raises:
+            EngineError: the disk is full, or gone; the answers before stay.
+        """
         line = json.dumps({"key": key, **answer}, ensure_ascii=False) + "\n"
+        end = os.fstat(self._file).st_size
         rest = line.encode("utf-8", errors="surrogatepass")
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        os.fsync(self._file)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, end)  # half a line would join the next one
+            raise EngineError(
+                f"journal {str(self.path)!r} {files.unwritable(error)}; rerun the command to resume"
+            ) from error
         self._answers[key] = answer
 
     def close(self) -> None:
