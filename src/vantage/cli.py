@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vantage import files
 from vantage.errors import ConfigError, VantageError
 
 if TYPE_CHECKING:
@@ -440,6 +441,11 @@ def main() -> None:
         _complain(f"{error.name} is missing: pip install -e '.[{extra}]'")
     except VantageError as error:
         _complain(str(error))
+    except OSError as error:
+        if error.errno not in files.OF_DISK:
+            raise
+        where = repr(error.filename) if error.filename else "a file"
+        _complain(f"{where}: {files.reason(error)}")
 
 
 def _complain(message: str) -> None:

@@ -15,6 +15,14 @@ logger = logging.getLogger(__name__)
 
 # What `flock` says where the file system, as some over a network, has no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+ROOM = "make room there, or choose another directory"
+OTHER = "choose a directory that can be written"
+# Errors of a disk, and what a user does about them.
+OF_DISK = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT), OTHER),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ESTALE), OTHER),
+}
 KINDS = {
     stat.S_ISFIFO: "a FIFO",
     stat.S_ISSOCK: "a socket",
@@ -103,14 +111,13 @@ def lock(handle: int, taken: str, path: Path) -> None:
 
 def unwritable(error: OSError) -> str:
     """Why a path cannot be written, and what to do."""
-    remedy = {
-        errno.ENOSPC: "; make room there, or choose another directory",
-        errno.EDQUOT: "; make room there, or choose another directory",
-        errno.EROFS: "; choose a directory that can be written",
-        errno.EACCES: "; choose a directory that can be written",
-        errno.EPERM: "; choose a directory that can be written",
-    }
-    return f"cannot be written: {error.strerror or error}{remedy.get(error.errno or 0, '')}"
+    remedy = OF_DISK.get(error.errno or 0, OTHER)
+    return f"cannot be written: {reason(error)}; {remedy}"
+
+
+def reason(error: OSError) -> str:
+    """What the system says."""
+    return error.strerror or str(error)
 
 
 def check_readable(path: Path, what: str) -> None:

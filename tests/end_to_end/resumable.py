@@ -51,10 +51,12 @@ def train(
     resume: str | bool = True,
     die_at: int | None = None,
     full_at: int | None = None,
+    fail_at: int | None = None,
 ) -> None:
     """Train to the end, until SIGTERM, or until operation number `die_at` on files of checkpoints.
 
-    From operation number `full_at` on no file can grow beyond `ROOM`.
+    From operation number `full_at` on no file can grow beyond `ROOM`. The reward of the last
+    process fails in rollout batch `fail_at`.
     """
     if die_at is not None:
         sys.addaudithook(_at(die_at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
@@ -63,7 +65,7 @@ def train(
     interrupt = FinishOnSignal()
     trainer = VantageTrainer(
         model,
-        [brevity, luck],
+        [brevity, luck, *([_Failing(fail_at)] if fail_at is not None else [])],
         VantageConfig(str(run), **OPTIONS | options),
         rows.select(range(20)),
         rows.select(range(36, 40)),
@@ -85,6 +87,22 @@ def brevity(completion_ids, **_):
 def luck(completions, **_):
     """Drawn from a random state that only the checkpoint knows."""
     return [float(random.random() < 0.3) for _ in completions]
+
+
+class _Failing:
+    """A reward that is 0, and fails on the last process in a rollout batch."""
+
+    __name__ = "failing"
+
+    def __init__(self, batch: int):
+        self.batch, self.calls = batch, 0
+
+    def __call__(self, completions, **_):
+        self.calls += 1
+        last = int(os.environ.get("WORLD_SIZE", 1)) - 1
+        if self.calls > self.batch and int(os.environ.get("RANK", 0)) == last:
+            raise ZeroDivisionError("only here")
+        return [0.0 for _ in completions]
 
 
 class _Journal(TrainerCallback):

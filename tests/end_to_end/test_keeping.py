@@ -210,6 +210,19 @@ def test_other_data_of_the_same_length_are_refused(run, train, no_rollout, chang
     assert_refused(*train(settings, "--run.batches=3", "--resume"), words)
 
 
+def test_another_model_in_the_same_place_is_refused(run, train, no_rollout, tiny_model):
+    settings = yaml.safe_load(Path("run.yaml").read_text())
+    for place in (run / "config.yaml", Path("run.yaml")):
+        place.write_text(place.read_text().replace(tiny_model, "here"))
+    model = commands.AutoModelForImageTextToText.from_pretrained(tiny_model)
+    model.resize_token_embeddings(model.get_input_embeddings().num_embeddings + 8)
+    model.save_pretrained("here")
+    commands.AutoProcessor.from_pretrained(tiny_model).save_pretrained("here")
+    settings = put(settings, model__path="here")
+    status, err = train(settings, "--run.batches=3", "--resume")
+    assert_refused(status, err, "that the run has now: give it the same model")
+
+
 def test_checkpoints_that_were_removed_are_no_reason_to_begin_anew(run, train, no_rollout):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     for name in ("checkpoint-2", "checkpoint-4"):

@@ -213,7 +213,7 @@ def test_the_best_one_stays(tmp_path):
             RuntimeError("[enforce fail at inline_container.cc:1] PytorchStreamWriter failed"),
             "No space left on device",
         ),
-        (SafetensorError("I/O error: No space left on device (os error 28)"), "os error 28"),
+        (SafetensorError("I/O error: Read-only (os error 30)"), "Read-only file system"),
     ],
 )
 def test_a_disk_that_fails_is_told_and_half_a_checkpoint_makes_room(error, told, tmp_path):

@@ -23,7 +23,7 @@ def identity(rows: Dataset) -> dict[str, str]:
     """A digest of each column, in the order of the rows: ids, prompts, answers and all others.
 
     A picture counts by the name and the size of its file, or, where it is embedded, by its size
-    and the `ENDS` bytes at either end: a million rows take seconds, and none is decoded.
+    and the `ENDS` bytes at either end; none is decoded.
     """
     found = {name: hashlib.sha256() for name in sorted(rows.column_names)}
     for table in rows.with_format("arrow").iter(batch_size=ROWS):

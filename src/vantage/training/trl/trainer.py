@@ -1389,7 +1389,14 @@ class VantageTrainer(GRPOTrainer):
             return
         widest = max((p.dtype for p in self.model.parameters()), key=lambda dtype: dtype.itemsize)
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=widest)
-        self.model.load_state_dict(saved.state_dict())
+        try:
+            self.model.load_state_dict(saved.state_dict())
+        except RuntimeError as error:
+            raise InputError(
+                f"resume_from_checkpoint={str(resume_from_checkpoint)!r}: its weights are not "
+                f"those of the {type(self.model).__name__} that the run has now: give it the same "
+                "model"
+            ) from error
 
     def _load_best_model(self) -> None:
         if self._loads_otherwise:
