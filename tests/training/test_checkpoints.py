@@ -213,6 +213,7 @@ def test_the_best_one_stays(tmp_path):
             RuntimeError("[enforce fail at inline_container.cc:1] PytorchStreamWriter failed"),
             "No space left on device",
         ),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9 vs 8"), "No s"),
         (SafetensorError("I/O error: Read-only (os error 30)"), "Read-only file system"),
     ],
 )

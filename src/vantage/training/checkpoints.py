@@ -35,7 +35,7 @@ NAME = re.compile(r"checkpoint-(\d+)")
 BLOCK = 16 * 2**20  # bytes
 READERS = min(8, os.cpu_count() or 1)
 # What torch and safetensors say where a file cannot be written.
-DISK = ("PytorchStreamWriter", "PytorchStreamReader", "No space left", "I/O error", "os error")
+DISK = ("inline_container.cc", "PytorchStreamWriter", "No space left", "I/O error", "os error")
 # Files that an engine could load although the run did not write them.
 LOADED = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".json", ".distcp")
 
