@@ -57,6 +57,26 @@ def test_python_m_vantage_is_the_command():
 
 
 @pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "error: a file: No space left on device\n"),
+        (
+            PermissionError(13, "Permission denied", "a.html"),
+            "error: 'a.html': Permission denied\n",
+        ),
+    ],
+)
+def test_a_disk_that_fails_is_told_in_a_sentence(error, told, monkeypatch, capsys):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert (caught.value.code, capsys.readouterr().err) == (2, told)
+
+
+@pytest.mark.parametrize(
     ("missing", "extra"), [("trl", "trl"), ("sklearn", "demo"), ("pyarrow", "report")]
 )
 def test_a_package_that_is_missing_is_named_with_what_brings_it(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vantage import files
 from vantage.errors import ConfigError, VantageError
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ def train(
 def _train_with_trl(settings: Config, resume: bool) -> None:
     from vantage.training.trl import run
 
-    state = run.train(settings, resume=resume).state
+    interrupt = run.FinishOnSignal()
+    state = run.train(settings, resume=resume, interrupt=interrupt).state
     console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
     if state.global_step < state.max_steps:
         done = f"stopped after update {state.global_step} of {state.max_steps}"
         console.print(f"{done}; rerun the command with --resume to continue", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(128 + interrupt.asked)  # as shells have it: 130 SIGINT, 143 SIGTERM
 
 
 def _engine_config(settings: Config, resume: bool) -> str:
@@ -439,6 +441,11 @@ def main() -> None:
         _complain(f"{error.name} is missing: pip install -e '.[{extra}]'")
     except VantageError as error:
         _complain(str(error))
+    except OSError as error:
+        if error.errno not in files.OF_DISK:
+            raise
+        where = repr(error.filename) if error.filename else "a file"
+        _complain(f"{where}: {files.reason(error)}")
 
 
 def _complain(message: str) -> None:

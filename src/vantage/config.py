@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from vantage import files
 from vantage.errors import ConfigError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.layouts import Columns
@@ -239,6 +240,7 @@ def sections(path: str | Path, *names: str) -> list[Any]:
 
 def _values(path: str | Path) -> dict[str, Any]:
     """What stands in a YAML file, section by section."""
+    files.check_readable(Path(path), "configuration")
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:

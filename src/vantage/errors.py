@@ -38,3 +38,10 @@ def some(rows: Iterable[int], limit: int = 5) -> str:
     rows = [int(row) for row in rows]
     more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
     return ", ".join(map(str, rows[:limit])) + more
+
+
+def some_names(names: Iterable[str], limit: int = 5) -> str:
+    """The first few of many names, for an error message."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

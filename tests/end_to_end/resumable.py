@@ -1,9 +1,11 @@
 """A small training run that goes on from its last whole checkpoint, and keeps a journal."""
 
+import functools
 import itertools
 import json
 import os
 import random
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +14,9 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
+from vantage import cli
 from vantage.training.trl import VantageConfig, VantageTrainer
+from vantage.training.trl.run import FinishOnSignal
 
 OPTIONS = {
     "max_steps": 24,
@@ -33,6 +37,7 @@ OPTIONS = {
     "bf16": False,
     "seed": 5,
 }
+ROOM = 200_000  # bytes: less than the weights, more than what tells of a run
 FILE_EVENTS = ("open", "os.mkdir", "shutil.rmtree")
 
 
@@ -45,20 +50,33 @@ def train(
     lora: bool = False,
     resume: str | bool = True,
     die_at: int | None = None,
+    full_at: int | None = None,
+    fail_at: int | None = None,
 ) -> None:
-    """Train to the end, or until operation number `die_at` on files of checkpoints."""
+    """Train to the end, until SIGTERM, or until operation number `die_at` on files of checkpoints.
+
+    From operation number `full_at` on no file can grow beyond `ROOM`. The reward of the last
+    process fails in rollout batch `fail_at`.
+    """
     if die_at is not None:
-        sys.addaudithook(_dying(die_at))
+        sys.addaudithook(_at(die_at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    if full_at is not None:
+        sys.addaudithook(_at(full_at, functools.partial(_fill, ROOM)))
+    interrupt = FinishOnSignal()
     trainer = VantageTrainer(
         model,
-        [brevity, luck],
+        [brevity, luck, *([_Failing(fail_at)] if fail_at is not None else [])],
         VantageConfig(str(run), **OPTIONS | options),
         rows.select(range(20)),
         rows.select(range(36, 40)),
-        callbacks=[_Journal(run)],
+        callbacks=[_Journal(run), interrupt],
         peft_config=LoraConfig(target_modules=["q_proj", "v_proj"]) if lora else None,
     )
-    trainer.train(resume_from_checkpoint=resume)
+    interrupt.trainer = trainer
+    with interrupt.listening():
+        trainer.train(resume_from_checkpoint=resume)
+    if interrupt.asked and trainer.state.global_step < trainer.state.max_steps:
+        sys.exit(128 + interrupt.asked)
     trainer.save_model(str(run / "final"))
 
 
@@ -69,6 +87,22 @@ def brevity(completion_ids, **_):
 def luck(completions, **_):
     """Drawn from a random state that only the checkpoint knows."""
     return [float(random.random() < 0.3) for _ in completions]
+
+
+class _Failing:
+    """A reward that is 0, and fails on the last process in a rollout batch."""
+
+    __name__ = "failing"
+
+    def __init__(self, batch: int):
+        self.batch, self.calls = batch, 0
+
+    def __call__(self, completions, **_):
+        self.calls += 1
+        last = int(os.environ.get("WORLD_SIZE", 1)) - 1
+        if self.calls > self.batch and int(os.environ.get("RANK", 0)) == last:
+            raise ZeroDivisionError("only here")
+        return [0.0 for _ in completions]
 
 
 class _Journal(TrainerCallback):
@@ -83,13 +117,26 @@ class _Journal(TrainerCallback):
                 journal.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
-def _dying(nth: int):
+def command(arguments: list[str], room: int | None = None) -> None:
+    """`vantage` with these arguments, where no file can grow beyond `room` bytes."""
+    if room is not None:
+        _fill(room)
+    sys.argv = ["vantage", *arguments]
+    cli.main()
+
+
+def _fill(room: int) -> None:
+    """As a full disk, for this process alone."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+
+def _at(nth: int, happen):
     numbers = itertools.count(1)
 
     def hook(event, arguments):
         inside = event in FILE_EVENTS and "checkpoint-" in str(arguments[0])
         removed = event == "os.remove" and arguments[1] != -1
         if (inside or removed) and next(numbers) == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+            happen()
 
     return hook

@@ -258,3 +258,19 @@ def test_the_mark_of_a_checkpoint_is_written_last(unbroken):
     for checkpoint in unbroken.glob("checkpoint-*"):
         newest = max(checkpoint.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         assert newest.name == checkpoints.MARK
+
+
+def test_a_reward_that_fails_on_one_process_stops_both_with_a_checkpoint(
+    tmp_path, tiny_model, digit_rows
+):
+    name = "shuffle-r1 on two processes, saved while metrics wait for the log"
+    options = CASES[name].options | {"eval_strategy": "no", "load_best_model_at_end": False}
+    case = Training(options | {"save_steps": 400}, 2, model=tiny_model, rows=digit_rows)
+    launch = case.start(tmp_path, fail_at=2)
+    for process in launch.processes:
+        process.join(60)
+    told = launch.log.read_text()
+    assert [process.exitcode for process in launch.processes] == [1, 1], told[-3000:]
+    assert "ZeroDivisionError: only here" in told
+    assert "EngineError: another process failed: ZeroDivisionError: only here" in told
+    assert checkpoints.last_complete(tmp_path) == tmp_path / "checkpoint-8"

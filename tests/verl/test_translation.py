@@ -14,11 +14,12 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from vantage import config as configuration
 from vantage.errors import ConfigError, EngineError
-from vantage.training.inputs import check_output
+from vantage.training.checkpoints import mark_complete
+from vantage.training.directory import check_output
 from vantage.training.resolved import Colocated, Cut, Forward, prompts_of
 from vantage.training.verl import driver
 from vantage.training.verl.dataset import config_of, conversation, loaded
-from vantage.training.verl.launch import engine_config, train
+from vantage.training.verl.launch import engine_config, train, whole_checkpoint
 from vantage.training.verl.resolving import lacks, resolve
 from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
@@ -346,8 +347,24 @@ def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path
     run = tmp_path / "old"
     (run / "global_step_2" / "actor").mkdir(parents=True)
     (run / "latest_checkpointed_iteration.txt").write_text("4")
+    config = settings(run__output=str(run))
+    configuration.save(config, run / "config.yaml")
     with pytest.raises(ConfigError, match=r"step 4, but .* has no actor and no data.pt; there is"):
-        train(settings(run__output=str(run)), resume=True)
+        train(config, resume=True)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_last_whole_one(tmp_path, caplog):
+    for step in (2, 4):
+        place = tmp_path / f"global_step_{step}"
+        (place / "actor").mkdir(parents=True)
+        (place / "actor" / "weights.pt").write_bytes(bytes(1000))
+        (place / "data.pt").write_bytes(b"data")
+        mark_complete(place)
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    assert whole_checkpoint(tmp_path).name == "global_step_4"
+    (tmp_path / "global_step_4" / "actor" / "weights.pt").write_bytes(bytes(999) + b"1")
+    assert whole_checkpoint(tmp_path).name == "global_step_2"
+    assert "the content of weights.pt changed" in caplog.text
 
 
 def test_going_on_may_change_how_but_not_what(settings, tmp_path):
@@ -355,13 +372,9 @@ def test_going_on_may_change_how_but_not_what(settings, tmp_path):
     run.mkdir()
     before = settings(run__output=str(run), batch__forward=4)
     configuration.save(before, run / "config.yaml")
-    check_output(
-        settings(run__output=str(run), batch__forward=2, workers=2), resume=True, begun=True
-    )
+    check_output(settings(run__output=str(run), batch__forward=2, workers=2), resume=True)
     with pytest.raises(ConfigError, match=r"changed: optimizer.learning_rate from 0.001 to 0.1"):
-        check_output(
-            settings(run__output=str(run), optimizer__learning_rate=0.1), resume=True, begun=True
-        )
+        check_output(settings(run__output=str(run), optimizer__learning_rate=0.1), resume=True)
 
 
 def test_a_template_with_a_dollar_reaches_the_workers(settings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vantage.errors import ConfigError, InputError
+from vantage import files
+from vantage.errors import ConfigError, EngineError, InputError
 
 
 class Journal:
@@ -27,11 +27,12 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
         self._answers: dict[str, Mapping[str, Any]] = {}
+        files.check_readable(path, "journal")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise ConfigError(f"journal {str(path)!r} cannot be written: {error}") from error
+            raise ConfigError(f"journal {str(path)!r} {files.unwritable(error)}") from error
         try:
             self._lock()
             self._read()
@@ -53,12 +54,23 @@ class Journal:
         return self._answers.get(key)
 
     def add(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Keep an answer; once this returns it survives whatever happens."""
+        """Keep an answer; once this returns it survives whatever happens.
+
+        Raises:
+            EngineError: the disk is full, or gone; the answers before stay.
+        """
         line = json.dumps({"key": key, **answer}, ensure_ascii=False) + "\n"
+        end = os.fstat(self._file).st_size
         rest = line.encode("utf-8", errors="surrogatepass")
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        os.fsync(self._file)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, end)  # half a line would join the next one
+            raise EngineError(
+                f"journal {str(self.path)!r} {files.unwritable(error)}; rerun the command to resume"
+            ) from error
         self._answers[key] = answer
 
     def close(self) -> None:
@@ -66,12 +78,8 @@ class Journal:
         os.close(self._file)
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"journal {str(self.path)!r} is in use by another process: wait until it ends"
-            ) from error
+        taken = f"journal {str(self.path)!r} is in use by another process: wait until it ends"
+        files.lock(self._file, taken, self.path)
 
     def _read(self) -> None:
         end = 0

@@ -17,6 +17,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from pyarrow import parquet
 
+from vantage import files
 from vantage.errors import InputError, nearest
 from vantage.questions.faults import Fault, message
 
@@ -40,12 +41,14 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
 
     Raises:
         InputError: no such source or split, no rows, or a file that cannot be read at all.
+        ConfigError: a FIFO, a socket or a device.
     """
     source = str(Path(source).expanduser()) if source.startswith("~") else source
     try:
         path = _table(Path(source), split)
     except OSError as error:
         raise InputError(f"{source[:200]!r}: cannot be read: {error.strerror}") from error
+    files.check_readable(path, "data")
     if path.suffix in READERS and not path.is_file():
         raise InputError(f"{source}: no such file (looked in {Path.cwd()})")
     if path.is_file() and path.suffix not in READERS:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vantage import files
 from vantage.config import Keep
 from vantage.errors import ConfigError, InputError
 from vantage.questions.pictures import Picture
@@ -26,6 +27,8 @@ from vantage.record.step import About, Step
 FOLDER = "record"
 FORMAT = 1
 ENCODERS = 4
+# What is written under `steps` and `validations`; other files there are nobody's business.
+OURS = re.compile(r"(?P<hidden>\.(?:gone-)?)?(?P<number>\d{8,})")
 
 
 class Recorder:
@@ -58,13 +61,18 @@ class Recorder:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise ConfigError(f"record {str(self.folder)!r} cannot be written: {error}") from error
+            raise ConfigError(f"record {str(self.folder)!r} {files.unwritable(error)}") from error
         self._encoders = ThreadPoolExecutor(ENCODERS)
         try:
-            self._take_lock()
+            files.lock(
+                self._lock,
+                f"record {str(self.folder)!r} is being written by another process: wait for it, "
+                "or give this run another directory",
+                self.folder / "lock",
+            )
             self._go_on_from(start)
             told = {"format": FORMAT, **asdict(about)}
-            _write(self.folder / "about.json", json.dumps(told, indent=1).encode())
+            files.write(self.folder / "about.json", json.dumps(told, indent=1).encode())
         except BaseException:
             self.close()
             raise
@@ -104,7 +112,7 @@ class Recorder:
             _write_table(unfinished / f"{name}.parquet", table)
         _remove_step(place)
         unfinished.rename(place)
-        _flush(place.parent)
+        files.flush(place.parent)
 
     def validated(self, batch: int, metrics: Mapping[str, float], seconds: float) -> None:
         """Write down results on held-out questions, after so many rollout batches.
@@ -123,27 +131,19 @@ class Recorder:
         unfinished = place.with_name(f".{place.name}")
         _write_table(unfinished, pa.Table.from_pylist(rows, schema=tables.VALIDATIONS))
         unfinished.rename(place)
-        _flush(place.parent)
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"record {str(self.folder)!r} is being written by another process: wait for it, "
-                "or give this run another directory"
-            ) from error
-        except OSError:  # some network file systems have no locks
-            return
+        files.flush(place.parent)
 
     def _go_on_from(self, start: int) -> None:
+        """Take away what comes later, and what was not finished; other files stay."""
         for place in sorted((self.folder / "steps").iterdir(), reverse=True):
-            if place.name.startswith(".") or int(place.name) >= start:
+            found = OURS.fullmatch(place.name) if place.is_dir() else None
+            if found and (found["hidden"] or int(found["number"]) >= start):
                 _remove_step(place)
-        for place in (self.folder / "validations").iterdir():
-            if place.name.startswith(".") or int(place.stem) > start or not start:
+        for place in (self.folder / "validations").glob("*.parquet"):
+            found = OURS.fullmatch(place.stem) if place.is_file() else None
+            if found and (found["hidden"] or int(found["number"]) > start or not start):
                 place.unlink()
-        for place in (self.folder / "pictures").glob(".*"):
+        for place in (self.folder / "pictures").glob(".*.webp"):
             place.unlink()
 
     def _store_pictures(self, step: Step, kept_N: np.ndarray) -> dict[int, list[str | None]]:
@@ -166,7 +166,7 @@ class Recorder:
     def _store(self, name: str, picture: Picture) -> str | None:
         """Write a picture; its name if that cannot be done, because it is broken."""
         try:
-            _write(self._picture(name), encoded(picture, self.keep.pixels))
+            files.write(self._picture(name), encoded(picture, self.keep.pixels))
         except InputError:
             return name
         return None
@@ -193,19 +193,4 @@ def _remove_step(place: Path) -> None:
 
 def _write_table(place: Path, table: pa.Table) -> None:
     pq.write_table(table, place, compression="zstd")
-    _flush(place)
-
-
-def _write(place: Path, content: bytes) -> None:
-    unfinished = place.with_name(f".{place.name}")
-    unfinished.write_bytes(content)
-    _flush(unfinished)
-    unfinished.rename(place)
-
-
-def _flush(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    files.flush(place)

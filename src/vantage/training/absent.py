@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vantage.config import Config
 from vantage.training import resolved
-from vantage.training.inputs import check_output
+from vantage.training.directory import check_output
 from vantage.training.resolved import Resolved
 
 
@@ -25,12 +25,12 @@ def resolve(config: Config) -> Resolved:
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse a directory that is a file, or to resume something else.
+    """Refuse to write over another run, or to resume another one.
 
     Raises:
-        ConfigError: as `vantage.training.inputs.check_output`.
+        ConfigError, InputError: as `vantage.training.directory.check_output`.
     """
-    check_output(config, resume=resume, begun=False)
+    check_output(config, resume=resume)
 
 
 def lacks(config: Config) -> Iterator[str]:

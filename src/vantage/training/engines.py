@@ -24,7 +24,8 @@ class Engine(Protocol):
         """Refuse to write over another run, or to resume something else.
 
         Raises:
-            ConfigError: as `vantage.training.inputs.check_output`, or a checkpoint that is gone.
+            ConfigError, InputError: as `vantage.training.directory.check_output`, or a
+                checkpoint that is gone or damaged.
         """
 
     def lacks(self, config: Config) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -132,57 +132,3 @@ def part_names(rewards: Iterable[str]) -> list[str]:
         again = sum(known.split(" #")[0] == name for known in names)
         names.append(f"{name} #{again + 1}" if again else name)
     return names
-
-
-# Options that decide how a run is carried out, not what it computes.
-FREE = ("run", "verl", "batch.forward", "judge")
-
-
-def check_output(config: Config, *, resume: bool, begun: bool) -> None:
-    """Refuse to write over another run, or to go on with another one.
-
-    Args:
-        config: of the run that is to start.
-        resume: whether it is to go on.
-        begun: whether its directory has checkpoints.
-
-    Raises:
-        ConfigError: the directory is a file, or has checkpoints although the run is not to go on;
-            or an option that decides what the run computes has changed since it started.
-    """
-    run = Path(config.run.output)
-    if run.is_file():
-        raise ConfigError(f"run.output: {config.run.output!r} is a file, expected a directory")
-    if begun and not resume:
-        raise ConfigError(
-            f"run.output: {config.run.output!r} has checkpoints of an earlier run: "
-            "go on with --resume, or choose another directory"
-        )
-    if resume and (run / "config.yaml").is_file():
-        _check_same(configuration.load(run / "config.yaml"), config)
-
-
-def _check_same(before: Config, now: Config) -> None:
-    old, new = ({**_leaves(configuration.plain(c)), "run.seed": c.run.seed} for c in (before, now))
-    changed = [
-        f"{name} from {old.get(name)!r} to {new.get(name)!r}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
-    if changed:
-        told = ", ".join(changed)
-        raise ConfigError(f"--resume goes on with the same run, but this changed: {told}")
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options by their whole names, without those that are free."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        whole = f"{prefix}{name}"
-        if whole in FREE:
-            continue
-        if isinstance(value, dict) and value:
-            found |= _leaves(value, f"{whole}.")
-        else:
-            found[whole] = value
-    return found

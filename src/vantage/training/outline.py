@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from vantage.config import Config, Model
+from vantage.training.directory import newest
 from vantage.training.shape import Shape
 
 
@@ -21,7 +22,7 @@ def outline(config: Config, shape: Shape, batches: int, resume: bool) -> dict[st
     """
     run = config.run
     length = run.batches or math.ceil(batches * (run.epochs or 1))
-    begun = Path(run.output).exists()
+    begun = newest(Path(run.output)) if resume else None
     return {
         "engine": f"{config.engine} {_version(config.engine)}",
         "model": f"{config.model.path}, {_trained(config.model)}",
@@ -30,7 +31,7 @@ def outline(config: Config, shape: Shape, batches: int, resume: bool) -> dict[st
         "rewards": ", ".join(f"{weight:g} {name}" for name, weight in config.rewards.items()),
         "rollout batch": str(shape),
         "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
-        "output": f"{run.output}, {'resumed' if resume and begun else 'from the start'}",
+        "output": f"{run.output}, {f'resumed from {begun}' if begun else 'from the start'}",
     }
 
 

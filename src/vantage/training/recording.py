@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from vantage.errors import some_names
 from vantage.questions.prompts import Prompts
 from vantage.training.planning import Outcomes
 
 logger = logging.getLogger(__name__)
+
+MOST = 100  # that wait for a disk
 
 
 def columns_of(outcomes: Outcomes, prompts: Prompts) -> dict[str, Any]:
@@ -30,9 +34,30 @@ def columns_of(outcomes: Outcomes, prompts: Prompts) -> dict[str, Any]:
     }
 
 
-def attempt(write: Callable[[], None], what: str) -> None:
-    """Write something down; a full disk must not end a run whose weights are well."""
-    try:
-        write()
-    except OSError as error:
-        logger.warning(f"{what} is not in the record: {error}")
+class Writing:
+    """Writes a record down in order.
+
+    A full disk must not end a run whose weights are well: what cannot be written is kept, and
+    tried again before whatever comes next.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Callable[[], None], str]] = deque()
+
+    def write(self, write: Callable[[], None], what: str) -> None:
+        """Write something, after what waits."""
+        self._waiting.append((write, what))
+        self.settle()
+
+    def settle(self) -> None:
+        """Write what waits, as far as that can be done; the rest is told."""
+        while self._waiting:
+            try:
+                self._waiting[0][0]()
+            except OSError as error:
+                told = some_names(what for _, what in self._waiting)
+                logger.warning(f"{told} is not in the record: {error}; it is tried again")
+                if len(self._waiting) > MOST:
+                    self._waiting.popleft()
+                return
+            self._waiting.popleft()

@@ -14,7 +14,7 @@ from vantage.methods.composition import update_of
 from vantage.record import About, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
-from vantage.training.recording import attempt, columns_of
+from vantage.training.recording import Writing, columns_of
 from vantage.training.trl.batch import RolloutBatch
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Recording(TrainerCallback):
         self.trainer = trainer
         self._recorder: Recorder | None = None
         self._writer: Any = None
+        self._writing = Writing()
         self._waiting: list[Future] = []
 
     def on_train_begin(self, args, state, control, **rest):
@@ -79,7 +80,7 @@ class Recording(TrainerCallback):
             self._write(lambda: validated(done, results, seconds), "validation")
 
     def flush(self) -> None:
-        """Wait until all is on the disk that was handed over."""
+        """Wait until all is on the disk that was handed over, if that can be done."""
         waiting, self._waiting = self._waiting, []
         for written in waiting:
             written.result()
@@ -87,6 +88,7 @@ class Recording(TrainerCallback):
     def close(self) -> None:
         """Let others write the record."""
         if self._recorder is not None:
+            self._writer.submit(self._writing.settle)
             self._writer.shutdown()
             self._recorder.close()
             self._recorder = None
@@ -94,7 +96,7 @@ class Recording(TrainerCallback):
 
     def _write(self, write: Callable[[], None], what: str) -> None:
         self.flush()  # at most one batch waits
-        self._waiting.append(self._writer.submit(attempt, write, what))
+        self._waiting.append(self._writer.submit(self._writing.write, write, what))
 
 
 def about(trainer: VantageTrainer) -> About:

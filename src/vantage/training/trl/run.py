@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
+from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
-from vantage.training.checkpoints import last_complete
-from vantage.training.inputs import check_attention, check_output, load_model, reward_of, rows_of
+from vantage.training.blame import blamed
+from vantage.training.directory import CONFIG, check_output, locked
+from vantage.training.inputs import check_attention, load_model, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision
 from vantage.training.trl.config import BEST, VantageConfig
@@ -32,48 +35,65 @@ logger = logging.getLogger(__name__)
 
 # Responses that vLLM is asked for at once in a validation: with fewer a GPU waits.
 AT_ONCE = 256
+# Signals that end a run with a checkpoint.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Seconds in which a launcher passes on a Ctrl-C that its processes got from the terminal too.
+ONCE = 1.0
 
 
 def train(
-    config: Config, *, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
+    config: Config,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+    interrupt: FinishOnSignal | None = None,
 ) -> VantageTrainer:
     """Train as the configuration says, and save the model into the run's directory.
 
-    Ctrl-C ends the run after the rollout batch at work, with a checkpoint.
+    Ctrl-C and SIGTERM end the run after the rollout batch at work, with a checkpoint. Nothing is
+    written before the directory is locked.
 
     Args:
         config: the configuration; it is written to `config.yaml` in the run's directory.
         resume: go on from the last whole checkpoint, if there is one.
         callbacks: to be told how it goes; each can reach the trainer as `self.trainer`.
+        interrupt: knows afterwards which signal ended the run.
 
     Raises:
-        VantageError: whatever cannot work, before the first rollout.
+        VantageError: whatever cannot work, before the first rollout; code of the user that fails,
+            or a checkpoint that cannot be written.
     """
-    run = Path(config.run.output)
-    check_run(config, resume=resume)
-    trainer = build(config)
-    if trainer.accelerator.is_main_process:
-        run.mkdir(parents=True, exist_ok=True)
-        configuration.save(config, run / "config.yaml")
-    interrupt = FinishOnInterrupt()
-    for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
-        callback.trainer = trainer
-        trainer.add_callback(callback)
-    with interrupt.listening():
-        trainer.train(resume_from_checkpoint=resume or None)
-    trainer.save_model(str(run / "model"))
-    trainer.save_state()
+    run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
+    is_main = PartialState().is_main_process
+    check_output(config, resume=resume)
+    with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
+        if is_main:
+            check_output(config, resume=resume)  # nobody else writes there from now on
+        trainer = build(config)
+        if is_main:
+            configuration.save(config, run / CONFIG)
+        for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
+            callback.trainer = trainer
+            trainer.add_callback(callback)
+        with interrupt.listening():
+            trainer.train(resume_from_checkpoint=resume or None)
+        with checkpoints.writing(run / "model"):
+            trainer.save_model(str(run / "model"))
+            trainer.save_state()
     return trainer
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to write over another run, or to resume another one.
+    """Refuse to write over another run, or to resume another one or damaged checkpoints.
 
     Raises:
-        ConfigError: as `vantage.training.inputs.check_output`.
+        ConfigError, InputError: as `vantage.training.directory.check_output`; no checkpoint is
+            whole any more.
     """
-    begun = last_complete(Path(config.run.output))
-    check_output(config, resume=resume, begun=bool(begun))
+    check_output(config, resume=resume)
+    run = Path(config.run.output)
+    if resume and checkpoints.last_complete(run) is None:
+        checkpoints.check_none_lost(run)
 
 
 def build(config: Config) -> VantageTrainer:
@@ -232,31 +252,52 @@ def _rows_to_validate(config: Config) -> int:
     return math.ceil(least / config.validation.rollouts) * config.validation.rollouts
 
 
-class FinishOnInterrupt(TrainerCallback):
-    """The first Ctrl-C finishes the rollout batch, saves and stops; the second stops at once."""
+class FinishOnSignal(TrainerCallback):
+    """The first Ctrl-C or SIGTERM finishes the rollout batch, saves and stops.
 
-    asked = False
+    A second Ctrl-C stops at once; a second SIGTERM does not, since launchers pass on what their
+    processes got already.
+
+    Attributes:
+        asked: the signal that some process got, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._at = -math.inf
+        self._says = True
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take Ctrl-C over, and give it back."""
-        before = signal.signal(signal.SIGINT, self._ask)
+        """Take the signals over, and give them back."""
+        before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_begin(self, args, state, control, **rest):
+        """One process speaks for all."""
+        self._says = state.is_world_process_zero
 
     def on_step_end(self, args, state, control, **rest):
         """Stop where a rollout batch ends, all processes together."""
         if state.global_step % args.updates_per_rollout_batch:
             return
         accelerator = self.trainer.accelerator
-        asked = torch.tensor(float(self.asked), device=accelerator.device)
-        if accelerator.reduce(asked).item():
+        asked = torch.tensor(self.asked, device=accelerator.device)
+        self.asked = int(accelerator.gather(asked[None]).max())
+        if self.asked:
             control.should_save = control.should_training_stop = True
 
     def _ask(self, number, frame):
-        if self.asked:
+        again = number == signal.SIGINT == self.asked and time.monotonic() > self._at + ONCE
+        if again:
             raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this rollout batch, with a checkpoint; Ctrl-C again stops at once")
+        first, self.asked = not self.asked, self.asked or number
+        if first:
+            self._at = time.monotonic()
+        if first and self._says:
+            rest = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+            print(f"\nstopping after this rollout batch, with a checkpoint{rest}", flush=True)

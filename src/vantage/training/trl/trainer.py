@@ -26,6 +26,7 @@ Written against the TRL versions in `vantage.training.versions.SUPPORTED`:
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import logging
@@ -41,11 +42,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object, is_peft_model
+from accelerate.utils import broadcast_object_list, gather_object, is_peft_model
 from datasets import IterableDataset
 from torch.utils.data import DataLoader
 from transformers import AutoProcessor, ProcessorMixin, Trainer, set_seed
-from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
@@ -60,6 +60,7 @@ from vantage.questions.variants import Variants
 from vantage.rewards.opening import judged, opened, opened_by
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
+from vantage.training.identity import identity
 from vantage.training.lengths import fitting
 from vantage.training.planning import make_plan, totals
 from vantage.training.sampler import (
@@ -195,6 +196,7 @@ class VantageTrainer(GRPOTrainer):
         self.seconds: dict[str, float] = defaultdict(float)
         self._compared = 0
         self._save_due = False
+        self._rows: dict[str, str] = {}
         self._looked_at: tuple[Any, Any] = (None, None)
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
@@ -352,7 +354,7 @@ class VantageTrainer(GRPOTrainer):
         seed = self.args.seed if self.shuffle_dataset else None
         self.sampling = sampling(self.args.sampling, len(self._fitting), seed)
         if checkpoint:
-            state = checkpoints.load_sampling(checkpoint, len(self._fitting))
+            state = checkpoints.load_sampling(checkpoint, len(self._fitting), self._rows)
             self.sampling.load_state_dict(state)
 
     # ---- what the model takes --------------------------------------------------------
@@ -452,7 +454,19 @@ class VantageTrainer(GRPOTrainer):
     # ---- rollouts --------------------------------------------------------------------
 
     def _roll_out(self) -> RolloutBatch:
-        """Generate, score, plan, and compute the log-probs that the updates need."""
+        """Generate, score, plan, and compute the log-probs that the updates need.
+
+        Raises:
+            StoppedError: code of the user failed; the sampling is as it was before.
+        """
+        before = copy.deepcopy(self.sampling.state_dict())
+        try:
+            return self._rolled_out()
+        except StoppedError:
+            self.sampling.load_state_dict(before)
+            raise
+
+    def _rolled_out(self) -> RolloutBatch:
         self.seconds.clear()
         self._began = time.perf_counter()
         every = self.args.updates_per_rollout_batch
@@ -556,9 +570,23 @@ class VantageTrainer(GRPOTrainer):
             # What a rollout function found out stands in `inputs`, the other columns do not.
             rows = [{**row, **more} for row, more in zip(self._examples, inputs, strict=True)]
             whole = self._whole(prompts, completions)
-            rewards_NF = super()._calculate_rewards(rows, prompts, whole, completion_ids_list)
+            failed: Exception | None = None
+            try:
+                rewards_NF = super()._calculate_rewards(rows, prompts, whole, completion_ids_list)
+            except Exception as error:  # whatever the user's own code raises
+                failed = error
+                lost_NF = torch.full((len(prompts), len(self.reward_funcs)), math.nan)
+                rewards_NF = self.accelerator.gather(lost_NF.to(self.accelerator.device))
+            self._stop_where_failed(failed)
         self._reward_NF = rewards_NF
         return rewards_NF
+
+    def _stop_where_failed(self, error: Exception | None) -> None:
+        """Stop all processes where code of the user failed on one of them."""
+        told = f"{type(error).__name__}: {error}" if error else None
+        failed = [words for words in gather_object([told]) if words]
+        if failed:
+            raise StoppedError(error or EngineError(f"another process failed: {failed[0]}"))
 
     def _whole(self, prompts: list, completions: list) -> list:
         """Completions with the tag that the chat template, or a plain prompt, opened."""
@@ -633,8 +661,12 @@ class VantageTrainer(GRPOTrainer):
     def _plan(self, scored: Scored) -> RolloutBatch:
         """One plan over the rollouts of all processes, the same on each of them."""
         with self._timed("plan"):
-            done = self.prompts.done
-            plan = make_plan(self.recipe, scored, self.args.seed, self._number, done)
+            done, failed = self.prompts.done, None
+            try:
+                plan = make_plan(self.recipe, scored, self.args.seed, self._number, done)
+            except Exception as error:  # of a recipe of the user's own
+                failed = error
+            self._stop_where_failed(failed)
             samples = plan.samples
             self.rollouts, self.samples = plan.rollouts, plan.of_rollouts
             self.diagnosis = plan.diagnosis
@@ -1257,6 +1289,7 @@ class VantageTrainer(GRPOTrainer):
         self._look_again()
         checkpoint = self._resumed_from(resume_from_checkpoint)
         self.batch, self._step, self._save_due = None, 0, False
+        self._rows = identity(self.train_dataset)
         self._start_sampling(checkpoint)
         check_steps(self.args, self._last_update)
         self._say_when_checkpoints_wait()
@@ -1264,20 +1297,36 @@ class VantageTrainer(GRPOTrainer):
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             return super().train(str(checkpoint) if checkpoint else None, **rest)
+        except StoppedError as stopped:
+            self._save_between_batches()
+            raise stopped.error from None
         finally:
             self.args.save_total_limit = self._keep
             self.recording.close()
 
     def _resumed_from(self, given: str | bool | None) -> Path | None:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume from, as the main process finds it."""
+        found: list[Any] = [None, None]
+        if given and self.accelerator.is_main_process:
+            try:
+                found[0] = self._checked(given)
+            except InputError as error:
+                found[1] = str(error)
+        broadcast_object_list(found)
+        if found[1]:
+            raise InputError(found[1])
+        return found[0]
+
+    def _checked(self, given: str | bool) -> Path | None:
         run = Path(self.args.output_dir)
-        last = checkpoints.last_complete(run) if given is True else given and Path(given)
-        if not last:
+        last = checkpoints.last_complete(run) if given is True else Path(str(given))
+        if last is None:
+            checkpoints.check_none_lost(run)
             return None
-        if not checkpoints.is_complete(last):
+        damage = checkpoints.damage_of(last) if given is not True else None
+        if damage:
             raise InputError(
-                f"resume_from_checkpoint={str(last)!r} is not a whole checkpoint: its list "
-                f"of files, {checkpoints.MARK!r}, is missing, or some of those files are"
+                f"resume_from_checkpoint={str(last)!r} is not a whole checkpoint: {damage}"
             )
         if not checkpoints.stops_inside(last) or checkpoints.updates_of(last) >= self._last_update:
             return last
@@ -1290,6 +1339,15 @@ class VantageTrainer(GRPOTrainer):
             f"resume_from_checkpoint={str(last)!r}: the run stopped there inside a rollout batch, "
             f"whose rollouts are not kept, and is now to make {self._last_update} updates: {remedy}"
         )
+
+    def _save_between_batches(self) -> None:
+        """Save what was trained, unless there is a checkpoint of it."""
+        step, strategy = self.state.global_step, self.args.save_strategy
+        last = Path(self.args.output_dir) / f"checkpoint-{step}"
+        inside = step % self.args.updates_per_rollout_batch
+        if not step or inside or strategy == "no" or checkpoints.marked(last):
+            return
+        self._save_checkpoint(self.model_wrapped, None)
 
     def _say_when_checkpoints_wait(self) -> None:
         args, every = self.args, self.args.updates_per_rollout_batch
@@ -1331,7 +1389,14 @@ class VantageTrainer(GRPOTrainer):
             return
         widest = max((p.dtype for p in self.model.parameters()), key=lambda dtype: dtype.itemsize)
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=widest)
-        self.model.load_state_dict(saved.state_dict())
+        try:
+            self.model.load_state_dict(saved.state_dict())
+        except RuntimeError as error:
+            raise InputError(
+                f"resume_from_checkpoint={str(resume_from_checkpoint)!r}: its weights are not "
+                f"those of the {type(self.model).__name__} that the run has now: give it the same "
+                "model"
+            ) from error
 
     def _load_best_model(self) -> None:
         if self._loads_otherwise:
@@ -1344,20 +1409,41 @@ class VantageTrainer(GRPOTrainer):
         return self.is_fsdp_enabled or self.is_deepspeed_enabled or is_peft_model(self.model)
 
     def _save_checkpoint(self, model, trial) -> None:
+        """As transformers, and marks what is whole.
+
+        Raises:
+            EngineError: it cannot be written; the earlier ones stay.
+        """
         run = Path(self._get_output_dir(trial=trial))
         checkpoint = run / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            inside = self.state.global_step % self.args.updates_per_rollout_batch
-            state = self.sampling.state_dict()
-            checkpoints.save_sampling(checkpoint, state, len(self._fitting), inside=bool(inside))
-            self.recording.flush()
-            checkpoints.mark_complete(checkpoint)
-            rotate_checkpoints(str(run), self._keep, self.state.best_model_checkpoint)
+        with checkpoints.written(checkpoint):
+            if self.args.should_save:
+                shutil.rmtree(checkpoint, ignore_errors=True)
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self._mark(checkpoint)
+
+    def _mark(self, checkpoint: Path) -> None:
+        inside = self.state.global_step % self.args.updates_per_rollout_batch
+        state, questions = self.sampling.state_dict(), len(self._fitting)
+        checkpoints.save_sampling(checkpoint, state, questions, self._rows, inside=bool(inside))
+        self.recording.flush()
+        checkpoints.mark_complete(checkpoint)
+        checkpoints.remove_old(checkpoint, self._keep, self.state.best_model_checkpoint)
+
+
+class StoppedError(Exception):
+    """Code of the user failed on some process, so all of them stop.
+
+    Attributes:
+        error: what it raised, or, on other processes, what is known of it.
+    """
+
+    def __init__(self, error: Exception):
+        super().__init__(str(error))
+        self.error = error
 
 
 def check_trainable(model: torch.nn.Module) -> None:

@@ -79,6 +79,7 @@ class Driver:
         from verl.trainer.ppo.v1.trainer_base import get_trainer_cls
         from verl.utils.logging_utils import configure_verl_logging
 
+        from vantage.training.blame import blamed
         from vantage.training.verl import trainer as _registered  # noqa: F401
 
         configure_verl_logging()
@@ -95,7 +96,8 @@ class Driver:
                 teacher_client=trainer.get_teacher_client(),
                 reward_loop_worker_handles=trainer.get_reward_handles(),
             )
-            trainer.fit(manager)
+            with blamed(trainer.settings):
+                trainer.fit(manager)
             done = True
         finally:
             if trainer is not None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import math
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,21 @@ from transformers import AutoConfig
 from verl.utils.tracking import Tracking
 
 from vantage import config as configuration
+from vantage import files
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
-from vantage.training.inputs import check_attention, check_output, load_model, reward_of
+from vantage.training import checkpoints
+from vantage.training.directory import CONFIG, TRACKER, check_output, locked
+from vantage.training.inputs import check_attention, load_model, reward_of
 from vantage.training.verl.precision import check_steps, chosen
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
 
-TRACKER = "latest_checkpointed_iteration.txt"
+STEP = re.compile(r"global_step_(\d+)")
 LOCAL_PATHS = (
     ("model", "path"),
     ("data", "train"),
@@ -81,6 +85,8 @@ RATE = "actor_rollout_ref.actor.optim.lr"
 def train(config: Config, *, resume: bool = False) -> None:
     """Train on the Ray cluster that RAY_ADDRESS names, or on a local one.
 
+    Nothing is written before the directory of the run is locked.
+
     Args:
         config: the configuration; it is written to `config.yaml` in the run's directory.
         resume: go on from the last whole checkpoint, if there is one.
@@ -88,22 +94,26 @@ def train(config: Config, *, resume: bool = False) -> None:
     Raises:
         VantageError: whatever cannot work, before the first rollout.
     """
-    run, made = Path(config.run.output), _prepared(config, resume)
-    run.mkdir(parents=True, exist_ok=True)
-    configuration.save(config, run / "config.yaml")
-    _run(made)
+    run = Path(config.run.output)
+    check_output(config, resume=resume)
+    with locked(config):
+        made = _prepared(config, resume)
+        if resume:
+            _take_whole(run)
+        configuration.save(config, run / CONFIG)
+        _run(made)
 
 
 def check_run(config: Config, *, resume: bool) -> None:
     """Refuse to write over another run, or to resume another one or a checkpoint that is gone.
 
     Raises:
-        ConfigError: as `vantage.training.inputs.check_output`; the checkpoint is not whole.
+        ConfigError, InputError: as `vantage.training.directory.check_output`; no checkpoint is
+            whole.
     """
-    run = Path(config.run.output)
-    check_output(config, resume=resume, begun=(run / TRACKER).is_file())
+    check_output(config, resume=resume)
     if resume:
-        _check_checkpoint(run)
+        whole_checkpoint(Path(config.run.output))
 
 
 def _prepared(config: Config, resume: bool) -> DictConfig:
@@ -330,20 +340,47 @@ def _check_fixed(ours: DictConfig, made: DictConfig, recipe: Recipe) -> None:
             raise ConfigError(f"run.report_to: veRL knows no {logger!r}; {hint}")
 
 
-def _check_checkpoint(run: Path) -> None:
-    """Refuse to go on from a checkpoint that is gone: veRL would begin anew."""
+def whole_checkpoint(run: Path) -> Path | None:
+    """The newest whole checkpoint of a run, None where it has none yet.
+
+    Raises:
+        ConfigError: it had one that is gone or damaged, with no whole one before it: veRL would
+            begin anew.
+    """
     if not (run / TRACKER).is_file():
-        return
-    step = (run / TRACKER).read_text().strip()
+        return None
+    step = (run / TRACKER).read_text(errors="replace").strip()
     place = run / f"global_step_{step}"
+    fault = _fault_of(place)
+    if fault is None:
+        return place
+    for older in reversed(checkpoints.numbered(run, STEP)):
+        if older != place and checkpoints.is_complete(older):
+            logger.warning(f"{place} is passed over for {older.name}: {fault}")
+            return older
+    there = sorted(path.name for path in run.glob("global_step_*"))
+    raise ConfigError(
+        f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {place.name} {fault}; there "
+        f"is {', '.join(there) or 'no checkpoint'}: restore it, or write the number of a whole "
+        f"one into {TRACKER}"
+    )
+
+
+def _fault_of(place: Path) -> str | None:
     missing = [name for name in ("actor", "data.pt") if not (place / name).exists()]
     if missing:
-        there = sorted(path.name for path in run.glob("global_step_*"))
-        raise ConfigError(
-            f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {place.name} has no "
-            f"{' and no '.join(missing)}; there is {', '.join(there) or 'no checkpoint'}: restore "
-            f"it, or write the number of a whole one into {TRACKER}"
-        )
+        return f"has no {' and no '.join(missing)}"
+    # veRL names a checkpoint once it is whole, so one without our mark is.
+    damage = checkpoints.damage_of(place) if checkpoints.marked(place) else None
+    return damage and f"is damaged: {damage}"
+
+
+def _take_whole(run: Path) -> None:
+    """Make veRL take the newest whole checkpoint: it reads the number in a file."""
+    whole = whole_checkpoint(run)
+    if whole is not None:
+        step = whole.name.rpartition("_")[2]
+        files.write(run / TRACKER, step.encode())
 
 
 def _run(made: DictConfig) -> None:

@@ -14,7 +14,7 @@ from vantage.methods.composition import update_of
 from vantage.record import About, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
-from vantage.training.recording import attempt, columns_of
+from vantage.training.recording import Writing, columns_of
 from vantage.training.shape import shape_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Recording:
             start=trainer.global_steps,
             keep=settings.run.record,
         )
+        self._writing = Writing()
         self._rollouts = settings.run.record.rollouts
 
     def rows(self, question_N: np.ndarray) -> np.ndarray:
@@ -52,7 +53,7 @@ class Recording:
 
     def append(self, step: Step) -> None:
         """Write a rollout batch down."""
-        attempt(lambda: self._recorder.append(step), f"rollout batch {step.number}")
+        self._writing.write(lambda: self._recorder.append(step), f"rollout batch {step.number}")
 
     def validated(self, batch: int, metrics: Mapping[str, Any], seconds: float) -> None:
         """Write the results of a validation down, by the names that they have on TRL."""
@@ -61,10 +62,12 @@ class Recording:
             for name, value in metrics.items()
             if (found := MEAN.fullmatch(name)) and found[1] != "score"
         }
-        attempt(lambda: self._recorder.validated(batch, results, seconds), "validation")
+        validated = self._recorder.validated
+        self._writing.write(lambda: validated(batch, results, seconds), "validation")
 
     def close(self) -> None:
         """Let others write the record."""
+        self._writing.settle()
         self._recorder.close()
 
 

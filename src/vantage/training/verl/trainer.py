@@ -21,7 +21,7 @@ import functools
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ from vantage.methods.recipe import parse_recipe
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import pictures, render
 from vantage.rewards.opening import opened_by
-from vantage.training import columns
+from vantage.training import checkpoints, columns
+from vantage.training.identity import identity
 from vantage.training.inputs import part_names, reward_of
 from vantage.training.planning import make_plan, totals
 from vantage.training.resolved import prompts_of
@@ -125,7 +126,7 @@ class VantageTrainer(PPOTrainerSync):
         super()._init_dataloader()
         self.steps_per_epoch = batches
         self.sampling = sampling(settings.data.sampling, len(self._fitting), settings.run.seed)
-        self.train_dataloader = _Place(self.sampling, len(self._fitting))
+        self.train_dataloader = _Place(self.sampling, len(self._fitting), identity(train))
 
     def _check_family(self) -> None:
         """Refuse a model whose pictures veRL would lose, by the first prompt that has one."""
@@ -422,8 +423,9 @@ class VantageTrainer(PPOTrainerSync):
     def _save_checkpoint(self) -> None:
         """As veRL, which forgets in a resumed run what an earlier process saved."""
         super()._save_checkpoint()
-        keep = self.settings.run.keep
         run = Path(self.config.trainer.default_local_dir)
+        checkpoints.mark_complete(run / f"global_step_{self.global_steps}")
+        keep = self.settings.run.keep
         saved = sorted(run.glob("global_step_*"), key=lambda path: int(path.name.split("_")[-1]))
         for old in saved[: -keep or None] if keep else []:
             shutil.rmtree(old, ignore_errors=True)
@@ -481,20 +483,17 @@ class VantageTrainer(PPOTrainerSync):
 class _Place:
     """The state of a sampling where veRL looks for that of its data loader."""
 
-    def __init__(self, state: Any, questions: int):
-        self._sampling, self._questions = state, questions
+    def __init__(self, state: Any, questions: int, rows: Mapping[str, str]):
+        self._sampling, self._questions, self._rows = state, questions, dict(rows)
 
     def state_dict(self) -> dict[str, Any]:
         """What stands in the checkpoint."""
-        return {"questions": self._questions, "state": self._sampling.state_dict()}
+        state = self._sampling.state_dict()
+        return {"questions": self._questions, "rows": self._rows, "state": state}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from it."""
-        if saved["questions"] != self._questions:
-            raise EngineError(
-                f"the checkpoint was made with {saved['questions']} questions, now there are "
-                f"{self._questions}: give it the same data"
-            )
+        checkpoints.check_same_rows("--resume", saved, self._questions, self._rows)
         self._sampling.load_state_dict(saved["state"])
 
 

@@ -1,0 +1,153 @@
+"""Files that reach the disk whole, directories that one process has, and what cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import stat
+from pathlib import Path
+
+from vantage.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# What `flock` says where the file system, as some over a network, has no locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+ROOM = "make room there, or choose another directory"
+OTHER = "choose a directory that can be written"
+# Errors of a disk, and what a user does about them.
+OF_DISK = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT), OTHER),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ESTALE), OTHER),
+}
+KINDS = {
+    stat.S_ISFIFO: "a FIFO",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+
+
+class Lock:
+    """A lock file that one process has, until it is released or the process ends.
+
+    Where the file system has no locks, the process goes on, and a warning says so.
+
+    Args:
+        path: of the file; it is removed when the lock is released.
+        taken: what to say when another process has it.
+        option: that names the directory of the file.
+
+    Raises:
+        ConfigError: another process has it, or the file cannot be made.
+    """
+
+    def __init__(self, path: Path, taken: str, option: str):
+        self.path, self._option = path, option
+        self._handle = self._open()
+        try:
+            while not self._is_ours(taken):  # who had it removed the file in between
+                os.close(self._handle)
+                self._handle = self._open()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._handle >= 0:
+            self.path.unlink(missing_ok=True)
+            self._let_go()
+
+    def _open(self) -> int:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            where = f"{self._option}: {str(self.path.parent)!r}"
+            raise ConfigError(f"{where} {unwritable(error)}") from error
+
+    def _is_ours(self, taken: str) -> bool:
+        lock(self._handle, taken, self.path)
+        try:
+            return os.path.samestat(os.fstat(self._handle), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _let_go(self) -> None:
+        os.close(self._handle)
+        self._handle = -1
+
+
+def lock(handle: int, taken: str, path: Path) -> None:
+    """Lock an open file, for as long as it is open.
+
+    Where the file system has no locks, that is said, and nothing is refused.
+
+    Raises:
+        ConfigError: `taken`, another process has it.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(taken) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise ConfigError(f"{str(path)!r} cannot be locked: {error.strerror}") from error
+        logger.warning(
+            f"{str(path)!r}: this file system has no locks: see to it that no other process "
+            "writes there"
+        )
+
+
+def unwritable(error: OSError) -> str:
+    """Why a path cannot be written, and what to do."""
+    remedy = OF_DISK.get(error.errno or 0, OTHER)
+    return f"cannot be written: {reason(error)}; {remedy}"
+
+
+def reason(error: OSError) -> str:
+    """What the system says."""
+    return error.strerror or str(error)
+
+
+def check_readable(path: Path, what: str) -> None:
+    """Refuse a path at which a read would wait for ever; what a shell hands over is fine.
+
+    Raises:
+        ConfigError: a FIFO, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # who reads it says more
+    kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
+    from_shell = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # as <(...) of bash
+    if kind and not (from_shell and kind != "a device"):
+        raise ConfigError(f"{what} {str(path)!r} is {kind}, expected a file")
+
+
+def write(place: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    unfinished = place.with_name(f".{place.name}")
+    unfinished.write_bytes(content)
+    flush(unfinished)
+    unfinished.rename(place)
+
+
+def flush(place: Path) -> None:
+    """Wait until a file or a directory is on the disk."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,193 @@
+"""The directory of a run: what stands there, whose it is, and who may write there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vantage import config as configuration
+from vantage import files
+from vantage.config import Config
+from vantage.errors import ConfigError, InputError
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
+LOCK = "lock"
+CHECKPOINT = re.compile(r"(?:checkpoint-|global_step_)(\d+)")
+TRACKER = "latest_checkpointed_iteration.txt"  # of veRL
+RECORD = Path("record")
+# Options that decide how a run is carried out, not what it computes.
+FREE = ("run", "verl", "batch.forward", "judge")
+
+
+def locked(config: Config) -> files.Lock:
+    """The directory of a run, for this process alone until the lock is released.
+
+    Raises:
+        ConfigError: another process trains there, or nothing can be written there.
+    """
+    run = Path(config.run.output)
+    lock = files.Lock(
+        run / LOCK,
+        f"run.output: another process trains in {config.run.output!r}: wait for it, or choose "
+        "another directory",
+        "run.output",
+    )
+    try:
+        probe = run / f".{LOCK}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        lock.release()
+        raise ConfigError(f"run.output: {str(run)!r} {files.unwritable(error)}") from error
+    return lock
+
+
+def check_output(config: Config, *, resume: bool) -> None:
+    """Refuse to write over another run, or to resume another one, or what is no run.
+
+    A run is resumed from the start where it died before its first checkpoint.
+
+    Args:
+        config: of the run that is to start.
+        resume: whether it is to go on.
+
+    Raises:
+        ConfigError: the directory is a file, cannot be written, or has something of an earlier
+            run although this one is not to go on; it is no directory of a run, or an option that
+            decides what the run computes has changed since it started.
+        InputError: the checkpoints of the run are gone.
+    """
+    run = Path(config.run.output)
+    _check_place(config.run.output)
+    if resume:
+        _check_resumed(config, run)
+        return
+    found = remains(run)
+    if found:
+        raise ConfigError(
+            f"run.output: {config.run.output!r} has {found} of an earlier run: go on with "
+            "--resume, or choose another directory"
+        )
+
+
+def _check_place(output: str) -> None:
+    run = Path(output)
+    if run.exists() and not run.is_dir():
+        raise ConfigError(f"run.output: {output!r} is a file, expected a directory")
+    there = next(path for path in (run, *run.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"run.output: {output!r}: {str(there)!r} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"run.output: {output!r} cannot be written: {str(there)!r} is read-only")
+
+
+def _check_resumed(config: Config, run: Path) -> None:
+    if is_empty(run):
+        logger.warning(f"--resume: {str(run)!r} has no run yet, so this one begins")
+        return
+    if not (run / CONFIG).is_file():
+        found = remains(run)
+        raise ConfigError(
+            f"--resume: {str(run)!r} has {found}, but its {CONFIG} is gone, so that nobody knows "
+            "whether it is the same run: restore it, or choose another directory"
+            if found
+            else f"--resume: {str(run)!r} is no directory of a run: there is no {CONFIG}; choose "
+            "the directory of the run, or an empty one"
+        )
+    _check_same(configuration.load(run / CONFIG), config)
+    _check_not_lost(config, run)
+
+
+def _check_not_lost(config: Config, run: Path) -> None:
+    """Refuse to begin anew, and to write over, a run whose checkpoints were removed."""
+    if newest(run) is not None:
+        return
+    own = {"save_strategy", "save_steps"} & set(config.trl)
+    batches = len(_steps(run))
+    if _has_model(run) or (batches > config.run.save_every and not own):
+        what = "a trained model" if _has_model(run) else f"a record of {batches} rollout batches"
+        raise InputError(
+            f"--resume: {str(run)!r} has {what} but no checkpoint any more: restore the newest "
+            "one, or choose another directory"
+        )
+
+
+def is_empty(run: Path) -> bool:
+    """Whether nothing is there, but for a lock and hidden files."""
+    if not run.is_dir():
+        return True
+    return all(path.name == LOCK or path.name.startswith(".") for path in run.iterdir())
+
+
+def newest(run: Path) -> str | None:
+    """Name of the checkpoint of the latest step, whole or not, of either engine."""
+    found = {int(named[1]): named[0] for named in _checkpoints(run)}
+    return found[max(found)] if found else None
+
+
+def remains(run: Path) -> str | None:
+    """What a directory has of a run, so that another one must not write there.
+
+    The configuration and the record of a run that died before its first rollout batch was done
+    are nothing to keep.
+    """
+    if (run / TRACKER).exists() or _checkpoints(run):
+        return "checkpoints"
+    if _has_model(run):
+        return "a trained model"
+    if _steps(run) or any((run / RECORD / "validations").glob("[0-9]*.parquet")):
+        return "a record"
+    if (run / CONFIG).exists() and not (run / RECORD / "about.json").exists():
+        return f"a {CONFIG}"
+    return None
+
+
+def _checkpoints(run: Path) -> list[re.Match[str]]:
+    if not run.is_dir():
+        return []
+    named = (CHECKPOINT.fullmatch(path.name) for path in run.iterdir() if path.is_dir())
+    return [name for name in named if name]
+
+
+def _has_model(run: Path) -> bool:
+    return (run / "model").is_dir() and any((run / "model").iterdir())
+
+
+def _steps(run: Path) -> list[Path]:
+    return [
+        path
+        for path in (run / RECORD / "steps").glob("[0-9]*")
+        if path.is_dir() and any(path.iterdir())
+    ]
+
+
+def _check_same(before: Config, now: Config) -> None:
+    old, new = ({**_leaves(configuration.plain(c)), "run.seed": c.run.seed} for c in (before, now))
+    changed = [
+        f"{name} from {old.get(name)!r} to {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    if changed:
+        told = ", ".join(changed)
+        raise ConfigError(f"--resume goes on with the same run, but this changed: {told}")
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options by their whole names, without those that are free."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        whole = f"{prefix}{name}"
+        if whole in FREE:
+            continue
+        if isinstance(value, dict) and value:
+            found |= _leaves(value, f"{whole}.")
+        else:
+            found[whole] = value
+    return found
