@@ -32,7 +32,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "trl", "transformers", "datasets", "peft", "packaging"), "trl"),
     "sklearn": "demo",
     **dict.fromkeys(("jinja2", "matplotlib", "pyarrow"), "report"),
-    **dict.fromkeys(("openai", "tenacity"), "judge"),
+    **dict.fromkeys(("httpx2", "tenacity"), "judge"),
     **dict.fromkeys(("verl", "ray", "hydra", "omegaconf", "tensordict", "transfer_queue"), "verl"),
 }
 
