@@ -329,7 +329,7 @@ def expand(
     image: InImage = None,
     images: InImages = None,
     with_image: Annotated[bool, typer.Option("--with-image", help="Send the pictures.")] = False,
-    judge: Annotated[bool, typer.Option(help="Ask about each rewrite too.")] = False,
+    judge: Annotated[bool, typer.Option(help="Ask if each rewrite means the same.")] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
     requests_per_minute: Annotated[float | None, typer.Option(min=0.01, help="At most.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
@@ -367,6 +367,8 @@ def expand(
         console.print("stopped; rerun the command to resume")
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(summary))
+    if remark := report.remark(summary):
+        console.print(remark, soft_wrap=True)
     console.print(f"written to {escape(str(out))}", soft_wrap=True)
     if not summary.accepted:
         raise typer.Exit(1)
