@@ -18,6 +18,7 @@ from vantage.errors import ConfigError, VantageError
 if TYPE_CHECKING:
     from vantage.config import Config
     from vantage.questions.layouts import Columns
+    from vantage.record import Record
 
 app = typer.Typer(
     help="Reinforcement learning of vision-language models that uses every rollout.",
@@ -269,7 +270,10 @@ def report(
     from vantage.record.reading import Record
     from vantage.report import page
 
-    page.write([Record(run) for run in runs], output)
+    records = [Record(run) for run in runs]
+    for record in records:
+        _left_out(record)
+    page.write(records, output)
     console.print(f"written to {escape(str(output))}", soft_wrap=True)
 
 
@@ -290,6 +294,7 @@ def replay(
 
     other = named_recipe(recipe, **settings_of(options or []))
     record = Record(run)
+    _left_out(record)
     found = replayed(record, other)
     done = record.about.name
     console.print(comparison.table(found, done, other.name))
@@ -372,6 +377,12 @@ def expand(
     console.print(f"written to {escape(str(out))}", soft_wrap=True)
     if not summary.accepted:
         raise typer.Exit(1)
+
+
+def _left_out(record: Record) -> None:
+    for place in record.foreign:
+        line = f"{str(place)!a} is no batch of the record: left out"
+        console.print(escape(line), soft_wrap=True)
 
 
 def _server(
