@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pyarrow import parquet
 
+from vantage import parquet
+from vantage.errors import InputError
 from vantage.evaluation.passk import average
-from vantage.evaluation.results import RULE, Result, label
+from vantage.evaluation.results import RULE, Responses, Result, label
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,17 @@ def _responses(folder: Path, result: Result) -> Path:
 
 
 def _answered(path: Path) -> dict[tuple[str, str, str], _Answered]:
-    """Accuracy of each question without a failed response, by id, question and reference."""
-    if not path.is_file():
+    """Accuracy of each question without a failed response, by id, question and reference.
+
+    Raises:
+        InputError: a file of something else; names it.
+    """
+    if not path.exists():
         return {}
-    rows = parquet.read_table(
-        path, columns=["id", "question", "reference", "cluster", "failed", "right"]
-    )
+    rows = parquet.read(path, Responses)
+    needed = [name for name in Responses.names if name != "failed"]
+    if lacking := [name for name in needed if rows[name].null_count]:
+        raise InputError(f"{str(path)!r}: column {lacking[0]} lacks values: move it away")
     responses = defaultdict(list)
     for row in rows.to_pylist():
         responses[row["id"], row["question"], row["reference"]].append(row)

@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+from pydantic import ConfigDict, Field, Strict, TypeAdapter
 
 from vantage.errors import ConfigError, InputError
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
@@ -21,6 +22,16 @@ from vantage.evaluation.responses import Response
 from vantage.evaluation.scoring import Score
 
 RULE, JUDGE = "rule", "judge"
+LARGEST = 2**24  # bytes of a file of results
+
+Text = Annotated[str, Strict()]
+Count = Annotated[int, Strict(), Field(ge=0, lt=2**53)]
+Responses = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "question", "reference", "cluster", "failed")),
+        ("right", pa.bool_()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -39,19 +50,21 @@ class Result:
         measures: by name.
     """
 
-    model: str
-    benchmark: str
-    title: str
-    scored: str
-    questions: int
-    samples: int
-    cut: int
-    failed: int
-    left_out: int
-    origin: dict[str, str]
-    asked: dict[str, Any]
-    shown: tuple[str, ...]
-    measures: dict[str, Estimate]
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # as they are read
+
+    model: Text
+    benchmark: Text
+    title: Text
+    scored: Text
+    questions: Count
+    samples: Count
+    cut: Count
+    failed: Count
+    left_out: Count
+    origin: dict[Text, Text]
+    asked: dict[Text, Any]
+    shown: tuple[Text, ...]
+    measures: dict[Text, Estimate]
 
 
 def label(name: str) -> str:
@@ -158,16 +171,16 @@ def read_all(folder: Path) -> list[Result]:
 
 def _read(path: Path) -> list[Result]:
     try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise ValueError("it is no file of an evaluation")
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, list):
-            raise TypeError("expected a list")
-        return [
-            Result(**{**value, "shown": tuple(value["shown"]), "measures": _measures(value)})
-            for value in values
-        ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: no result of an evaluation: move it away: {error}") from error
-
-
-def _measures(value: dict[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**one) for name, one in value["measures"].items()}
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()  # no half surrogates
+        found = TypeAdapter(list[Result]).validate_python(values)
+        for result in found:
+            for name, one in result.measures.items():
+                if not (0 <= one.mean <= 1 and 0 <= one.error <= 1):
+                    raise ValueError(f"{name} is {one.mean:g} ± {one.error:g}, not within 0 and 1")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: no result of an evaluation: move it away: {why}") from error

@@ -79,8 +79,8 @@ def _faults(name: str, table: pa.Table, step: int | None) -> Iterator[str]:
     numbered, named = NUMBERED.get(name), NAMED.get(name)
     if numbered and not np.array_equal(table[numbered].to_numpy(), np.arange(len(table))):
         yield f"column {numbered} does not count from 0: rows are missing, doubled or out of order"
-    if named and len(np.unique(table[named].to_numpy())) < len(table):
-        yield f"column {named} has a value twice"
+    if named and (np.diff(table[named].to_numpy()) <= 0).any():
+        yield f"column {named} does not ascend: rows are doubled or out of order"
 
 
 def _outside(column: str, value_N: np.ndarray, least: float, most: float, nan: bool):
@@ -113,8 +113,8 @@ def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str |
 
     Args:
         prompts: prompt, question.
-        rollouts: question, prompt, reward.
-        samples: rollout, prompt.
+        rollouts: question, prompt, reward, trained.
+        samples: rollout, prompt, pair, filler.
     """
     asked = _mapped(prompts["prompt"], prompts["question"])
     if any(
@@ -130,7 +130,32 @@ def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str |
     question_M = rollouts["question"].to_numpy()[rollout_M]
     if any(asked.get(prompt) != q for prompt, q in zip(prompt_M, question_M, strict=True)):
         return "samples name prompts that are not there, or belong to another question"
+    pair_M = samples["pair"].to_numpy()
+    if (pair_M >= 0).any() and (len(pair_M) % 2 or (pair_M[::2] != pair_M[1::2]).any()):
+        return "samples are in pairs, and some have lost their other half"
+    trained_M = rollout_M[~samples["filler"].to_numpy()]
+    trained_N = np.bincount(trained_M, minlength=len(rollouts))
+    if not np.array_equal(trained_N, rollouts["trained"].to_numpy()):
+        return (
+            "samples are not as many of each rollout as were trained: some are missing or doubled"
+        )
     return None
+
+
+def incomplete(rollouts: pa.Table, samples: pa.Table) -> int | None:
+    """The first batch of which not as many samples are there as were trained; None where all are.
+
+    Args:
+        rollouts: batch, trained; of a whole run.
+        samples: batch, filler.
+    """
+    batch_N, trained_N = (rollouts[name].to_numpy() for name in ("batch", "trained"))
+    batch_M = samples["batch"].to_numpy()[~samples["filler"].to_numpy()]
+    batch_B, place = np.unique(np.concatenate([batch_N, batch_M]), return_inverse=True)
+    place_N, place_M = np.split(place, [len(batch_N)])
+    told_B = np.bincount(place_N, trained_N, minlength=len(batch_B))
+    there_B = np.bincount(place_M, minlength=len(batch_B))
+    return next((int(batch) for batch in batch_B[told_B != there_B]), None)
 
 
 def _mapped(keys: pa.ChunkedArray, values: pa.ChunkedArray) -> dict[int, int]:

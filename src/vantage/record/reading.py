@@ -95,7 +95,7 @@ class Record:
         """
         numbers = {
             "prompts": ["prompt", "question"],
-            "rollouts": ["question", "place", "prompt", "reward"],
+            "rollouts": ["question", "place", "prompt", "reward", "trained"],
         }
         found = {
             name: self.step(step, name, None if texts else numbers.get(name))
@@ -105,6 +105,21 @@ class Record:
         if why is not None:
             raise self._unreadable(self._place(step, "samples").parent, why)
         return found
+
+    def check_plans(self, rollouts: pa.Table, samples: pa.Table) -> None:
+        """Refuse tables over all steps where samples of a step are missing or doubled.
+
+        Args:
+            rollouts: batch, trained.
+            samples: batch, filler.
+
+        Raises:
+            InputError: names the step.
+        """
+        step = checks.incomplete(rollouts, samples)
+        if step is not None:
+            place = self._place(step, "samples")
+            raise self._unreadable(place, f"{str(place)!r}: samples are missing or doubled")
 
     def validations(self) -> pa.Table:
         """Results on held-out questions: batch (rollout batches done), metric, value, seconds."""
