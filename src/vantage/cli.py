@@ -19,6 +19,7 @@ from vantage.errors import ConfigError, VantageError
 if TYPE_CHECKING:
     from vantage.config import Config
     from vantage.questions.layouts import Columns
+    from vantage.record import Record
 
 app = typer.Typer(
     help="Reinforcement learning of vision-language models that uses every rollout.",
@@ -33,7 +34,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "trl", "transformers", "datasets", "peft", "packaging"), "trl"),
     "sklearn": "demo",
     **dict.fromkeys(("jinja2", "matplotlib", "pyarrow"), "report"),
-    **dict.fromkeys(("openai", "tenacity"), "judge"),
+    **dict.fromkeys(("httpx2", "tenacity"), "judge"),
     **dict.fromkeys(("verl", "ray", "hydra", "omegaconf", "tensordict", "transfer_queue"), "verl"),
 }
 
@@ -271,7 +272,10 @@ def report(
     from vantage.record.reading import Record
     from vantage.report import page
 
-    page.write([Record(run) for run in runs], output)
+    records = [Record(run) for run in runs]
+    for record in records:
+        _left_out(record)
+    page.write(records, output)
     console.print(f"written to {escape(str(output))}", soft_wrap=True)
 
 
@@ -292,6 +296,7 @@ def replay(
 
     other = named_recipe(recipe, **settings_of(options or []))
     record = Record(run)
+    _left_out(record)
     found = replayed(record, other)
     done = record.about.name
     console.print(comparison.table(found, done, other.name))
@@ -331,7 +336,7 @@ def expand(
     image: InImage = None,
     images: InImages = None,
     with_image: Annotated[bool, typer.Option("--with-image", help="Send the pictures.")] = False,
-    judge: Annotated[bool, typer.Option(help="Ask about each rewrite too.")] = False,
+    judge: Annotated[bool, typer.Option(help="Ask if each rewrite means the same.")] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
     requests_per_minute: Annotated[float | None, typer.Option(min=0.01, help="At most.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
@@ -369,9 +374,17 @@ def expand(
         console.print("stopped; rerun the command to resume")
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(summary))
+    if remark := report.remark(summary):
+        console.print(remark, soft_wrap=True)
     console.print(f"written to {escape(str(out))}", soft_wrap=True)
     if not summary.accepted:
         raise typer.Exit(1)
+
+
+def _left_out(record: Record) -> None:
+    for place in record.foreign:
+        line = f"{str(place)!a} is no batch of the record: left out"
+        console.print(escape(line), soft_wrap=True)
 
 
 def _server(

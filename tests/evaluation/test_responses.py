@@ -305,6 +305,6 @@ def test_hostile_responses_are_written_down_as_they_are(rows, tmp_path):
     with Candidate({str(n): [text] for n, text in enumerate(hostile)}) as candidate:
         (result,) = ask(candidate, rows(3), tmp_path / "out", timeout=5)
     kept = pq.read_table(tmp_path / "out" / "m" / "rows.parquet").column("response").to_pylist()
-    assert kept == [hostile[0], "? \u202e", hostile[2]]
+    assert kept == [hostile[0], "\ufffd \u202e", hostile[2]]
     assert result.measures["accuracy"].mean == 0
     assert json.loads((tmp_path / "out" / "m" / "rows.json").read_text())["questions"] == 3

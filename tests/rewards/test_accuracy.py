@@ -156,8 +156,8 @@ def test_what_math_verify_cannot_tell_in_time_is_wrong_and_the_next_one_is_judge
 
 
 def test_an_answer_that_kills_the_process_is_wrong_and_the_next_one_is_judged(started):
-    mathematics._process().kill()
-    mathematics._process().wait()
+    mathematics._helper.process.kill()
+    mathematics._helper.process.wait()
     assert not correct("\\sum_{i=1}^{5} i", "15")
     assert correct("\\sum_{i=1}^{6} i", "21")
 

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from vantage.chat.answer import Answer
 from vantage.chat.journal import Journal
-from vantage.chat.server import Answer, Server, Settings, UnansweredError, share_out
+from vantage.chat.server import Server, Settings, UnansweredError, share_out
 from vantage.errors import EngineError
 
 
@@ -110,9 +111,9 @@ def _once(requests: Iterable[Request]) -> Iterator[Request]:
 
 
 async def _answer(server: Server, request: Request, journal: Journal | None) -> Answer:
-    record = None if journal is None else journal.get(request.key)
-    if record is not None:
-        return Answer(record["text"], record["prompt_tokens"], record["completion_tokens"])
+    known = None if journal is None else journal.answer(request.key)
+    if known is not None:
+        return known
     answer = await server.ask(request.messages(), **request.options)
     if journal is not None:  # an empty one is false
         journal.add(request.key, vars(answer))

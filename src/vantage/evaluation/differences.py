@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pyarrow import parquet
 
+from vantage import parquet
 from vantage.errors import InputError
 from vantage.evaluation.naming import Data, data, data_marks, model, model_names
 from vantage.evaluation.passk import average
-from vantage.evaluation.results import RULE, Result
+from vantage.evaluation.results import RULE, Responses, Result
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,18 @@ def differences(found: Sequence[Result]) -> list[Difference]:
 
 
 def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
-    """Accuracy of each question without a failed response, by id, question and reference."""
+    """Accuracy of each question without a failed response, by id, question and reference.
+
+    Raises:
+        InputError: a file of something else; names it.
+    """
     file = path.with_suffix(".parquet") if path else None
     if file is None or not file.is_file():
         return {}
-    columns = ["id", "question", "reference", "cluster", "failed", "right"]
-    try:
-        rows = parquet.read_table(file, columns=columns)
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(
-            f"{file}: no responses of an evaluation: move it and {path} away, and rerun the "
-            f"command that made them: {error}"
-        ) from error
+    rows = parquet.read(file, Responses)
+    needed = [name for name in Responses.names if name != "failed"]
+    if lacking := [name for name in needed if rows[name].null_count]:
+        raise InputError(f"{str(file)!r}: column {lacking[0]} lacks values: move it away")
     responses = defaultdict(list)
     for row in rows.to_pylist():
         responses[row["id"], row["question"], row["reference"]].append(row)

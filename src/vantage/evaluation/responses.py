@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,6 +93,7 @@ class Local:
 
         found: list[list[Response]] = [[] for _ in range(size)]
         keys: dict[int, str] = {}
+        samples = self.sampling.samples
         asked = batches(range(size), self.batch, read)
         with (
             torch.random.fork_rng(),
@@ -101,22 +102,23 @@ class Local:
             for places, questions in asked:
                 for place, question in zip(places, questions, strict=True):
                     name = key(question, self.loaded.identity, self.sampling)
-                    keys[place] = f"{name} x {self.sampling.samples}"
-                open_ = [n for n, place in enumerate(places) if journal.get(keys[place]) is None]
+                    keys[place] = f"{name} x {samples}"
+                open_ = [
+                    n
+                    for n, place in enumerate(places)
+                    if journal.responses(keys[place], samples) is None
+                ]
                 if open_:
                     torch.manual_seed(_seed(self.sampling.seed, *(keys[places[n]] for n in open_)))
                     said = generate(self.loaded, [questions[n] for n in open_], self.sampling)
                     for n, responses in zip(open_, said, strict=True):
-                        kept = {"responses": [asdict(one) for one in responses]}
-                        journal.add(keys[places[n]], kept)
+                        told = {"responses": [asdict(one) for one in responses]}
+                        journal.add(keys[places[n]], told)
                 for place in places:
-                    found[place] = _kept(journal.get(keys[place]) or {})
+                    kept = journal.responses(keys[place], samples) or []
+                    found[place] = [Response(**one) for one in kept]
                 bar.update(len(places))
         return found
-
-
-def _kept(record: Mapping[str, Any]) -> list[Response]:
-    return [Response(**one) for one in record["responses"]]
 
 
 @dataclass

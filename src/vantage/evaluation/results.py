@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+from pydantic import ConfigDict, Field, Strict, TypeAdapter
 
 from vantage.chat.journal import digest
 from vantage.errors import ConfigError, InputError
@@ -23,6 +24,16 @@ from vantage.evaluation.scoring import Score
 
 RULE = "rule"
 MODEL = ("model", "weights", "server")  # what tells a model from others
+LARGEST = 2**24  # bytes of a file of results
+
+Text = Annotated[str, Strict()]
+Count = Annotated[int, Strict(), Field(ge=0, lt=2**53)]
+Responses = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "question", "reference", "cluster", "failed")),
+        ("right", pa.bool_()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -43,19 +54,21 @@ class Result:
         path: the file that it was read from.
     """
 
-    model: str
-    benchmark: str
-    title: str
-    judge: dict[str, Any]
-    questions: int
-    samples: int
-    cut: int
-    failed: int
-    left_out: int
-    origin: dict[str, str]
-    asked: dict[str, Any]
-    shown: tuple[str, ...]
-    measures: dict[str, Estimate]
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # as they are read
+
+    model: Text
+    benchmark: Text
+    title: Text
+    judge: dict[Text, Any]
+    questions: Count
+    samples: Count
+    cut: Count
+    failed: Count
+    left_out: Count
+    origin: dict[Text, Text]
+    asked: dict[Text, Any]
+    shown: tuple[Text, ...]
+    measures: dict[Text, Estimate]
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -214,39 +227,29 @@ def read_all(folder: Path) -> list[Result]:
 
 def _read(path: Path) -> Result:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        result = Result(
-            **{**value, "shown": tuple(value["shown"]), "measures": _measures(value), "path": path}
-        )
-        _check_kinds(result)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise ValueError("it is not a file of an evaluation")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()  # no half surrogates
+        result = TypeAdapter(Result).validate_python(values)
+        _check(result)
+    except (OSError, ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())[:300]
         raise InputError(
             f"{path}: no result that this version of vantage wrote: move it away, and rerun the "
-            f"command that made it: {error!r}"
+            f"command that made it: {why}"
         ) from error
-    return result
+    return replace(result, path=path)
 
 
-def _measures(value: dict[str, Any]) -> dict[str, Estimate]:
-    found = {name: Estimate(**one) for name, one in value["measures"].items()}
-    for name, one in found.items():
-        if not (0 <= one.mean <= 1 and one.error >= 0):
-            raise ValueError(f"measure {name!r}: expected a mean between 0 and 1, got {one}")
-    return found
-
-
-def _check_kinds(result: Result) -> None:
-    """Raise where a file holds something else than a result."""
-    for name in ("model", "benchmark", "title"):
-        if not isinstance(getattr(result, name), str):
-            raise TypeError(f"{name}: expected a text")
-    for name in ("questions", "samples", "cut", "failed", "left_out"):
-        if type(getattr(result, name)) is not int:
-            raise TypeError(f"{name}: expected a whole number")
-    for name in ("judge", "origin", "asked"):
-        if not isinstance(getattr(result, name), dict):
-            raise TypeError(f"{name}: expected an object")
-    for place, need in ((result.origin, ("model", "data", "questions")), (result.judge, ())):
-        for one in need or (("model", "server") if place else ()):
-            if not isinstance(place[one], str):
-                raise TypeError(f"{one}: expected a text")
+def _check(result: Result) -> None:
+    """Raise ValueError where types do not say all."""
+    for name, one in result.measures.items():
+        if not (0 <= one.mean <= 1 and 0 <= one.error <= 1):
+            raise ValueError(f"{name} is {one.mean:g} ± {one.error:g}, not within 0 and 1")
+    for name in ("model", "data", "questions"):
+        if name not in result.origin:
+            raise ValueError(f"origin: {name} is missing")
+    for name in ("model", "server") if result.judge else ():
+        if not isinstance(result.judge.get(name), str):
+            raise ValueError(f"judge: expected a text as {name}")

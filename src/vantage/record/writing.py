@@ -192,5 +192,6 @@ def _remove_step(place: Path) -> None:
 
 
 def _write_table(place: Path, table: pa.Table) -> None:
-    pq.write_table(table, place, compression="zstd")
+    # Checksums, or a flipped bit could be read as another number.
+    pq.write_table(table, place, compression="zstd", write_page_checksum=True)
     files.flush(place)

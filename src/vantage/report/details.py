@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from vantage.record.bounds import digest, shortened
+from vantage.record.bounds import LONGEST_SIDE, digest, shortened
 from vantage.record.reading import Record
 from vantage.report.curves import numbers, right
 
@@ -24,7 +24,7 @@ LABEL = 160  # characters of a question in the table
 SIDE = 320  # pixels of a picture
 TABLES = 400  # of steps that are held while others are looked at
 
-Reader = Callable[[int, str], pa.Table]
+Reader = Callable[[int], dict[str, pa.Table]]
 
 
 @dataclass
@@ -89,7 +89,7 @@ def details(record: Record, room: Room) -> dict[str, list]:
         Row of the question, as a text -> its askings, in order of time.
     """
     kept = _kept(record)
-    read = functools.lru_cache(maxsize=TABLES)(record.step)
+    read = functools.lru_cache(maxsize=TABLES)(record.whole)
     picture = functools.partial(_shown, record, room)
     shown: dict[str, list] = {}
     left = room.texts
@@ -126,14 +126,15 @@ def _labels(record: Record) -> dict[int, str]:
 
 def _asking(read: Reader, batch: int, row: int, shown: Callable) -> dict[str, Any]:
     """One time that a question was asked: prompts, rollouts and samples, each by its number."""
-    prompts = _where(read(batch, "prompts"), "question", [row])
-    rollouts = _where(read(batch, "rollouts"), "question", [row])
+    found = read(batch)
+    prompts = _where(found["prompts"], "question", [row])
+    rollouts = _where(found["rollouts"], "question", [row])
     number_of = {one["rollout"]: number for number, one in enumerate(rollouts)}
     prompt_of = {one["prompt"]: number for number, one in enumerate(prompts)}
-    samples = _where(read(batch, "samples"), "rollout", list(number_of))
+    samples = _where(found["samples"], "rollout", list(number_of))
     return {
         "batch": batch + 1,
-        "parts": list(rollouts[0]["parts"]),
+        "parts": [part.name for part in found["rollouts"].schema.field("parts").type],
         "prompts": [_prompt(one, shown) for one in prompts],
         "rollouts": [
             {
@@ -197,7 +198,10 @@ def _shown(record: Record, room: Room, name: str | None) -> str | None:
 def _encoded(stored: bytes) -> str | None:
     """A stored picture, decoded and encoded anew, small enough for a page."""
     try:
-        image = Image.open(io.BytesIO(stored), formats=["WEBP"]).convert("RGB")
+        opened = Image.open(io.BytesIO(stored), formats=["WEBP"])
+        if opened.width * opened.height > LONGEST_SIDE**2:
+            return None  # none that a record has
+        image = opened.convert("RGB")
     except Exception:  # whatever a decoder raises on a file that somebody changed
         return None
     image.thumbnail((SIDE, SIDE))

@@ -81,6 +81,7 @@ def embedded(data: Any) -> str:
 def _run(record: Record, room: details.Room) -> dict[str, Any]:
     rollouts = record.table("rollouts", NUMBERS)
     samples = record.table("samples", ["batch", "advantage", "filler"])
+    record.check_plans(rollouts, samples)
     about = record.about
     return {
         "recipe": about.name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vantage.rewards.text import spoken, text
 
-if TYPE_CHECKING:  # openai takes half a second to import
+if TYPE_CHECKING:  # what asks a server is an extra
     from vantage.chat.asking import Answers
     from vantage.chat.server import Settings
 

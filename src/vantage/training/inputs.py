@@ -116,7 +116,7 @@ def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[.
 
 
 def _judge(asked: configuration.Judge) -> Judge:
-    from vantage.chat.server import Settings, key  # openai is needed for a judge alone
+    from vantage.chat.server import Settings, key  # which a judge alone needs
 
     settings = Settings(
         asked.base_url, asked.model, key(), timeout=asked.timeout, retries=asked.retries

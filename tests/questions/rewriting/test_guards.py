@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vantage.questions.rewriting import contents, guards
-from vantage.questions.rewriting.guards import GUARDS, Pair, reason
+from vantage.questions.rewriting.guards import GUARDS, Pair, reason, wording
 
 CHOICES = "Which is larger?\nA. 5\nB. 15\nC. 7\nD. 8"
 GEOMETRY = "<image>In triangle ABC, AB = 5 and the angle at C is 30°. Find the length of BC."
@@ -165,7 +165,7 @@ def test_the_table_is_of_both_verdicts_and_of_every_guard():
 
 
 def test_a_copy_of_another_rewrite_is_refused():
-    pair = Pair("What is the sum?", "Give the total!", taken=("Give the total.",))
+    pair = Pair("What is the sum?", "Give the total!", taken={wording("Give the total.")})
     assert reason(pair) == "copy: a copy of another rewrite"
 
 

@@ -155,8 +155,11 @@ OPERATOR = r"\s*(?:[-+*/^=<>]|\\(?:le|ge|ne|pm|perp|parallel|cong|sim)(?![a-z]))
 FORMULA = re.compile(rf"{OPERAND}(?:{OPERATOR}{OPERAND})+|\d+\s*:\s*\d+")
 COMMAND = re.compile(r"\\([a-zA-Z]+)")
 
-NAME = re.compile(r"(?<![A-Za-z\\])(?:[A-Z]+(?:_?\{?\d+\}?)?'*|[a-z]_?\{?\d+\}?)(?![A-Za-z\d])")
-LETTER = re.compile(r"(?<![A-Za-z\\'])[b-z](?![A-Za-z\d'_])")
+LATIN = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"  # a name can touch letters of other scripts
+NAME = re.compile(
+    rf"(?<![{LATIN}\\])(?:[A-Z]+(?:_?\{{?\d+\}}?)?'*|[a-z]_?\{{?\d+\}}?)(?![{LATIN}\d])"
+)
+LETTER = re.compile(rf"(?<![{LATIN}\\'])[b-z](?![{LATIN}\d'_])")
 OPENS_A_SENTENCE = re.compile(r"(?:^|[.?!:>]|\n)[\s\"'(]*$")
 
 CHOICE = re.compile(r"(?:^|(?<=[\s,;(]))\(?([A-H])(?:[).:]|\s*-)\s+|(?:^|(?<=[\s,;]))\(([A-H])\)")

@@ -1,13 +1,14 @@
 """Which rewrites are acceptable: small pure functions, each with one reason to refuse.
 
 They see the texts alone and refuse when in doubt, which costs a rewrite and no wrong label. What
-they cannot see, such as two lengths that changed places, is for the judge.
+they cannot see, such as "longer" that became "shorter" or two lengths that changed places, is for
+the check of meaning, which asks a server.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -35,13 +36,13 @@ class Pair:
         original: the question.
         rewrite: another wording of it.
         answer: the reference answer, empty where there is none.
-        taken: rewrites of the question that were accepted before.
+        taken: wordings of the question that were accepted before, as `wording` has them.
     """
 
     original: str
     rewrite: str
     answer: str = ""
-    taken: Sequence[str] = ()
+    taken: Collection[str] = ()
 
 
 Guard = Callable[[Pair], str | None]
@@ -80,11 +81,15 @@ def length(pair: Pair) -> str | None:
 
 def copy(pair: Pair) -> str | None:
     """Another wording than the original's and those taken, punctuation and case aside."""
-    wording = contents.plain(pair.rewrite)
-    if wording == contents.plain(pair.original):
+    worded = wording(pair.rewrite)
+    if worded == wording(pair.original):
         return "a copy of the question"
-    taken = any(wording == contents.plain(other) for other in pair.taken)
-    return "a copy of another rewrite" if taken else None
+    return "a copy of another rewrite" if worded in pair.taken else None
+
+
+def wording(text: str) -> str:
+    """The same for texts that differ in punctuation and case alone."""
+    return contents.plain(text)
 
 
 def numbers(pair: Pair) -> str | None:
@@ -154,9 +159,9 @@ GUARDS: dict[str, Guard] = {
     guard.__name__: guard
     for guard in (
         refusal,
+        length,  # before what takes longer for longer texts
         characters,
         placeholders,
-        length,
         copy,
         choices,
         answer,

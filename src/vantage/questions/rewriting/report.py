@@ -30,6 +30,17 @@ def progress() -> Iterator[Callable[[int], Watch]]:
         yield watch
 
 
+def remark(summary: Summary) -> str | None:
+    """That rewrites were accepted of which nobody said that they ask for the same."""
+    unchecked = summary.accepted - summary.checked
+    if not unchecked:
+        return None
+    return (
+        f"{unchecked:,} rewrites have the words that the question needs, but no server was asked "
+        "whether they mean the same: read some, or run with a server and without --no-judge"
+    )
+
+
 def table(summary: Summary) -> Table:
     """What became of every row and every rewrite, and what it took."""
     rows = [
@@ -40,6 +51,8 @@ def table(summary: Summary) -> Table:
         *((f"    {reason}", count) for reason, count in sorted(summary.failed.items())),
         ("    all rewrites rejected", summary.kept - summary.failed.total()),
         ("rewrites accepted", summary.accepted),
+        ("  meaning checked by the server", summary.checked),
+        ("  meaning not checked", summary.accepted - summary.checked),
         ("rewrites rejected", summary.rejected.total()),
         *((f"  {reason}", count) for reason, count in sorted(summary.rejected.items())),
         ("requests", summary.requests),

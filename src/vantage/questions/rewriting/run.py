@@ -20,10 +20,11 @@ from vantage.questions.rewriting import guards, replies, template
 from vantage.questions.rewriting.table import Item, Table, open_table
 from vantage.questions.schema import IMAGE
 
-if TYPE_CHECKING:  # openai takes half a second to import, which a template does not need
+if TYPE_CHECKING:  # what asks a server is an extra, which a template does not need
     from vantage.chat.server import Server, Settings
 
 READINGS = 3  # times that one question is asked before replies without rewrites count
+SPARE = 8  # rewrites of a reply that are looked at, for each that is wanted
 
 Families = Sequence[Sequence[str]]
 
@@ -36,11 +37,13 @@ class Outcome:
         accepted: its rewrites, in the order in which they came.
         rejected: (rewrite, reason) of the others.
         failed: why there were no rewrites to look at, None where there were some.
+        checked: whether a server was asked about the meaning of those that are accepted.
     """
 
     accepted: tuple[str, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
     failed: str | None = None
+    checked: bool = False
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Summary:
         wanted: rewrites a row.
         rows, expanded, partly: how many rows, how many with all rewrites, how many with some.
         accepted: rewrites.
+        checked: of them those of which a server said that they ask for the same.
         rejected, failed: how many rewrites, and rows without any, by the name of the reason.
         requests: sent now. Those that the journal spared are not counted.
         prompt_tokens, completion_tokens: of all answers, those of the journal too.
@@ -62,6 +66,7 @@ class Summary:
     expanded: int = 0
     partly: int = 0
     accepted: int = 0
+    checked: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     requests: int = 0
@@ -78,6 +83,7 @@ class Summary:
         """Add a row."""
         self.rows += 1
         self.accepted += len(outcome.accepted)
+        self.checked += len(outcome.accepted) if outcome.checked else 0
         self.expanded += len(outcome.accepted) >= self.wanted
         self.partly += 0 < len(outcome.accepted) < self.wanted
         self.rejected.update(_kind(reason) for _, reason in outcome.rejected)
@@ -96,7 +102,7 @@ def expand(
     split: str = "train",
     columns: Columns | None = None,
     with_pictures: bool = False,
-    judge: bool = False,
+    judge: bool = True,
     concurrency: int = 16,
     journal: Path | None = None,
     watch: Callable[[int], Watch] | None = None,
@@ -115,7 +121,8 @@ def expand(
         split: which split of the data.
         columns: where question, answer and pictures are.
         with_pictures: whether the server is shown the pictures.
-        judge: whether the server is asked about each rewrite if it is equivalent.
+        judge: whether a server is asked about each rewrite if it asks for the same, which no
+            guard can tell; without one nobody is asked.
         concurrency: requests under way at a time.
         journal: the journal's file, `out` + ".journal.jsonl" by default.
         watch: given the number of questions, what to call with the progress.
@@ -154,10 +161,12 @@ def _guarded(item: Item, texts: Sequence[str]) -> Outcome:
     """The texts that the guards let pass, and why they refuse the others."""
     accepted: list[str] = []
     rejected: list[tuple[str, str]] = []
+    taken: set[str] = set()
     for text in texts:
-        reason = guards.reason(guards.Pair(item.question, text, item.answer, accepted))
+        reason = guards.reason(guards.Pair(item.question, text, item.answer, taken))
         if reason is None:
             accepted.append(text)
+            taken.add(guards.wording(text))
         else:
             rejected.append((text, reason))
     return Outcome(tuple(accepted), tuple(rejected))
@@ -201,7 +210,7 @@ class _Asking:
                 yield key, item
 
     def _key(self, item: Item) -> str:
-        how = [self.settings.model, self.settings.temperature, self.summary.wanted, self.judge]
+        how = [self.settings.model, self.settings.temperature, self.summary.wanted]
         asked = [item.question, item.answer, *map(self._fingerprint, item.pictures)]
         return digest([replies.VERSION, how, asked])
 
@@ -239,7 +248,7 @@ class _Asking:
         for number in range(READINGS):
             said = await self._answer(f"{key}/{number}", item, messages)
             if texts := replies.rewrites(said):
-                return _guarded(item, texts)
+                return _guarded(item, texts[: SPARE * self.summary.wanted])
         kind = "refusal" if guards.is_refusal(said) else "unreadable"
         return Outcome(failed=f"{kind}: {' '.join(said.split())[:120] or 'an empty reply'}")
 
@@ -255,14 +264,14 @@ class _Asking:
                 accepted.append(text)
             else:
                 rejected.append((text, reason))
-        return replace(found, accepted=tuple(accepted), rejected=tuple(rejected))
+        return replace(found, accepted=tuple(accepted), rejected=tuple(rejected), checked=True)
 
     async def _verdict(self, key: str, item: Item, text: str) -> str | None:
         from vantage.chat.server import UnansweredError
 
         messages = replies.comparing(item.question, text)
         try:
-            said = await self._answer(f"{key}/{digest(text)}", item, messages, temperature=0.0)
+            said = await self._answer(f"{key}/{digest(messages)}", item, messages, temperature=0.0)
         except UnansweredError as error:
             return f"judge: no answer ({error})"
         verdict = replies.equivalent(said)
@@ -272,14 +281,13 @@ class _Asking:
 
     async def _answer(self, key: str, item: Item, messages: list, **options: float) -> str:
         """What the server said, from the journal where it was asked before."""
-        record = self.journal.get(key)
-        if record is None:
+        answer = self.journal.answer(key)
+        if answer is None:
             answer = await self._server.ask(messages, **options)
-            record = {"question": item.question, **vars(answer)}
-            self.journal.add(key, record)
-        self.summary.prompt_tokens += record["prompt_tokens"]
-        self.summary.completion_tokens += record["completion_tokens"]
-        return record["text"]
+            self.journal.add(key, {"question": item.question, **vars(answer)})
+        self.summary.prompt_tokens += answer.prompt_tokens
+        self.summary.completion_tokens += answer.completion_tokens
+        return answer.text
 
 
 def _finish(table: Table, out: Path, outcomes: Iterator[Outcome], summary: Summary) -> None:

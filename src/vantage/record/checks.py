@@ -1,0 +1,194 @@
+"""What has to hold of the tables of a record: nothing behind this sees other values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vantage.methods.rollouts import LARGEST_REWARD
+from vantage.record.step import About
+
+LARGEST = 2.0**50  # of what is counted, so that sums stay exact
+ANY = float("inf")
+
+# Least and most of a column, and whether NaN stands for a value that there is none of.
+RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
+    "batch": {
+        "updates": (0, LARGEST, False),
+        "generated_tokens": (0, LARGEST, False),
+        "done": (0, 1, False),
+    },
+    "rollouts": {
+        "question": (0, ANY, False),
+        "epoch": (0, ANY, False),
+        "variant": (0, ANY, False),
+        "reward": (-LARGEST_REWARD, LARGEST_REWARD, True),
+        "trained": (0, ANY, False),
+        "tokens": (0, ANY, False),
+    },
+    "samples": {
+        "rollout": (0, ANY, False),
+        "advantage": (-LARGEST_REWARD, LARGEST_REWARD, False),
+        "pair": (-1, ANY, False),
+        "weight": (0, LARGEST_REWARD, False),
+        "update": (0, ANY, False),
+    },
+    "prompts": {"question": (0, ANY, False), "variant": (0, ANY, False)},
+    "validations": {"batch": (0, ANY, False), "seconds": (0, LARGEST, False)},
+}
+# Columns that number the rows, or name each of them.
+NUMBERED = {"rollouts": "rollout", "samples": "sample"}
+NAMED = {"prompts": "prompt"}
+# Places where a null stands for what was not kept.
+NULL = ("response", "text", "earlier", "later", "pictures", "pictures.picture")
+
+
+def besides(name: str, columns: Sequence[str]) -> list[str]:
+    """Columns that are read with others, since they say whether the rows are whole."""
+    known = ["batch", NUMBERED.get(name), NAMED.get(name)]
+    return [column for column in known if column is not None and column not in columns]
+
+
+def wrong(name: str, table: pa.Table, step: int | None) -> str | None:
+    """What is wrong with a table, None where it is whole.
+
+    Args:
+        name: of the table.
+        table: some of its columns.
+        step: number of the rollout batch whose table it is, None where there is none.
+    """
+    return next(_faults(name, table, step), None)
+
+
+def _faults(name: str, table: pa.Table, step: int | None) -> Iterator[str]:
+    for column in table.column_names:
+        yield from _nulls(column, table[column].combine_chunks(), column in NULL)
+        if column in RANGES[name]:
+            yield from _outside(column, table[column].to_numpy(), *RANGES[name][column])
+    if name == "batch":
+        if len(table) != 1:
+            yield f"it has {len(table)} rows, expected 1"
+        if "seconds" in table.column_names:
+            seconds = np.array([v for _, v in table["seconds"][0].as_py()], dtype=float)
+            yield from _outside("seconds", seconds, 0, LARGEST, False)
+    if step is not None and (table["batch"].to_numpy() != step).any():
+        yield f"column batch names another batch than {step}: it belongs elsewhere"
+    numbered, named = NUMBERED.get(name), NAMED.get(name)
+    if numbered and not np.array_equal(table[numbered].to_numpy(), np.arange(len(table))):
+        yield f"column {numbered} does not count from 0: rows are missing, doubled or out of order"
+    if named and (np.diff(table[named].to_numpy()) <= 0).any():
+        yield f"column {named} does not ascend: rows are doubled or out of order"
+
+
+def _outside(column: str, value_N: np.ndarray, least: float, most: float, nan: bool):
+    bad_N = ~((value_N >= least) & (value_N <= most)) & ~(nan & np.isnan(value_N.astype(float)))
+    if bad_N.any():
+        value = value_N[bad_N][0]
+        yield f"column {column} holds {value}, expected {least:g} to {most:g}"
+
+
+def _nulls(place: str, values: pa.Array, allowed: bool) -> Iterator[str]:
+    """Nulls in a column, or in what is inside it, where nothing may be missing."""
+    if values.null_count and not allowed:
+        yield f"column {place} lacks values"
+    kind = values.type
+    if pa.types.is_map(kind):
+        inside = [("values", values.drop_null().items)]
+    elif pa.types.is_struct(kind):
+        inside = [(part.name, one) for part, one in zip(kind, values.flatten(), strict=True)]
+    elif pa.types.is_list(kind):
+        inside = [("", values.flatten())]
+    else:
+        return
+    for part, one in inside:
+        name = f"{place}.{part}".rstrip(".")
+        yield from _nulls(name, one, name in NULL and pa.types.is_string(one.type))
+
+
+def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str | None:
+    """What in the tables of a step does not fit together, None where all does.
+
+    Args:
+        prompts: prompt, question.
+        rollouts: question, prompt, reward, trained.
+        samples: rollout, prompt, pair, filler.
+    """
+    asked = _mapped(prompts["prompt"], prompts["question"])
+    if any(
+        asked.get(prompt) != question
+        for prompt, question in zip(*_lists(rollouts, "prompt", "question"), strict=True)
+    ):
+        return "rollouts name prompts that are not there, or belong to another question"
+    rollout_M, prompt_M = (samples[name].to_numpy() for name in ("rollout", "prompt"))
+    if len(rollout_M) and rollout_M.max() >= len(rollouts):
+        return "samples name rollouts that are not there"
+    if np.isnan(rollouts["reward"].to_numpy()[rollout_M]).any():
+        return "samples name rollouts without a reward"
+    question_M = rollouts["question"].to_numpy()[rollout_M]
+    if any(asked.get(prompt) != q for prompt, q in zip(prompt_M, question_M, strict=True)):
+        return "samples name prompts that are not there, or belong to another question"
+    pair_M = samples["pair"].to_numpy()
+    if (pair_M >= 0).any() and (len(pair_M) % 2 or (pair_M[::2] != pair_M[1::2]).any()):
+        return "samples are in pairs, and some have lost their other half"
+    trained_M = rollout_M[~samples["filler"].to_numpy()]
+    trained_N = np.bincount(trained_M, minlength=len(rollouts))
+    if not np.array_equal(trained_N, rollouts["trained"].to_numpy()):
+        return (
+            "samples are not as many of each rollout as were trained: some are missing or doubled"
+        )
+    return None
+
+
+def incomplete(rollouts: pa.Table, samples: pa.Table) -> int | None:
+    """The first batch of which not as many samples are there as were trained; None where all are.
+
+    Args:
+        rollouts: batch, trained; of a whole run.
+        samples: batch, filler.
+    """
+    batch_N, trained_N = (rollouts[name].to_numpy() for name in ("batch", "trained"))
+    batch_M = samples["batch"].to_numpy()[~samples["filler"].to_numpy()]
+    batch_B, place = np.unique(np.concatenate([batch_N, batch_M]), return_inverse=True)
+    place_N, place_M = np.split(place, [len(batch_N)])
+    told_B = np.bincount(place_N, trained_N, minlength=len(batch_B))
+    there_B = np.bincount(place_M, minlength=len(batch_B))
+    return next((int(batch) for batch in batch_B[told_B != there_B]), None)
+
+
+def _mapped(keys: pa.ChunkedArray, values: pa.ChunkedArray) -> dict[int, int]:
+    return dict(zip(keys.to_pylist(), values.to_pylist(), strict=True))
+
+
+def _lists(table: pa.Table, *columns: str) -> list[list[Any]]:
+    return [table[column].to_pylist() for column in columns]
+
+
+def about(told: Mapping[str, Any]) -> About:
+    """What a run says of itself.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    about = About(**told)
+    recipe = about.recipe
+    named = recipe if isinstance(recipe, str) else _within(recipe, dict, "recipe").get("name")
+    _within(named, str, "recipe")
+    _within(about.engine, str, "engine")
+    _within(about.settings, dict, "settings")
+    for name, least, value in (
+        ("seed", 0, about.seed),
+        ("updates", 1, about.updates),
+        ("batches", 0, 0 if about.batches is None else about.batches),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
+            raise ValueError(f"{name} is {str(value)[:40]}, expected a number from {least}")
+    return about
+
+
+def _within(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {str(value)[:40]}, expected {kind.__name__}")
+    return value
