@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -124,11 +124,11 @@ def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None)
         chat_template_kwargs=template_options or {},
     )
 
-    def tokenize(prompt: Any) -> list[int]:
-        prompts = [taken(prompt, trainer._is_vlm)]
-        return list(GRPOTrainer._tokenize_prompts(trainer, prompts)[0][0])
+    def tokenize(prompts: Sequence[Any]) -> list[list[int]]:
+        read = [taken(prompt, trainer._is_vlm) for prompt in prompts]
+        return [list(ids) for ids in GRPOTrainer._tokenize_prompts(trainer, read)[0]]
 
-    return tokenize
+    return Tokenize(tokenize)
 
 
 def cut_here() -> Cut:
