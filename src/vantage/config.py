@@ -24,12 +24,19 @@ INSTRUCTION = (
     "then put the final answer in \\boxed{}."
 )
 
+# Sizes that no run has; with them one ends late, for want of memory or in an overflow.
+MOST = 10**5  # questions, rollouts, updates, rows
+LONGEST = 10**7  # tokens
+LARGEST = 10**9  # of what a record keeps
+MOST_BATCHES = 10**8
+MOST_ROLLOUTS = 10**7  # of a batch
+
 
 class Lora(Section):
     """Low-rank adapters instead of all weights; see peft's `LoraConfig`."""
 
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
+    r: int = Field(16, ge=1, le=65_536)
+    alpha: int = Field(32, ge=1, le=10**6)
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = "all-linear"
 
@@ -47,8 +54,8 @@ class Model(Section):
     attention: str | None = None
     lora: Lora | None = None
     freeze_vision_tower: bool = False
-    min_pixels: int | None = Field(None, ge=1)
-    max_pixels: int | None = Field(None, ge=1)
+    min_pixels: int | None = Field(None, ge=1, le=10**8)  # pictures are scaled up to it
+    max_pixels: int | None = Field(None, ge=1, le=10**9)
 
 
 class Data(Section):
@@ -73,7 +80,7 @@ class Data(Section):
     sampling: str | dict[str, Any] = "shuffle"
     template: str = INSTRUCTION
     system_prompt: str | None = None
-    max_prompt_tokens: int | None = Field(None, ge=1)
+    max_prompt_tokens: int | None = Field(None, ge=1, le=LONGEST)
     long_prompts: Literal["refuse", "drop"] = "refuse"
 
     @field_validator("template")
@@ -94,10 +101,10 @@ class Batch(Section):
     `packing`: whether responses to a prompt share one copy of it; see docs/packing.md.
     """
 
-    questions: int = Field(32, ge=1)
-    rollouts: int = Field(8, ge=2)
-    updates: int | None = Field(None, ge=1)
-    forward: int = Field(8, ge=1)
+    questions: int = Field(32, ge=1, le=MOST)
+    rollouts: int = Field(8, ge=2, le=MOST)
+    updates: int | None = Field(None, ge=1, le=MOST)
+    forward: int = Field(8, ge=1, le=MOST)
     packing: Literal["auto", "on", "off"] = "auto"
 
     @field_validator("packing", mode="before")
@@ -110,8 +117,8 @@ class Batch(Section):
 class Generation(Section):
     """How responses are sampled."""
 
-    max_tokens: int = Field(2048, ge=1)
-    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(2048, ge=1, le=LONGEST)
+    temperature: float = Field(1.0, gt=0, le=100)
     top_p: float = Field(1.0, gt=0, le=1)
 
 
@@ -123,8 +130,8 @@ class Validation(Section):
     the first rollout batch.
     """
 
-    rollouts: int = Field(1, ge=1)
-    temperature: float | None = Field(None, ge=0)
+    rollouts: int = Field(1, ge=1, le=MOST)
+    temperature: float | None = Field(None, ge=0, le=100)
     before_training: bool = False
 
 
@@ -136,9 +143,9 @@ class Optimizer(Section):
     next one (AdamW of torch-optimi; see docs/scale.md). Adapters are kept in float32.
     """
 
-    learning_rate: float = Field(1e-6, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    max_grad_norm: float = Field(1.0, ge=0)
+    learning_rate: float = Field(1e-6, gt=0, le=1e9)
+    weight_decay: float = Field(1e-2, ge=0, le=1e3)
+    max_grad_norm: float = Field(1.0, ge=0, le=1e9)
     schedule: str = "constant"
     weights: Literal["float32", "bfloat16"] = "float32"
 
@@ -152,9 +159,9 @@ class Keep(Section):
     out, which is said there; a picture of more `pixels` is scaled down.
     """
 
-    rollouts: int = Field(256, ge=0)
-    characters: int = Field(20_000, ge=100)
-    pixels: int = Field(512 * 512, ge=1)
+    rollouts: int = Field(256, ge=0, le=LARGEST)
+    characters: int = Field(20_000, ge=100, le=LARGEST)
+    pixels: int = Field(512 * 512, ge=1, le=LARGEST)
 
 
 class Run(Section):
@@ -162,11 +169,11 @@ class Run(Section):
 
     output: Place
     seed: int = Field(0, ge=0, lt=2**32)
-    batches: int | None = Field(None, ge=1)
-    epochs: float | None = Field(None, gt=0)
-    save_every: int = Field(10, ge=1)
-    keep: int | None = Field(2, ge=1)
-    validate_every: int = Field(10, ge=1)
+    batches: int | None = Field(None, ge=1, le=MOST_BATCHES)
+    epochs: float | None = Field(None, gt=0, le=1e6)
+    save_every: int = Field(10, ge=1, le=MOST_BATCHES)
+    keep: int | None = Field(2, ge=1, le=MOST_BATCHES)
+    validate_every: int = Field(10, ge=1, le=MOST_BATCHES)
     report_to: list[str] = Field([])
     record: Keep = Keep()
 
@@ -177,11 +184,11 @@ class Judge(Section):
     Its key is taken from `OPENAI_API_KEY`.
     """
 
-    base_url: str
-    model: str
-    concurrency: int = Field(16, ge=1)
-    timeout: float = Field(120.0, gt=0)
-    retries: int = Field(5, ge=0)
+    base_url: str = Field(pattern=r"^https?://[^\s/]")
+    model: str = Field(min_length=1)
+    concurrency: int = Field(16, ge=1, le=10_000)
+    timeout: float = Field(120.0, gt=0, le=86_400)
+    retries: int = Field(5, ge=0, le=1_000)
 
 
 class Config(Section):
@@ -261,6 +268,12 @@ def check(values: dict[str, Any]) -> Config:
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
+    batch = config.batch
+    if (made_of := batch.questions * config.variants.count * batch.rollouts) > MOST_ROLLOUTS:
+        raise ConfigError(
+            f"batch: {made_of:,} rollouts (questions={batch.questions} x variants.count="
+            f"{config.variants.count} x rollouts={batch.rollouts}): at most {MOST_ROLLOUTS:,}"
+        )
     if config.validation.temperature == 0 and config.validation.rollouts > 1:
         raise ConfigError(
             f"validation: temperature=0 with rollouts={config.validation.rollouts}: without "

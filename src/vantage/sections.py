@@ -16,8 +16,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _place(written: str) -> str:
+    """A path, which is not empty."""
+    if not written.strip():
+        raise ValueError("expected a path or a name, got an empty text")
+    if "\0" in written:
+        raise ValueError(f"{written[:200]!r} has a NUL, which no path has")
+    return written
+
+
 # A path in the file system, or a name on the hub; ~ is the home directory, as everywhere.
-Place = Annotated[str, AfterValidator(os.path.expanduser)]
+Place = Annotated[str, AfterValidator(_place), AfterValidator(os.path.expanduser)]
 
 
 Made = TypeVar("Made", bound=Section)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from planting import encoded, painted
 
-from vantage.checking.leakage import key, normalised, pixels, repeats, shared
+from vantage.checking.leakage import Keys, key, normalised, pixels, repeats, shared
 from vantage.questions.pictures import picture
 from vantage.questions.schema import Question
 
@@ -56,7 +56,7 @@ def test_both_equal_is_a_leak_and_a_picture_alone_is_not():
         (1, made(2, "Which colour?")),
         (2, made(3, "How many?")),
     ]
-    found = shared(train, test)
+    found = shared(Keys.of(train), Keys.of(test))
     assert found.both == [(0, 10)]
     assert found.pictures == [(1, 11)]
 
@@ -64,13 +64,14 @@ def test_both_equal_is_a_leak_and_a_picture_alone_is_not():
 def test_one_of_several_pictures_in_common_is_found():
     train = [(0, key(Question("a"), [painted(1), painted(2)], ""))]
     test = [(5, key(Question("b"), [painted(9), painted(2)], ""))]
-    assert shared(train, test).pictures == [(5, 0)]
+    assert shared(Keys.of(train), Keys.of(test)).pictures == [(5, 0)]
 
 
 def test_text_without_pictures_leaks_by_its_words():
     train, test = [(0, key(Question("Why?"), [], ""))], [(3, key(Question("why"), [], ""))]
-    assert shared(train, test).both == [(3, 0)]
-    assert shared(train, test).pictures == []
+    found = shared(Keys.of(train), Keys.of(test))
+    assert found.both == [(3, 0)]
+    assert found.pictures == []
 
 
 def test_repeats_with_another_answer_are_told_apart():
@@ -80,5 +81,6 @@ def test_repeats_with_another_answer_are_told_apart():
         (3, made(1, "How many?", "5")),
         (4, made(2, "How many?", "4")),
     ]
-    assert repeats(rows).same == [(2, 0)]
-    assert repeats(rows).contradicting == [(3, 0)]
+    found = repeats(Keys.of(rows))
+    assert found.same == [(2, 0)]
+    assert found.contradicting == [(3, 0)]

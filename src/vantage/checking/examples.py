@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vantage.checking.answers import Reward, earned
 from vantage.checking.parity import Model
 from vantage.questions.prompts import Prompts
@@ -51,7 +53,8 @@ def examples(
     model: Model,
     prompts: Prompts,
     layouts: Sequence[str],
-    numbers: Sequence[int],
+    layout_Q: np.ndarray,
+    row_Q: np.ndarray,
     rewards: Mapping[str, Reward],
 ) -> list[Example]:
     """The first row of each layout.
@@ -59,19 +62,17 @@ def examples(
     Args:
         model: what is known of the model.
         prompts: the rows, and what is put around them.
-        layouts: of each row.
-        numbers: what each row is called in the report.
+        layouts: that there are.
+        layout_Q: which of them each row has.
+        row_Q: what each row is called in the report.
         rewards: by name.
     """
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(layouts):
-        places.setdefault(name, []).append(place)
-    usual = sorted(places, key=lambda name: -len(places[name]))[:MOST]
-    found = []
-    for name in usual:
-        place, rows = places[name][0], len(places[name])
-        found.append(_example(model, prompts, place, numbers[place], name, rows, rewards))
-    return found
+    which, first, counts = np.unique(layout_Q, return_index=True, return_counts=True)
+    usual = sorted(zip(-counts, first, which, strict=True))[:MOST]
+    return [
+        _example(model, prompts, int(place), int(row_Q[place]), layouts[name], -int(rows), rewards)
+        for rows, place, name in usual
+    ]
 
 
 def _example(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from vantage.questions.schema import IMAGE, Question, words
@@ -26,18 +27,64 @@ class Key(NamedTuple):
 
     Attributes:
         pictures: a hash of the pixels of each picture, in order.
-        text: a hash of the question's words.
+        asked: a hash of what is asked, pictures and words.
         answer: a hash of the reference answer.
     """
 
     pictures: tuple[bytes, ...]
-    text: bytes
+    asked: bytes
     answer: bytes
 
-    @property
-    def asked(self) -> tuple[tuple[bytes, ...], bytes]:
-        """What is asked: pictures and words."""
-        return self.pictures, self.text
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of many rows, column by column; each hash is two numbers.
+
+    Attributes:
+        row_Q: number of each row.
+        asked_Q2, answer_Q2: as of `Key`.
+        pictures: those of the rows that have some, by place.
+    """
+
+    row_Q: np.ndarray
+    asked_Q2: np.ndarray
+    answer_Q2: np.ndarray
+    pictures: Mapping[int, tuple[bytes, ...]]
+
+    @classmethod
+    def of(cls, keys: Sequence[tuple[int, Key]]) -> Keys:
+        """Of rows with their numbers."""
+        return cls(
+            np.array([row for row, _ in keys], dtype=np.int64),
+            _numbers(key.asked for _, key in keys),
+            _numbers(key.answer for _, key in keys),
+            {place: key.pictures for place, (_, key) in enumerate(keys) if key.pictures},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Keys]) -> Keys:
+        """Of all parts, one behind the other."""
+        starts = np.cumsum([0, *(len(part.row_Q) for part in parts)]).tolist()
+        return cls(
+            np.concatenate([np.zeros(0, np.int64), *(part.row_Q for part in parts)]),
+            np.concatenate([_numbers(()), *(part.asked_Q2 for part in parts)]),
+            np.concatenate([_numbers(()), *(part.answer_Q2 for part in parts)]),
+            {
+                start + place: pictures
+                for start, part in zip(starts, parts, strict=False)
+                for place, pictures in part.pictures.items()
+            },
+        )
+
+    def first_Q(self) -> np.ndarray:
+        """The first place at which each row's question is asked."""
+        order_Q = np.lexsort(self.asked_Q2.T)  # keeps the order of equal ones
+        sorted_Q2 = self.asked_Q2[order_Q]
+        new_Q = np.ones(len(order_Q), dtype=bool)
+        new_Q[1:] = (sorted_Q2[1:] != sorted_Q2[:-1]).any(axis=1)
+        first_Q = np.empty_like(order_Q)
+        first_Q[order_Q] = order_Q[new_Q][np.cumsum(new_Q) - 1]
+        return first_Q
 
 
 @dataclass(frozen=True)
@@ -75,7 +122,8 @@ def key(question: Question, opened: Sequence[Image.Image], answer: str) -> Key:
         answer: the reference answer; empty without one.
     """
     said = normalised(" ".join(words(question)))
-    return Key(tuple(map(pixels, opened)), digest(said.encode()), digest(answer.strip().encode()))
+    seen = tuple(map(pixels, opened))
+    return Key(seen, digest(*seen, said.encode()), digest(answer.strip().encode()))
 
 
 def normalised(text: str) -> str:
@@ -98,34 +146,39 @@ def digest(*parts: bytes) -> bytes:
     return hashed.digest()
 
 
-def shared(train: Sequence[tuple[int, Key]], held_out: Sequence[tuple[int, Key]]) -> Shared:
-    """Rows of the held-out set that the model would be trained on.
+def _numbers(hashes: Iterable[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, 2)
 
-    Args:
-        train, held_out: row number and key of each row.
-    """
-    asked: dict[tuple, int] = {}
+
+def shared(train: Keys, held_out: Keys) -> Shared:
+    """Rows of the held-out set that the model would be trained on."""
+    trained = len(train.row_Q)
+    first_H = Keys.joined([train, held_out]).first_Q()[trained:]
+    asked_H = first_H < trained
+    rows_H = held_out.row_Q
+    both = [
+        (int(rows_H[place]), int(train.row_Q[first_H[place]])) for place in np.flatnonzero(asked_H)
+    ]
     pictured: dict[bytes, int] = {}
-    for row, known in train:
-        asked.setdefault(known.asked, row)
-        for picture in known.pictures:
-            pictured.setdefault(picture, row)
-    both = [(row, asked[k.asked]) for row, k in held_out if k.asked in asked]
+    for place, shown in train.pictures.items():
+        for picture in shown:
+            pictured.setdefault(picture, int(train.row_Q[place]))
     pictures = []
-    for row, known in held_out:
-        common = [pictured[picture] for picture in known.pictures if picture in pictured]
-        if common and known.asked not in asked:
-            pictures.append((row, common[0]))
+    for place, shown in held_out.pictures.items():
+        common = [pictured[picture] for picture in shown if picture in pictured]
+        if common and not asked_H[place]:
+            pictures.append((int(rows_H[place]), common[0]))
     return Shared(both, pictures)
 
 
-def repeats(rows: Sequence[tuple[int, Key]]) -> Repeats:
+def repeats(keys: Keys) -> Repeats:
     """Rows that ask what an earlier one asks."""
-    first: dict[tuple, tuple[int, bytes]] = {}
-    same: list[tuple[int, int]] = []
-    contradicting: list[tuple[int, int]] = []
-    for row, known in rows:
-        earlier, answer = first.setdefault(known.asked, (row, known.answer))
-        if earlier != row:
-            (same if answer == known.answer else contradicting).append((row, earlier))
-    return Repeats(same, contradicting)
+    first_Q = keys.first_Q()
+    again = np.flatnonzero(first_Q != np.arange(len(first_Q)))
+    equal = (keys.answer_Q2[again] == keys.answer_Q2[first_Q[again]]).all(axis=1)
+    rows, firsts = keys.row_Q[again].tolist(), keys.row_Q[first_Q[again]].tolist()
+    pairs = [*zip(rows, firsts, equal.tolist(), strict=True)]
+    return Repeats(
+        [(row, first) for row, first, same in pairs if same],
+        [(row, first) for row, first, same in pairs if not same],
+    )

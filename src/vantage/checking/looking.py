@@ -1,18 +1,20 @@
-"""A look at one row that can be trained: its tokens, its keys, and what hides in its text."""
+"""A look at rows that can be trained: their tokens, keys, and what hides in their texts."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
 from vantage.checking.examples import layout
-from vantage.checking.leakage import Key, key
+from vantage.checking.leakage import Key, Keys, key
 from vantage.checking.parity import Model, placed, same_ids
+from vantage.questions.parallel import over_parts
 from vantage.questions.pictures import Picture
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import (
@@ -47,8 +49,74 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Looks:
+    """What is kept of many rows, column by column, see `Look`.
+
+    Attributes:
+        keys: with the numbers of the rows.
+        token_Q, image_token_Q: tokens.
+        layout_Q: place of each row's layout among `layouts`.
+        hidden, problems: of the rows that have some, by place.
+    """
+
+    keys: Keys
+    token_Q: np.ndarray
+    image_token_Q: np.ndarray
+    layout_Q: np.ndarray
+    layouts: list[str]
+    hidden: Mapping[int, tuple[str, ...]]
+    problems: Mapping[int, str]
+
+    @classmethod
+    def of(cls, looks: Sequence[Look], numbers: Sequence[int]) -> Looks:
+        """Of rows with their numbers."""
+        layouts = list(dict.fromkeys(look.layout for look in looks))
+        return cls(
+            Keys.of([(row, look.key) for row, look in zip(numbers, looks, strict=True)]),
+            np.array([look.tokens for look in looks], dtype=np.int32),
+            np.array([look.image_tokens for look in looks], dtype=np.int32),
+            np.array([layouts.index(look.layout) for look in looks], dtype=np.int16),
+            layouts,
+            {place: look.hidden for place, look in enumerate(looks) if look.hidden},
+            {place: look.problem for place, look in enumerate(looks) if look.problem},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Looks]) -> Looks:
+        """Of all parts, one behind the other."""
+        layouts = list(dict.fromkeys(name for part in parts for name in part.layouts))
+        places = [
+            np.array([layouts.index(n) for n in part.layouts], np.int16)[part.layout_Q]
+            for part in parts
+        ]
+        starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+        return cls(
+            Keys.joined([part.keys for part in parts]),
+            np.concatenate([np.zeros(0, np.int32), *(part.token_Q for part in parts)]),
+            np.concatenate([np.zeros(0, np.int32), *(part.image_token_Q for part in parts)]),
+            np.concatenate([np.zeros(0, np.int16), *places]),
+            layouts,
+            _moved(zip(starts, (part.hidden for part in parts), strict=False)),
+            _moved(zip(starts, (part.problems for part in parts), strict=False)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.token_Q)
+
+    @property
+    def row_Q(self) -> np.ndarray:
+        """Number of each row."""
+        return self.keys.row_Q
+
+
+def _moved(parts: Iterable[tuple[int, Mapping[int, Any]]]) -> dict[int, Any]:
+    """Values by place, each part's behind those of the one before."""
+    return {start + place: value for start, part in parts for place, value in part.items()}
+
+
+@dataclass(frozen=True)
 class Looker:
-    """Looks at a row by its number; every picture is decoded once.
+    """Looks at rows by their numbers; every picture is decoded once.
 
     Attributes:
         prompts: the rows, and what is put around them.
@@ -60,30 +128,91 @@ class Looker:
     model: Model | None = None
     every: int = 1
 
+    def over(self, numbers: Sequence[int], words: str) -> Looks:
+        """What is kept of all rows.
+
+        Args:
+            numbers: what each row is called in the report.
+            words: of the progress bar.
+        """
+        parts = over_parts(
+            lambda part: Looks.of(self.part(part), numbers[part.start : part.stop]),
+            len(numbers),
+            words,
+        )
+        return Looks.joined(parts)
+
     def __call__(self, row: int) -> Look:
         """What is kept of the row."""
+        return self.part(range(row, row + 1))[0]
+
+    def part(self, rows: range) -> list[Look]:
+        """What is kept of rows that follow each other; their texts are encoded together."""
         if multiprocessing.parent_process() is not None:
             torch.set_num_threads(1)  # one process a core is enough
-        source = self.prompts.rows[row]
+        sources = self.prompts.rows.part(rows)
+        seen = [self._seen(row, source) for row, source in zip(rows, sources, strict=True)]
+        waiting = [(place, one) for place, one in enumerate(seen) if isinstance(one, _Waiting)]
+        encoded = self._encoded([one.prompt for _, one in waiting])
+        looks: list[Any] = seen
+        for (place, one), ids in zip(waiting, encoded, strict=True):
+            looks[place] = self._measured(one, ids)
+        return looks
+
+    def _seen(self, row: int, source: Mapping[str, Any]) -> Look | _Waiting:
+        """A row as far as it can be looked at by itself."""
         original = read(source)
         opened = [image.open() for image in pictures(original)]
         known = key(original, opened, str(source.get("answer") or ""))
-        made_of = layout(original)
+        look = Look(known, layout=layout(original))
         if self.model is None:
-            return Look(known, layout=made_of)
+            return look
         hidden = self.model.hidden_in(texts(original, source, self.prompts.variants.rewrites))
+        look = look._replace(hidden=hidden)
         try:
             prompt = render(_with(self.prompts.longest(source), opened))
-            ids = self.model.ids(prompt)
-            problem = placed(self.model, prompt, ids)
+        except Exception as error:  # whatever a template raises
+            return look._replace(problem=_unencoded(error))
+        waiting = _Waiting(row, look, prompt)
+        return self._measured(waiting, None) if opened else waiting
+
+    def _encoded(self, prompts: list[Any]) -> list[list[int] | None]:
+        """Ids of prompts; None of all where one cannot be encoded."""
+        if self.model is None or not prompts:
+            return []
+        try:
+            return [*self.model.ids_of(prompts)]
+        except Exception:  # whatever a template or a processor raises, told of the row it is of
+            return [None] * len(prompts)
+
+    def _measured(self, waiting: _Waiting, ids: list[int] | None) -> Look:
+        """The look at a row with its tokens, encoded by itself where it is not yet."""
+        row, look, prompt = waiting
+        model = self.model
+        if model is None:
+            return look
+        try:
+            ids = model.ids(prompt) if ids is None else ids
+            problem = placed(model, prompt, ids)
             if not problem and row % self.every == 0:
-                problem = same_ids(self.model, prompt, ids)
-        except Exception as error:  # whatever a template or a processor raises
-            why = f"cannot be encoded: {type(error).__name__}: {error}"
-            return Look(known, hidden=hidden, problem=why, layout=made_of)
-        image_id = self.model.image_id
+                problem = same_ids(model, prompt, ids)
+        except Exception as error:  # as above
+            return look._replace(problem=_unencoded(error))
+        image_id = model.image_id
         pieces = 0 if image_id is None else ids.count(image_id)
-        return Look(known, len(ids), pieces, hidden, problem, made_of)
+        return look._replace(tokens=len(ids), image_tokens=pieces, problem=problem)
+
+
+class _Waiting(NamedTuple):
+    """A row whose prompt waits to be encoded with others."""
+
+    row: int
+    look: Look
+    prompt: Any
+
+
+def _unencoded(error: Exception) -> str:
+    return f"cannot be encoded: {type(error).__name__}: {error}"
 
 
 def texts(question: Question, source: Mapping[str, Any], rewrites_in: str | None) -> list[str]:
@@ -94,5 +223,7 @@ def texts(question: Question, source: Mapping[str, Any], rewrites_in: str | None
 
 def _with(question: Question, opened: list[Image.Image]) -> Question:
     """The question on pictures that were opened already."""
+    if not opened:
+        return question
     pairs = zip(pictures(question), opened, strict=True)
     return with_pictures(question, [Picture(image, asked.steps) for asked, image in pairs])

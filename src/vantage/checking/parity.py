@@ -59,7 +59,7 @@ class Model:
         found = (getattr(holder, "image_token_id", None) for holder in holders)
         return {number for number in found if isinstance(number, int)}
 
-    @property
+    @functools.cached_property
     def image_id(self) -> int | None:
         """The id that stands for a piece of a picture."""
         configured = self.configured_image_id
@@ -117,6 +117,12 @@ class Model:
         if self.tokenize is not None:
             return self.tokenize(prompt)
         return _from_text(self, self.text(prompt), images_in(prompt))
+
+    def ids_of(self, prompts: Sequence[Any]) -> list[list[int]]:
+        """Prompts without pictures as the trainer takes them, encoded together."""
+        if self.tokenize is not None:
+            return self.tokenize.many(prompts)
+        return [self.ids(prompt) for prompt in prompts]
 
     def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Special tokens that are written in some texts."""

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 from datasets import Dataset
 
 from vantage.checking import leakage, memory, parity
 from vantage.checking.answers import self_test
 from vantage.checking.examples import Example, examples
 from vantage.checking.findings import CheckReport, Finding
-from vantage.checking.leakage import Key, Shared
+from vantage.checking.leakage import Keys, Shared
 from vantage.checking.levels import Level
-from vantage.checking.looking import Look, Looker
+from vantage.checking.looking import Looker, Looks
 from vantage.checking.machine import lacks
 from vantage.checking.memory import Memory, Sampler
 from vantage.checking.parity import Model
@@ -25,7 +26,6 @@ from vantage.errors import ConfigError, EngineError, InputError, some
 from vantage.questions.faults import Fault
 from vantage.questions.layouts import those_there
 from vantage.questions.loading import survey
-from vantage.questions.parallel import over_rows
 from vantage.questions.prompts import Prompts, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.schema import IMAGE, images_in, render
@@ -65,7 +65,7 @@ class Surveyed:
     """The good rows of a data set, their numbers there, its faults, and what to know of it."""
 
     rows: Dataset
-    numbers: list[int]
+    numbers: Sequence[int]
     faults: list[Fault]
     remarks: tuple[str, ...] = ()
 
@@ -117,14 +117,14 @@ def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> Che
     prompts = run.prompts(train.rows)
     report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows))
     report = report.plus(_model(run, model, prompts, train.rows))
-    looks = looked_at(model, prompts, train.rows)
-    report = replace(report, examples=_examples(config, model, prompts, looks, train.numbers))
-    report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
-    report = report.plus(_problems(looks, train.numbers)).plus(_precision(run, model))
-    report = _measured(report, run, model, prompts, looks, train.numbers)
-    report = report.plus(_repeated(looks, train.numbers))
+    looks = looked_at(model, prompts, train)
+    report = replace(report, examples=_examples(config, model, prompts, looks))
+    report = report.plus(_around(config, model)).plus(_hidden(model, looks))
+    report = report.plus(_problems(looks)).plus(_precision(run, model))
+    report = _measured(report, run, model, prompts, looks)
+    report = report.plus(_repeated(looks))
     for held_out in _held_out(config, test):
-        report = _compared(config, run, model, report, held_out, _keyed(looks, train.numbers))
+        report = _compared(config, run, model, report, held_out, looks.keys)
     return _sized(config, run, model, report)
 
 
@@ -155,18 +155,20 @@ def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
         options["variants"] = config.variants
     found = survey(held_out.source, split=held_out.split, **options)
     bad = {fault.row for fault in found.faults}
-    numbers = [row for row in range(len(found.rows) + len(bad)) if row not in bad]
+    numbers: Sequence[int] = range(len(found.rows) + len(bad))
+    if bad:
+        numbers = [row for row in numbers if row not in bad]
     return Surveyed(found.rows, numbers, found.faults, found.remarks)
 
 
-def looked_at(model: Model, prompts: Prompts, rows: Dataset) -> list[Look]:
+def looked_at(model: Model, prompts: Prompts, found: Surveyed) -> Looks:
     """What is kept of each row; keys alone where the processor cannot read the pictures."""
     looker = Looker(prompts)
-    if _is_readable(model, rows):
+    if _is_readable(model, found.rows):
         words = getattr(model.processor, "tokenizer", model.processor)
         prompts = replace(prompts, length=lambda text: len(words(text)["input_ids"]))
-        looker = Looker(prompts, model, _every(len(rows)))
-    return over_rows(looker, len(rows), "Measuring prompts")
+        looker = Looker(prompts, model, _every(len(found.rows)))
+    return looker.over(found.numbers, "Measuring prompts")
 
 
 def _every(rows: int) -> int:
@@ -224,11 +226,9 @@ def _chosen(train: Surveyed) -> Iterator[Finding]:
         yield Finding("note", "columns", words)
 
 
-def _examples(
-    config: Config, model: Model, prompts: Prompts, looks: Sequence[Look], numbers: Sequence[int]
-) -> list[Example]:
+def _examples(config: Config, model: Model, prompts: Prompts, looks: Looks) -> list[Example]:
     rewards = {name: reward_of(name, config.judge) for name in config.rewards}
-    return examples(model, prompts, [look.layout for look in looks], numbers, rewards)
+    return examples(model, prompts, looks.layouts, looks.layout_Q, looks.row_Q, rewards)
 
 
 def _columns(
@@ -284,28 +284,27 @@ def _special(model: Model, where: str, token: str) -> Finding:
     return Finding(level, "special tokens", words)
 
 
-def _hidden(model: Model, looks: Sequence[Look], numbers: Sequence[int]) -> Iterator[Finding]:
+def _hidden(model: Model, looks: Looks) -> Iterator[Finding]:
     rows_of: dict[str, list[int]] = {}
-    for row, look in zip(numbers, looks, strict=True):
-        for token in look.hidden:
-            rows_of.setdefault(token, []).append(row)
+    for place, tokens in looks.hidden.items():
+        for token in tokens:
+            rows_of.setdefault(token, []).append(int(looks.row_Q[place]))
     for token, rows in rows_of.items():
         yield _special(model, _rows(rows), token)
 
 
-def _problems(looks: Sequence[Look], numbers: Sequence[int], where: str = "") -> Iterator[Finding]:
+def _problems(looks: Looks, where: str = "") -> Iterator[Finding]:
     """Prompts that the processor cannot take; where they are, if they are not trained on."""
     rows_of: dict[str, list[int]] = {}
-    for row, look in zip(numbers, looks, strict=True):
-        if look.problem:
-            rows_of.setdefault(look.problem, []).append(row)
+    for place, problem in looks.problems.items():
+        rows_of.setdefault(problem, []).append(int(looks.row_Q[place]))
     for problem, rows in list(rows_of.items())[:20]:
         yield Finding("error", "prompts", f"{where}{_rows(rows)}: {problem}")
     rest = list(rows_of.values())[20:]
     if rest:
         more = f"{where}{sum(map(len, rest))} more rows with other problems"
         yield Finding("error", "prompts", more)
-    if not where and not rows_of and any(look.tokens for look in looks):
+    if not where and not rows_of and looks.token_Q.any():
         twice = len(range(0, len(looks), _every(len(looks))))
         words = f"ids of the conversation and of its text are equal on all {twice} rows compared"
         yield Finding("note", "prompts", words)
@@ -316,31 +315,29 @@ def _measured(
     run: Resolved,
     model: Model,
     prompts: Prompts,
-    looks: Sequence[Look],
-    numbers: Sequence[int],
+    looks: Looks,
 ) -> CheckReport:
     """The report with the lengths of the prompts, and those over the limit."""
-    measured = [(row, look) for row, look in zip(numbers, looks, strict=True) if look.tokens]
-    if not measured:
+    measured_Q = looks.token_Q > 0
+    if not measured_Q.any():
         return report
-    rows = [row for row, _ in measured]
+    row_Q = looks.row_Q[measured_Q]
     report = replace(
         report,
-        prompt_tokens=lengths([look.tokens for _, look in measured], rows),
-        image_tokens=lengths([look.image_tokens for _, look in measured], rows),
+        prompt_tokens=lengths(looks.token_Q[measured_Q], row_Q),
+        image_tokens=lengths(looks.image_token_Q[measured_Q], row_Q),
     )
     if run.limit is None:
         return report
-    long = _long(prompts, model, run.limit, looks, numbers)
+    long = _long(prompts, model, run.limit, looks)
     return report.plus(_too_long(long, report.rows, run.long_prompts), long=long)
 
 
-def _long(
-    prompts: Prompts, model: Model, limit: int, looks: Sequence[Look], numbers: Sequence[int]
-) -> LongRows:
-    long = [(row, look.tokens) for row, look in enumerate(looks) if look.tokens > limit]
+def _long(prompts: Prompts, model: Model, limit: int, looks: Looks) -> LongRows:
+    numbers = looks.row_Q.tolist()
+    long = [(int(row), int(looks.token_Q[row])) for row in np.flatnonzero(looks.token_Q > limit)]
     found = remedy(Fitting(prompts, model.ids, limit), long, numbers)
-    text = {numbers[row]: tokens - looks[row].image_tokens for row, tokens in long}
+    text = {numbers[row]: tokens - int(looks.image_token_Q[row]) for row, tokens in long}
     return replace(found, wordy=[row for row in found.hopeless if text[row] > limit])
 
 
@@ -369,8 +366,8 @@ def _advice(long: LongRows) -> str:
     return "; ".join(words)
 
 
-def _repeated(looks: Sequence[Look], numbers: Sequence[int]) -> Iterator[Finding]:
-    found = leakage.repeats(_keyed(looks, numbers))
+def _repeated(looks: Looks) -> Iterator[Finding]:
+    found = leakage.repeats(looks.keys)
     for words, pairs in (
         ("ask and answer what an earlier row does", found.same),
         ("ask what an earlier row does, with another answer", found.contradicting),
@@ -394,21 +391,21 @@ def _compared(
     model: Model,
     report: CheckReport,
     held_out: HeldOut,
-    train: Sequence[tuple[int, Key]],
+    train: Keys,
 ) -> CheckReport:
     """The report with what a held-out set has in common with the training rows."""
     found = surveyed(config, held_out, rewrites=False)
     name = held_out.name
     findings = [*_bad_rows(config, name, found, stops=held_out.trained_with)]
-    looks: list[Look] = []
+    looks = Looks.joined([])
     if len(found.rows) and held_out.trained_with:
         prompts = replace(run.prompts(found.rows), variants=Variants())
-        looks = looked_at(model, prompts, found.rows)
-        findings += _validated(config, run, model, name, prompts, looks, found)
+        looks = looked_at(model, prompts, found)
+        findings += _validated(config, run, model, name, prompts, looks, found.rows)
     elif len(found.rows):
         looker = Looker(Prompts(Reader(found.rows)))
-        looks = over_rows(looker, len(found.rows), "Comparing with held-out rows")
-    shared = leakage.shared(train, _keyed(looks, found.numbers))
+        looks = looker.over(found.numbers, "Comparing with held-out rows")
+    shared = leakage.shared(train, looks.keys)
     return report.plus(
         [*findings, *_leaking(name, shared, len(looks))],
         shared={**report.shared, name: shared},
@@ -422,16 +419,16 @@ def _validated(
     model: Model,
     name: str,
     prompts: Prompts,
-    looks: Sequence[Look],
-    found: Surveyed,
+    looks: Looks,
+    rows: Dataset,
 ) -> Iterator[Finding]:
     """Whether rows can be validated on: columns of the rewards, and length where it counts."""
     rewards = [reward_of(reward, config.judge) for reward in config.rewards]
-    yield from _columns(run, name, found.rows, rewards)
-    yield from _problems(looks, found.numbers, f"{name}: ")
+    yield from _columns(run, name, rows, rewards)
+    yield from _problems(looks, f"{name}: ")
     if run.limit_validation is not None:
-        long = _long(prompts, model, run.limit_validation, looks, found.numbers)
-        yield from _too_long(long, len(found.rows), run.long_prompts, f" of {name}")
+        long = _long(prompts, model, run.limit_validation, looks)
+        yield from _too_long(long, len(rows), run.long_prompts, f" of {name}")
 
 
 def _leaking(name: str, shared: Shared, rows: int) -> Iterator[Finding]:
@@ -506,10 +503,6 @@ def _sampler(run: Resolved, sizes: memory.Sizes, prompt: int) -> Sampler | None:
     length = beside.length or prompt + forward.response
     needs = memory.sampler_needs(sizes, length=length, value_bytes=2)
     return Sampler(beside.share, beside.sleeps, needs // beside.parallel, beside.name)
-
-
-def _keyed(looks: Sequence[Look], numbers: Sequence[int]) -> list[tuple[int, Key]]:
-    return [(row, look.key) for row, look in zip(numbers, looks, strict=True)]
 
 
 def _rows(rows: Sequence[int]) -> str:

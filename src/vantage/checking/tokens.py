@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vantage.questions.parallel import over_rows
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import Question, pictures, render, with_pictures
-from vantage.training.resolved import Tokenize
 
 BINS = 12
 # Less is no picture: a square of 28 pixels is one token of most models.
@@ -57,7 +58,7 @@ class LongRows:
     wordy: list[int] = field(default_factory=list)
 
 
-def lengths(tokens: Sequence[int], rows: Sequence[int]) -> Lengths:
+def lengths(tokens: ArrayLike, rows: Sequence[int] | np.ndarray) -> Lengths:
     """The lengths of some rows, summed up.
 
     Args:
@@ -74,7 +75,7 @@ def lengths(tokens: Sequence[int], rows: Sequence[int]) -> Lengths:
         float(np.median(token_Q)),
         float(np.percentile(token_Q, 95)),
         high,
-        rows[int(token_Q.argmax())],
+        int(rows[int(token_Q.argmax())]),
         edges,
         counts.tolist(),
     )
@@ -91,7 +92,7 @@ class Fitting:
     """
 
     prompts: Prompts
-    tokenize: Tokenize
+    tokenize: Callable[[Any], list[int]]
     limit: int
 
     def __call__(self, row: int, max_pixels: int) -> bool:

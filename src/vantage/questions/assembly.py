@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 
 from vantage.errors import InputError
 from vantage.questions.conversations import stored
-from vantage.questions.examining import Examined, Examiner
+from vantage.questions.examining import Examiner
+from vantage.questions.gathering import Gathered
 from vantage.questions.layouts import Columns, named
-from vantage.questions.reading import PICTURES, held_as
+from vantage.questions.reading import PICTURES, held_as, of_arrays
 from vantage.questions.schema import in_parts, rewrites
 from vantage.questions.tables import Rows, names
 from vantage.questions.unpacking import with_listing
@@ -28,14 +30,13 @@ def others(raw: Rows, columns: Columns) -> list[str]:
     return [name for name in names(raw) if name not in used and name not in OURS]
 
 
-def assemble(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[int]) -> Dataset:
+def assemble(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -> Dataset:
     """The good rows: `prompt`, `answer`, `image` or `images`, and the other columns."""
     columns = examiner.columns
     parts = [_prompts(raw, examiner, looked, good)]
     if columns.answer or examiner.unpacker.layout.answered:
-        answers = [seen.answer for seen in looked]
-        parts.append(_column("answer", answers, good, Value("string")))
-    moved = any(looked[row].moved for row in good)
+        parts.append(of_arrays(answer=pa.chunked_array(looked.answers, pa.string())))
+    moved = bool(looked.moved_Q[good].any())
     both = columns.image and columns.images  # an empty list would count rather than a picture
     for kind in PICTURES:
         column = getattr(columns, kind)
@@ -61,10 +62,10 @@ def _column(name: str, values: list[Any], good: list[int], feature: Any) -> Data
 
 
 def _with_options(
-    raw: Rows, rewrites_in: str | None, looked: list[Examined], good: list[int]
+    raw: Rows, rewrites_in: str | None, looked: Gathered, good: list[int]
 ) -> list[Dataset]:
     """The options as `choices`, which the reward of that name reads, and behind all wordings."""
-    options = [seen.options for seen in looked]
+    options = looked.options or [()] * len(raw)
     parts = [_column("choices", options, good, List(Value("string")))]
     if rewrites_in in names(raw):
         lines: Any = raw.select_columns([rewrites_in]) if isinstance(raw, Dataset) else raw
@@ -76,14 +77,17 @@ def _with_options(
     return parts
 
 
-def _prompts(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[int]) -> Dataset:
-    inside = any(looked[row].prompt is None for row in good)
+def _prompts(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -> Dataset:
+    inside = bool(looked.inside_Q[good].any())
     column = examiner.columns.question or ""
     whole = isinstance(raw, Dataset) and column in raw.column_names
-    if whole and inside and not any(looked[row].changed for row in good):
+    if whole and inside and not looked.changed_Q[good].any():
         return _only(raw, column, "prompt")  # pictures stay where they are
+    if not inside and looked.plain_prompts is not None:
+        return of_arrays(prompt=looked.plain_prompts)
     lines: Any = raw
-    prompts = [looked[row].prompt or examiner.unpacker.told(lines[row]).messages for row in good]
+    seen = looked.prompt_list()
+    prompts = [seen[row] or examiner.unpacker.told(lines[row]).messages for row in good]
     contents = [message["content"] for prompt in prompts for message in prompt]
     if not all(isinstance(content, str | None) for content in contents):
         prompts = [[_in_parts(message) for message in prompt] for prompt in prompts]

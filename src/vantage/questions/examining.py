@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from datasets import Dataset
 
 from vantage.errors import InputError
 from vantage.questions.conversations import Told
@@ -15,7 +18,7 @@ from vantage.questions.faults import Fault
 from vantage.questions.kinds import value_at
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
-from vantage.questions.reading import PICTURES
+from vantage.questions.reading import PICTURES, together
 from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
 from vantage.questions.unpacking import Unpacker, check_no_video
@@ -74,6 +77,22 @@ class Examiner:
             source = self.rows[row]
         except Exception as error:  # whatever Arrow raises on broken text
             return Examined([Fault.of(row, self._broken(row), "", f"cannot be read: {error}")])
+        return self._read(row, source)
+
+    def part(self, rows: range) -> Iterator[Examined]:
+        """Rows that follow each other, read together where that can be done."""
+        try:
+            sources = list(self._together(rows))
+        except Exception:  # as above: it is told of the row that has it
+            return map(self, rows)
+        return map(self._read, rows, sources)
+
+    def _together(self, rows: range) -> Iterable[Any]:
+        if isinstance(self.rows, Dataset):
+            return together(self.rows, rows)
+        return self.rows[rows.start : rows.stop]
+
+    def _read(self, row: int, source: Mapping[str, Any] | Fault) -> Examined:
         if isinstance(source, Fault):
             return Examined([source])
         return self._examine(source, Attempts(row, source))
@@ -125,12 +144,18 @@ class Examiner:
         text = self.unpacker.answer(source, told)
         if text is None:
             return None
-        if self.graded_by:
-            if reason := references.fault(text):
-                raise InputError(f"the accuracy reward cannot read the answer: {reason}")
-            if self.graded_by([references.perfect(text)], answer=[text])[0] < 1:
-                raise InputError("the accuracy reward cannot read the answer: it refuses it itself")
+        if self.graded_by and (reason := _ungraded(self.graded_by, text)):
+            raise InputError(f"the accuracy reward cannot read the answer: {reason}")
         return text
+
+
+@functools.lru_cache(maxsize=20_000)  # few answers of many rows differ
+def _ungraded(graded_by: Callable[..., list[float]], answer: str) -> str | None:
+    """Why a reward does not accept the reference answer itself; None where it does."""
+    if reason := references.fault(answer):
+        return reason
+    given = graded_by([references.perfect(answer)], answer=[answer])[0]
+    return "it refuses it itself" if given < 1 else None
 
 
 def _called(columns: Columns, kind: str) -> str:

@@ -32,8 +32,8 @@ class Columns(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _none_of_nothing(cls, value: Any) -> Any:
-        """An empty text, as a command line has it, is no column."""
-        return None if value == "" else value
+        """An empty text, as a command line has it, and an empty list are no column."""
+        return None if value == "" or value == [] else value
 
     @field_validator("videos")
     @classmethod

@@ -12,11 +12,11 @@ from datasets import Dataset
 
 from vantage.errors import ConfigError, InputError
 from vantage.questions import assembly, faults
-from vantage.questions.examining import Examined, Examiner
+from vantage.questions.examining import Examiner
 from vantage.questions.faults import Fault
 from vantage.questions.finding import layout_of
+from vantage.questions.gathering import Gathered, gather
 from vantage.questions.layouts import Columns
-from vantage.questions.parallel import over_rows
 from vantage.questions.reading import undecoded
 from vantage.questions.schema import IMAGE
 from vantage.questions.tables import Rows, names, open_rows
@@ -127,13 +127,13 @@ def survey(
     found_in = layout_of(raw, columns or Columns(), layout, source, root, besides)
     chosen = found_in.columns
     examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by)
-    looked = over_rows(examiner, len(raw), f"Checking {Path(source).name}")
+    looked = gather(examiner, len(raw), f"Checking {Path(source).name}")
     if not (chosen.image or chosen.images):
         _tell_of_words(source, looked)
     others = assembly.others(raw, chosen)
     found = [
-        *(fault for row in looked for fault in row.faults),
-        *_repeated(looked, chosen.id),
+        *looked.faults,
+        *_repeated(looked.ids or (), chosen.id),
         *_mixed(raw, [name for name in others if name != examiner.rewrites_in]),
     ]
     found.sort(key=lambda fault: fault.row)
@@ -143,9 +143,9 @@ def survey(
     return Loaded(rows, found, found_in.remarks)
 
 
-def _tell_of_words(source: str, looked: Sequence[Examined]) -> None:
+def _tell_of_words(source: str, looked: Gathered) -> None:
     """Warn of `<image>` in rows that have no pictures: it may be a column that was not named."""
-    rows = sum(not seen.faults and IMAGE in str(seen.prompt) for seen in looked)
+    rows = int(looked.worded_Q.sum())
     if rows:
         logger.warning(
             f"{source}: {rows} rows write {IMAGE}, but no column holds pictures: it is a word "
@@ -153,14 +153,14 @@ def _tell_of_words(source: str, looked: Sequence[Examined]) -> None:
         )
 
 
-def _repeated(looked: Sequence[Examined], column: str | None) -> list[Fault]:
+def _repeated(ids: Sequence[Any], column: str | None) -> list[Fault]:
     """Ids that came before."""
     first: dict[str, int] = {}
     again = []
-    for row, seen in enumerate(looked):
-        if seen.id is not None and first.setdefault(str(seen.id), row) != row:
-            before = f"the id of row {first[str(seen.id)]} again"
-            again.append(Fault.of(row, column or "", seen.id, before))
+    for row, name in enumerate(ids):
+        if name is not None and first.setdefault(str(name), row) != row:
+            before = f"the id of row {first[str(name)]} again"
+            again.append(Fault.of(row, column or "", name, before))
     return again
 
 

@@ -15,7 +15,9 @@ from tqdm.auto import tqdm
 from vantage.errors import InputError
 
 SMALL = 500  # rows that are not worth a second process
-PART = 64  # rows that a process gets at a time
+PART = 64  # rows that a process gets at a time, where there are few
+LARGEST = 512  # and where there are many
+MOST_PARTS = 1_000  # until parts grow
 
 Found = TypeVar("Found")
 
@@ -31,25 +33,46 @@ def over_rows(look: Callable[[int], Found], rows: int, words: str) -> list[Found
     Raises:
         InputError: a process died, as a decoder on broken bytes can; names the rows.
     """
+    parts = over_parts(lambda part: [look(row) for row in part], rows, words)
+    return [found for part in parts for found in part]
+
+
+def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Found]:
+    """What `look` finds in each part of the rows, part by part, as `over_rows`.
+
+    Args:
+        look: numbers of rows that follow each other -> anything small.
+        rows: how many there are.
+        words: of the progress bar.
+    """
     together = _processes()
+    parts = _parts(rows, together)
     if together > 1:
-        return _shared_out(look, rows, words, together)
+        return _shared_out(look, parts, words, together)
     workers = min(_cores(), rows // SMALL)
     if workers < 2:
-        return [look(row) for row in tqdm(range(rows), desc=words, disable=rows < 5 * SMALL)]
-    parts = [range(start, min(start + PART, rows)) for start in range(0, rows, PART)]
+        few = rows < 5 * SMALL
+        return [look(part) for part in tqdm(parts, words, unit="part", disable=few)]
     found: list[Found] = []
     # Forked, so that the rows are shared and nothing is read again.
     with ProcessPoolExecutor(workers, get_context("fork"), _adopt, (look,)) as pool:
         try:
             for part in tqdm(pool.map(_look_at, parts), words, len(parts), unit="part"):
-                found += part
+                found.append(part)
         except BrokenProcessPool as error:
+            first = parts[len(found)].start
+            last = min(first + len(parts[0]) * (workers + 1), rows)
             raise InputError(
-                f"reading a row between {len(found)} and {len(found) + PART * (workers + 1)} "
+                f"reading a row between {first} and {last} "
                 "ended the process that read it: leave out the broken one"
             ) from error
     return found
+
+
+def _parts(rows: int, processes: int) -> list[range]:
+    """Rows that follow each other; the more there are, the larger are their parts."""
+    size = min(max(PART, rows // MOST_PARTS), LARGEST, -(-rows // processes) or 1)
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def _cores() -> int:
@@ -66,23 +89,26 @@ def _processes() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
-def _shared_out(look: Callable[[int], Found], rows: int, words: str, processes: int) -> list[Found]:
-    """As `over_rows`, each process of a distributed run looking at its share."""
+def _shared_out(
+    look: Callable[[range], Found], parts: list[range], words: str, processes: int
+) -> list[Found]:
+    """As `over_parts`, each process of a distributed run looking at its share."""
     distributed = sys.modules["torch"].distributed
-    mine = range(distributed.get_rank(), rows, processes)
-    found = [look(row) for row in tqdm(mine, desc=words, disable=bool(mine.start) or rows < SMALL)]
+    rank = distributed.get_rank()
+    quiet = bool(rank) or sum(map(len, parts)) < SMALL
+    found = [look(part) for part in tqdm(parts[rank::processes], words, disable=quiet)]
     shares: list[Any] = [None] * processes
     distributed.all_gather_object(shares, found)
-    return [shares[row % processes][row // processes] for row in range(rows)]
+    return [shares[n % processes][n // processes] for n in range(len(parts))]
 
 
-_look: Callable[[int], Any]
+_look: Callable[[range], Any]
 
 
-def _adopt(look: Callable[[int], Any]) -> None:
+def _adopt(look: Callable[[range], Any]) -> None:
     global _look
     _look = look
 
 
-def _look_at(rows: range) -> list[Any]:
-    return [_look(row) for row in rows]
+def _look_at(part: range) -> Any:
+    return _look(part)

@@ -14,9 +14,9 @@ from vantage.errors import InputError
 from vantage.questions import templates
 from vantage.questions.examining import Attempts, check_allowed, examine_question
 from vantage.questions.faults import Fault, message
-from vantage.questions.parallel import over_rows
+from vantage.questions.parallel import over_parts
 from vantage.questions.pixels import Bounds
-from vantage.questions.reading import Reader
+from vantage.questions.reading import Reader, is_text_alone
 from vantage.questions.sampling import Asked
 from vantage.questions.schema import (
     Question,
@@ -134,8 +134,10 @@ class Prompts:
     def longest(self, source: Mapping[str, Any]) -> Question:
         """The longest prompt that a row may give: its longest wording, with the longest note."""
         question = self._read(source)
-        texts = [question.text, *rewrites(source, self.variants.rewrites)]
-        longest = with_text(question, max(texts, key=self.length))
+        texts = rewrites(source, self.variants.rewrites)
+        longest = question
+        if texts:
+            longest = with_text(question, max((question.text, *texts), key=self.length))
         notes = self.variants.notes(len(pictures(question)))
         noted = prepend(longest, max(notes, key=self.length)) if notes else longest
         return self._framed(noted, source)
@@ -168,17 +170,31 @@ def put(question: Question, template: str, system: str | None, bounds: Bounds) -
 
 @dataclass(frozen=True)
 class _Looker:
-    """Looks at a row as training will."""
+    """Looks at rows as training will."""
 
     prompts: Prompts
     rows: Reader | list[dict[str, Any]]
     pixels: bool = True
+
+    def part(self, places: range) -> list[Fault]:
+        """Faults of rows that follow each other."""
+        if not isinstance(self.rows, Reader):
+            return [fault for place in places for fault in self(place)]
+        try:
+            sources = list(self.rows.part(places))
+        except Exception:  # as below: told of the row that has it
+            return [fault for place in places for fault in self(place)]
+        pairs = zip(places, sources, strict=True)
+        return [fault for place, source in pairs for fault in self._look(place, source)]
 
     def __call__(self, row: int) -> list[Fault]:
         try:
             source = self.rows[row]
         except Exception as error:  # whatever Arrow or a decoder raises
             return [Fault.of(row, "", "", f"cannot be read: {error}")]
+        return self._look(row, source)
+
+    def _look(self, row: int, source: dict[str, Any]) -> list[Fault]:
         attempts, variants = Attempts(row, source), self.prompts.variants
         question = attempts.make("prompt", lambda: self.prompts.original(source))
         allowed_in = variants.transforms.allowed if variants.transforms else None
@@ -212,8 +228,8 @@ def check(
     """
     read_from = _opened(rows)
     looker = _Looker(prompts, read_from, pixels)
-    found = over_rows(looker, len(read_from), f"Checking {name}")
-    faults = [fault for row in found for fault in row]
+    found = over_parts(looker.part, len(read_from), f"Checking {name}")
+    faults = [fault for part in found for fault in part]
     if faults:
         raise InputError(message(name, faults))
 
@@ -233,6 +249,8 @@ def first_with_images(rows: Dataset | IterableDataset) -> dict[str, Any] | None:
 
     Of a stream the first row alone is looked at.
     """
+    if isinstance(rows, Dataset) and is_text_alone(rows):
+        return None
     reader = _opened(rows)
     sources = (reader[row] for row in range(len(reader)))
     return next((source for source in sources if pictures(read(source))), None)

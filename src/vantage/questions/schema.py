@@ -141,7 +141,8 @@ def with_pictures(question: Question, images: Iterable[Picture]) -> Question:
 
 def with_step(question: Question, step: Step) -> Question:
     """The question with something done to each of its pictures."""
-    return with_pictures(question, [image.then(step) for image in pictures(question)])
+    images = pictures(question)
+    return with_pictures(question, [image.then(step) for image in images]) if images else question
 
 
 def words(question: Question) -> list[str]:

@@ -30,11 +30,11 @@ class Fade(Section):
     """
 
     midpoint: float = Field(2 / 3, ge=0, le=1)
-    steepness: float = Field(30.0, gt=0)
+    steepness: float = Field(30.0, gt=0, le=1e6)
 
     def strength(self, done: float) -> float:
         """Factor of sigma, 1 to 0, when a share `done` of the training is done."""
-        return 1 / (1 + math.exp(self.steepness * (done - self.midpoint)))
+        return 1 / (1 + math.exp(min(self.steepness * (done - self.midpoint), 700)))
 
 
 class Transforms(Section):
@@ -76,7 +76,7 @@ class Variants(Section):
             all of them, then the same again, each with a transform of its own draw.
     """
 
-    count: int = Field(1, ge=1)
+    count: int = Field(1, ge=1, le=10_000)
     rewrites: str | None = None
     transforms: Transforms | None = None
     original: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,20 @@ from vantage.training.columns import FROM_ANY
 from vantage.training.precision import Precision, Verdict, precision_of
 from vantage.training.shape import Shape, check_recipe, shape_of
 
-Tokenize = Callable[[Any], list[int]]
+
+@dataclass(frozen=True)
+class Tokenize:
+    """Prompt -> ids, as an engine makes them.
+
+    Attributes:
+        many: prompts without pictures, or one prompt -> ids of each.
+    """
+
+    many: Callable[[Sequence[Any]], list[list[int]]]
+
+    def __call__(self, prompt: Any) -> list[int]:
+        """The ids of a prompt."""
+        return self.many([prompt])[0]
 
 
 @dataclass(frozen=True)

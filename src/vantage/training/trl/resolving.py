@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -25,10 +25,10 @@ from vantage.questions.schema import taken
 from vantage.training import columns
 from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
 from vantage.training.shape import Shape
-from vantage.training.trl import precision
+from vantage.training.trl import precision, values
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.loading import config_source
-from vantage.training.trl.run import arguments, check_given, check_run
+from vantage.training.trl.run import arguments, check_run
 
 __all__ = ["check_run", "lacks", "resolve"]
 
@@ -92,8 +92,8 @@ def planned(config: Config) -> VantageConfig:
     Raises:
         ConfigError: as `vantage.training.trl.run.arguments`.
     """
-    check_given(config.trl)
-    there = {name: value for name, value in config.trl.items() if name != "tf32"}
+    given = values.checked(config.trl)
+    there = {name: value for name, value in given.items() if name != "tf32"}
     # The GPU that is to train is taken to have bfloat16.
     forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
     model = config.model.model_copy(update={"dtype": forward})
@@ -124,11 +124,11 @@ def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None)
         chat_template_kwargs=template_options or {},
     )
 
-    def tokenize(prompt: Any) -> list[int]:
-        prompts = [taken(prompt, trainer._is_vlm)]
-        return list(GRPOTrainer._tokenize_prompts(trainer, prompts)[0][0])
+    def tokenize(prompts: Sequence[Any]) -> list[list[int]]:
+        read = [taken(prompt, trainer._is_vlm) for prompt in prompts]
+        return [list(ids) for ids in GRPOTrainer._tokenize_prompts(trainer, read)[0]]
 
-    return tokenize
+    return Tokenize(tokenize)
 
 
 def cut_here() -> Cut:

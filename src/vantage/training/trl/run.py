@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from vantage.training.blame import blamed
 from vantage.training.directory import CONFIG, check_output, locked
 from vantage.training.inputs import check_attention, load_model, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
-from vantage.training.trl import VantageTrainer, precision
+from vantage.training.trl import VantageTrainer, precision, values
 from vantage.training.trl.config import BEST, VantageConfig
 from vantage.training.trl.loading import config_source
 from vantage.training.trl.progress import ProgressLine
@@ -130,9 +130,9 @@ def arguments(config: Config) -> VantageConfig:
     Raises:
         ConfigError: an unknown option under `trl`, or sizes that do not divide.
     """
-    check_given(config.trl)
+    given = values.checked(config.trl)
     exact = precision.options(config)
-    options = _options(config) | exact | config.trl
+    options = _options(config) | exact | given
     # These stand as they are: what is under `trl` is part of them.
     options |= {name: exact[name] for name in ("model_init_kwargs", *precision.SWITCHES)}
     with _refusals():
@@ -145,29 +145,6 @@ def arguments(config: Config) -> VantageConfig:
     return made
 
 
-def check_given(options: Mapping[str, Any]) -> None:
-    """Refuse names that TRL does not know, and texts where it has numbers or switches.
-
-    Raises:
-        ConfigError: names the option.
-    """
-    known = VantageConfig.__dataclass_fields__
-    for name, value in options.items():
-        if name not in known:
-            raise ConfigError(f"trl.{name}: unknown; {nearest(name, known)}")
-        default = known[name].default
-        is_number = isinstance(default, int | float) and "str" not in str(known[name].type)
-        if is_number and isinstance(value, str):
-            kind = "true or false" if isinstance(default, bool) else "a number"
-            raise ConfigError(f"trl.{name}={value!r}: expected {kind}")
-    loading = options.get("model_init_kwargs") or {}
-    if not isinstance(loading, Mapping):
-        raise ConfigError(f"trl.model_init_kwargs={loading!r}: expected options by name")
-    passes = options.get("num_iterations", 1)
-    if not isinstance(passes, int) or passes < 1:
-        raise ConfigError(f"trl.num_iterations={passes!r}: expected a whole number of at least 1")
-
-
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """What TRL, transformers or peft say about an option of theirs, as an error of the user."""
@@ -175,7 +152,10 @@ def _refusals() -> Iterator[None]:
         yield
     except VantageError:
         raise
-    except (ImportError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (
+        *(ImportError, TypeError, ValueError, OSError),
+        *(ArithmeticError, AttributeError),
+    ) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 

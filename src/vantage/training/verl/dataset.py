@@ -121,15 +121,19 @@ def tokenizer_of(reader: Any, template_options: Mapping[str, Any] | None = None)
         reader.apply_chat_template, add_generation_prompt=True, **(template_options or {})
     )
 
-    def tokenize(prompt: Any) -> list[int]:
-        if isinstance(prompt, str):
-            raise _no_messages(prompt)
+    def tokenize(prompts: Sequence[Any]) -> list[list[int]]:
+        for prompt in prompts:
+            if isinstance(prompt, str):
+                raise _no_messages(prompt)
         if isinstance(reader, PreTrainedTokenizerBase):
-            return list(made(taken(prompt, False), tokenize=True, return_dict=False))
-        images, text = images_in(prompt), made(taken(prompt, True), tokenize=False)
-        return list(reader(text=[text], **({"images": images} if images else {}))["input_ids"][0])
+            read = [taken(prompt, False) for prompt in prompts]
+            return [list(ids) for ids in made(read, tokenize=True, return_dict=False)]
+        images = [image for prompt in prompts for image in images_in(prompt)]
+        texts = [made(taken(prompt, True), tokenize=False) for prompt in prompts]
+        found = reader(text=texts, **({"images": images} if images else {}))["input_ids"]
+        return [list(ids) for ids in found]
 
-    return tokenize
+    return Tokenize(tokenize)
 
 
 def _no_messages(text: str) -> InputError:

@@ -1,0 +1,236 @@
+"""Values of TRL's options: of the type and in the range with which a run gets through.
+
+TRL and transformers look at few of them when a run starts, and fail with others after the model
+is loaded, in the first update, or never, where a text counts as true.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Literal, NamedTuple, Union
+
+from vantage.errors import ConfigError, nearest
+from vantage.training.trl.config import VantageConfig
+
+HINTS = typing.get_type_hints(VantageConfig)
+
+# What another section says, which the run reads there.
+ELSEWHERE = {
+    "output_dir": "run.output",
+    "resume_from_checkpoint": "the option --resume",
+    "record": "run.record",
+    "recipe": "the section recipe",
+    "variants": "the section variants",
+}
+
+
+class Range(NamedTuple):
+    """Numbers that an option may have, the bounds among them unless they are open."""
+
+    low: float
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float):
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        return above and (value < self.high if self.high_open else value <= self.high)
+
+    def __str__(self) -> str:
+        low = f"more than {self.low:g}" if self.low_open else f"{self.low:g} or more"
+        high = f"less than {self.high:g}" if self.high_open else f"at most {self.high:g}"
+        return low if math.isinf(self.high) else f"{low} and {high}"
+
+
+COUNT, MOST, LONGEST = Range(1, 10**6), Range(1, 10**9), Range(1, 10**7)
+POSITIVE, SHARE = Range(0, 1e9, low_open=True), Range(0, 1)
+NOT_NEGATIVE, BETA = Range(0, 1e9), Range(0, 1, high_open=True)
+SEED, PORT = Range(0, 2**32 - 1), Range(1, 65535)
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(
+        (
+            *("per_device_train_batch_size", "per_device_eval_batch_size"),
+            *("gradient_accumulation_steps", "steps_per_generation", "num_generations"),
+            *("num_generations_eval", "eval_accumulation_steps", "vllm_tensor_parallel_size"),
+            *("num_iterations", "dataloader_prefetch_factor", "ddp_bucket_cap_mb"),
+        ),
+        COUNT,
+    ),
+    **dict.fromkeys(
+        ("max_completion_length", "max_prompt_length", "vllm_max_model_length"), LONGEST
+    ),
+    **dict.fromkeys(
+        (
+            *("generation_batch_size", "save_total_limit", "torch_empty_cache_steps"),
+            *("ref_model_sync_steps", "num_completions_to_print", "ddp_timeout"),
+            *("max_tool_calling_iterations", "max_pixels"),
+        ),
+        MOST,
+    ),
+    **dict.fromkeys(
+        (
+            *("num_train_epochs", "adam_epsilon", "temperature", "repetition_penalty"),
+            *("sapo_temperature_neg", "sapo_temperature_pos", "vllm_server_timeout"),
+            *("logging_steps", "save_steps", "eval_steps", "vllm_importance_sampling_clip_max"),
+            *("vllm_importance_sampling_cap", "vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg"),
+            "vespo_lambda_neg",
+        ),
+        POSITIVE,
+    ),
+    **dict.fromkeys(
+        (
+            *("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "eval_delay"),
+            *("beta", "epsilon", "epsilon_high", "neftune_noise_alpha", "router_aux_loss_coef"),
+            *("eval_temperature", "vllm_importance_sampling_clip_min", "entropy_coef_delta"),
+            *("entropy_coef_min", "entropy_coef_max", "entropy_target"),
+            "off_policy_mask_threshold",
+        ),
+        NOT_NEGATIVE,
+    ),
+    **dict.fromkeys(("min_p", "ref_model_mixup_alpha", "label_smoothing_factor"), SHARE),
+    **dict.fromkeys(("seed", "data_seed"), SEED),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), BETA),
+    **dict.fromkeys(("top_p", "vllm_gpu_memory_utilization"), Range(0, 1, low_open=True)),
+    **dict.fromkeys(("vllm_server_port", "vllm_group_port"), PORT),
+    "min_pixels": Range(1, 10**8),
+    "max_steps": Range(-1, 10**9),
+    "top_k": Range(-1, 10**9),
+    "delta": Range(1, low_open=True),
+    "dataloader_num_workers": Range(0, 1_000),
+}
+# Texts of which TRL or transformers know some alone.
+LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
+TEXTS: dict[str, tuple[str, ...]] = {
+    "log_level": LOG_LEVELS,
+    "log_level_replica": LOG_LEVELS,
+    "vllm_mode": ("colocate", "server"),
+    "vllm_model_impl": ("vllm", "transformers", "auto"),
+    "vllm_importance_sampling_mode": (
+        *("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+        *("sequence-truncate", "sequence-mask"),
+    ),
+    "torch_compile_mode": (
+        *("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+    ),
+    "ddp_backend": ("nccl", "gloo", "mpi", "ccl", "hccl", "cncl", "mccl"),
+    "dataloader_multiprocessing_context": ("fork", "spawn", "forkserver"),
+    "train_sampling_strategy": ("random", "sequential", "group_by_length"),
+    "cache_implementation": (
+        *("dynamic", "dynamic_full", "static", "offloaded", "offloaded_static", "quantized"),
+        *("hybrid", "sliding_window"),
+    ),
+}
+
+# Of those that may be null by their type, what a run cannot do without.
+NEEDED = ("report_to", "num_generations", "max_completion_length")
+# Options by name, which are no file.
+NAMED = tuple(
+    name
+    for name, hint in HINTS.items()
+    if any((typing.get_origin(one) or one) is dict for one in typing.get_args(hint))
+    and name not in ("fsdp_config", "deepspeed", "accelerator_config", "sampling")
+)
+# Options of torch.utils.checkpoint.
+CHECKPOINTING_IN = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
+CHECKPOINTING = frozenset(
+    ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
+)
+OPTIM_ARGS = re.compile(r"\s*\w+\s*=[^,=]+(?:,\s*\w+\s*=[^,=]+)*")
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as TRL takes them; names that it does not know, and others, are refused.
+
+    Args:
+        options: what a configuration has under `trl`.
+
+    Raises:
+        ConfigError: names the option, its value and what is expected.
+    """
+    for name, value in options.items():
+        if name not in HINTS:
+            raise ConfigError(f"trl.{name}: unknown; {nearest(name, HINTS)}")
+        if name in ELSEWHERE:
+            raise ConfigError(f"trl.{name}={value!r}: say it in {ELSEWHERE[name]}")
+        if not _fits(value, HINTS[name]) and not _is_default(name, value):
+            raise ConfigError(f"trl.{name}={value!r:.200}: expected {_words(HINTS[name])}")
+        if value is None and name in NEEDED:
+            raise ConfigError(f"trl.{name} is null, and a run needs it: leave it out")
+        _check_range(name, value)
+        if isinstance(value, str):
+            _check_text(name, value)
+        if name in CHECKPOINTING_IN and isinstance(value, Mapping):
+            for inner in value.keys() - CHECKPOINTING:
+                raise ConfigError(f"trl.{name}.{inner}: {nearest(inner, CHECKPOINTING)}")
+    # PyTorch takes betas of 0.0, and not of 0.
+    whole = {name for name, value in options.items() if HINTS[name] is float and type(value) is int}
+    return {name: float(value) if name in whole else value for name, value in options.items()}
+
+
+def _check_text(name: str, value: str) -> None:
+    if not value.strip() or "\0" in value:
+        raise ConfigError(f"trl.{name}={value!r}: an empty text, or one with a NUL: leave it out")
+    if name in TEXTS and value not in TEXTS[name]:
+        raise ConfigError(f"trl.{name}={value!r}: {nearest(value, TEXTS[name])}")
+    if name in NAMED and not value.lstrip().startswith("{"):
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
+    if name == "optim_args" and not OPTIM_ARGS.fullmatch(value):
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected name=value,name=value")
+
+
+def _check_range(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if math.isnan(value) or abs(value) >= 2**63:
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected a number of a usual size")
+    if name in RANGES and value not in RANGES[name] and not _is_default(name, value):
+        raise ConfigError(f"trl.{name}={value!r}: expected {RANGES[name]}")
+
+
+def _is_default(name: str, value: Any) -> bool:
+    default = VantageConfig.__dataclass_fields__[name].default
+    return type(value) is type(default) and value == default
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that a file can have is one of a type."""
+    kind, inside = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (Union, types.UnionType):
+        return any(_fits(value, one) for one in inside)
+    if kind is Literal:
+        return any(type(value) is type(one) and value == one for one in inside)
+    if kind is list:
+        return isinstance(value, list) and all(_fits(item, inside[0]) for item in value)
+    if hint is dict or kind is dict:
+        return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is types.NoneType or hint is None:
+        return value is None
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return isinstance(value, str | hint)
+    return hint is Any or (isinstance(hint, type) and type(value) is hint)
+
+
+def _words(hint: Any) -> str:
+    """What a type means, in words."""
+    kind, inside = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(_words, inside)))
+    if kind is list:
+        return f"a list, each {_words(inside[0])}"
+    if hint is dict or kind is dict:
+        return "options by name"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return "a text"
+    known = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return (
+        "null" if hint is types.NoneType else known.get(hint, str(getattr(hint, "__name__", hint)))
+    )
