@@ -13,7 +13,11 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from transformers import ProcessorMixin
 from transformers.integrations import get_available_reporting_integrations
-from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+from transformers.utils import (
+    is_flash_attn_2_available,
+    is_flash_attn_3_available,
+    is_liger_kernel_available,
+)
 from trl import GRPOTrainer
 from trl.import_utils import is_vllm_available
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
@@ -82,6 +86,8 @@ def lacks(config: Config) -> Iterator[str]:
         yield f"model.attention: {kind} is missing, or has no GPU here; try sdpa"
     for name in set(config.run.report_to) - set(get_available_reporting_integrations()):
         yield f"run.report_to: {name} is missing: pip install {name}"
+    if config.trl.get("use_liger_kernel") and not is_liger_kernel_available():
+        yield "trl.use_liger_kernel: liger-kernel is missing: pip install liger-kernel"
     if config.optimizer.weights == "bfloat16" and not find_spec("optimi"):
         yield "optimizer.weights: torch-optimi is missing: pip install torch-optimi"
 

@@ -137,6 +137,7 @@ def arguments(config: Config) -> VantageConfig:
     options |= {name: exact[name] for name in ("model_init_kwargs", *precision.SWITCHES)}
     with _refusals():
         made = VantageConfig(**options)
+    values.check_together(made, validates=config.data.validation is not None)
     check_attention((made.model_init_kwargs or {}).get("attn_implementation"))
     for name in made.report_to:
         if name not in INTEGRATION_TO_CALLBACK:

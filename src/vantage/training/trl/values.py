@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Union
 
+from accelerate.utils import DynamoBackend
+
 from vantage.errors import ConfigError, nearest
 from vantage.training.trl.config import VantageConfig
 
@@ -26,6 +28,7 @@ ELSEWHERE = {
     "record": "run.record",
     "recipe": "the section recipe",
     "variants": "the section variants",
+    "reward_weights": "the section rewards",
 }
 
 
@@ -68,9 +71,9 @@ RANGES: dict[str, Range] = {
     ),
     **dict.fromkeys(
         (
-            *("generation_batch_size", "save_total_limit", "torch_empty_cache_steps"),
-            *("ref_model_sync_steps", "num_completions_to_print", "ddp_timeout"),
-            *("max_tool_calling_iterations", "max_pixels"),
+            *("save_total_limit", "torch_empty_cache_steps", "ref_model_sync_steps"),
+            *("num_completions_to_print", "ddp_timeout", "max_tool_calling_iterations"),
+            "max_pixels",
         ),
         MOST,
     ),
@@ -100,6 +103,8 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("top_p", "vllm_gpu_memory_utilization"), Range(0, 1, low_open=True)),
     **dict.fromkeys(("vllm_server_port", "vllm_group_port"), PORT),
     "min_pixels": Range(1, 10**8),
+    "pad_to_multiple_of": Range(1, 2**16),
+    "generation_batch_size": Range(1, 10**7),
     "max_steps": Range(-1, 10**9),
     "top_k": Range(-1, 10**9),
     "delta": Range(1, low_open=True),
@@ -119,6 +124,8 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "torch_compile_mode": (
         *("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     ),
+    "pad_to_multiple_of": ("auto",),
+    "torch_compile_backend": tuple(backend.value.lower() for backend in DynamoBackend),
     "ddp_backend": ("nccl", "gloo", "mpi", "ccl", "hccl", "cncl", "mccl"),
     "dataloader_multiprocessing_context": ("fork", "spawn", "forkserver"),
     "train_sampling_strategy": ("random", "sequential", "group_by_length"),
@@ -172,6 +179,27 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     # PyTorch takes betas of 0.0, and not of 0.
     whole = {name for name, value in options.items() if HINTS[name] is float and type(value) is int}
     return {name: float(value) if name in whole else value for name, value in options.items()}
+
+
+def check_together(args: VantageConfig, *, validates: bool) -> None:
+    """Refuse options that TRL refuses beside others once the model is loaded, or later.
+
+    Args:
+        args: of the run.
+        validates: whether there are questions to validate on.
+
+    Raises:
+        ConfigError: names the option and the other one.
+    """
+    if not validates and (args.eval_on_start or args.eval_strategy != "no"):
+        name = "eval_on_start" if args.eval_on_start else "eval_strategy"
+        raise ConfigError(f"trl.{name}: no questions to validate on; name them in data.validation")
+    if args.sync_ref_model and not args.beta:
+        raise ConfigError(
+            "trl.sync_ref_model: without a KL divergence there is no reference model; give beta"
+        )
+    if args.top_k < 0 and not args.use_vllm:
+        raise ConfigError(f"trl.top_k={args.top_k}: expected 0 for all tokens, -1 is vLLM's word")
 
 
 def _check_text(name: str, value: str) -> None:
