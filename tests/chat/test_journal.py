@@ -139,7 +139,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(path, name, end):
         content = content[:3].replace(b'"', b"'")
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(InputError, match="holds something else") as caught:
+    with pytest.raises(InputError, match="holds no answers of a server") as caught:
         Journal(path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
@@ -188,7 +188,7 @@ def test_a_journal_that_cannot_be_written_is_named(tmp_path):
         Journal(tmp_path)
     os.mkfifo(tmp_path / "fifo")
     for place in (tmp_path / "fifo", "/dev/null"):
-        with pytest.raises(ConfigError, match="is no file"):
+        with pytest.raises(ConfigError, match="expected a file"):
             Journal(type(tmp_path)(place))
 
 

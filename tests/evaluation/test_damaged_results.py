@@ -32,33 +32,34 @@ def columns(**changed):
 
 
 def made(model):
-    origin, asked = {"model": model, "data": "d"}, {"template": "{question}", "temperature": 0.5}
+    origin = {"model": model, "data": "d", "questions": "0" * 16}
+    asked = {"template": "{question}", "temperature": 0.5}
     measures = {"accuracy": Estimate(0.5, 0.1)}
     counts = (2, 1, 0, 0, 0)
-    return Result(model, "own", "own", "rule", *counts, origin, asked, ("accuracy",), measures)
+    return Result(model, "own", "own", {}, *counts, origin, asked, ("accuracy",), measures)
 
 
 @pytest.fixture
 def folder(tmp_path):
     for model in ("m", "n"):
         (tmp_path / model).mkdir()
-        write(tmp_path / model / "own.json", [made(model)])
+        write(tmp_path / model / "own.json", made(model))
         pq.write_table(columns(), tmp_path / model / "own.parquet")
     return tmp_path
 
 
 def figures(folder):
     known = read_all(folder)
-    table.write(folder, known, differences(folder, known))
+    table.write(folder, known, differences(known))
     return (folder / "table.md").read_text()
 
 
 def changed(**values):
-    return lambda place: place.write_text(json.dumps([{**plain(), **values}]))
+    return lambda place: place.write_text(json.dumps({**plain(), **values}))
 
 
 def plain():
-    value = asdict(made("m"))
+    value = {name: one for name, one in asdict(made("m")).items() if name != "path"}
     return {**value, "measures": {"accuracy": {"mean": 0.5, "error": 0.1}}}
 
 
@@ -76,7 +77,7 @@ def instead(make):
 
 def lacking(name):
     return lambda place: place.write_text(
-        json.dumps([{key: value for key, value in plain().items() if key != name}])
+        json.dumps({key: value for key, value in plain().items() if key != name})
     )
 
 
@@ -91,13 +92,14 @@ ANY = {
 }
 JSON = {
     **ANY,
-    "an object": raw(b"{}"),
+    "an empty object": raw(b"{}"),
+    "a list": lambda place: place.write_text(json.dumps([plain()])),
     "a number": raw(b"1"),
     "a list of numbers": raw(b"[1]"),
     "deep": raw(b"[" * 100_000),
     "long": raw(b" " * 2**25),
-    "digits": raw(b'[{"questions": ' + b"9" * 9_999 + b"}]"),
-    "no UTF-8": raw(b'["\xff"]'),
+    "digits": raw(b'{"questions": ' + b"9" * 9_999 + b"}"),
+    "no UTF-8": raw(b'{"model": "\xff"}'),
     **{f"without {name}": lacking(name) for name in plain()},
     **{
         f"{name} {n}": changed(**{name: value})
@@ -105,7 +107,8 @@ JSON = {
             "questions": ["1", -1, 1.5, None, 10**30, True],
             "model": [1, None, ["m"], "\ud800"],
             "benchmark": [1, None],
-            "origin": [1, {"model": 1}, []],
+            "judge": [1, [], {"model": "j"}, {"model": 1, "server": "s"}],
+            "origin": [1, {"model": 1}, [], {"model": "m", "data": "d"}],
             "asked": [1, []],
             "shown": ["accuracy", [1], None],
             "measures": [

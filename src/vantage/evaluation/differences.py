@@ -90,7 +90,7 @@ def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
         InputError: a file of something else; names it.
     """
     file = path.with_suffix(".parquet") if path else None
-    if file is None or not file.is_file():
+    if file is None or not file.exists():
         return {}
     rows = parquet.read(file, Responses)
     needed = [name for name in Responses.names if name != "failed"]
