@@ -316,7 +316,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "a picture that is an empty object": ({"image": {}}, "is no picture"),
     "a number among pictures": ({"images": ["good.png", 7]}, "is no picture"),
     "nothing among pictures": ({"images": ["good.png", None]}, "is no picture"),
-    "lists among pictures": ({"images": [["good.png"]]}, "is no picture"),
+    "a number in a list among pictures": ({"images": [["good.png", 7]]}, "is no picture"),
     "the second of two is missing": (
         {"images": ["good.png", "gone.png"]},
         "picture 2 of 2: no such picture",

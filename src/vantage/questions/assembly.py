@@ -117,7 +117,8 @@ def _anew(raw: Rows, examiner: Examiner, kind: str, good: set[int]) -> Dataset:
     values: list[Any] = []
     for row in range(len(raw)):
         source: Any = raw[row] if row in good else {}
-        pictures = examiner.unpacker.pictures(source, kind)
+        told = examiner.unpacker.told(source) if row in good else None
+        pictures = examiner.unpacker.pictures(source, kind, told)
         found = [stored(image) for image in pictures]
         values.append((found or None) if kind == "images" else next(iter(found), None))
     return Dataset.from_dict({kind: values}, Features({kind: PICTURES[kind]}))

@@ -18,7 +18,7 @@ from vantage.questions.pictures import Picture, picture
 from vantage.questions.reading import PICTURES
 from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
-from vantage.questions.unpacking import Unpacker, check_no_video
+from vantage.questions.unpacking import Unpacker, check_tags
 from vantage.rewards import references
 
 Made = TypeVar("Made")
@@ -80,11 +80,13 @@ class Examiner:
 
     def _examine(self, source: Mapping[str, Any], attempts: Attempts) -> Examined:
         columns, unpacker = self.columns, self.unpacker
+        told = attempts.make(columns.question, lambda: unpacker.told(source))
         given = {
-            kind: attempts.make(_called(columns, kind), partial(unpacker.pictures, source, kind))
+            kind: attempts.make(
+                _called(columns, kind), partial(unpacker.pictures, source, kind, told)
+            )
             for kind in PICTURES
         }
-        told = attempts.make(columns.question, lambda: unpacker.told(source))
         prompt = told.messages if told is not None else None
         question, pictured = None, bool(columns.image or columns.images)
         if prompt is not None and None not in given.values():
@@ -94,7 +96,7 @@ class Examiner:
             images = _called(columns, kind)
             examine_question(question, source, attempts, images, self.rewrites_in)
         if told is not None and not unpacker.layout.videos_left_out:
-            attempts.make(columns.question, lambda: check_no_video(told))
+            attempts.make(columns.question, lambda: check_tags(told, source))
         answer = attempts.make(columns.answer, lambda: self._answer(source, told))
         attempts.make(self.allowed_in, lambda: check_allowed(source, self.allowed_in))
         for name, value in source.items():
@@ -106,10 +108,10 @@ class Examiner:
             list(dict.fromkeys(attempts.faults)),
             None if any(not isinstance(p.source, Path) for p in inside) else prompt,
             answer,
-            tuple(unpacker.options(source)) if told is not None else (),
+            told.options if told is not None else (),
             value_at(source, columns.id),
-            not unpacker.is_as_stored(source),
-            any(not unpacker.stays(source, kind) for kind in PICTURES),
+            told is None or not unpacker.is_as_stored(source, told),
+            told is None or any(not unpacker.stays(source, kind, told) for kind in PICTURES),
         )
 
     def _broken(self, row: int) -> str:

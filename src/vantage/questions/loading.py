@@ -17,6 +17,7 @@ from vantage.questions.faults import Fault
 from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns
 from vantage.questions.parallel import over_rows
+from vantage.questions.placing import NUMBERED
 from vantage.questions.reading import undecoded
 from vantage.questions.schema import IMAGE
 from vantage.questions.tables import Rows, names, open_rows
@@ -145,7 +146,8 @@ def survey(
 
 def _tell_of_words(source: str, looked: Sequence[Examined]) -> None:
     """Warn of `<image>` in rows that have no pictures: it may be a column that was not named."""
-    rows = sum(not seen.faults and IMAGE in str(seen.prompt) for seen in looked)
+    words = [str(seen.prompt) for seen in looked if not seen.faults]
+    rows = sum(IMAGE in text or bool(NUMBERED.search(text)) for text in words)
     if rows:
         logger.warning(
             f"{source}: {rows} rows write {IMAGE}, but no column holds pictures: it is a word "
