@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 
@@ -106,7 +106,8 @@ def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
 
 def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> CheckReport:
     model = model_of(config, run)
-    train = surveyed(config, HeldOut(config.data.train, config.data.split, True), rewrites=True)
+    trained = HeldOut(config.data.train, config.data.split, True)
+    train = surveyed(config, trained, model.processor, rewrites=True)
     name = config.data.train
     bad = [*_about_engine(run), *_bad_rows(config, name, train)]
     report = CheckReport(
@@ -139,14 +140,17 @@ def model_of(config: Config, run: Resolved) -> Model:
     return Model(processor, known, run.template_options, tokenize)
 
 
-def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
+def surveyed(
+    config: Config, held_out: HeldOut, processor: Any = None, *, rewrites: bool
+) -> Surveyed:
     """The good rows of a data set, read as a run reads them.
 
     Raises:
         ConfigError, InputError: as `vantage.questions.loading.survey`.
     """
-    options = reading_options(config)
+    options = reading_options(config, processor)
     if not held_out.trained_with:
+        options["takes"] = None
         options["layout"] = None
         if config.data.columns.model_fields_set:
             there, _ = open_rows(held_out.source, held_out.split)
@@ -397,7 +401,7 @@ def _compared(
     train: Sequence[tuple[int, Key]],
 ) -> CheckReport:
     """The report with what a held-out set has in common with the training rows."""
-    found = surveyed(config, held_out, rewrites=False)
+    found = surveyed(config, held_out, model.processor, rewrites=False)
     name = held_out.name
     findings = [*_bad_rows(config, name, found, stops=held_out.trained_with)]
     looks: list[Look] = []

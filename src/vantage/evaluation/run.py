@@ -21,6 +21,7 @@ from vantage.evaluation.passk import Estimate
 from vantage.evaluation.responses import Local, Model, Remote, Response, Sampling
 from vantage.evaluation.results import Result
 from vantage.evaluation.scoring import Judge, Score, score
+from vantage.questions.acceptance import Acceptance, acceptance
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
 from vantage.questions.schema import Question, fault_of, pictures, placeholders, refuse
@@ -150,10 +151,12 @@ def evaluate(
         EngineError: a server left answers out, or refused all; the others are kept.
         InputError: pictures for a model that takes none, or other files among the results.
     """
-    blind = isinstance(model, Local) and not model.loaded.sees
-    reserved = placeholders(model.loaded.processor) if isinstance(model, Local) else ()
+    processor = model.loaded.processor if isinstance(model, Local) else None
+    takes = acceptance(processor, framing.bounds)
+    blind = isinstance(model, Local) and not (model.loaded.sees and takes)
+    reserved = placeholders(processor) if processor is not None else ()
     for exam in exams:
-        _check(exam, framing, name if blind else None, reserved)
+        _check(exam, framing, name if blind else None, reserved, takes)
     own = folder / results.label(name)
     asked = _asked(model.sampling, framing)
     for exam in exams:
@@ -265,12 +268,21 @@ def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
     return {option: value for option, value in known.items() if value is not None}
 
 
-def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[str]) -> None:
+def _check(
+    exam: Exam,
+    framing: Framing,
+    blind: str | None,
+    reserved: Sequence[str],
+    takes: Acceptance | None,
+) -> None:
     """Put every question once, so that none fails in the middle; `blind` takes no pictures."""
     for place in range(exam.size):
         try:
             asked = framing.ask(exam.read(place))
             refuse(asked, reserved)
+            if takes is not None:
+                for image in pictures(asked):
+                    takes.check(*image.unread().size)
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error
         if blind and pictures(asked):

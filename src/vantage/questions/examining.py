@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from vantage.errors import InputError
+from vantage.questions.acceptance import Acceptance
 from vantage.questions.conversations import Told
 from vantage.questions.faults import Fault
 from vantage.questions.kinds import value_at
@@ -55,6 +56,7 @@ class Examiner:
         unpacker: what is asked in a row.
         rewrites_in, allowed_in: columns with other wordings, and with allowed transforms.
         graded_by: the reward that has to accept the reference answer.
+        takes: what the model's processor takes.
     """
 
     rows: Any
@@ -62,6 +64,7 @@ class Examiner:
     rewrites_in: str | None = None
     allowed_in: str | None = None
     graded_by: Callable[..., list[float]] | None = None
+    takes: Acceptance | None = None
 
     @property
     def columns(self) -> Columns:
@@ -94,7 +97,8 @@ class Examiner:
         if question is not None:
             kind = next((kind for kind, pictures in given.items() if pictures), "question")
             images = _called(columns, kind)
-            examine_question(question, source, attempts, images, self.rewrites_in)
+            rewrites_in = self.rewrites_in
+            examine_question(question, source, attempts, images, rewrites_in, self.takes)
         if told is not None and not unpacker.layout.videos_left_out:
             attempts.make(columns.question, lambda: check_tags(told, source))
         answer = attempts.make(columns.answer, lambda: self._answer(source, told))
@@ -147,12 +151,13 @@ def examine_question(
     attempts: Attempts,
     images_in: str,
     rewrites_in: str | None,
+    takes: Acceptance | None = None,
 ) -> None:
     """Open the pictures of a question, and put each rewrite in its place."""
     shown = pictures(question)
     for number, image in enumerate(shown, start=1):
         of = f"picture {number} of {len(shown)}: " if len(shown) > 1 else ""
-        attempts.make(images_in, partial(_look_at, image, of))
+        attempts.make(images_in, partial(_look_at, image, of, takes))
     for text in attempts.make(rewrites_in, lambda: rewrites(source, rewrites_in)) or ():
         attempts.make(rewrites_in, partial(with_text, question, text))
 
@@ -213,9 +218,11 @@ def _inside(prompt: Sequence[Mapping[str, Any]]) -> list[Picture]:
     return [picture(part["image"]) for part in parts if part.get("image") is not None]
 
 
-def _look_at(image: Picture, of: str) -> None:
+def _look_at(image: Picture, of: str, takes: Acceptance | None) -> None:
     try:
-        image.open()
+        opened = image.open()
+        if takes is not None:
+            takes.check(*opened.size)
     except InputError as error:
         raise InputError(f"{of}{error}") from error
 

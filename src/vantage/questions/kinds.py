@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from vantage.errors import InputError
-from vantage.questions.pictures import PLACES, inside, is_encoded, located, looks
+from vantage.questions.pictures import DATA_URI, PLACES, inside, is_encoded, located, looks
 from vantage.questions.schema import literal
 
 SAMPLE = 500  # rows from which it is told what a column holds
@@ -24,6 +24,7 @@ PICTURE_ENDING = re.compile(
 VIDEO_FILE = re.compile(r"\S*\.(?:mp4|m4v|avi|mov|mkv|webm|mpe?g|flv|wmv)", re.I)
 # How lists and objects begin that are written in a text, and what stands in them.
 OPENING = "[({"
+BYTES = ("b'", 'b"')
 NAMES = re.compile(r"""['"]\s*:""")
 TURNS = re.compile(r"""['"](?:role|from|user)['"]\s*:""")
 CODED = re.compile(r"data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk0")
@@ -169,7 +170,7 @@ def look_at(value: Any, root: Path | None) -> Iterator[Look]:
     elif isinstance(value, list | tuple):
         for look in _in_list(value, root):
             yield look._replace(several=True)
-    elif isinstance(value, str) and value[:1] in OPENING and (found := written(value)):
+    elif isinstance(value, str) and value[:1] in (*OPENING, "b") and (found := written(value)):
         yield from look_at(found, root)
     else:
         kind = _kind(value, root)
@@ -177,13 +178,15 @@ def look_at(value: Any, root: Path | None) -> Iterator[Look]:
             yield Look("", kind)
 
 
-def written(text: str) -> list[Any] | dict[str, Any] | None:
-    """An object, or a list of pictures, that is written in a text; None where none is."""
-    if text[:1] == "{":
+def written(text: str) -> list[Any] | dict[str, Any] | bytes | None:
+    """An object, bytes, or a list of pictures that are written in a text; None for none."""
+    if text[:2] in BYTES:
+        found = literal(text)
+    elif text[:1] == "{":
         found = literal(text) if text.rstrip()[-1:] == "}" and NAMES.search(text) else None
     else:
         found = literal(text) if PICTURE_ENDING.search(text) or CODED.search(text[:400]) else None
-    return found if isinstance(found, list | dict) else None
+    return found if isinstance(found, list | dict | bytes) else None
 
 
 def conversation(value: Any) -> list[Mapping[str, Any]] | None:
@@ -266,15 +269,16 @@ def _kind(value: Any, root: Path | None) -> str | None:
     if isinstance(value, Image.Image):
         return "picture"
     if isinstance(value, bytes | memoryview):
-        return looks(value) or "other"
+        coded = is_encoded(bytes(value[:LONGEST]).decode("ascii", "replace"))
+        return looks(value) or ("picture" if coded else "other")
     if isinstance(value, str):
         return _kind_of_text(value, root)
     return "number" if isinstance(value, int | float | Decimal) else "other"
 
 
 def _kind_of_text(text: str, root: Path | None) -> str:
-    if text.startswith("data:video/"):
-        return "video"
+    if text.startswith("data:") and not text.startswith("data:image/") and DATA_URI.match(text):
+        return "video" if text.startswith("data:video/") else "picture"
     if is_encoded(text):
         return "picture"
     name = text.partition("?")[0] if "://" in text else text

@@ -261,7 +261,7 @@ def _texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _each(value: Any) -> list[Any]:
     """The pictures in a value: one, lists or objects of them, or a text that holds either."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
+    if isinstance(value, str) and (value[:1] in ("[", "{") or value[:2] in kinds.BYTES):
         value = literal(value)
     if isinstance(value, Mapping) and value and all(map(LAST_NUMBER.search, value)):
         value = list(value.values())  # {"image_1": ..., "image_2": ...}
