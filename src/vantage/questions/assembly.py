@@ -36,12 +36,14 @@ def assemble(raw: Rows, examiner: Examiner, looked: list[Examined], good: list[i
         answers = [seen.answer for seen in looked]
         parts.append(_column("answer", answers, good, Value("string")))
     moved = any(looked[row].moved for row in good)
+    several = any(looked[row].several for row in good)
     both = columns.image and columns.images  # an empty list would count rather than a picture
     for kind in PICTURES:
         column = getattr(columns, kind)
         if column:
-            kept = None if moved or both else _kept(raw, column, kind)
-            parts.append(_anew(raw, examiner, kind, set(good)) if kept is None else kept)
+            kept = None if moved or several or both else _kept(raw, column, kind)
+            held = "images" if several else kind
+            parts.append(_anew(raw, examiner, kind, held, set(good)) if kept is None else kept)
     if columns.options:
         parts += _with_options(raw, examiner.rewrites_in, looked, good)
     made = {name for part in parts for name in part.column_names}
@@ -113,15 +115,16 @@ def _kept(raw: Rows, column: str, kind: str) -> Dataset | None:
         return None
 
 
-def _anew(raw: Rows, examiner: Examiner, kind: str, good: set[int]) -> Dataset:
+def _anew(raw: Rows, examiner: Examiner, kind: str, held: str, good: set[int]) -> Dataset:
+    """The pictures in the columns of a kind, in a new column of that kind or another."""
     values: list[Any] = []
     for row in range(len(raw)):
         source: Any = raw[row] if row in good else {}
         told = examiner.unpacker.told(source) if row in good else None
         pictures = examiner.unpacker.pictures(source, kind, told)
         found = [stored(image) for image in pictures]
-        values.append((found or None) if kind == "images" else next(iter(found), None))
-    return Dataset.from_dict({kind: values}, Features({kind: PICTURES[kind]}))
+        values.append((found or None) if held == "images" else next(iter(found), None))
+    return Dataset.from_dict({held: values}, Features({held: PICTURES[held]}))
 
 
 def _others(raw: Rows, columns: list[str], rewrites_in: str | None, good: set[int]) -> Dataset:

@@ -36,6 +36,7 @@ class Examined(NamedTuple):
         id: whatever the row is called.
         changed: whether its conversation is not as the data have it.
         moved: whether pictures in its columns cannot stay where they are.
+        several: whether its column of one picture a row holds several.
     """
 
     faults: list[Fault]
@@ -45,6 +46,7 @@ class Examined(NamedTuple):
     id: Any = None
     changed: bool = False
     moved: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Examiner:
             value_at(source, columns.id),
             told is None or not unpacker.is_as_stored(source, told),
             told is None or any(not unpacker.stays(source, kind, told) for kind in PICTURES),
+            len(given["image"] or ()) > 1,
         )
 
     def _broken(self, row: int) -> str:
