@@ -133,7 +133,7 @@ def test_a_picture_that_the_processor_cannot_take_is_found_at_the_start(
         assert "a picture of 1000 x 4 pixels" in out + err
     status, out, err = vantage("eval", tiny_model, data, "--output", tmp_path / "eval")
     assert status == 2 and "question 1: a picture of 1000 x 4 pixels" in err
-    status, out, err = vantage("train", config, "data.on_bad_row=skip")
+    status, out, err = vantage("train", config, "--data.on_bad_row", "skip")
     assert status == 0, out + err
     (reject,) = map(json.loads, (tmp_path / "run" / "rejects.jsonl").read_text().splitlines())
     assert reject["row"] == 1 and "absolute aspect ratio" in reject["reason"]

@@ -202,7 +202,7 @@ def test_pictures_of_a_row_in_any_form(way, folder):
 @pytest.mark.parametrize("shown", ["![x](red.png)", '<img width=3 src="red.png">'])
 def test_a_picture_in_markdown_or_html_is_not_left_out(shown, folder):
     row = {"question": f"{shown} Which?", "answer": "1"}
-    with pytest.raises(InputError, match="shows a picture, 'red.png', which the model would not"):
+    with pytest.raises(InputError, match=r"a picture, 'red\.png', which the model would not"):
         opened(folder, [row])
     assert seen(opened(folder, [row], images=None)[0]) == (f"{shown} Which?", [])
     assert seen(opened(folder, [{**row, "image": "red.png"}])[0])[1] == ["red"]
@@ -215,6 +215,13 @@ def test_numbered_columns_of_late_rows_are_read(folder, monkeypatch):
         for _ in range(5)
     ]
     rows[3]["image_2"] = "blue.png"
+    assert [len(seen(row)[1]) for row in opened(folder, rows)] == [1, 1, 1, 2, 1]
+
+
+def test_several_pictures_in_a_late_row_of_a_column_of_one_are_all_seen(folder, monkeypatch):
+    monkeypatch.setattr("vantage.questions.finding.SAMPLE", 2)
+    rows = [{"question": "Which?", "answer": "1", "image": "red.png"} for _ in range(5)]
+    rows[3]["image"] = ["red.png", "blue.png"]
     assert [len(seen(row)[1]) for row in opened(folder, rows)] == [1, 1, 1, 2, 1]
 
 
