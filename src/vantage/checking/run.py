@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from datasets import Dataset
 
 from vantage.checking import leakage, memory, parity
-from vantage.checking.answers import self_test
-from vantage.checking.examples import Example, examples
+from vantage.checking.answers import Reward, self_test
+from vantage.checking.examples import examples
 from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Key, Shared
 from vantage.checking.levels import Level
@@ -116,10 +116,13 @@ def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> Che
     if not len(train.rows):
         return report
     prompts = run.prompts(train.rows)
-    report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows))
+    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+    report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows, rewards))
     report = report.plus(_model(run, model, prompts, train.rows))
     looks = looked_at(model, prompts, train.rows)
-    report = replace(report, examples=_examples(config, model, prompts, looks, train.numbers))
+    layouts = [look.layout for look in looks]
+    shown = examples(model, prompts, layouts, train.numbers, rewards)
+    report = replace(report, examples=shown)
     report = report.plus(_around(config, model)).plus(_hidden(model, looks, train.numbers))
     report = report.plus(_problems(looks, train.numbers)).plus(_precision(run, model))
     report = _measured(report, run, model, prompts, looks, train.numbers)
@@ -213,8 +216,9 @@ def _bad_rows(config: Config, name: str, found: Surveyed, stops: bool = True) ->
         yield Finding("warning", "bad rows", f"{of} and would be skipped")
 
 
-def _rewards(config: Config, run: Resolved, rows: Dataset) -> Iterator[Finding]:
-    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+def _rewards(
+    config: Config, run: Resolved, rows: Dataset, rewards: Mapping[str, Reward]
+) -> Iterator[Finding]:
     lacking = [*_columns(run, "the data", rows, [*rewards.values()], config.variants)]
     yield from lacking
     if not lacking:
@@ -226,13 +230,6 @@ def _chosen(train: Surveyed) -> Iterator[Finding]:
     """What else could have been read of the data."""
     for words in train.remarks:
         yield Finding("note", "columns", words)
-
-
-def _examples(
-    config: Config, model: Model, prompts: Prompts, looks: Sequence[Look], numbers: Sequence[int]
-) -> list[Example]:
-    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
-    return examples(model, prompts, [look.layout for look in looks], numbers, rewards)
 
 
 def _columns(
