@@ -6,6 +6,8 @@ import json
 import pytest
 import yaml
 from datasets import Dataset
+from PIL import Image
+from transformers import CLIPImageProcessorPil
 
 from vantage.demo import digits
 from vantage.record.reading import Record
@@ -101,6 +103,40 @@ def test_rows_as_people_store_them_train_with_their_pictures(way, vantage, tiny_
     prompts = Record(tmp_path / "run").step(0, "prompts").to_pylist()
     assert len(prompts) == 2
     assert [len(prompt["pictures"]) for prompt in prompts] == [1, 1]
+
+
+def test_a_picture_that_the_processor_cannot_take_is_found_at_the_start(
+    vantage, tiny_model, tmp_path, monkeypatch
+):
+    taken = CLIPImageProcessorPil.preprocess
+
+    def preprocess(self, images, *arguments, **options):
+        given = images if isinstance(images, list) else [images]
+        for image in given:
+            while isinstance(image, list):
+                image = image[0]
+            if max(image.size) > 200 * min(image.size):
+                raise ValueError("absolute aspect ratio must be smaller than 200")
+        return taken(self, images, *arguments, **options)
+
+    monkeypatch.setattr(CLIPImageProcessorPil, "preprocess", preprocess)
+    data = written(tmp_path, [as_paths(n) for n in range(4)])
+    Image.new("RGB", (1000, 4)).save(tmp_path / "1.png")
+    config = configured(tmp_path, tiny_model, data)
+    for command in (
+        ("train", config),
+        ("train", config, "--dry-run"),
+        ("check", data, "--model", tiny_model),
+    ):
+        status, out, err = vantage(*command)
+        assert status != 0
+        assert "a picture of 1000 x 4 pixels" in out + err
+    status, out, err = vantage("eval", tiny_model, data, "--output", tmp_path / "eval")
+    assert status == 2 and "question 1: a picture of 1000 x 4 pixels" in err
+    status, out, err = vantage("train", config, "--data.on_bad_row", "skip")
+    assert status == 0, out + err
+    (reject,) = map(json.loads, (tmp_path / "run" / "rejects.jsonl").read_text().splitlines())
+    assert reject["row"] == 1 and "absolute aspect ratio" in reject["reason"]
 
 
 def test_what_expand_writes_has_the_pictures_and_trains(vantage, tiny_model, tmp_path):

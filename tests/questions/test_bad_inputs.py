@@ -207,7 +207,8 @@ PATHS = {
     "a url of a library": ("zip://good.png::a.zip", "is no path"),
     "a nul": ("good.png\0.txt", "is no path"),
     "a home": ("~/a.png", "no such picture"),
-    "a name too long": ("a" * 5_000, "no picture that can be read"),
+    "a name too long": ("a" * 5_000 + ".png", "no picture that can be read"),
+    "base64 of no picture, without a prefix": ("a" * 5_000, UNKNOWN),
     "base64 of no picture": ("data:image/png;base64," + "iVBO" * 9_000, UNKNOWN),
     "base64 that is cut off": (
         "data:image/png;base64," + "iVBO" * 9_000 + "i",
@@ -316,7 +317,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "a picture that is an empty object": ({"image": {}}, "is no picture"),
     "a number among pictures": ({"images": ["good.png", 7]}, "is no picture"),
     "nothing among pictures": ({"images": ["good.png", None]}, "is no picture"),
-    "lists among pictures": ({"images": [["good.png"]]}, "is no picture"),
+    "a number in a list among pictures": ({"images": [["good.png", 7]]}, "is no picture"),
     "the second of two is missing": (
         {"images": ["good.png", "gone.png"]},
         "picture 2 of 2: no such picture",

@@ -9,10 +9,11 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
+from vantage.demo import model
 from vantage.errors import InputError
 from vantage.questions.layouts import Columns
 from vantage.questions.loading import load, survey
-from vantage.questions.schema import pictures, read
+from vantage.questions.schema import pictures, read, render, taken
 
 COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
 
@@ -93,6 +94,27 @@ def test_usual_names_are_read_in_any_combination(question, picture, folder):
         assert [colours(row) for row in loaded] == [["red"], second], (answer, way)
         assert loaded["answer"][:] == ["red", "2"]
         assert asked(loaded[0]) == "<image>Which colour?"
+
+
+@pytest.mark.parametrize("question", QUESTION)
+def test_the_pictures_of_all_names_reach_the_inputs_of_the_model(question, folder):
+    processor = model.processor(2)
+    loaded = []
+    for answer, picture in itertools.product(ANSWER, PICTURE):
+        rows = [
+            {question: "Which colour?", answer: "red", picture: colour}
+            for colour in ("red.png", "blue.png")
+        ]
+        loaded.append(opened(lines(folder, rows)))
+    prompts = [[taken(render(read(row)), True) for row in rows] for rows in loaded]
+    options = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    for conversation in prompts:
+        batch = processor.apply_chat_template(
+            conversation, **options, processor_kwargs={"padding": True}
+        )
+        red, blue = batch["pixel_values"]
+        assert red[0].mean() > red[2].mean() and blue[0].mean() < blue[2].mean()
+        assert (batch["input_ids"] == processor.image_token_id).sum(dim=1).tolist() == [4, 4]
 
 
 def test_the_table_of_names_is_large():

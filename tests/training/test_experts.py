@@ -118,7 +118,7 @@ def test_a_file_of_a_run_leaves_the_balance_out_and_says_so(given, tmp_path, mon
     model, words = experts()
     for part in (model, words):
         part.save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(run, "rows_of", lambda config: (ROWS, None))
+    monkeypatch.setattr(run, "rows_of", lambda *_: (ROWS, None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     made = run.build(
         configuration.check(

@@ -65,7 +65,7 @@ def test_a_file_of_a_run_says_the_revision_to_training_and_check(
 ):
     given = {"model_init_kwargs": {"revision": revision}} if revision else {}
     config = settings(hub, tmp_path / "run", **given)
-    monkeypatch.setattr(run, "rows_of", lambda config: (mixed_rows(2), None))
+    monkeypatch.setattr(run, "rows_of", lambda *_: (mixed_rows(2), None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     assert knows(run.build(config).processing_class) == (revision == "v2")
     assert knows(model_of(config, resolve(config)).processor) == (revision == "v2")
@@ -164,7 +164,7 @@ def test_a_frozen_adapter_as_the_model_of_a_file_is_refused(
     """Beside a configuration transformers loads the model with the adapter, which it freezes."""
     shutil.copytree(adapter, tmp_path / "model")
     shutil.copytree(tiny_model, tmp_path / "model", dirs_exist_ok=True)
-    monkeypatch.setattr(run, "rows_of", lambda config: (mixed_rows(2), None))
+    monkeypatch.setattr(run, "rows_of", lambda *_: (mixed_rows(2), None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     with pytest.raises(ConfigError, match=r"no parameter of Llava.* is trainable.*model\.lora"):
         run.build(settings(str(tmp_path / "model"), tmp_path / "run"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
 
 from vantage.checking import leakage, memory, parity
-from vantage.checking.answers import self_test
-from vantage.checking.examples import Example, examples
+from vantage.checking.answers import Reward, self_test
+from vantage.checking.examples import examples
 from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Keys, Shared
 from vantage.checking.levels import Level
@@ -106,7 +106,8 @@ def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
 
 def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> CheckReport:
     model = model_of(config, run)
-    train = surveyed(config, HeldOut(config.data.train, config.data.split, True), rewrites=True)
+    trained = HeldOut(config.data.train, config.data.split, True)
+    train = surveyed(config, trained, model.processor, rewrites=True)
     name = config.data.train
     bad = [*_about_engine(run), *_bad_rows(config, name, train)]
     report = CheckReport(
@@ -115,10 +116,12 @@ def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> Che
     if not len(train.rows):
         return report
     prompts = run.prompts(train.rows)
-    report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows))
+    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+    report = report.plus(_chosen(train)).plus(_rewards(config, run, train.rows, rewards))
     report = report.plus(_model(run, model, prompts, train.rows))
     looks = looked_at(model, prompts, train)
-    report = replace(report, examples=_examples(config, model, prompts, looks))
+    shown = examples(model, prompts, looks.layouts, looks.layout_Q, looks.row_Q, rewards)
+    report = replace(report, examples=shown)
     report = report.plus(_around(config, model)).plus(_hidden(model, looks))
     report = report.plus(_problems(looks)).plus(_precision(run, model))
     report = _measured(report, run, model, prompts, looks)
@@ -139,14 +142,17 @@ def model_of(config: Config, run: Resolved) -> Model:
     return Model(processor, known, run.template_options, tokenize)
 
 
-def surveyed(config: Config, held_out: HeldOut, *, rewrites: bool) -> Surveyed:
+def surveyed(
+    config: Config, held_out: HeldOut, processor: Any = None, *, rewrites: bool
+) -> Surveyed:
     """The good rows of a data set, read as a run reads them.
 
     Raises:
         ConfigError, InputError: as `vantage.questions.loading.survey`.
     """
-    options = reading_options(config)
+    options = reading_options(config, processor)
     if not held_out.trained_with:
+        options["takes"] = None
         options["layout"] = None
         if config.data.columns.model_fields_set:
             there, _ = open_rows(held_out.source, held_out.split)
@@ -211,8 +217,9 @@ def _bad_rows(config: Config, name: str, found: Surveyed, stops: bool = True) ->
         yield Finding("warning", "bad rows", f"{of} and would be skipped")
 
 
-def _rewards(config: Config, run: Resolved, rows: Dataset) -> Iterator[Finding]:
-    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
+def _rewards(
+    config: Config, run: Resolved, rows: Dataset, rewards: Mapping[str, Reward]
+) -> Iterator[Finding]:
     lacking = [*_columns(run, "the data", rows, [*rewards.values()], config.variants)]
     yield from lacking
     if not lacking:
@@ -224,11 +231,6 @@ def _chosen(train: Surveyed) -> Iterator[Finding]:
     """What else could have been read of the data."""
     for words in train.remarks:
         yield Finding("note", "columns", words)
-
-
-def _examples(config: Config, model: Model, prompts: Prompts, looks: Looks) -> list[Example]:
-    rewards = {name: reward_of(name, config.judge) for name in config.rewards}
-    return examples(model, prompts, looks.layouts, looks.layout_Q, looks.row_Q, rewards)
 
 
 def _columns(
@@ -394,7 +396,7 @@ def _compared(
     train: Keys,
 ) -> CheckReport:
     """The report with what a held-out set has in common with the training rows."""
-    found = surveyed(config, held_out, rewrites=False)
+    found = surveyed(config, held_out, model.processor, rewrites=False)
     name = held_out.name
     findings = [*_bad_rows(config, name, found, stops=held_out.trained_with)]
     looks = Looks.joined([])

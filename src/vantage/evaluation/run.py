@@ -20,6 +20,7 @@ from vantage.evaluation.items import Item
 from vantage.evaluation.responses import Local, Model, Remote, Response, Sampling, content
 from vantage.evaluation.results import Result
 from vantage.evaluation.scoring import Judge, Score, score
+from vantage.questions.acceptance import Acceptance, acceptance
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import put
 from vantage.questions.schema import Question, fault_of, pictures, placeholders, refuse
@@ -156,9 +157,11 @@ def evaluate(
         EngineError: a server left answers out, or refused all; the others are kept.
         InputError: pictures for a model that takes none, or other files among the results.
     """
-    blind = isinstance(model, Local) and not model.loaded.sees
-    reserved = placeholders(model.loaded.processor) if isinstance(model, Local) else ()
-    marks = [_check(exam, framing, name if blind else None, reserved) for exam in exams]
+    processor = model.loaded.processor if isinstance(model, Local) else None
+    takes = acceptance(processor, framing.bounds)
+    blind = isinstance(model, Local) and not (model.loaded.sees and takes)
+    reserved = placeholders(processor) if processor is not None else ()
+    marks = [_check(exam, framing, name if blind else None, reserved, takes) for exam in exams]
     own = folder / results.label(name)
     begun = [
         _begun(exam, digest(seen), model, name, framing)
@@ -283,7 +286,13 @@ def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
     return {option: value for option, value in known.items() if value is not None}
 
 
-def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[str]) -> list[str]:
+def _check(
+    exam: Exam,
+    framing: Framing,
+    blind: str | None,
+    reserved: Sequence[str],
+    takes: Acceptance | None,
+) -> list[str]:
     """A digest of each question, put once so that none fails later; `blind` takes no pictures."""
     marks = []
     for place in range(exam.size):
@@ -291,6 +300,9 @@ def _check(exam: Exam, framing: Framing, blind: str | None, reserved: Sequence[s
             item = exam.read(place)
             asked = framing.ask(item)
             refuse(asked, reserved)
+            if takes is not None:
+                for image in pictures(asked):
+                    takes.check(*image.unread().size)
             marks.append(digest([content(item.question), item.reference, item.options]))
         except InputError as error:
             raise InputError(f"{exam.name}: question {place}: {error}") from error

@@ -37,12 +37,14 @@ def assemble(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -
     if columns.answer or examiner.unpacker.layout.answered:
         parts.append(of_arrays(answer=pa.chunked_array(looked.answers, pa.string())))
     moved = bool(looked.moved_Q[good].any())
+    several = bool(looked.several_Q[good].any())
     both = columns.image and columns.images  # an empty list would count rather than a picture
     for kind in PICTURES:
         column = getattr(columns, kind)
         if column:
-            kept = None if moved or both else _kept(raw, column, kind)
-            parts.append(_anew(raw, examiner, kind, set(good)) if kept is None else kept)
+            kept = None if moved or several or both else _kept(raw, column, kind)
+            held = "images" if several else kind
+            parts.append(_anew(raw, examiner, kind, held, set(good)) if kept is None else kept)
     if columns.options:
         parts += _with_options(raw, examiner.rewrites_in, looked, good)
     made = {name for part in parts for name in part.column_names}
@@ -117,14 +119,16 @@ def _kept(raw: Rows, column: str, kind: str) -> Dataset | None:
         return None
 
 
-def _anew(raw: Rows, examiner: Examiner, kind: str, good: set[int]) -> Dataset:
+def _anew(raw: Rows, examiner: Examiner, kind: str, held: str, good: set[int]) -> Dataset:
+    """The pictures in the columns of a kind, in a new column of that kind or another."""
     values: list[Any] = []
     for row in range(len(raw)):
         source: Any = raw[row] if row in good else {}
-        pictures = examiner.unpacker.pictures(source, kind)
+        told = examiner.unpacker.told(source) if row in good else None
+        pictures = examiner.unpacker.pictures(source, kind, told)
         found = [stored(image) for image in pictures]
-        values.append((found or None) if kind == "images" else next(iter(found), None))
-    return Dataset.from_dict({kind: values}, Features({kind: PICTURES[kind]}))
+        values.append((found or None) if held == "images" else next(iter(found), None))
+    return Dataset.from_dict({held: values}, Features({held: PICTURES[held]}))
 
 
 def _others(raw: Rows, columns: list[str], rewrites_in: str | None, good: set[int]) -> Dataset:

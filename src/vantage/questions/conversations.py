@@ -7,7 +7,6 @@ become messages with a role, and a text or parts {"type": "text"} and {"type": "
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,10 @@ ROLES = {
 }
 TEXTS = ("text", "input_text", "output_text")
 INLINE = re.compile(r"<img>([^<>\n]+)</img>")
-VIDEO = "videos are not read: give frames of it as pictures, or leave the row out"
+VIDEO = (
+    "videos are not read: give frames of it as pictures, or leave the row out; sounds are not "
+    "read either"
+)
 
 
 class Told(NamedTuple):
@@ -33,10 +35,15 @@ class Told(NamedTuple):
     Attributes:
         messages: in TRL's form, up to the question.
         answer: what the assistant says last, which is no part of them; None if it does not.
+        options: of the question, as texts; they stand behind it.
+        order: numbers of the pictures in the columns in the order of their places, where the
+            question mentions them by number; None where it does not.
     """
 
     messages: list[dict[str, Any]]
     answer: str | None = None
+    options: tuple[str, ...] = ()
+    order: tuple[int, ...] | None = None
 
     @property
     def place(self) -> int:
@@ -108,13 +115,8 @@ def is_in_place(value: Any) -> bool:
 
 def _written(text: str) -> Any:
     """A conversation that is written in a text as JSON; any other text as it is."""
-    if text.lstrip()[:1] != "[":
-        return text
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return text if kinds.conversation(found) is None else found
+    found = kinds.conversation(text)
+    return text if found is None else found
 
 
 def _plain(prompt: Any) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from datasets import Dataset
 
 from vantage.errors import InputError
+from vantage.questions.acceptance import Acceptance
 from vantage.questions.conversations import Told
 from vantage.questions.faults import Fault
 from vantage.questions.kinds import value_at
@@ -21,7 +22,7 @@ from vantage.questions.pictures import Picture, picture
 from vantage.questions.reading import PICTURES, together
 from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
-from vantage.questions.unpacking import Unpacker, check_no_video
+from vantage.questions.unpacking import Unpacker, check_tags
 from vantage.rewards import references
 
 Made = TypeVar("Made")
@@ -38,6 +39,7 @@ class Examined(NamedTuple):
         id: whatever the row is called.
         changed: whether its conversation is not as the data have it.
         moved: whether pictures in its columns cannot stay where they are.
+        several: whether its column of one picture a row holds several.
     """
 
     faults: list[Fault]
@@ -47,6 +49,7 @@ class Examined(NamedTuple):
     id: Any = None
     changed: bool = False
     moved: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Examiner:
         unpacker: what is asked in a row.
         rewrites_in, allowed_in: columns with other wordings, and with allowed transforms.
         graded_by: the reward that has to accept the reference answer.
+        takes: what the model's processor takes.
     """
 
     rows: Any
@@ -65,6 +69,7 @@ class Examiner:
     rewrites_in: str | None = None
     allowed_in: str | None = None
     graded_by: Callable[..., list[float]] | None = None
+    takes: Acceptance | None = None
 
     @property
     def columns(self) -> Columns:
@@ -99,11 +104,13 @@ class Examiner:
 
     def _examine(self, source: Mapping[str, Any], attempts: Attempts) -> Examined:
         columns, unpacker = self.columns, self.unpacker
+        told = attempts.make(columns.question, lambda: unpacker.told(source))
         given = {
-            kind: attempts.make(_called(columns, kind), partial(unpacker.pictures, source, kind))
+            kind: attempts.make(
+                _called(columns, kind), partial(unpacker.pictures, source, kind, told)
+            )
             for kind in PICTURES
         }
-        told = attempts.make(columns.question, lambda: unpacker.told(source))
         prompt = told.messages if told is not None else None
         question, pictured = None, bool(columns.image or columns.images)
         if prompt is not None and None not in given.values():
@@ -111,9 +118,10 @@ class Examiner:
         if question is not None:
             kind = next((kind for kind, pictures in given.items() if pictures), "question")
             images = _called(columns, kind)
-            examine_question(question, source, attempts, images, self.rewrites_in)
+            rewrites_in = self.rewrites_in
+            examine_question(question, source, attempts, images, rewrites_in, self.takes)
         if told is not None and not unpacker.layout.videos_left_out:
-            attempts.make(columns.question, lambda: check_no_video(told))
+            attempts.make(columns.question, lambda: check_tags(told, source))
         answer = attempts.make(columns.answer, lambda: self._answer(source, told))
         attempts.make(self.allowed_in, lambda: check_allowed(source, self.allowed_in))
         for name, value in source.items():
@@ -125,10 +133,11 @@ class Examiner:
             list(dict.fromkeys(attempts.faults)),
             None if any(not isinstance(p.source, Path) for p in inside) else prompt,
             answer,
-            tuple(unpacker.options(source)) if told is not None else (),
+            told.options if told is not None else (),
             value_at(source, columns.id),
-            not unpacker.is_as_stored(source),
-            any(not unpacker.stays(source, kind) for kind in PICTURES),
+            told is None or not unpacker.is_as_stored(source, told),
+            told is None or any(not unpacker.stays(source, kind, told) for kind in PICTURES),
+            len(given["image"] or ()) > 1,
         )
 
     def _broken(self, row: int) -> str:
@@ -170,12 +179,13 @@ def examine_question(
     attempts: Attempts,
     images_in: str,
     rewrites_in: str | None,
+    takes: Acceptance | None = None,
 ) -> None:
     """Open the pictures of a question, and put each rewrite in its place."""
     shown = pictures(question)
     for number, image in enumerate(shown, start=1):
         of = f"picture {number} of {len(shown)}: " if len(shown) > 1 else ""
-        attempts.make(images_in, partial(_look_at, image, of))
+        attempts.make(images_in, partial(_look_at, image, of, takes))
     for text in attempts.make(rewrites_in, lambda: rewrites(source, rewrites_in)) or ():
         attempts.make(rewrites_in, partial(with_text, question, text))
 
@@ -236,9 +246,11 @@ def _inside(prompt: Sequence[Mapping[str, Any]]) -> list[Picture]:
     return [picture(part["image"]) for part in parts if part.get("image") is not None]
 
 
-def _look_at(image: Picture, of: str) -> None:
+def _look_at(image: Picture, of: str, takes: Acceptance | None) -> None:
     try:
-        image.open()
+        opened = image.open()
+        if takes is not None:
+            takes.check(*opened.size)
     except InputError as error:
         raise InputError(f"{of}{error}") from error
 

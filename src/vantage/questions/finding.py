@@ -13,9 +13,18 @@ from typing import Any
 from datasets import Dataset
 
 from vantage.errors import ConfigError, InputError, nearest
-from vantage.questions.kinds import ANSWERING, ASKING, SAMPLE, Data, Held, held
-from vantage.questions.layouts import ANSWERS, LAYOUTS, QUESTIONS, Columns, Layout, named
-from vantage.questions.options import candidates, indexed, option_columns
+from vantage.questions.kinds import ANSWERING, ASKING, SAMPLE, Data, Held, held, is_in
+from vantage.questions.layouts import (
+    ANSWERS,
+    INDICES,
+    LAYOUTS,
+    QUESTIONS,
+    WORDS,
+    Columns,
+    Layout,
+    named,
+)
+from vantage.questions.options import candidates, counted_from, option_columns
 from vantage.questions.picture_columns import by_shape, picture_columns
 from vantage.questions.reading import undecoded
 from vantage.questions.tables import Rows, names
@@ -69,7 +78,7 @@ def resolve(
     _check_there(said, data)
     if "question" in said and said["question"] is None:
         raise ConfigError("columns.question is null: every row needs a question")
-    usual = LAYOUTS[layout] if layout else {"question": QUESTIONS, "answer": ANSWERS}
+    usual = LAYOUTS[layout] if layout else {"question": QUESTIONS, "answer": (*ANSWERS, *INDICES)}
     chosen = _told(said, usual, data)
     talk = data.held.get(chosen["question"] or "", Held("empty"))
     decided = "image" in said or "images" in said
@@ -79,6 +88,11 @@ def resolve(
         used = [*named(*chosen.values()), *besides]
         pictures = picture_columns(usual if layout else None, data, used, talk)
     options = said["options"] if "options" in said else option_columns(data, chosen["answer"])
+    if chosen["answer"] in INDICES and "answer" not in said and not options:
+        raise InputError(
+            f"{data.source}: column {chosen['answer']!r} holds numbers of options, and no column "
+            "holds options: name them, as columns: {options: NAME}, or name another answer"
+        )
     columns = Columns(**chosen, **by_shape(pictures, data), options=options)
     used = [*named(*columns.model_dump().values()), *besides]
     free = [name for name in data.names if name not in used]
@@ -87,8 +101,9 @@ def resolve(
         answered="answer" not in said and talk.answered and chosen["answer"] is None,
         without_pictures=() if decided else tuple(n for n in free if not data.shows(n)),
         without_videos=() if "videos" in said else tuple(free),
+        pictures_left_out=decided and not any(pictures.values()),
         videos_left_out="videos" in said,
-        indexed=options is not None and indexed(data, options, chosen["answer"]),
+        counted_from=counted_from(data, options, chosen["answer"]) if options else None,
         remarks=(
             *_remarks(columns, data, talk),
             *(_unseen(data, free, columns) if decided else ()),
@@ -129,7 +144,7 @@ def _question(candidates: Sequence[str], data: Data) -> str:
         )
     raise InputError(
         f"{data.source}: no column for the question among {', '.join(data.names)}: name it, as "
-        f"columns: {{question: {_likely(data, ASKING)}}}"
+        f"columns: {{question: {_likely(data, 'question', ASKING)}}}"
     )
 
 
@@ -139,6 +154,12 @@ def _answer(candidates: Sequence[str], data: Data, asked: str) -> str | None:
     if there or data.held.get(asked, Held("empty")).answered:
         return there[0] if there else None
     name = next((name for name in candidates if data.has(name) and name != asked), None)
+    if name is not None and data.inside(name):
+        texts = [place for place in data.inside(name) if data.kind(place) in ("text", "texts")]
+        raise InputError(
+            f"{data.source}: column {name!r} holds objects: name a place inside it, as columns: "
+            f"{{answer: {(texts or data.inside(name))[0]}}}"
+        )
     if name is not None:
         return name
     if len(candidates) <= 2:
@@ -148,14 +169,24 @@ def _answer(candidates: Sequence[str], data: Data, asked: str) -> str | None:
         )
     raise InputError(
         f"{data.source}: no column for the answer among {', '.join(data.names)}: name it, as "
-        f"columns: {{answer: {_likely(data, ANSWERING, asked)}}}, or columns: {{answer: null}} "
-        "where no reward needs one"
+        f"columns: {{answer: {_likely(data, 'answer', ANSWERING, asked)}}}, or columns: "
+        "{answer: null} where no reward needs one"
     )
 
 
-def _likely(data: Data, kinds: Collection[str], asked: str | None = None) -> str:
-    there = (name for name in data.names if data.kind(name) in kinds and name != asked)
-    return next(there, "NAME")
+def _likely(data: Data, wanted: str, kinds: Collection[str], asked: str = "") -> str:
+    """The column, or the place inside one, that is called most like what is wanted."""
+    there = [name for name in data.held if data.kind(name) in kinds and not is_in(name, [asked])]
+    known = {name.lower() for name in (QUESTIONS if wanted == "question" else ANSWERS)}
+
+    def rank(name: str) -> int:
+        last = name.rpartition(".")[2].lower()
+        if last in known or (wanted == "question" and data.kind(name) == "conversation"):
+            return 0
+        return 1 if any(word in last for word in WORDS[wanted]) else 2
+
+    best = min(there, key=rank, default="NAME")
+    return best if best in there and rank(best) < 2 else "NAME"
 
 
 def _remarks(columns: Columns, data: Data, talk: Held) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from vantage.questions.examining import Examined, Examiner
 from vantage.questions.faults import Fault
 from vantage.questions.parallel import over_parts
+from vantage.questions.placing import NUMBERED
 from vantage.questions.schema import IMAGE
 
 # Conversations of texts alone, which most are.
@@ -34,7 +35,8 @@ class Gathered:
         ids: of each row; None where no row has one.
         changed_Q, moved_Q: as of `Examined`.
         inside_Q: whether the conversation holds pictures as bytes.
-        worded_Q: whether it writes `<image>`.
+        worded_Q: whether it writes `<image>` or a place with a number.
+        several_Q: as of `Examined`.
     """
 
     faults: list[Fault]
@@ -46,6 +48,7 @@ class Gathered:
     moved_Q: np.ndarray
     inside_Q: np.ndarray
     worded_Q: np.ndarray
+    several_Q: np.ndarray
 
     @property
     def plain_prompts(self) -> pa.ChunkedArray | None:
@@ -82,7 +85,7 @@ def gather(examiner: Examiner, rows: int, words: str) -> Gathered:
         _joined([(len(part.changed_Q), part.ids) for part in parts], None),
         *(
             np.concatenate([getattr(part, name) for part in parts])
-            for name in ("changed_Q", "moved_Q", "inside_Q", "worded_Q")
+            for name in ("changed_Q", "moved_Q", "inside_Q", "worded_Q", "several_Q")
         ),
     )
 
@@ -102,8 +105,13 @@ def _compact(seen: Sequence[Examined]) -> Gathered:
         np.array([one.changed for one in seen]),
         np.array([one.moved for one in seen]),
         np.array(inside),
-        np.array([prompt is not None and IMAGE in str(prompt) for prompt in prompts]),
+        np.array([prompt is not None and _has_place(str(prompt)) for prompt in prompts]),
+        np.array([one.several for one in seen]),
     )
+
+
+def _has_place(text: str) -> bool:
+    return IMAGE in text or bool(NUMBERED.search(text))
 
 
 def _in_arrow(prompts: list[Prompt]) -> pa.Array | list[Prompt]:

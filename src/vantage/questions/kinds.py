@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from vantage.errors import InputError
-from vantage.questions.pictures import PLACES, inside, is_encoded, located, looks
-from vantage.questions.schema import texts
+from vantage.questions.pictures import DATA_URI, PLACES, inside, is_encoded, located, looks
+from vantage.questions.schema import literal
 
 SAMPLE = 500  # rows from which it is told what a column holds
 LONGEST = 1_000  # characters of a path
@@ -22,12 +22,18 @@ PICTURE_ENDING = re.compile(
     r"\.(?:png|jpe?g|jfif|webp|gif|bmp|tiff?|p[gnp]m|avif|jp2|heic|svg)\b", re.I
 )
 VIDEO_FILE = re.compile(r"\S*\.(?:mp4|m4v|avi|mov|mkv|webm|mpe?g|flv|wmv)", re.I)
+# How lists and objects begin that are written in a text, and what stands in them.
+OPENING = "[({"
+BYTES = ("b'", 'b"')
+NAMES = re.compile(r"""['"]\s*:""")
+TURNS = re.compile(r"""['"](?:role|from|user)['"]\s*:""")
+CODED = re.compile(r"data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk0")
 # Pairs of keys of a message: who speaks, and what is said.
 MESSAGES = (("role", "content"), ("from", "value"), ("user", "assistant"))
 # What a value may be, the kind that counts first where a column holds several of them.
 KINDS = (
-    "video",
     "picture",
+    "video",
     "conversation",
     "link",  # an address of a picture
     "path",  # of a picture that is not there
@@ -131,6 +137,8 @@ def value_at(row: Mapping[str, Any], name: str | None) -> Any:
         return row.get(name) if name is not None else None
     found: Any = row
     for part in name.split("."):
+        if isinstance(found, str) and found[:1] == "{":
+            found = written(found)
         if isinstance(found, list):
             found = [item.get(part) for item in found if isinstance(item, Mapping)]
         else:
@@ -162,7 +170,7 @@ def look_at(value: Any, root: Path | None) -> Iterator[Look]:
     elif isinstance(value, list | tuple):
         for look in _in_list(value, root):
             yield look._replace(several=True)
-    elif isinstance(value, str) and value[:1] in "[(" and (found := listed(value)):
+    elif isinstance(value, str) and value[:1] in (*OPENING, "b") and (found := written(value)):
         yield from look_at(found, root)
     else:
         kind = _kind(value, root)
@@ -170,18 +178,21 @@ def look_at(value: Any, root: Path | None) -> Iterator[Look]:
             yield Look("", kind)
 
 
-def listed(text: str) -> list[Any]:
-    """A list of texts that is written in a text; empty where none is."""
-    if not PICTURE_ENDING.search(text):
-        return []
-    try:
-        return texts(text, "")
-    except InputError:
-        return []
+def written(text: str) -> list[Any] | dict[str, Any] | bytes | None:
+    """An object, bytes, or a list of pictures that are written in a text; None for none."""
+    if text[:2] in BYTES:
+        found = literal(text)
+    elif text[:1] == "{":
+        found = literal(text) if text.rstrip()[-1:] == "}" and NAMES.search(text) else None
+    else:
+        found = literal(text) if PICTURE_ENDING.search(text) or CODED.search(text[:400]) else None
+    return found if isinstance(found, list | dict | bytes) else None
 
 
 def conversation(value: Any) -> list[Mapping[str, Any]] | None:
     """The messages of a conversation in any of its forms; None for anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] in OPENING and TURNS.search(value):
+        value = literal(value)
     if isinstance(value, Mapping):
         value = next((value[name] for name in ("messages", "conversations") if name in value), None)
     if not isinstance(value, list) or not value:
@@ -258,15 +269,16 @@ def _kind(value: Any, root: Path | None) -> str | None:
     if isinstance(value, Image.Image):
         return "picture"
     if isinstance(value, bytes | memoryview):
-        return looks(value) or "other"
+        coded = is_encoded(bytes(value[:LONGEST]).decode("ascii", "replace"))
+        return looks(value) or ("picture" if coded else "other")
     if isinstance(value, str):
         return _kind_of_text(value, root)
     return "number" if isinstance(value, int | float | Decimal) else "other"
 
 
 def _kind_of_text(text: str, root: Path | None) -> str:
-    if text.startswith("data:video/"):
-        return "video"
+    if text.startswith("data:") and not text.startswith("data:image/") and DATA_URI.match(text):
+        return "video" if text.startswith("data:video/") else "picture"
     if is_encoded(text):
         return "picture"
     name = text.partition("?")[0] if "://" in text else text

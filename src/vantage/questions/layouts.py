@@ -71,10 +71,22 @@ QUESTIONS = (
 )
 ANSWERS = (
     *("answer", "final_answer", "ground_truth", "reward_model.ground_truth", "solution", "label"),
-    *("correct_answer", "gt_answer", "gt", "gold", "target", "response", "output", "completion"),
-    *("answers",),
+    *("correct_answer", "gt_answer", "gt", "gold", "gold_answer", "reference_answer", "ref_answer"),
+    *("expected_answer", "standard_answer", "target", "answerKey", "answer_key", "correct_option"),
+    *("correct_choice", "multiple_choice_answer", "short_answer", "response", "output"),
+    *("completion", "answers"),
 )
-VIDEOS = re.compile(r"(?:video|clip)s?(?:_?(?:path|file|url|bytes)s?)?", re.I)
+WORDS = {  # in the name of a column that may be one
+    "question": ("question", "problem", "prompt", "query", "ask", "instruct"),
+    "answer": ("answer", "truth", "solution", "correct", "label", "result"),
+}
+# Numbers of options, where no column has the answer itself.
+INDICES = (
+    *("correct_choice_idx", "correct_choice_index", "correct_answer_idx", "correct_answer_index"),
+    *("correct_option_idx", "correct_option_index", "correct_idx", "correct_index", "answer_idx"),
+    *("answer_index", "answer_id", "label_idx", "gt_idx", "gold_index"),
+)
+VIDEOS = re.compile(r"(?:video|clip|audio|sound)s?(?:_?(?:path|file|url|bytes)s?)?", re.I)
 
 
 @dataclass(frozen=True)
@@ -85,8 +97,8 @@ class Layout:
         columns: all by name.
         answered: whether a last turn of the assistant is the answer.
         without_pictures, without_videos: columns for nothing, in which no row may have one.
-        videos_left_out: whether the user says that no question needs one.
-        indexed: whether answers are numbers of options, from 0.
+        pictures_left_out, videos_left_out: whether the user says that no question needs them.
+        counted_from: number of the first option, where answers are numbers of options.
         remarks: what a user may want to know about the choice.
     """
 
@@ -95,7 +107,8 @@ class Layout:
     without_pictures: tuple[str, ...] = ()
     without_videos: tuple[str, ...] = ()
     videos_left_out: bool = False
-    indexed: bool = False
+    pictures_left_out: bool = False
+    counted_from: int | None = None
     remarks: tuple[str, ...] = ()
 
 

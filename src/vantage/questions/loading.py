@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from vantage.errors import ConfigError, InputError
 from vantage.questions import assembly, faults
+from vantage.questions.acceptance import Acceptance
 from vantage.questions.examining import Examiner
 from vantage.questions.faults import Fault
 from vantage.questions.finding import layout_of
@@ -93,6 +94,7 @@ def survey(
     image_root: str | None = None,
     variants: Variants | None = None,
     graded_by: Callable[..., list[float]] | None = None,
+    takes: Acceptance | None = None,
 ) -> Loaded:
     """Every row looked at: text, pictures, answer.
 
@@ -106,6 +108,7 @@ def survey(
         variants: how prompts are made of the rows, which columns of theirs have to allow;
             `new_questions` is looked at in any case.
         graded_by: the reward that has to accept the reference answer of each row.
+        takes: what the model's processor takes; None to try no picture.
 
     Raises:
         ConfigError: an unknown layout, or no such `image_root`.
@@ -126,7 +129,7 @@ def survey(
     besides = (rewrites_in, *filter(None, [allowed_in]))
     found_in = layout_of(raw, columns or Columns(), layout, source, root, besides)
     chosen = found_in.columns
-    examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by)
+    examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by, takes)
     looked = gather(examiner, len(raw), f"Checking {Path(source).name}")
     if not (chosen.image or chosen.images):
         _tell_of_words(source, looked)

@@ -15,6 +15,7 @@ PICTURES = re.compile(
     r"|file_?names?|jpe?g|png|webp",
     re.I,
 )
+IDS = re.compile(r"(?:image|img|picture)_?ids?", re.I)
 PLAIN = ("image", "images", "img", "imgs", "picture", "pictures")  # the plainest ones
 SAID = {
     "link": "holds addresses of pictures (nothing is fetched: download them and give paths)",
@@ -43,6 +44,9 @@ def picture_columns(
         others += [name for name in free if data.held[name].pictures]
     if others:
         raise InputError(_unmapped(data, others, chosen))
+    if usual is None and not chosen and not talk.pictures:
+        _check_ids(data, free)
+    chosen = _with_later(chosen, called, data)
     if set(chosen) == {"image", "images"}:
         return {"image": "image", "images": "images"}
     return {"image": None, "images": chosen[0] if len(chosen) == 1 else chosen or None}
@@ -58,6 +62,27 @@ def _called(
         return [name for name in wanted if name in names]
     there = [name for name in names if PICTURES.fullmatch(name)]
     return sorted(there, key=lambda name: (*_numbered(name), name not in ("image", "images")))
+
+
+def _with_later(chosen: list[str], called: Sequence[str], data: Data) -> list[str]:
+    """Numbered columns with those of the same name that hold nothing in the rows looked at."""
+    stems = {_numbered(name)[1] for name in chosen} - {""}
+    if len(stems) != 1 or {"image", "images"} & set(chosen):
+        return chosen
+    empty = [name for name in called if data.kind(name) == "empty"]
+    same = [name for name in empty if _numbered(name)[1] in stems and name not in chosen]
+    return sorted([*chosen, *same], key=_numbered)
+
+
+def _check_ids(data: Data, free: Collection[str]) -> None:
+    """Refuse rows that name their pictures by an id, where no column holds them."""
+    for name in data.names:
+        if name in free and IDS.fullmatch(name) and data.kind(name) != "empty":
+            raise InputError(
+                f"{data.source}: column {name!r} names pictures, and no column holds them\n"
+                "  to use them add a column     columns: {images: NAME}\n"
+                "  to leave them out write      columns: {images: null}"
+            )
 
 
 def _numbered(name: str) -> tuple[int, str]:

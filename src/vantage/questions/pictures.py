@@ -35,9 +35,11 @@ HEADS = re.compile(
     re.DOTALL,
 )
 VIDEO_HEADS = re.compile(rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ", re.DOTALL)
-BASE64 = re.compile(r"[A-Za-z0-9+/_-]{32}")
+BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{12,}(={0,2}\s*)")
 WEB = str.maketrans("-_", "+/")  # base64 as it is written in addresses
-LEAST_ENCODED = 64  # characters: less is a name
+DATA_URI = re.compile(r"\s*data:[^,\s]{0,200},", re.I)
+HEAD = 256  # characters of a text that tell whether it is base64
+LEAST_ENCODED = 64  # characters: less may be a name without an ending
 # Where a picture stands in an object, the first one that is there.
 PLACES = ("bytes", "image", "image_url", "url", "base64", "path")
 
@@ -159,9 +161,13 @@ def picture(value: Any, root: Path | None = None) -> Picture:
     if isinstance(found, Image.Image):
         return Picture(found)
     if isinstance(found, bytes | memoryview) and len(found):
-        return Picture(found)
+        text = bytes(found[:HEAD]).decode("ascii", "replace") if looks(found) is None else ""
+        return Picture(_decoded(bytes(found).decode("ascii")) if is_encoded(text) else found)
     if isinstance(found, str) and found:
-        return Picture(_decoded(found) if is_encoded(found) else located(found, root))
+        path = None if is_encoded(found) else located(found, root)
+        if path is None or (_seems_encoded(found) and _first([path]) is None):
+            return Picture(_decoded(found))
+        return Picture(path)
     shown = reprlib.repr(value)[:80]
     raise InputError(f"{shown!r} is no picture: expected bytes, base64, a path, or an image")
 
@@ -184,18 +190,28 @@ def looks(content: bytes | memoryview) -> Literal["picture", "video"] | None:
 
 
 def is_encoded(text: Any) -> bool:
-    """Whether a value is a text that holds a picture in base64, or as a data URI; no path is."""
+    """Whether a value is a text that holds a picture in base64, or a data URI; no path is."""
     if not isinstance(text, str):
         return False
-    if text.startswith("data:image/"):
+    if DATA_URI.match(text):
         return True
-    if len(text) < LEAST_ENCODED or not BASE64.match(text):
+    if not BASE64.fullmatch(text[:HEAD]):
         return False
-    return looks(base64.b64decode(text[:32].translate(WEB))) == "picture"
+    head = "".join(text[:HEAD].split())[:32].rstrip("=").translate(WEB)
+    return looks(base64.b64decode(head[: len(head) // 4 * 4])) == "picture"
+
+
+def _seems_encoded(text: str) -> bool:
+    """Whether a text that names no file is base64 of something else than a picture."""
+    found = BASE64.fullmatch(text[:HEAD])
+    if found is None or "." in text[-8:]:
+        return False
+    return "=" in found[1] or len(text) >= LEAST_ENCODED
 
 
 def _decoded(text: str) -> bytes:
-    coded = "".join(text.rpartition(",")[2].split()).translate(WEB)
+    coded = "".join(text.rpartition(",")[2].split())
+    coded = (unquote(coded) if "%" in coded else coded).rstrip("=").translate(WEB)
     try:
         return base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True)
     except (binascii.Error, ValueError) as error:

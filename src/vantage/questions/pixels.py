@@ -17,6 +17,10 @@ class Bounds:
         """The image, scaled into the bounds."""
         return fit(image, self.least, self.most)
 
+    def sized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of an image of that size within the bounds."""
+        return sized(width, height, self.least, self.most)
+
 
 def fit(image: Image, least: int | None, most: int | None) -> Image:
     """The image with at least `least` and at most `most` pixels, its shape kept.
@@ -29,15 +33,17 @@ def fit(image: Image, least: int | None, most: int | None) -> Image:
         least: smaller ones are scaled up; None for no bound.
         most: larger ones are scaled down; None for no bound.
     """
-    pixels = image.width * image.height
+    size = sized(*image.size, least, most)
+    return image if size == image.size else image.resize(size, Resampling.BICUBIC)
+
+
+def sized(width: int, height: int, least: int | None, most: int | None) -> tuple[int, int]:
+    """Width and height that `fit` gives an image of that size."""
+    pixels = width * height
     if least is not None and pixels < least:
         scale = math.sqrt(least / pixels)
-        return _resized(image, math.ceil(image.width * scale), math.ceil(image.height * scale))
+        return math.ceil(width * scale), math.ceil(height * scale)
     if most is not None and pixels > most:
         scale = math.sqrt(most / pixels)
-        return _resized(image, int(image.width * scale), int(image.height * scale))
-    return image
-
-
-def _resized(image: Image, width: int, height: int) -> Image:
-    return image.resize((max(1, width), max(1, height)), Resampling.BICUBIC)
+        return max(1, int(width * scale)), max(1, int(height * scale))
+    return width, height

@@ -12,6 +12,7 @@ from datasets import Dataset, IterableDataset
 
 from vantage.errors import InputError
 from vantage.questions import templates
+from vantage.questions.acceptance import Acceptance
 from vantage.questions.examining import Attempts, check_allowed, examine_question
 from vantage.questions.faults import Fault, message
 from vantage.questions.parallel import over_parts
@@ -175,6 +176,7 @@ class _Looker:
     prompts: Prompts
     rows: Reader | list[dict[str, Any]]
     pixels: bool = True
+    takes: Acceptance | None = None
 
     def part(self, places: range) -> list[Fault]:
         """Faults of rows that follow each other."""
@@ -200,7 +202,7 @@ class _Looker:
         allowed_in = variants.transforms.allowed if variants.transforms else None
         attempts.make(allowed_in, lambda: check_allowed(source, allowed_in))
         if question is not None and self.pixels:
-            examine_question(question, source, attempts, "images", variants.rewrites)
+            examine_question(question, source, attempts, "images", variants.rewrites, self.takes)
         if question is not None and self.prompts.reserved:
             attempts.make(variants.rewrites, lambda: self._reword(source))
         return attempts.faults
@@ -212,7 +214,12 @@ class _Looker:
 
 
 def check(
-    prompts: Prompts, name: str, rows: Dataset | IterableDataset, *, pixels: bool = True
+    prompts: Prompts,
+    name: str,
+    rows: Dataset | IterableDataset,
+    *,
+    pixels: bool = True,
+    takes: Acceptance | None = None,
 ) -> None:
     """Read every row as training will, so that none fails in the middle of a run.
 
@@ -221,13 +228,14 @@ def check(
         name: of the rows, for the message.
         rows: the data; of a stream the first row alone is looked at.
         pixels: whether pictures are opened, and rewrites put in their places.
+        takes: what the processor takes; None to try no picture.
 
     Raises:
         ConfigError: a template that names what is no column.
         InputError: rows that cannot become a prompt; names the first twenty.
     """
     read_from = _opened(rows)
-    looker = _Looker(prompts, read_from, pixels)
+    looker = _Looker(prompts, read_from, pixels, takes)
     found = over_parts(looker.part, len(read_from), f"Checking {name}")
     faults = [fault for part in found for fault in part]
     if faults:

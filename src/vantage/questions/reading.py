@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo, Features, Image, LargeList, List
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image, LargeList, List, Value
 from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable
 
@@ -122,6 +122,22 @@ def of_arrays(**columns: pa.ChunkedArray) -> Dataset:
         hashed.update(b"" if buffer is None else buffer)
     # Named by us: `datasets` would copy the whole table for a name.
     return Dataset(InMemoryTable(table), fingerprint=hashed.hexdigest())
+
+
+def with_names(rows: Dataset) -> Dataset:
+    """Classes by their names, where they are stored as numbers of them."""
+    for name, feature in rows.features.items():
+        if not isinstance(feature, ClassLabel) or not feature.names:
+            continue
+        known = dict(enumerate(feature.names))  # -1 is none of them
+        numbers = rows.data.column(name).to_pylist()
+        named = pa.array([known.get(number) for number in numbers], pa.string())
+        place = rows.data.column_names.index(name)
+        table = rows.data.set_column(place, name, named)
+        features = Features({**rows.features, name: Value("string")})
+        mark = Hasher.hash([rows._fingerprint, name, "names"])
+        rows = Dataset(table, DatasetInfo(features=features), rows.split, rows._indices, mark)
+    return rows
 
 
 def held_as(rows: Dataset, column: str, feature: Any) -> Dataset:

@@ -10,8 +10,10 @@ parts of the conversation. What becomes of a row that is not varied is what TRL 
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +25,8 @@ IMAGE = "<image>"
 # Names under which processors and tokenizers keep what stands for a picture, a video, a sound.
 PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
 LEAD = re.compile(rf"(?:{IMAGE}\s*)+")
+
+BESIDE = re.compile(r"['\"]\s+['\"]")  # texts with no comma between them
 
 Turn = Mapping[str, Any]
 
@@ -101,7 +105,7 @@ def texts(value: Any, column: str) -> list[str]:
     Raises:
         InputError: something else; names the column.
     """
-    found = _list_in(value) if isinstance(value, str) and value.strip() else value
+    found = literal(value) if isinstance(value, str) and value.strip() else value
     if not found:
         return []
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
@@ -281,13 +285,34 @@ def _texts(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     return (part["text"] for part in parts)
 
 
-def _list_in(text: str) -> Any:
-    for reader in (json.loads, ast.literal_eval):  # literals alone, no expressions
+def literal(text: str) -> Any:
+    """What a text says in JSON, or as Python or NumPy write lists; the text where it is neither.
+
+    Nothing in it is executed.
+    """
+    for reader in (json.loads, _literal):
         try:
             return reader(text)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
+
+
+def _literal(text: str) -> Any:
+    return ast.literal_eval(_with_commas(text) if BESIDE.search(text) else text)
+
+
+def _with_commas(text: str) -> str:
+    """A list as NumPy writes it, ['a' 'b'], with the commas without which it is one text."""
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except tokenize.TokenError:
+        return text
+    words = [token for token in tokens if token.string.strip()]
+    strings = [token.type == tokenize.STRING for token in words]
+    beside = [one and other for one, other in zip(strings, [*strings[1:], False], strict=True)]
+    pairs = zip(words, beside, strict=True)
+    return " ".join(token.string + "," * comma for token, comma in pairs)
 
 
 def _lead(question: Question) -> str:

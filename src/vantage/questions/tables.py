@@ -20,6 +20,7 @@ from pyarrow import parquet
 from vantage import files
 from vantage.errors import InputError, nearest
 from vantage.questions.faults import Fault, message
+from vantage.questions.reading import with_names
 
 READERS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 ROWS = ("data", "rows", "examples", "train", "questions", "annotations")  # of a list in JSON
@@ -56,7 +57,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
     if path.suffix in TEXT and path.is_file():
         rows: Rows = list(TEXT[path.suffix](_content(path), str(path), split))
     else:
-        rows = _arrow(source, path, split, config)
+        rows = with_names(_arrow(source, path, split, config))
     if not len(rows):
         raise InputError(f"{source}: split {split!r} has no rows")
     if isinstance(rows, list) and all(isinstance(row, Fault) for row in rows):

@@ -13,18 +13,23 @@ from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import ConfigError, nearest
 from vantage.methods.recipe import load_function
+from vantage.questions.acceptance import acceptance
 from vantage.questions.loading import load
+from vantage.questions.pixels import Bounds
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
 
 GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
 
 
-def rows_of(config: Config, *, write_rejects: bool = True) -> tuple[Dataset, Dataset | None]:
+def rows_of(
+    config: Config, processor: Any = None, *, write_rejects: bool = True
+) -> tuple[Dataset, Dataset | None]:
     """The rows to train on and those to validate on, every one of them looked at.
 
     Args:
         config: of the run.
+        processor: of the model, which has to take the pictures; None to try none.
         write_rejects: whether bad rows are written to the run's directory.
 
     Raises:
@@ -39,7 +44,7 @@ def rows_of(config: Config, *, write_rejects: bool = True) -> tuple[Dataset, Dat
             split=split,
             on_bad_row=data.on_bad_row,
             rejects=run / rejects if writes else None,
-            **reading_options(config),
+            **reading_options(config, processor),
             **options,
         )
 
@@ -49,14 +54,15 @@ def rows_of(config: Config, *, write_rejects: bool = True) -> tuple[Dataset, Dat
     return train, rows(data.validation, data.validation_split, "rejects-validation.jsonl")
 
 
-def reading_options(config: Config) -> dict[str, Any]:
+def reading_options(config: Config, processor: Any = None) -> dict[str, Any]:
     """How the data of a run are read, as `vantage.questions.loading.survey` takes it."""
-    data = config.data
+    data, model = config.data, config.model
     return {
         "columns": data.columns,
         "layout": data.layout,
         "image_root": data.image_root,
         "graded_by": next((REWARDS[name] for name in GRADING if name in config.rewards), None),
+        "takes": acceptance(processor, Bounds(model.min_pixels, model.max_pixels)),
     }
 
 

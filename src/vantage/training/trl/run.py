@@ -99,8 +99,8 @@ def check_run(config: Config, *, resume: bool) -> None:
 def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
-    load_model(config.model.path, **config_source(args))
-    rows, validation = rows_of(config)
+    processor, _ = load_model(config.model.path, **config_source(args))
+    rows, validation = rows_of(config, processor)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
     with _refusals():
         trainer = VantageTrainer(

@@ -52,6 +52,7 @@ from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.methods import Rollouts, Samples
+from vantage.questions.acceptance import acceptance
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
@@ -250,9 +251,10 @@ class VantageTrainer(GRPOTrainer):
         """Read every row once, so that none fails in the middle of a run."""
         sets = {"train_dataset": self.train_dataset, **columns.named(self.eval_dataset)}
         self.prompts = replace(self.prompts, reserved=placeholders(self.processing_class))
+        takes = acceptance(self.processing_class, **self.chat_template_kwargs)
         if self.args.check_data or self.prompts.reserved:
             for name, rows in sets.items():
-                check(self.prompts, name, rows, pixels=self.args.check_data)
+                check(self.prompts, name, rows, pixels=self.args.check_data, takes=takes)
         if self.args.check_data:
             for name, rows in sets.items():
                 columns.check_pictures(name, rows, self.reward_funcs)

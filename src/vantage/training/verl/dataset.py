@@ -41,13 +41,13 @@ def config_of(data: DictConfig) -> Config:
 
 
 @functools.cache
-def _loaded(text: str) -> tuple[Any, Any]:
-    return rows_of(configuration.check(json.loads(text)))
+def _loaded(text: str, processor: Any) -> tuple[Any, Any]:
+    return rows_of(configuration.check(json.loads(text)), processor)
 
 
-def loaded(config: Config) -> tuple[Any, Any]:
+def loaded(config: Config, processor: Any) -> tuple[Any, Any]:
     """Rows to train on and to validate on; looked at once a process."""
-    return _loaded(json.dumps(configuration.plain(config)))
+    return _loaded(json.dumps(configuration.plain(config)), processor)
 
 
 def row_of(
@@ -169,7 +169,7 @@ class Questions(Dataset):
         self, data_files: str, tokenizer: Any, config: Any, processor: Any = None, max_samples=-1
     ):
         settings = config_of(config)
-        train, validation = loaded(settings)
+        train, validation = loaded(settings, processor)
         held_out = data_files == "validation"
         prompts = prompts_of(settings, validation if held_out else train)
         self._prompts = replace(prompts, variants=Variants())  # asked as they are

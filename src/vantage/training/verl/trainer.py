@@ -104,7 +104,7 @@ class VantageTrainer(PPOTrainerSync):
 
     def _init_dataloader(self) -> None:
         settings = self.settings
-        train, validation = loaded(settings)
+        train, validation = loaded(settings, self.processor)
         rewards = [reward_of(name, settings.judge) for name in settings.rewards]
         for name, rows_, varied in (
             ("data.train", train, settings.variants),
