@@ -828,7 +828,7 @@ SOURCES = {
     "a saved data set without a state": (None, "saved", "cannot be read as a data set"),
     "a saved data set with half a state": (None, "saved", "cannot be read as a data set"),
     "a saved data set with an empty state": (None, "saved", "cannot be read as a data set"),
-    "a fifo": (None, "fifo.jsonl", "no such file"),
+    "a fifo": (None, "fifo.jsonl", "is a FIFO, expected a file"),
     "a link to itself": (None, "loop.jsonl", "no such file"),
     "a file that refuses": (None, "memory.jsonl", "cannot be read"),
 }
