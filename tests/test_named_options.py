@@ -16,7 +16,11 @@ SOURCE = ROOT / "src" / "vantage"
 NAMED = re.compile(r"(?<![\w/-])--([a-z][\w.-]*[a-z_])")
 COMMANDS = typer.main.get_command(cli.app).commands
 OPTIONS = {
-    name: {flag.removeprefix("--") for one in command.params for flag in one.opts}
+    name: {
+        flag.removeprefix("--")
+        for one in command.params
+        for flag in [*one.opts, *one.secondary_opts]
+    }
     for name, command in COMMANDS.items()
 }
 SECTIONS = {name for name, *_ in describe(Config)} | {"recipe", "rewards"}

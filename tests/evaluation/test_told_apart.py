@@ -397,7 +397,7 @@ def test_responses_that_are_damaged_are_named_and_those_that_are_gone_make_no_di
     with Candidate() as one:
         measured(one, four, out)
         (out / "m" / "rows.parquet").write_bytes(b"PAR1")
-        with pytest.raises(InputError, match=r"m/rows\.parquet: no responses of an evaluation"):
+        with pytest.raises(InputError, match=r"m/rows\.parquet' cannot be read: it is damaged"):
             measured(one, four, out, "n")
         assert (out / "n" / "rows.json").is_file()
         (out / "m" / "rows.parquet").unlink()
