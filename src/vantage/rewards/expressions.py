@@ -74,7 +74,7 @@ WORDS = set(
         """
     am an as at be by do go he hi if in is it me my no of oh ok on or so to up us we and the for
     not but are was has had can may one two six ten all any yes out off per via its her his him
-    she you our who how why when
+    she you our who how why when pm
 """
     )
 )
@@ -646,6 +646,8 @@ class _Reader:
         if not word or not (word.isupper() or len(word) == 1):
             raise UnreadableError(self.text)
         self.place += len(word)
+        if len(word) == 3:  # from either side
+            word = min(word, word[::-1])
         return ("variable", f"angle {word}")
 
     def _letters(self, word: str) -> Node:
