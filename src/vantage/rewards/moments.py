@@ -52,6 +52,7 @@ MONTHS = {
     if name
 } | {"sept": 9}
 MONTH = rf"(?P<month>{'|'.join(sorted(MONTHS, key=len, reverse=True))})\.?"
+PREPOSITION = re.compile(r"(?:in|on) (?=\w)", re.I)
 DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 YEAR = r"(?P<year>\d{4})"
 DATES = tuple(
@@ -69,9 +70,9 @@ def time(text: str) -> Time | None:
     """The time of day that a text in normal form is; None where it is none."""
     if not SAYING.search(text):
         return None
-    for said, clock in SAID:
+    for said, standard in SAID:
         if found := said.fullmatch(text):
-            text = found.expand(clock)
+            text = found.expand(standard)
     if found := HALF_DAY.fullmatch(text):
         hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
         if hours > 12:
@@ -87,10 +88,12 @@ def time(text: str) -> Time | None:
 
 def date(text: str) -> Date | None:
     """The date that a text in normal form is; None where it is none."""
+    text = PREPOSITION.sub("", text)
     for form in DATES:
         if found := form.fullmatch(text):
-            year, month, day = (found.groupdict().get(name) for name in ("year", "month", "day"))
-            number = MONTHS.get(month.lower()) or int(month)
-            if 1 <= number <= 12 and 1 <= int(day or 1) <= 31:
-                return Date(int(year) if year else None, number, int(day) if day else None)
+            named = found.groupdict()
+            month = MONTHS.get(named["month"].lower()) or int(named["month"])
+            day, year = (int(named.get(name) or 0) or None for name in ("day", "year"))
+            if 1 <= month <= 12 and (day or 1) <= 31:
+                return Date(year, month, day)
     return None

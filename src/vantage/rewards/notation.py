@@ -16,7 +16,7 @@ LONGEST = 1_000  # characters of an answer that is looked at as anything but a t
 # A number as it is written, with commas between groups of digits or without.
 DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
 # Letters and digits without anything that could be dress: already in normal form.
-PLAIN = re.compile(r"[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
+PLAIN = re.compile(r"(?!.*//)[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
 LINE = re.compile(r"\s*\n\s*")
 SPACES = re.compile(r"[^\S\n]+")
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}]|[^\\{}]+|\\", re.DOTALL)
@@ -107,6 +107,7 @@ SIGNS = str.maketrans(
         **{"±": "\\pm ", "∓": "\\mp ", "≤": "\\leq ", "≥": "\\geq ", "⩽": "\\leq ", "⩾": "\\geq "},
         **{"≦": "\\leq ", "≧": "\\geq ", "≠": "\\neq ", "≈": "\\approx ", "≃": "\\approx "},
         **{"∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "Ø": "\\emptyset "},
+        **{"→": "\\to ", "⟶": "\\to "},
         **{"⊙": "\\odot ", "〇": "零"},
         **{"∠": "\\angle ", "△": "\\triangle ", "▲": "\\triangle ", "Δ": "\\triangle "},
         **{"∆": "\\triangle ", "∥": "\\parallel ", "‖": "\\parallel ", "⫽": "\\parallel "},
@@ -114,7 +115,7 @@ SIGNS = str.maketrans(
         **{"∼": "\\sim ", "∽": "\\sim ", "～": "~", "〜": "~", "ℝ": "\\R "},
         **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "µ": "μ", "∣": "|", "″": '"', "′": "'"},
         **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "\\langle ", "⟩": "\\rangle "},
-        **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow ", "→": "\\to ", "⟶": "\\to "},
+        **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow "},
         **{"∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "ϕ": "\\phi ", "ϵ": "\\epsilon "},
     }
 )

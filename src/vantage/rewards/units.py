@@ -130,7 +130,7 @@ COUNTING = re.compile(
 )
 DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
 THINGS = "things: "  # before the dimension of a thing
-SPELLED = re.compile("[A-Za-zμΩÅ]+(?:_[A-Za-z]+)*")  # names that pint may know
+SPELLED = re.compile("[A-Za-zμΩ]+(?:_[A-Za-z]+)*")  # names that pint may know
 DEGREES = re.compile(r"(?:°|\bdeg(?:ree)?s?) ?([CF])\b")
 ABBREVIATED = re.compile(r"\b(sq|cu)\.? ")
 SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
@@ -139,7 +139,9 @@ FACTOR = re.compile(
     r"(?: ?\^ ?\{?(?P<power>-?\d)\}?|(?P<digit>[23])| (?P<after>squared|cubed))?"
 )
 THING = re.compile(r"[a-z][a-z']{2,}(?:[ -][a-z][a-z']+){0,3}")
-CHINESE_THING = re.compile(r"[个只条本张件名位人块支根辆棵朵头匹座间把双组份颗]([\u4e00-\u9fff]{1,6})")
+CHINESE_THING = re.compile(
+    r"[个只条本张件名位人块支根辆棵朵头匹座间把双组份颗]([\u4e00-\u9fff]{1,6})"
+)
 NO_THING = re.compile(
     r"\b(?:or|and|to|sqrt|times|theta|alpha|beta|gamma|pi|sin|cos|tan|log|ln|if|is|not|than|"
     r"about|but|wait|answer|option|point|minus|plus|over|between|from|until|billion|million|"

@@ -171,15 +171,15 @@ RIGHT_OPTION = re.compile(
     r"(?: (?:option|choice|answer|one))?",
     re.I,
 )
+LISTED = r"(?:, ?(?:and )?| ?[、和] ?| and | ?& ?|; ?| )"
 SOME_OPTIONS = re.compile(
-    r"(?:[Oo]ptions? |[Cc]hoices? |选项 ?)?"
-    r"(?:\\?\{ ?(?=.*\}))?(?:LETTER(?:SIGNLETTER)+|\([A-J]\)(?: ?\([A-J]\))+)(?: ?\\?\})?".replace(
-        "LETTER", r"\(?(?:[A-J]|[a-j])\)?"
-    ).replace("SIGN", r"(?:, ?(?:and )?| ?[、和] ?| and | ?& ?|; ?| )")
+    r"(?:[Oo]ptions? |[Cc]hoices? |选项 ?)?(?:\\?\{ ?(?=.*\}))?"
+    rf"(?:\(?[A-J]\)?(?:{LISTED}\(?[A-J]\)?)+|[a-j](?:{LISTED}[a-j])+|\([A-J]\)(?: ?\([A-J]\))+)"
+    r"(?: ?\\?\})?"
 )
 RUN_OF_OPTIONS = re.compile(r"[A-J]{2,6}")
 CIRCLED = re.compile("[①-⑳]")
-SOME_CIRCLED = re.compile(r"[①-⑳](?:(?:, ?(?:and )?|; ?| ?[、和] ?| and | )?[①-⑳])*")
+SOME_CIRCLED = re.compile(rf"[①-⑳](?:{LISTED}?[①-⑳])*")
 OPTION_AND_CONTENT = re.compile(
     r"(?:(?:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、]|([a-j])\)) ?(.+)", re.I | re.DOTALL
 )
@@ -193,7 +193,7 @@ TO = re.compile(r" to ")
 
 CONNECTED = re.compile(r"(?:so|thus|hence|therefore|then)\b,? (?=\S)", re.I)
 CHOSEN = re.compile(
-    r"(?:(?:因此|所以|故),?)?(?:答案(?:是|为)?|故?选):? ?(?=\S)|(?:the )?points? (?=[A-Z]?\()"
+    r"(?:(?:因此|所以|故),?)?(?:答案(?:是|为)?|故?选(?!项)):? ?(?=\S)|(?:the )?points? (?=[A-Z]?\()"
     r"|(?:in )?(?:the )?(?:year )?(?=[12]\d{3}$)",
     re.I,
 )
@@ -256,9 +256,11 @@ DEGREES_AND_MINUTES = re.compile(r"(\d+)° ?(\d+)'(?: ?(\d+)(?:\"|''))?")
 FEET_AND_INCHES = re.compile(r"(\d+) ?' ?(\d+(?:\.\d+)?) ?(?:\"|'')")
 SEGMENT = re.compile(r"(?:\\overline ?\{? ?|segment )([A-Z])([A-Z]) ?\}?")
 TRIANGLE = re.compile(r"\\triangle ?([A-Z]{3})")
-UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢Ωμ\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
+UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢ΩμÅ‰\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
 MICRO = re.compile(r"\\mu ?(?=[A-Za-z])")
-COMPOUND = re.compile(r"(?<=[A-Za-z]),? (?:and )?(?=\d)|(?<=[A-Za-z]\.) (?=\d)|(?<=[小时天分钟米克]),? ?(?=\d)")
+COMPOUND = re.compile(
+    r"(?<=[A-Za-z]),? (?:and )?(?=\d)|(?<=[A-Za-z]\.) (?=\d)|(?<=[小时天分钟米克]),? ?(?=\d)"
+)
 A_HALF = re.compile(r" and (?:a|one)[ -]half\b", re.I)
 AND_A_HALF = re.compile(r"(-?\d+) and (\d+ ?/ ?\d+|\\frac ?\{\d+\} ?\{\d+\}|\\frac ?\d ?\d)(.*)")
 SMALL = str.split(
@@ -286,18 +288,25 @@ ORDINALS = {
         str.split("first second third fourth fifth sixth seventh eighth ninth tenth"), start=1
     )
 }
-NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MONTHS, "false", "midnight"}
+MOMENTS = {*MONTHS, "noon", "midnight"}
+NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MOMENTS, "false"}
 YES_OR_NO = re.compile(r"(yes|no|true|false)\b ?[,.;:!]", re.I)
 JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
-SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*")  # letters alone: variables, or words
-CHARGED = re.compile(r"((?:[A-Z][a-z]?(?:_?\{?\d{1,3}\}?)?)+?)(?:\^ ?\{?(\d?[+-])\}?|(\d?[+-]))")
+# Letters alone: variables, or words.
+SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*|\d+(?:st|nd|rd|th)")
+CHARGED = re.compile(
+    r"((?:[A-Z][a-z]?(?:_?\{?\d{1,3}\}?)?)+)\^ ?\{?(\d?[+-])\}?"  # Fe^{3+}
+    r"|([A-Z][a-z]?)(\d?[+-])|((?:[A-Z][a-z]?\d?){2,})(\d?[+-])"  # Fe3+, SO42-, NH4+
+)
 REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
 # Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
-SYMBOL = re.compile(r"(?:([A-Za-z])(?i:\1)){1,4}|(?=[A-Za-z]{2,3}$)(?![ivxIVX]+$)[A-Za-z]+")
+SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
 PLACED = re.compile(r"(?:in|on|at|to) (?=\w)")
 SIDE = re.compile(r" (?:side|one|colou?r)$")
 SENTENCE = re.compile(r"(?:[a-z']+ ){0,5}?[a-z']+ (?:is|are|was|were) (?:an? )?(.+)")
-OF_ITSELF = re.compile(r"(?:(?:it|they|this|that|these|there) (?:is|are|was|were)|its|theyre) (?=\w)")
+OF_ITSELF = re.compile(
+    r"(?:(?:it|they|this|that|these|there) (?:is|are|was|were)|its|theyre) (?=\w)"
+)
 NOT_SAID = re.compile(
     r"\b(?:no|not|none|nothing|never|neither|nor|nobody|hardly|if|whether|unless|or|and|but|what|"
     r"who|which|cannot|cant|isnt|arent|wasnt|werent|either|except|than|false|wrong|incorrect)\b"
@@ -307,7 +316,7 @@ SAYINGS = {
     **dict.fromkeys(("false", "否", "错", "错误", "不是"), "no"),
 }
 DIRECTION = re.compile(
-    r"(.*\d.*?),? (?:to(?:ward)?s? the |due )?"
+    r"(.*\d.*?) (?:to(?:ward)?s? the |due )?"
     r"((?:north|south)?-?(?:east|west)|north|south|up|down|upwards?|downwards?|left|right|"
     r"clockwise|counterclockwise)",
     re.I,
@@ -344,7 +353,7 @@ def _quickly(text: str) -> Value | None:
     if found := MEASURED.fullmatch(text):
         measure = unit(found[2])
         value = Fraction(found[1].replace(",", "").rstrip("."))
-        if measure is None or found[2] in AMBIGUOUS:
+        if measure is None or found[2] in AMBIGUOUS or found[2].lower() in MOMENTS:
             return None
         return _quantity_of(value, measure, "." in found[1])
     if LONG_WORD.fullmatch(text) and text.casefold() not in NO_WORDS:
@@ -462,12 +471,12 @@ def _circled(signs: list[str]) -> Iterator[Value]:
 def _options_with_contents(parts: list[str]) -> Iterator[Value]:
     """(B) 3, or B. 3; D. 4."""
     found = [OPTION_AND_CONTENT.fullmatch(part) for part in parts]
-    letters = [(one[1] or one[2] or one[3]).upper() for one in found if one]
-    contents = [one[4].strip() for one in found if one]
+    named = sorted(((one[1] or one[2] or one[3]).upper(), one[4].strip()) for one in found if one)
+    letters, contents = "".join(one for one, _ in named), [content for _, content in named]
     if len(letters) < len(parts) or len(set(letters)) < len(letters):
         return
     if all(content and not OPTION_MARK.search(content) for content in contents):
-        yield Options(_arranged(letters, LETTERS), "; ".join(contents))
+        yield Options(letters, contents[0] if len(contents) == 1 else f"({'; '.join(contents)})")
 
 
 def _moments(text: str) -> Iterator[Value]:
@@ -494,7 +503,7 @@ def _ranges(text: str) -> Iterator[Value]:
         if high is not None and isinstance(high.number, Fraction) and _is_written(end):
             if TO.search(text) and high.unit is None:
                 yield from _moments(text)
-            yield Range(low + _unit_text(end), end)
+            yield Range(low if low.endswith("%") else low + _unit_text(end), end)
 
 
 def _geometry(text: str) -> Iterator[Value]:
@@ -569,6 +578,9 @@ def _several(text: str) -> Iterator[Value]:
     """Values without brackets around them: 1, 2 and 3; x = 1 or x = 2; two signs of ±."""
     if " and " in text and (compound := _compound(text)):
         yield compound
+    if (directed := DIRECTION.fullmatch(text)) and _plain_quantity(directed[1].rstrip(",")):
+        yield Several((directed[1].rstrip(","), directed[2]), "")
+        return
     if mixed := AND_A_HALF.fullmatch(A_HALF.sub(" and 1/2", _counted(text))):
         yield from _quantities(f"{mixed[1]} {mixed[2]}{mixed[3]}")
     parts = split(text)
@@ -813,6 +825,8 @@ def _compound(text: str) -> Quantity | None:
 
 def _counted(text: str) -> str:
     """A text with the number that it begins with in digits: twenty-five apples."""
+    if text[:1] == "-":
+        return f"-{_counted(text[1:].lstrip())}"
     if part := PART.match(text):
         up, down = (part[1] or "one").lower(), part[2].lower().rstrip("s")
         return f"{1 if up == 'a' else COUNTS[up]}/{PARTS[down]}{text[part.end() :]}"
@@ -872,7 +886,8 @@ def _shortened(said: str) -> str:
 def _chemical(text: str) -> str | None:
     """A formula, an ion, or one side of a reaction, in one spelling; None for anything else."""
     if ion := CHARGED.fullmatch(text):
-        return f"{_formula(ion[1])}^{ion[2] or ion[3]}"
+        formula, charge = (part for part in ion.groups() if part)
+        return f"{_formula(formula)}^{charge}"
     found = [REACTANT.fullmatch(part.strip()) for part in text.split("+")]
     if not any(map(str.isdigit, text)) or not any(map(str.isupper, text)):
         return None

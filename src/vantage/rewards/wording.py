@@ -10,6 +10,7 @@ import re
 
 from vantage.rewards.units import is_thing, unit
 
+SMALL = "one|two|three|four|five|six|seven|eight|nine|ten"
 # In order: what is longer, or denied, before what it contains.
 REPLACED = tuple(
     (re.compile(pattern), sign)
@@ -26,12 +27,14 @@ REPLACED = tuple(
         (r"\bis (?:less than or equal to|at most|no more than|not more than)\b", r" \\leq "),
         (r"\bis (?:greater|more) than\b", " > "),
         (r"\bis less than\b", " < "),
-        (r"三角形 ?(?=[A-Z]{3}(?![A-Za-z]))|\b[Tt]riangle (?=[A-Z]{3}\b)", r"\\triangle "),
-        (r"角 ?(?=[A-Z]{1,3}(?![A-Za-z]))|(?<!right )\b[Aa]ngle (?=[A-Z]{1,3}\b)", r"\\angle "),
+        (r"三角形 ?(?=[A-Z]{3}(?![A-Za-z]))|(?<!\\)\b[Tt]riangle (?=[A-Z]{3}\b)", r"\\triangle "),
+        (r"角 ?(?=[A-Z]{1,3}(?![A-Za-z]))", r"\\angle "),
+        (r"(?<!right )(?<!\\)\b[Aa]ngle (?=[A-Z]{1,3}\b)", r"\\angle "),
         (r"圆 ?(?=[A-Z](?![A-Za-z]))|\b[Cc]ircle (?=[A-Z]\b)", r"\\odot "),
         (r"线段 ?(?=[A-Z]{2}(?![A-Za-z]))|\b(?:line )?[Ss]egment (?=[A-Z]{2}\b)", "segment "),
         (r"点 ?(?=[A-Z]?\()", ""),
-        (r"(?:[Nn]egative|[Mm]inus) (?=[\d.\\])|负(?=[\d.\\零一二两三四五六七八九十百千])", "-"),
+        (rf"(?:[Nn]egative|[Mm]inus) (?=[\d.\\]|(?:{SMALL})\b)", "-"),
+        (r"负(?=[\d.\\零一二两三四五六七八九十百千])", "-"),
         (r"(\d+)个半(?=小时|月|$)", r"\1.5"),
         (r"(?<=\d) ?[至到] ?(?=\d)", "-"),
     )
@@ -41,7 +44,7 @@ ALONE = {
     **{"等于": "=", "空集": "\\emptyset", "empty set": "\\emptyset", "一半": "1/2"},
     **dict.fromkeys(("全体实数", "一切实数", "任意实数", "实数集"), "\\R"),
 }
-WORDY = re.compile(r"[\u4e00-\u9fff]|[A-Za-z]{5}")
+WORDY = re.compile(r"[\u4e00-\u9fff]|[A-Za-z]{4}")
 QUADRANT = re.compile(
     r"(?:quadrant (?P<after>\w+)|(?:the )?(?P<before>\w+) quadrant|第(?P<chinese>[一二三四])象限)",
     re.I,
@@ -59,6 +62,7 @@ FIRST_FOUR = {
 CHINESE_DIGITS = {sign: n for n, sign in enumerate("零一二三四五六七八九")} | {"两": 2}
 CHINESE_TENS = {"十": 10, "百": 100, "千": 1_000}
 NUMERAL = r"[一二两三四五六七八九十][零一二两三四五六七八九十百千万亿]*"
+COLLOQUIAL = re.compile(r"([百千万亿])([一二三四五六七八九])$")  # 三百五 is 350
 CHINESE = re.compile(rf"(-?)(百分之)?({NUMERAL})(?:分之({NUMERAL}))?")
 
 
@@ -102,6 +106,9 @@ def _in_digits(text: str) -> str:
 
 def chinese_number(written: str) -> int | None:
     """The whole number that Chinese numerals are, 二十四 or 三百零五; None where they are none."""
+    if short := COLLOQUIAL.search(written):
+        tens = {"百": "十", "千": "百", "万": "千", "亿": "千万"}[short[1]]
+        written += tens
     total = group = 0
     digit: int | None = None  # one that waits for its power of ten
     for sign in written:
