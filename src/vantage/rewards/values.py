@@ -198,14 +198,18 @@ CHOSEN = re.compile(
     re.I,
 )
 INTRODUCTION = re.compile(
-    r"(?:[A-Za-z]+ ){0,6}?"
-    r"(?:is|are|equals|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
+    r"(?:\\?[A-Za-z]+ ){0,6}?"
+    r"(?:is|are|equals|measures|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
     re.I,
 )
 NAMED = re.compile(r"(?!(?:option|choice) [A-J]:)[A-Za-z][A-Za-z ]{2,30}: ?(?=.)", re.I)
 ABOUT = re.compile(
     r"(?:\\approx|大?约为?|approximately|approx\.?|about|around|roughly|~|\\sim|no\.|№|#+) ?"
     r"(?=[\d\\$.-])",
+    re.I,
+)
+ROUNDED = re.compile(
+    r"(?<=.) \((?:rounded|approx|approximate|exact|simplified|nearest|to the nearest)[^()\d]*\)$",
     re.I,
 )
 ANSWERS = re.compile(r"\b(?:answer|result|solution|option|choice)\b", re.I)
@@ -420,6 +424,7 @@ def _values(text: str) -> Iterator[Value]:
 
 def _bare(text: str) -> str:
     """A text without words before its value: "The area is", "Answer:", "about", "No."."""
+    text = ROUNDED.sub("", text)
     text = CHOSEN.sub("", CONNECTED.sub("", text, count=1), count=1) or text
     if right := RIGHT_OPTION.fullmatch(text):
         return right[1]
