@@ -110,7 +110,9 @@ class _Comparison:
 
     def _option_and_other(self, one: Options, other: Value) -> bool:
         """The content of an option against a value that is none; "D. C" names D alone."""
-        if not one.content or isinstance(other, Options) or ONE_OPTION.fullmatch(one.content):
+        if len(one.letters) > 1 or not one.content or isinstance(other, Options):
+            return False
+        if ONE_OPTION.fullmatch(one.content):
             return False
         return any(self.values(value, other) for value in read(plain(one.content)))
 
@@ -331,6 +333,8 @@ def _stated(one: Relation) -> list[str]:
     members = [member for member in one.members if member]
     nodes = [expression(member) for member in members]
     values = [None if node is None else expressions.number(node) for node in nodes]
+    if any(map(_is_of_a_curve, nodes)):
+        return []  # x^2 + y^2 = 4
     constant = [place for place, value in enumerate(values) if value is not None]
     if len(constant) > 1:
         exact = "\\approx" not in one.signs
@@ -351,6 +355,10 @@ def _stated(one: Relation) -> list[str]:
 def _is_name(text: str) -> bool:
     node = expression(text)
     return not isinstance(node, Fraction) and node is not None and node[0] == "variable"
+
+
+def _is_of_a_curve(node: Node | None) -> bool:
+    return node is not None and variables(node) >= {"x", "y"}
 
 
 def _is_part(text: str) -> bool:

@@ -325,7 +325,7 @@ DIRECTION = re.compile(
     r"clockwise|counterclockwise)",
     re.I,
 )
-PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|\b(?:the|an?)\s+(?=\w)")
+PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|\b(?:the|an?)\s+(?=\w\w)")
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -866,7 +866,7 @@ def _said(text: str) -> str:
     """Words without case and punctuation, in one spelling."""
     if _is_symbol(text):
         return text
-    parted = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", text.casefold())
+    parted = re.sub(r"(?<=[A-Za-z]{2})-(?=[A-Za-z]{2})", " ", text.casefold())
     said = " ".join(PUNCTUATION.sub("", parted).split())
     said = OF_ITSELF.sub("", said, count=1) or said
     said = re.sub("^是(?=.)", "", said)
