@@ -52,7 +52,7 @@ MONTHS = {
     if name
 } | {"sept": 9}
 MONTH = rf"(?P<month>{'|'.join(sorted(MONTHS, key=len, reverse=True))})\.?"
-PREPOSITION = re.compile(r"(?:in|on) (?=\w)", re.I)
+PREPOSITION = re.compile(r"^(?:in|on) (?=\w)", re.I)
 DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 YEAR = r"(?P<year>\d{4})"
 DATES = tuple(

@@ -305,11 +305,11 @@ CHARGED = re.compile(
 REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
 # Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
 SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
-PLACED = re.compile(r"(?:in|on|at|to) (?=\w)")
+PLACED = re.compile(r"^(?:in|on|at|to) (?=\w)")
 SIDE = re.compile(r" (?:side|one|colou?r)$")
 SENTENCE = re.compile(r"(?:[a-z']+ ){0,5}?[a-z']+ (?:is|are|was|were) (?:an? )?(.+)")
 OF_ITSELF = re.compile(
-    r"(?:(?:it|they|this|that|these|there) (?:is|are|was|were)|its|theyre) (?=\w)"
+    r"^(?:(?:it|they|this|that|these|there) (?:is|are|was|were)|its|theyre) (?=\w)"
 )
 NOT_SAID = re.compile(
     r"\b(?:no|not|none|nothing|never|neither|nor|nobody|hardly|if|whether|unless|or|and|but|what|"
