@@ -44,6 +44,8 @@ NUMERIC = frozenset(("=", "\\neq", "\\approx", *TURNED))
 CORRESPONDING = frozenset(("\\cong", "\\sim"))  # of figures, corner by corner
 EQUAL = frozenset(("=", "\\approx"))
 SEGMENT = re.compile(r"[A-Z]{2}")
+TIGHT = re.compile(r" ?([^\w ]) ?")
+DEPENDENT = re.compile(r"[fgh]\([a-z]\)")
 SPACES = re.compile(r"\s+")
 
 
@@ -69,6 +71,8 @@ class _Comparison:
         if time.monotonic() > self.until:
             return False
         values, others = read(one), read(other)
+        if not values and not others:
+            return TIGHT.sub(r"\1", one) == TIGHT.sub(r"\1", other)  # 65+ and 65 +
         if any(self.values(left, right) for left in values for right in others):
             return True
         return _is_formula(values, others) and mathematics.same(one, other, self._left())
@@ -197,7 +201,15 @@ class _Comparison:
         for turned in (one, _turned(one)):
             if turned and turned.signs == other.signs and self._sides(turned, other):
                 return True
-        return self._equations(one, other)
+        return self._equations(one, other) or self._functions(one, other)
+
+    def _functions(self, one: Relation, other: Relation) -> bool:
+        """Whether y = ... and f(x) = ... are the same."""
+        names = [side.members[0] for side in (one, other)]
+        named = "y" in names and any(map(DEPENDENT.fullmatch, names))
+        if not named or not one.signs == other.signs == ("=",):
+            return False
+        return self.texts(one.members[1], other.members[1])
 
     def _sides(self, one: Relation, other: Relation) -> bool:
         """Whether both sides are the same, what only is a name letter by letter."""

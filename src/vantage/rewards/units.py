@@ -78,6 +78,7 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
     "mms": "mm",
     **dict.fromkeys(("ltr", "ltrs"), "L"),
     **dict.fromkeys(("amp", "amps"), "A"),
+    **{"Nm": "N*m", "kNm": "kN*m", "Ns": "N*s", "Ah": "A*h", "mAh": "mA*h"},
     "Å": "angstrom",
     **dict.fromkeys(("electron volt", "electron volts", "electron-volts"), "eV"),
     **dict.fromkeys(("cc", "ccm"), "cm^3"),
@@ -89,14 +90,17 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
     **dict.fromkeys(("light years", "light year", "light-years", "light-year"), "light_year"),
     "mm Hg": "mmHg",
     **dict.fromkeys(("°", "deg", "degs", "degree", "degrees", "度"), ("degree", Fraction(1))),
-    **dict.fromkeys(("%", "percent", "per cent", "pct"), ("percent", Fraction(1))),
+    **dict.fromkeys(
+        ("%", "percent", "per cent", "pct", "percentage points"), ("percent", Fraction(1))
+    ),
     **dict.fromkeys(("‰", "per mille"), ("percent", Fraction(1, 10))),
     **dict.fromkeys(("°C", "degC", "celsius"), ("celsius", Fraction(1))),
     **dict.fromkeys(("°F", "degF", "fahrenheit"), ("fahrenheit", Fraction(1))),
     **dict.fromkeys(("degrees celsius", "degree celsius", "摄氏度"), ("celsius", Fraction(1))),
     **dict.fromkeys(("degrees fahrenheit", "degree fahrenheit"), ("fahrenheit", Fraction(1))),
     **dict.fromkeys(
-        ("$", "US$", "dollar", "dollars", "usd", "USD", "bucks", "美元"), ("dollar", Fraction(1))
+        ("$", "US$", "dollar", "dollars", "US dollars", "usd", "USD", "bucks", "美元"),
+        ("dollar", Fraction(1)),
     ),
     **dict.fromkeys(("cent", "cents", "¢", "美分"), ("dollar", Fraction(1, 100))),
     **dict.fromkeys(("€", "euro", "euros", "eur", "EUR", "欧元"), ("euro", Fraction(1))),
@@ -132,6 +136,7 @@ DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
 THINGS = "things: "  # before the dimension of a thing
 SPELLED = re.compile("[A-Za-zμΩ]+(?:_[A-Za-z]+)*")  # names that pint may know
 DEGREES = re.compile(r"(?:°|\bdeg(?:ree)?s?) ?([CF])\b")
+SEVERAL_UNITS = re.compile(r"(?<=[a-z])-(?=[a-z])|(?<=[a-zA-Z])(?=°)")  # newton-meters, g°C
 ABBREVIATED = re.compile(r"\b(sq|cu)\.? ")
 SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 FACTOR = re.compile(
@@ -170,6 +175,7 @@ def unit(written: str) -> Unit | None:
         return Unit((), Fraction(1))
     plain = ABBREVIATED.sub(r"\1 ", ADJECTIVES.sub("", name)).replace(" per ", "/")
     plain = plain.replace("平方", "square ").replace("立方", "cubic ")
+    plain = SEVERAL_UNITS.sub(" ", plain)
     found = _known(plain) or _product(plain)
     if found is None and plain != plain.lower() and len(plain) > 2:
         found = _known(plain.lower()) or _product(plain.lower())

@@ -220,7 +220,7 @@ SIGNS = re.compile(
 )
 SPELLED = {"<=": "\\leq", ">=": "\\geq", "!=": "\\neq", "==": "="}
 COMMA = r"(?<!\d),|,(?!\d{3}(?!\d))"  # one that does not group digits
-SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]|\\cup(?![A-Za-z])")
+SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]| & |\\cup(?![A-Za-z])")
 IN_BRACKETS = re.compile(r",? and |,? or |[或和、,;\n]")
 BUILDER = re.compile(r"\\?\{ ?([A-Za-z])(?: ?\\in ?[^|:]*)? ?[|:] ?(.+?) ?\\?\}", re.DOTALL)
 REVERSED = re.compile(r"([\[\](]) ?([^\[\],;]+)[,;] ?([^\[\],;]+?) ?([\[\])])")  # ]-1, 3]
@@ -278,7 +278,9 @@ COUNTS = {name: n for n, name in enumerate(SMALL)} | {
     name: 10 * n for n, name in enumerate(TENS, start=2)
 }
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "eighth": 8}
-PART = re.compile(rf"(?:(a|{'|'.join(SMALL[1:10])})[ -])?({'|'.join(PARTS)})s?\b", re.I)
+PART = re.compile(
+    rf"(?:(a|{'|'.join(SMALL[1:10])})[ -]({'|'.join(PARTS)})s?|(half|quarter))\b", re.I
+)
 COUNT = re.compile(rf"(?:{'|'.join(sorted(COUNTS, key=len, reverse=True))})\b", re.I)
 PHRASE = re.compile(r"(?=.*[A-Za-z]{2})[A-Za-z]+(?:[ -][A-Za-z]+)+")  # Mr Li, x-ray
 FRACTION = re.compile(r"(-)?(?:\\frac ?\{ ?(\d+) ?\} ?\{ ?(\d+) ?\}|(\d+) ?/ ?(\d+))")
@@ -293,8 +295,8 @@ ORDINALS = {
     )
 }
 MOMENTS = {*MONTHS, "noon", "midnight"}
-NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MOMENTS, "false"}
-YES_OR_NO = re.compile(r"(yes|no|true|false)\b ?[,.;:!]", re.I)
+NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MOMENTS, "false", "quarter"}
+YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?: ?[,.;:!]| - )", re.I)
 JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
 # Letters alone: variables, or words.
 SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*|\d+(?:st|nd|rd|th)")
@@ -305,7 +307,9 @@ CHARGED = re.compile(
 REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
 # Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
 SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
-PLACED = re.compile(r"^(?:in|on|at|to) (?=\w)")
+# A letter that is named: "Bar A is taller".
+LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A (?:is|was|has)\b")
+PLACED = re.compile(r"^(?:in|on|at|to|by) (?=\w)")
 SIDE = re.compile(r" (?:side|one|colou?r)$")
 SENTENCE = re.compile(r"(?:[a-z']+ ){0,5}?[a-z']+ (?:is|are|was|were) (?:an? )?(.+)")
 OF_ITSELF = re.compile(
@@ -325,7 +329,7 @@ DIRECTION = re.compile(
     r"clockwise|counterclockwise)",
     re.I,
 )
-PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|\b(?:the|an?)\s+(?=\w\w)")
+PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|(?:\b(?:[Tt]he|THE|[Aa]n|a)|^A)\s+(?=\w\w)")
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -341,7 +345,8 @@ def read(text: str) -> tuple[Value, ...]:
     if quick is not None:
         return (quick,)
     text = symbolic(text)
-    found = list(_values(_bare(text)))
+    text = _bare(text)
+    found = list(_values(text))
     if (formula := _chemical(text)) is not None:
         found.append(Words(formula))
     if not found or SPOKEN.fullmatch(text):
@@ -583,9 +588,11 @@ def _several(text: str) -> Iterator[Value]:
     """Values without brackets around them: 1, 2 and 3; x = 1 or x = 2; two signs of ±."""
     if " and " in text and (compound := _compound(text)):
         yield compound
-    if (directed := DIRECTION.fullmatch(text)) and _plain_quantity(directed[1].rstrip(",")):
-        yield Several((directed[1].rstrip(","), directed[2]), "")
-        return
+    if directed := DIRECTION.fullmatch(text):
+        moved = _plain_quantity(directed[1].rstrip(","))
+        if moved is not None and moved.unit is not None:
+            yield Several((directed[1].rstrip(","), directed[2]), "")
+            return
     if mixed := AND_A_HALF.fullmatch(A_HALF.sub(" and 1/2", _counted(text))):
         yield from _quantities(f"{mixed[1]} {mixed[2]}{mixed[3]}")
     parts = split(text)
@@ -833,7 +840,7 @@ def _counted(text: str) -> str:
     if text[:1] == "-":
         return f"-{_counted(text[1:].lstrip())}"
     if part := PART.match(text):
-        up, down = (part[1] or "one").lower(), part[2].lower().rstrip("s")
+        up, down = (part[1] or "one").lower(), (part[2] or part[3]).lower()
         return f"{1 if up == 'a' else COUNTS[up]}/{PARTS[down]}{text[part.end() :]}"
     found = COUNT.match(text)
     if found is None:
@@ -859,15 +866,15 @@ def _yes_or_no(text: str) -> str | None:
 def _words(text: str) -> Iterator[Value]:
     said = _said(_yes_or_no(text) or text)
     if any(sign.isalpha() for sign in said):
-        yield Words(said, _shortened(said))
+        yield Words(said, "" if LETTER.search(text) else _shortened(said))
 
 
 def _said(text: str) -> str:
     """Words without case and punctuation, in one spelling."""
     if _is_symbol(text):
         return text
-    parted = re.sub(r"(?<=[A-Za-z]{2})-(?=[A-Za-z]{2})", " ", text.casefold())
-    said = " ".join(PUNCTUATION.sub("", parted).split())
+    parted = re.sub(r"(?<=[A-Za-z]{2}) ?- ?(?=[A-Za-z]{2})", " ", text)
+    said = " ".join(PUNCTUATION.sub("", parted).casefold().split())
     said = OF_ITSELF.sub("", said, count=1) or said
     said = re.sub("^是(?=.)", "", said)
     return " ".join(ORDINALS.get(word, word) for word in SAYINGS.get(said, said).split())
@@ -910,7 +917,7 @@ def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str
     for separator in _outside(separators, text):
         found.append((text[start : separator.start()].strip(), sign))
         start, sign = separator.end(), separator[0].strip(" ,、") or ","
-        sign = {"或": "or", "和": "and", "且": "and"}.get(sign, sign)
+        sign = {"或": "or", "和": "and", "且": "and", "&": "and"}.get(sign, sign)
     return [*found, (text[start:].strip(), sign)]
 
 
