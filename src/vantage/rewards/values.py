@@ -8,7 +8,8 @@ This is the one reading of answers and references, for all rewards and benchmark
              -> verdict          `comparing.same`: whether one of each side is the same
 
 A reference goes through `references.reference` first, which finds the answer inside a solution.
-Units are `units.unit`'s, numbers and formulas `expressions.expression`'s. What neither can
+Words that stand for signs are turned into them by `wording.symbolic`. Units are `units.unit`'s, dates
+and times of day `moments`', numbers and formulas `expressions.expression`'s. What none of them can
 read, sums, integrals and limits, is left to math-verify (`mathematics.same`), which is slow.
 
 A text that can mean several things has several values ("3m" is three metres or three times m); it
