@@ -51,6 +51,7 @@ MONTHS = {
     for number, name in enumerate(names)
     if name
 } | {"sept": 9}
+WEEKDAYS = {name.lower() for name in (*calendar.day_name, *calendar.day_abbr)}
 MONTH = rf"(?P<month>{'|'.join(sorted(MONTHS, key=len, reverse=True))})\.?"
 PREPOSITION = re.compile(r"^(?:in|on) (?=\w)", re.I)
 DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
@@ -64,6 +65,11 @@ DATES = tuple(
         rf"(?:{YEAR} ?年 ?)?(?P<month>\d{{1,2}}) ?月(?: ?{DAY} ?[日号])?",
     )
 )
+
+
+def is_moment(text: str) -> bool:
+    """Whether a text is a time of day, a date or a day of the week."""
+    return text.lower() in WEEKDAYS or time(text) is not None or date(text) is not None
 
 
 def time(text: str) -> Time | None:

@@ -8,9 +8,9 @@ This is the one reading of answers and references, for all rewards and benchmark
              -> verdict          `comparing.same`: whether one of each side is the same
 
 A reference goes through `references.reference` first, which finds the answer inside a solution.
-Words that stand for signs are turned into them by `wording.symbolic`. Units are `units.unit`'s, dates
-and times of day `moments`', numbers and formulas `expressions.expression`'s. What none of them can
-read, sums, integrals and limits, is left to math-verify (`mathematics.same`), which is slow.
+Words that stand for signs are turned into them by `wording.symbolic`. Units are `units.unit`'s,
+dates and times of day `moments`', numbers and formulas `expressions.expression`'s. What none of
+them can read, sums, integrals and limits, is left to math-verify (`mathematics.same`), a slow one.
 
 A text that can mean several things has several values ("3m" is three metres or three times m); it
 is the same as another one where any two of them agree. A text with two different values ("5~6",
@@ -34,7 +34,7 @@ from vantage.rewards.expressions import (
     number,
     variables,
 )
-from vantage.rewards.moments import MONTHS, Date, Time, date, time
+from vantage.rewards.moments import MONTHS, Date, Time, date, is_moment, time
 from vantage.rewards.notation import DIGITS, LONGEST
 from vantage.rewards.units import (
     AMBIGUOUS,
@@ -174,7 +174,7 @@ RIGHT_OPTION = re.compile(
 )
 LISTED = r"(?:, ?(?:and )?| ?[、和] ?| and | ?& ?|; ?| )"
 SOME_OPTIONS = re.compile(
-    r"(?:[Oo]ptions? |[Cc]hoices? |选项 ?)?(?:\\?\{ ?(?=.*\}))?"
+    r"(?:[Bb]oth |[Oo]ptions? |[Cc]hoices? |选项 ?)?(?:\\?\{ ?(?=.*\}))?"
     rf"(?:\(?[A-J]\)?(?:{LISTED}\(?[A-J]\)?)+|[a-j](?:{LISTED}[a-j])+|\([A-J]\)(?: ?\([A-J]\))+)"
     r"(?: ?\\?\})?"
 )
@@ -190,6 +190,7 @@ RANGE = re.compile(
     r"(?:from )?([+-]?[\d.,]+%?) ?(?:-|~|to|through) ?([\d.,]+.*)|"
     r"between ([+-]?[\d.,]+%?) and ([\d.,]+.*)"
 )
+SPAN = re.compile(r"(?:from )?(.+?)(?: ?- ?| to | through )(.+)")
 TO = re.compile(r" to ")
 
 CONNECTED = re.compile(r"(?:so|thus|hence|therefore|then)\b,? (?=\S)", re.I)
@@ -260,6 +261,7 @@ UNITS_IN_A_FRACTION = re.compile(r"(.*[\d)}]) ?\\frac ?\{([^{}]+)\} ?\{([^{}]+(?
 DEGREES_AND_MINUTES = re.compile(r"(\d+)° ?(\d+)'(?: ?(\d+)(?:\"|''))?")
 FEET_AND_INCHES = re.compile(r"(\d+) ?' ?(\d+(?:\.\d+)?) ?(?:\"|'')")
 SEGMENT = re.compile(r"(?:\\overline ?\{? ?|segment )([A-Z])([A-Z]) ?\}?")
+DECADE = re.compile(r"(?:in )?(?:the )?((?:1[5-9]|20)\d0s)")  # no seconds
 TRIANGLE = re.compile(r"\\triangle ?([A-Z]{3})")
 UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢ΩμÅ‰\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
 MICRO = re.compile(r"\\mu ?(?=[A-Za-z])")
@@ -310,6 +312,7 @@ REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
 SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
 # A letter that is named: "Bar A is taller".
 LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A (?:is|was|has)\b")
+COMPOUND_WORD = re.compile(r"\b(north|south|counter|anti) (?=east|west|clockwise)")
 PLACED = re.compile(r"^(?:in|on|at|to|by) (?=\w)")
 SIDE = re.compile(r" (?:side|one|colou?r)$")
 SENTENCE = re.compile(r"(?:[a-z']+ ){0,5}?[a-z']+ (?:is|are|was|were) (?:an? )?(.+)")
@@ -412,7 +415,7 @@ def _values(text: str) -> Iterator[Value]:
         _options,
         _moments,
         _ranges,
-        _geometry,
+        _named,
         _matrices,
         _brackets,
         _several,
@@ -422,7 +425,7 @@ def _values(text: str) -> Iterator[Value]:
     for reader in readers:
         found = list(reader(text))
         yield from found
-        if found and reader in (_ranges, _geometry, _matrices, _several, _relations):
+        if found and reader in (_ranges, _named, _matrices, _several, _relations):
             return
         if any(isinstance(one, Time | Date | Several | Region) for one in found):
             return
@@ -450,7 +453,7 @@ def _options(text: str) -> Iterator[Value]:
     if found := ONE_OPTION.fullmatch(text):
         yield Options(found[1].upper(), "")
     elif SOME_OPTIONS.fullmatch(text):
-        named = re.sub(r"options?|choices?|and", "", text, flags=re.I)
+        named = re.sub(r"options?|choices?|and|both", "", text, flags=re.I)
         if len(set(letters := re.findall("[A-J]", named.upper()))) > 1:
             yield Options(_arranged(letters, LETTERS), "")
     elif RUN_OF_OPTIONS.fullmatch(text) and len(set(text)) == len(text):
@@ -505,6 +508,8 @@ def _moments(text: str) -> Iterator[Value]:
 
 
 def _ranges(text: str) -> Iterator[Value]:
+    if (span := SPAN.fullmatch(text)) and is_moment(span[1]) and is_moment(span[2]):
+        yield Range(span[1], span[2])
     found = RANGE.fullmatch(text)
     if found is None:
         return
@@ -517,9 +522,11 @@ def _ranges(text: str) -> Iterator[Value]:
             yield Range(low if low.endswith("%") else low + _unit_text(end), end)
 
 
-def _geometry(text: str) -> Iterator[Value]:
-    """What may be named in another order: the segment AB is BA, and the triangle ABC is BCA."""
-    if found := SEGMENT.fullmatch(text):
+def _named(text: str) -> Iterator[Value]:
+    """What may be named in another way: the segment AB is BA, and the triangle ABC is BCA."""
+    if decade := DECADE.fullmatch(text):
+        yield Words(decade[1])
+    elif found := SEGMENT.fullmatch(text):
         for name in (found[1] + found[2], found[2] + found[1]):
             yield Quantity(("variable", name), None, False)
     elif found := TRIANGLE.fullmatch(text):
@@ -876,6 +883,7 @@ def _said(text: str) -> str:
         return text
     parted = re.sub(r"(?<=[A-Za-z]{2}) ?- ?(?=[A-Za-z]{2})", " ", text)
     said = " ".join(PUNCTUATION.sub("", parted).casefold().split())
+    said = COMPOUND_WORD.sub(r"\1", said)
     said = OF_ITSELF.sub("", said, count=1) or said
     said = re.sub("^是(?=.)", "", said)
     return " ".join(ORDINALS.get(word, word) for word in SAYINGS.get(said, said).split())
