@@ -71,7 +71,7 @@ class _Comparison:
         if time.monotonic() > self.until:
             return False
         values, others = read(one), read(other)
-        if not values and not others:
+        if one and not values and not others:
             return TIGHT.sub(r"\1", one) == TIGHT.sub(r"\1", other)  # 65+ and 65 +
         if any(self.values(left, right) for left in values for right in others):
             return True
