@@ -6,8 +6,8 @@ an expression matters. `2\sqrt{2}` is `\sqrt{8}`, `(x+1)^2` is `x^2+2x+1`, `2^{-
 `2^{-61}`. Nothing that can be read takes long: depth, exponents and factorials are bounded.
 
 Why no library reads them: `benchmarks/readers.py` asks math-verify and SymPy for the 3,421 verdicts
-of `tests/rewards/verdicts.csv`. math-verify pays for 162 wrong answers, refuses 1,044 right ones and
-gives 29 verdicts a second; SymPy's `sympify` pays for 23, refuses 1,807 and gives 540
+of `tests/rewards/verdicts.csv`. math-verify pays for 162 wrong answers, refuses 1,044 right ones
+and gives 29 verdicts a second; SymPy's `sympify` pays for 23, refuses 1,807 and gives 540
 (`benchmarks/results/readers.txt`).
 """
 
