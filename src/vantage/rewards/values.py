@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
+from vantage.rewards.chemistry import chemical
 from vantage.rewards.expressions import (
     FUNCTIONS,
     VARIABLES,
@@ -36,6 +37,7 @@ from vantage.rewards.expressions import (
 )
 from vantage.rewards.moments import MONTHS, Date, Time, date, is_moment, time
 from vantage.rewards.notation import DIGITS, LONGEST
+from vantage.rewards.saying import ORDINALS, said_in, shortened, yes_or_no
 from vantage.rewards.units import (
     AMBIGUOUS,
     DEGREE,
@@ -291,49 +293,16 @@ MEASURED = re.compile(
     r"(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?) (?!to\b|and\b|or\b|x\b|[AaPp][Mm]\b)([A-Za-z]{2,})"
 )
 LONG_WORD = re.compile(r"[A-Za-z]{5,}")
-ORDINALS = {
-    name: f"{n}{dict(enumerate(('st', 'nd', 'rd'), start=1)).get(n, 'th')}"
-    for n, name in enumerate(
-        str.split("first second third fourth fifth sixth seventh eighth ninth tenth"), start=1
-    )
-}
 MOMENTS = {*MONTHS, "noon", "midnight"}
 NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MOMENTS, "false", "quarter"}
-YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?: ?[,.;:!]| - )", re.I)
-JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
 # Letters alone: variables, or words.
 SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*|\d+(?:st|nd|rd|th)")
-CHARGED = re.compile(
-    r"((?:[A-Z][a-z]?(?:_?\{?\d{1,3}\}?)?)+)\^ ?\{?(\d?[+-])\}?"  # Fe^{3+}
-    r"|([A-Z][a-z]?)(\d?[+-])|((?:[A-Z][a-z]?\d?){2,})(\d?[+-])"  # Fe3+, SO42-, NH4+
-)
-REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
-# Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
-SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
-# A letter that is named: "Bar A is taller".
-LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A (?:is|was|has)\b")
-COMPOUND_WORD = re.compile(r"\b(north|south|counter|anti) (?=east|west|clockwise)")
-PLACED = re.compile(r"^(?:in|on|at|to|by) (?=\w)")
-SIDE = re.compile(r" (?:side|one|colou?r)$")
-SENTENCE = re.compile(r"(?:[a-z']+ ){0,5}?[a-z']+ (?:is|are|was|were) (?:an? )?(.+)")
-OF_ITSELF = re.compile(
-    r"^(?:(?:it|they|this|that|these|there) (?:is|are|was|were)|its|theyre) (?=\w)"
-)
-NOT_SAID = re.compile(
-    r"\b(?:no|not|none|nothing|never|neither|nor|nobody|hardly|if|whether|unless|or|and|but|what|"
-    r"who|which|cannot|cant|isnt|arent|wasnt|werent|either|except|than|false|wrong|incorrect)\b"
-)
-SAYINGS = {
-    **dict.fromkeys(("true", "是", "对", "正确"), "yes"),
-    **dict.fromkeys(("false", "否", "错", "错误", "不是"), "no"),
-}
 DIRECTION = re.compile(
     r"(.*\d.*?) (?:to(?:ward)?s? the |due )?"
     r"((?:north|south)?-?(?:east|west)|north|south|up|down|upwards?|downwards?|left|right|"
     r"clockwise|counterclockwise)",
     re.I,
 )
-PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|(?:\b(?:[Tt]he|THE|[Aa]n|a)|^A)\s+(?=\w\w)")
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -351,7 +320,7 @@ def read(text: str) -> tuple[Value, ...]:
     text = symbolic(text)
     text = _bare(text)
     found = list(_values(text))
-    if (formula := _chemical(text)) is not None:
+    if (formula := chemical(text)) is not None:
         found.append(Words(formula))
     if not found or SPOKEN.fullmatch(text):
         found += _words(text)
@@ -409,7 +378,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def _values(text: str) -> Iterator[Value]:
-    if _yes_or_no(text):
+    if yes_or_no(text):
         return
     readers: tuple[Callable[[str], Iterator[Value]], ...] = (
         _options,
@@ -864,60 +833,10 @@ def _has_decimal(text: str) -> bool:
     return re.search(r"\d\.\d|(?<!\d)\.\d", text) is not None
 
 
-def _yes_or_no(text: str) -> str | None:
-    """What an answer begins with that says yes or no, unless it says the other too."""
-    found = YES_OR_NO.match(text)
-    said = set(JUDGEMENTS.findall(text.casefold()))
-    return found[1] if found and len(said) == 1 else None
-
-
 def _words(text: str) -> Iterator[Value]:
-    said = _said(_yes_or_no(text) or text)
+    said = said_in(yes_or_no(text) or text)
     if any(sign.isalpha() for sign in said):
-        yield Words(said, "" if LETTER.search(text) else _shortened(said))
-
-
-def _said(text: str) -> str:
-    """Words without case and punctuation, in one spelling."""
-    if _is_symbol(text):
-        return text
-    parted = re.sub(r"(?<=[A-Za-z]{2}) ?- ?(?=[A-Za-z]{2})", " ", text)
-    said = " ".join(PUNCTUATION.sub("", parted).casefold().split())
-    said = COMPOUND_WORD.sub(r"\1", said)
-    said = OF_ITSELF.sub("", said, count=1) or said
-    said = re.sub("^是(?=.)", "", said)
-    return " ".join(ORDINALS.get(word, word) for word in SAYINGS.get(said, said).split())
-
-
-def _is_symbol(text: str) -> bool:
-    """Whether letters are a symbol, whose case means something, rather than a word."""
-    found = SYMBOL.fullmatch(text)
-    return found is not None and (found[1] is not None or expression(text.lower()) is not None)
-
-
-def _shortened(said: str) -> str:
-    """What a sentence or phrase says in fewer words; nothing where it may mean something else."""
-    if NOT_SAID.search(said):
-        return ""
-    sentence = SENTENCE.fullmatch(said)
-    short = SIDE.sub("", PLACED.sub("", sentence[1] if sentence else said, count=1))
-    return "" if short == said else short
-
-
-def _chemical(text: str) -> str | None:
-    """A formula, an ion, or one side of a reaction, in one spelling; None for anything else."""
-    if ion := CHARGED.fullmatch(text):
-        formula, charge = (part for part in ion.groups() if part)
-        return f"{_formula(formula)}^{charge}"
-    found = [REACTANT.fullmatch(part.strip()) for part in text.split("+")]
-    if not any(map(str.isdigit, text)) or not any(map(str.isupper, text)):
-        return None
-    terms = [one[1] + _formula(one[2]) for one in found if one]
-    return "+".join(sorted(terms)) if len(terms) == len(found) else None
-
-
-def _formula(written: str) -> str:
-    return re.sub(r"[ _{}]", "", written)
+        yield Words(said, shortened(text, said))
 
 
 def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str, str]]:
