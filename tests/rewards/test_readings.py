@@ -169,6 +169,7 @@ PREFIXES = {"": "", "千": "k", "毫": "m", "微": "μ", "纳": "n", "兆": "M"}
 def test_a_chinese_unit_is_the_same_and_another_prefix_or_unit_never(number, data):
     units, prefixes = st.sampled_from(sorted(CHINESE_UNITS)), st.sampled_from(sorted(PREFIXES))
     unit, other, prefix, other_prefix = map(data.draw, (units, units, prefixes, prefixes))
+    assume((prefix, unit) != ("兆", "升"))  # ML is how some write mL
     said = f"{number}{prefix}{unit}"
     assert both(said, f"{number} {PREFIXES[prefix]}{CHINESE_UNITS[unit]}")
     same = (unit, prefix) == (other, other_prefix)

@@ -113,13 +113,17 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
 }
 # Chinese units, each alone and with any of these prefixes.
 CHINESE = {
-    **{"米": "m", "克": "g", "升": "L", "秒": "s", "摩尔": "mol", "帕": "Pa", "帕斯卡": "Pa"},
-    **{"牛": "N", "牛顿": "N", "焦": "J", "焦耳": "J", "瓦": "W", "瓦特": "W", "特斯拉": "T"},
-    **{"伏": "V", "伏特": "V", "安": "A", "安培": "A", "欧": "ohm", "欧姆": "ohm"},
-    **{"赫": "Hz", "赫兹": "Hz", "库": "C", "库仑": "C", "法": "F", "法拉": "F", "韦伯": "Wb"},
-    **{"开尔文": "K", "电子伏": "eV", "电子伏特": "eV"},
+    **{"米": "meter", "克": "gram", "升": "liter", "秒": "second", "开尔文": "kelvin"},
+    **{"摩尔": "mole", "帕": "pascal", "帕斯卡": "pascal", "牛": "newton", "牛顿": "newton"},
+    **{"焦": "joule", "焦耳": "joule", "瓦": "watt", "瓦特": "watt", "伏": "volt", "伏特": "volt"},
+    **{"安": "ampere", "安培": "ampere", "欧": "ohm", "欧姆": "ohm", "赫": "hertz"},
+    **{"赫兹": "hertz", "库": "coulomb", "库仑": "coulomb", "法": "farad", "法拉": "farad"},
+    **{"特斯拉": "tesla", "韦伯": "weber", "电子伏": "electron_volt", "电子伏特": "electron_volt"},
 }
-CHINESE_PREFIXES = {"千": "k", "兆": "M", "毫": "m", "微": "μ", "纳": "n", "厘": "c", "分": "d"}
+CHINESE_PREFIXES = {
+    **{"千": "kilo", "兆": "mega", "毫": "milli", "微": "micro", "纳": "nano"},
+    **{"厘": "centi", "分": "deci"},
+}
 NAMES |= {
     said + name: sign + meant
     for said, sign in [*CHINESE_PREFIXES.items(), ("", "")]
