@@ -35,6 +35,7 @@ PHRASES = [
     *("is parallel to ", "AB is ", "The color is ", "half past 3 ", "March ", "negative ", "in "),
     *("C is correct ", "A. x; ", "(A)", "①", "①, ", "一", "百", "1小时", "1 h ", "5'6\" ", "US$"),
     *("Fe3", "H2O+", "9.8\\frac{m}", "]1,", "[1,2[", "\\begin{cases}x=1\\\\", "between 5 and "),
+    *("\\frac①", "\\binom①②", "10^①", "½①", "3①:4"),
     *("\\triangle ABC \\sim ", "a||b", "a//b", "->", "x is at most 3 ", "30°15'", "5 m east "),
 ]
 NESTED = [

@@ -45,6 +45,7 @@ CORRESPONDING = frozenset(("\\cong", "\\sim"))  # of figures, corner by corner
 EQUAL = frozenset(("=", "\\approx"))
 SEGMENT = re.compile(r"[A-Z]{2}")
 TIGHT = re.compile(r" ?([^\w ]) ?")
+DENIED = re.compile(r"\bnot\b")
 DEPENDENT = re.compile(r"[fgh]\([a-z]\)")
 SPACES = re.compile(r"\s+")
 
@@ -128,6 +129,10 @@ class _Comparison:
     def _ratios(self, one: Ratio, other: Ratio) -> bool:
         if one.time and other.time:
             return one.time.minutes == other.time.minutes
+        if Fraction(0) in (*one.parts, *other.parts):  # 0:3 is no 0:5
+            return len(one.parts) == len(other.parts) and all(
+                map(expressions.equal, one.parts, other.parts)
+            )
         return len(one.parts) == len(other.parts) and all(
             expressions.equal(("multiply", left, other.parts[0]), ("multiply", right, one.parts[0]))
             for left, right in zip(one.parts, other.parts, strict=True)
@@ -345,7 +350,7 @@ def _stated(one: Relation) -> list[str]:
     members = [member for member in one.members if member]
     nodes = [expression(member) for member in members]
     values = [None if node is None else expressions.number(node) for node in nodes]
-    if any(map(_is_of_a_curve, nodes)):
+    if any(map(_is_of_a_curve, nodes)) or any(map(DENIED.search, members)):
         return []  # x^2 + y^2 = 4
     constant = [place for place, value in enumerate(values) if value is not None]
     if len(constant) > 1:

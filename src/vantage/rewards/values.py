@@ -411,7 +411,7 @@ def _bare(text: str) -> str:
         if found is None:
             continue
         rest = text[found.end() :].strip()
-        value = rest[:1].isdigit() or rest[:1] in "-$\\(." or bool(ONE_OPTION.fullmatch(rest))
+        value = rest[:1].isdecimal() or rest[:1] in "-$\\(." or bool(ONE_OPTION.fullmatch(rest))
         value = value or bool(COUNT.match(rest))
         if rest and (value or ANSWERS.search(found[0])):
             text = rest
