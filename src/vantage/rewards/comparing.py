@@ -45,7 +45,7 @@ CORRESPONDING = frozenset(("\\cong", "\\sim"))  # of figures, corner by corner
 EQUAL = frozenset(("=", "\\approx"))
 SEGMENT = re.compile(r"[A-Z]{2}")
 TIGHT = re.compile(r" ?([^\w ]) ?")
-DENIED = re.compile(r"\bnot\b")
+DENIED = re.compile(r"\b(?:not|or)\b|或")
 DEPENDENT = re.compile(r"[fgh]\([a-z]\)")
 SPACES = re.compile(r"\s+")
 

@@ -17,7 +17,7 @@ JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
 # Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
 SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
 # A letter that is named: "Bar A is taller".
-LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A (?:is|was|has)\b")
+LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A [a-z]{1,3}\b")
 COMPOUND_WORD = re.compile(r"\b(north|south|counter|anti) (?=east|west|clockwise)")
 PLACED = re.compile(r"^(?:in|on|at|to|by) (?=\w)")
 SIDE = re.compile(r" (?:side|one|colou?r)$")
