@@ -240,7 +240,7 @@ BROKEN = [
     ("\\", "4", False),
     ("$", "4", False),
     ("?", "4", False),
-    ("四", "4", False),
+    ("四", "4", True),
     ("NaN", "4", False),
     ("inf", "4", False),
     ("None", "none", True),

@@ -31,6 +31,13 @@ TOWERS = [
     "\\frac{x^{10000}-1}{x-1}",
     "x^{10^6} = y^{10^6}",
 ]
+PHRASES = [
+    *("is parallel to ", "AB is ", "The color is ", "half past 3 ", "March ", "negative ", "in "),
+    *("C is correct ", "A. x; ", "(A)", "①", "①, ", "一", "百", "1小时", "1 h ", "5'6\" ", "US$"),
+    *("Fe3", "H2O+", "9.8\\frac{m}", "]1,", "[1,2[", "\\begin{cases}x=1\\\\", "between 5 and "),
+    *("\\frac①", "\\binom①②", "10^①", "½①", "3①:4"),
+    *("\\triangle ABC \\sim ", "a||b", "a//b", "->", "x is at most 3 ", "30°15'", "5 m east "),
+]
 NESTED = [
     "\\frac{1}{" * 80 + "2" + "}" * 80,
     "\\sqrt{" * 150 + "2" + "}" * 150,
@@ -45,6 +52,7 @@ NESTED = [
     "\\cup".join("(0,1)" for _ in range(90)),
     "1 = " * 240 + "1",
     "√" * 900,
+    *(piece * (1_000 // len(piece)) for piece in PHRASES),
 ]
 MEGABYTES = [
     "9" * 1_000_000,

@@ -60,7 +60,7 @@ def named(given: str, options: Sequence[str] = ()) -> frozenset[str]:
         return frozenset(one)
     known = frozenset(LETTERS[: len(options)] or LETTERS)
     values = read(plain(given)) if len(given) <= LONGEST else ()
-    several = [value.letters for value in values if isinstance(value, Options)]
+    several = [frozenset(value.letters) for value in values if isinstance(value, Options)]
     return next((letters for letters in several if len(letters) > 1 and letters <= known), NONE)
 
 

@@ -10,12 +10,13 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from vantage.rewards import expressions, mathematics, units
-from vantage.rewards.expressions import expression
+from vantage.rewards.expressions import Node, expression, has, variables
 from vantage.rewards.notation import plain
-from vantage.rewards.units import PERCENT, same_dimension
+from vantage.rewards.units import DEGREE, RADIAN
 from vantage.rewards.values import (
     INFINITY,
     ONE_OPTION,
+    Date,
     Formula,
     Matrix,
     Options,
@@ -30,6 +31,7 @@ from vantage.rewards.values import (
     Value,
     Words,
     read,
+    scales,
 )
 
 SECONDS = 0.8  # for one verdict; what takes longer is wrong
@@ -39,8 +41,12 @@ SYMMETRIC = frozenset(
 )
 TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
 NUMERIC = frozenset(("=", "\\neq", "\\approx", *TURNED))
+CORRESPONDING = frozenset(("\\cong", "\\sim"))  # of figures, corner by corner
 EQUAL = frozenset(("=", "\\approx"))
 SEGMENT = re.compile(r"[A-Z]{2}")
+TIGHT = re.compile(r" ?([^\w ]) ?")
+DENIED = re.compile(r"\b(?:not|or)\b|或")
+DEPENDENT = re.compile(r"[fgh]\([a-z]\)")
 SPACES = re.compile(r"\s+")
 
 
@@ -66,6 +72,8 @@ class _Comparison:
         if time.monotonic() > self.until:
             return False
         values, others = read(one), read(other)
+        if one and not values and not others:
+            return TIGHT.sub(r"\1", one) == TIGHT.sub(r"\1", other)  # 65+ and 65 +
         if any(self.values(left, right) for left in values for right in others):
             return True
         return _is_formula(values, others) and mathematics.same(one, other, self._left())
@@ -89,17 +97,13 @@ class _Comparison:
 
     def _quantities(self, one: Quantity, other: Quantity) -> bool:
         rounded = one.rounded or other.rounded
-        if one.unit and other.unit:
-            if same_dimension(one.unit, other.unit):
-                scale = one.unit.size / other.unit.size
-                return expressions.equal(one.number, other.number, rounded=rounded, scale=scale)
-            return _same_angle(one, other, rounded) or _same_angle(other, one, rounded)
-        if expressions.equal(one.number, other.number, rounded=rounded):
-            return True
-        part, whole = (one, other) if one.unit == PERCENT else (other, one)
-        hundredth = Fraction(1, 100)
-        return part.unit == PERCENT and expressions.equal(
-            part.number, whole.number, rounded=rounded, scale=hundredth
+        return (
+            any(
+                expressions.equal(one.number, other.number, rounded=rounded, scale=scale)
+                for scale in scales(one, other)
+            )
+            or _same_angle(one, other, rounded)
+            or _same_angle(other, one, rounded)
         )
 
     def _options(self, one: Options, other: Options) -> bool:
@@ -111,7 +115,9 @@ class _Comparison:
 
     def _option_and_other(self, one: Options, other: Value) -> bool:
         """The content of an option against a value that is none; "D. C" names D alone."""
-        if not one.content or isinstance(other, Options) or ONE_OPTION.fullmatch(one.content):
+        if len(one.letters) > 1 or not one.content or isinstance(other, Options):
+            return False
+        if ONE_OPTION.fullmatch(one.content):
             return False
         return any(self.values(value, other) for value in read(plain(one.content)))
 
@@ -123,6 +129,10 @@ class _Comparison:
     def _ratios(self, one: Ratio, other: Ratio) -> bool:
         if one.time and other.time:
             return one.time.minutes == other.time.minutes
+        if Fraction(0) in (*one.parts, *other.parts):  # 0:3 is no 0:5
+            return len(one.parts) == len(other.parts) and all(
+                map(expressions.equal, one.parts, other.parts)
+            )
         return len(one.parts) == len(other.parts) and all(
             expressions.equal(("multiply", left, other.parts[0]), ("multiply", right, one.parts[0]))
             for left, right in zip(one.parts, other.parts, strict=True)
@@ -132,8 +142,8 @@ class _Comparison:
         return one.time is not None and self._times(one.time, other)
 
     def _ratio_and_quantity(self, one: Ratio, other: Quantity) -> bool:
-        if len(one.parts) != 2 or other.unit is not None:
-            return False
+        if len(one.parts) != 2 or other.unit is not None or _is_whole(other.number):
+            return False  # 5:1 is no number of things
         return expressions.equal(("divide", *one.parts), other.number, rounded=other.rounded)
 
     def _ranges(self, one: Range, other: Range) -> bool:
@@ -146,6 +156,11 @@ class _Comparison:
         if brackets and brackets != {"{}"}:
             return self._in_order(one.items, other.items)
         names = [_names(side.items) for side in (one, other)]
+        if len({name for each in names for name in each}) == 1 and all(names):
+            # x_1 = 2, x_2 = 3 are the values of one unknown, as x = 2 or x = 3.
+            numbered = ["_" in side.items[0] for side in (one, other)]
+            if numbered[0] != numbered[1]:
+                return self._unordered(_values_of(one.items), _values_of(other.items))
         if bool(names[0]) == bool(names[1]):
             return self._unordered(one.items, other.items)
         items = _values_of(one.items), _values_of(other.items)
@@ -186,10 +201,20 @@ class _Comparison:
         return all(self.texts(*(end.lstrip("+ ") for end in pair)) for pair in ends)
 
     def _relations(self, one: Relation, other: Relation) -> bool:
+        if set(one.signs) & CORRESPONDING:
+            return one.signs == other.signs and _corresponding(one) == _corresponding(other)
         for turned in (one, _turned(one)):
             if turned and turned.signs == other.signs and self._sides(turned, other):
                 return True
-        return self._equations(one, other)
+        return self._equations(one, other) or self._functions(one, other)
+
+    def _functions(self, one: Relation, other: Relation) -> bool:
+        """Whether y = ... and f(x) = ... are the same."""
+        names = [side.members[0] for side in (one, other)]
+        named = "y" in names and any(map(DEPENDENT.fullmatch, names))
+        if not named or not one.signs == other.signs == ("=",):
+            return False
+        return self.texts(one.members[1], other.members[1])
 
     def _sides(self, one: Relation, other: Relation) -> bool:
         """Whether both sides are the same, what only is a name letter by letter."""
@@ -225,12 +250,18 @@ class _Comparison:
         return len(one.rows) == len(other.rows) and all(map(self._in_order, one.rows, other.rows))
 
     def _words(self, one: Words, other: Words) -> bool:
-        return one.text == other.text
+        if one.text == other.text:
+            return True
+        return bool(one.short == other.text or one.text == other.short)
+
+    def _dates(self, one: Date, other: Date) -> bool:
+        return one == other
 
     RULES: ClassVar[dict[tuple[type, type], Any]] = {
         (Quantity, Quantity): _quantities,
         (Options, Options): _options,
         (Time, Time): _times,
+        (Date, Date): _dates,
         (Ratio, Ratio): _ratios,
         (Ratio, Time): _ratio_and_time,
         (Ratio, Quantity): _ratio_and_quantity,
@@ -258,13 +289,18 @@ def _is_formula(values: Sequence[Value], others: Sequence[Value]) -> bool:
 
 
 def _same_angle(one: Quantity, other: Quantity, rounded: bool) -> bool:
-    """Whether an angle in degrees is one in radians."""
-    if one.unit is None or other.unit is None:
+    """Whether an angle in degrees is one in radians, stated or with a factor of pi."""
+    if one.unit != DEGREE or not (other.unit == RADIAN or _has_pi(other)):
         return False
-    names = one.unit.dimension[0][0], other.unit.dimension[0][0]
-    return names == ("degree", "radian") and expressions.equal(
-        ("degrees", one.number), other.number, rounded=rounded
-    )
+    return expressions.equal(("degrees", one.number), other.number, rounded=rounded)
+
+
+def _has_pi(one: Quantity) -> bool:
+    return one.unit is None and not variables(one.number) and has(one.number, "constant")
+
+
+def _is_whole(node: Node) -> bool:
+    return isinstance(node, Fraction) and node.denominator == 1
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -288,6 +324,14 @@ def _turned(one: Relation) -> Relation | None:
     return None
 
 
+def _corresponding(one: Relation) -> frozenset[tuple[str, ...]]:
+    """The corners of figures that correspond, whatever the order of the figures and corners."""
+    figures = sorted(_name(member.removeprefix("\\triangle"), False) for member in one.members)
+    if len({len(figure) for figure in figures}) > 1:
+        return frozenset(((*one.members,),))
+    return frozenset(zip(*figures, strict=True))
+
+
 def _name(text: str, unordered: bool) -> str:
     bare = SPACES.sub("", text.removeprefix("m\\angle").removeprefix("\\angle"))
     return "".join(sorted(bare)) if unordered and SEGMENT.fullmatch(bare) else bare
@@ -306,6 +350,8 @@ def _stated(one: Relation) -> list[str]:
     members = [member for member in one.members if member]
     nodes = [expression(member) for member in members]
     values = [None if node is None else expressions.number(node) for node in nodes]
+    if any(map(_is_of_a_curve, nodes)) or any(map(DENIED.search, members)):
+        return []  # x^2 + y^2 = 4
     constant = [place for place, value in enumerate(values) if value is not None]
     if len(constant) > 1:
         exact = "\\approx" not in one.signs
@@ -318,12 +364,26 @@ def _stated(one: Relation) -> list[str]:
     if not members:
         return []
     last, first = members[-1], members[0]
+    if all(map(_is_part, members)):
+        return []  # AB = CD
     return [first] if _is_name(last) and not _is_name(first) else [last]
 
 
 def _is_name(text: str) -> bool:
     node = expression(text)
     return not isinstance(node, Fraction) and node is not None and node[0] == "variable"
+
+
+def _is_of_a_curve(node: Node | None) -> bool:
+    return node is not None and variables(node) >= {"x", "y"}
+
+
+def _is_part(text: str) -> bool:
+    """Whether this names a part of a figure: AB, or an angle."""
+    node = expression(text)
+    if node is None or isinstance(node, Fraction) or node[0] != "variable":
+        return False
+    return node[1].startswith("angle ") or SEGMENT.fullmatch(node[1]) is not None
 
 
 def _agree(one: Any, other: Any, exact: bool) -> bool:

@@ -16,7 +16,7 @@ LONGEST = 1_000  # characters of an answer that is looked at as anything but a t
 # A number as it is written, with commas between groups of digits or without.
 DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
 # Letters and digits without anything that could be dress: already in normal form.
-PLAIN = re.compile(r"[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
+PLAIN = re.compile(r"(?!.*//)[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
 LINE = re.compile(r"\s*\n\s*")
 SPACES = re.compile(r"[^\S\n]+")
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}]|[^\\{}]+|\\", re.DOTALL)
@@ -29,7 +29,7 @@ DRESS = frozenset(
     framebox rm bf it sf tt mathrm mathbf mathit mathsf mathtt mathnormal mathcal boldsymbol bm
     pmb operatorname underline displaystyle textstyle scriptstyle large Large small normalsize
     left right big Big bigl bigr Bigl Bigr bigg Bigg biggl biggr Biggl Biggr middle limits
-    nolimits mathop mathord mathstrut strut tiny huge Huge ensuremath
+    nolimits mathop mathord mathstrut strut tiny huge Huge ensuremath ce
 """
     )
 )
@@ -80,7 +80,9 @@ NAMES = {
     "pounds": "£",
     "yen": "¥",
     "textdollar": "$",
-    "arccot": "\\arccot",
+    **dict.fromkeys(("bar", "widebar"), "\\overline"),
+    "bot": "\\perp",
+    **dict.fromkeys(("rightarrow", "longrightarrow"), "\\to"),
 }
 ESCAPES = {
     **dict.fromkeys(("\\,", "\\;", "\\:", "\\ ", "\\>", "\\/", "\\~"), " "),
@@ -105,18 +107,21 @@ SIGNS = str.maketrans(
         **{"±": "\\pm ", "∓": "\\mp ", "≤": "\\leq ", "≥": "\\geq ", "⩽": "\\leq ", "⩾": "\\geq "},
         **{"≦": "\\leq ", "≧": "\\geq ", "≠": "\\neq ", "≈": "\\approx ", "≃": "\\approx "},
         **{"∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "Ø": "\\emptyset "},
+        **{"→": "\\to ", "⟶": "\\to "},
+        **{"⊙": "\\odot ", "〇": "零"},
         **{"∠": "\\angle ", "△": "\\triangle ", "▲": "\\triangle ", "Δ": "\\triangle "},
         **{"∆": "\\triangle ", "∥": "\\parallel ", "‖": "\\parallel ", "⫽": "\\parallel "},
         **{"⊥": "\\perp ", "⟂": "\\perp ", "≅": "\\cong ", "≌": "\\cong "},
         **{"∼": "\\sim ", "∽": "\\sim ", "～": "~", "〜": "~", "ℝ": "\\R "},
-        **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "µ": "μ", "∣": "|", "″": '"'},
+        **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "µ": "μ", "∣": "|", "″": '"', "′": "'"},
         **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "\\langle ", "⟩": "\\rangle "},
-        **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow ", "→": "\\to "},
+        **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow "},
         **{"∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "ϕ": "\\phi ", "ϵ": "\\epsilon "},
     }
 )
 RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+")
 LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
+COMPATIBLE = re.compile("[^①-⑳]+")  # ①③ is not 13
 VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*(?:\\circ|o|°|∘)\s*\}|\\circ(?![A-Za-z])|o(?![A-Za-z])|°|∘)")
 GROUPED = re.compile(r"(?<=\d)(?:\{,\}|\\!|,\\!)(?=\d)")
@@ -125,6 +130,10 @@ MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^\s*#{1,6}\s+|`")
 EMPHASIS = re.compile(r"(?<![\w*)}\]])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*({]|\\[A-Za-z])")
 DOLLARS = "\ue000"  # a dollar that is money, while those of mathematics are taken off
 CROSS = re.compile(r"(?<=\d) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")  # 3 x 10^5
+SIMILAR = re.compile(r"(?<=[A-Z]) ?~ ?(?=\\triangle)")
+ARROW = re.compile(r"(?<![<-])-{1,3}>")
+# Lines side by side: AB // CD, a||b.
+SLASHES = re.compile(r"(?<=[A-Za-z]) ?// ?(?=[A-Za-z])|(?<=[A-Za-z]) ?\|\| ?(?=[A-Za-z][^|]*$)")
 TIGHT = re.compile(r" +(?=[\^_])|(?<=[\^_]) +")
 BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?")
 ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]+)\*?\}.*?\\end\s*\{\1\*?\}", re.DOTALL)
@@ -154,7 +163,8 @@ def _folded(answer: str) -> str:
     found = RAISED.sub(lambda run: f"^{{{unicodedata.normalize('NFKC', run[0])}}}", answer)
     found = LOWERED.sub(lambda run: f"_{{{unicodedata.normalize('NFKC', run[0])}}}", found)
     found = VULGAR.sub(_vulgar, found).translate(SIGNS)
-    found = unicodedata.normalize("NFKC", found).translate(SIGNS)
+    found = COMPATIBLE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), found)
+    found = found.translate(SIGNS).replace("根号", "\\surd ")
     return "".join(map(_character, found)) if not found.isascii() else found
 
 
@@ -186,9 +196,14 @@ def _undressed(answer: str) -> str:
         found = LOOSE.sub(r"\1", _without_commands(found))
     if "^" in found or "_" in found:
         found = TIGHT.sub("", CIRCLE.sub("°", found))
+    if "//" in found or "||" in found:
+        found = SLASHES.sub(r" \\parallel ", found)
+    if "->" in found:
+        found = ARROW.sub(r" \\to ", found)
     if "x" in found or "X" in found:
         found = CROSS.sub("*", found)
     if "~" in found:
+        found = SIMILAR.sub(r" \\sim ", found)
         found = re.sub(r"~(?!\s*\d)|(?<![\d}])~", " ", found)
     return _unbraced(SPACES.sub(" ", LINE.sub("\n", found)).strip().replace(ROW, ROWS))
 

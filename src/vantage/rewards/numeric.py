@@ -10,8 +10,7 @@ from vantage.rewards.notation import LONGEST, plain
 from vantage.rewards.references import reference
 from vantage.rewards.string import alike
 from vantage.rewards.text import boxed, text
-from vantage.rewards.units import PERCENT, same_dimension
-from vantage.rewards.values import Quantity, quantity
+from vantage.rewards.values import Quantity, quantity, scales
 
 # Of the reference: section 5.1 of ChartQA, https://arxiv.org/abs/2203.10244
 TOLERANCE = 0.05
@@ -61,13 +60,7 @@ def _within(number: Quantity, wanted: Quantity, tolerance: float) -> bool:
     value, aim = expressions.number(number.number), expressions.number(wanted.number)
     if value is None:
         return False
-    if number.unit and wanted.unit:
-        if not same_dimension(number.unit, wanted.unit):
-            return False
-        return close(value, aim, tolerance, number.unit.size / wanted.unit.size)
-    shares = (number.unit == PERCENT) - (wanted.unit == PERCENT)
-    scale = {1: Fraction(1, 100), -1: Fraction(100), 0: Fraction(1)}[shares]
-    return close(value, aim, tolerance) or close(value, aim, tolerance, scale)
+    return any(close(value, aim, tolerance, scale) for scale in scales(number, wanted))
 
 
 def close(number: Any, wanted: Any, tolerance: float, scale: Fraction = Fraction(1)) -> bool:

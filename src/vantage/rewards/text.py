@@ -12,13 +12,20 @@ BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 UNBRACED = re.compile(r"-?(?:\d[\d.,/]*\d|\d)|[A-Za-z](?![A-Za-z])")
 ANSWER_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 
-MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^[^\S\n]*#{1,6} |`", re.MULTILINE)
+# Marks of emphasis, headings, points of a list (not a sign: "- 5"), HTML, and ticks.
+MARKDOWN = re.compile(
+    r"\*\*|__(?=\S)|(?<=\S)__|^[^\S\n]*#{1,6} |`|^[^\S\n]*(?:[*•>]|-(?= [^\d\s\\$.])) "
+    r"|</?(?:b|i|u|em|strong)>|<br ?/?>|[✅✔✓☑🎉∎■]\ufe0f?",
+    re.MULTILINE,
+)
+DISPLAY = re.compile(r"(?:\\\[|\$\$)\s*((?:(?!\\\[|\$\$).)+?)\s*(?:\\\]|\$\$)", re.DOTALL)
 EMPHASIS = re.compile(r"(?<![\w*])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*])")
 # What an answer follows, the clearest first; an answer stands on the same line or on the next.
 LEADS = tuple(
-    re.compile(rf"{lead}\s*:?[^\S\n]*\n*[^\S\n]*([^\n]+)", re.I)
+    re.compile(rf"{lead}\s*[:：]?[^\S\n]*\n*[^\S\n]*([^\n]+)", re.I)
     for lead in (
-        r"(?:\banswer\b\s*(?:is|are|:|=)|答案\s*(?:是|为|:|：)|故选\s*[:：]?)",
+        r"(?:\b(?:answer|ans)\b\s*(?:is|are|(?:would|should|must) be|:|=)|\bans\."
+        r"|答案?\s*(?:是|为|:|：)|故选\s*[:：]?)",
         r"\b(?:option|choice|result|solution)\b\s*(?:is|:|=)",
         r"\bI?\s*(?:choose|chose|pick|select)\s+(?:option|choice)?",
     )
@@ -28,7 +35,7 @@ NO_ANSWER = re.compile(
 )
 # Where an explanation begins behind an answer.
 EXPLANATION = re.compile(
-    r"(?<=[^\s.][^\s.])\. +(?=[A-Z][a-z])|,? (?:because|since|for the reason)\b"
+    r"(?<=[^\s.][^\s.])\. +(?=[A-Z](?:[a-z]| [a-z]))|,? (?:because|since|for the reason)\b"
 )
 
 
@@ -88,11 +95,20 @@ def final(response: str) -> str | None:
     in_tags = tagged(said)
     if in_tags is not None:
         return in_tags or None
+    said = DISPLAY.sub(lambda maths: f"${' '.join(maths[1].split())}$", said)
     said = EMPHASIS.sub(r"\1", MARKDOWN.sub("", said)).strip()
+    answer = _led(said)
+    if answer is None:
+        lines = said.splitlines()
+        return lines[-1].strip() or None if lines else None
+    return _led(answer) or answer or None  # "Final answer: the answer is 5"
+
+
+def _led(said: str) -> str | None:
+    """The answer that follows the clearest words for one, the last time; None without any."""
     for lead in LEADS:
         followed = [one.strip() for one in lead.findall(said)]
         followed = [one for one in followed if not NO_ANSWER.match(one)]
         if followed:
-            return EXPLANATION.split(followed[-1])[0].strip() or None
-    lines = said.splitlines()
-    return lines[-1].strip() or None if lines else None
+            return EXPLANATION.split(followed[-1])[0].strip()
+    return None

@@ -29,6 +29,8 @@ class Unit(NamedTuple):
     size: Fraction
 
 
+RADIAN = Unit((("radian", Fraction(1)),), Fraction(1))
+DEGREE = Unit((("degree", Fraction(1)),), Fraction(1))
 PERCENT = Unit((("percent", Fraction(1)),), Fraction(1))
 LONGEST = 60  # characters
 
@@ -60,62 +62,75 @@ RARE = frozenset(("hecto", "deca", "deci"))  # of metres, litres and grams alone
 # Names as pint has them, or with a dimension of their own and a size in it.
 NAMES: dict[str, str | tuple[str, Fraction]] = {
     **dict.fromkeys(("ton", "tons", "t", "吨"), "tonne"),
+    **dict.fromkeys(("千瓦时", "kwh", "KWh", "KWH"), "kWh"),
+    **{"卡": "calorie", "千卡": "kilocalorie", "大卡": "kilocalorie", "弧度": "radian"},
     **dict.fromkeys(("kmph", "kph", "kmh"), "km/h"),
-    **dict.fromkeys(("sec", "secs", "秒", "秒钟"), "s"),
+    **dict.fromkeys(("sec", "secs", "秒钟"), "s"),
     **dict.fromkeys(("min", "mins", "分钟", "分"), "minute"),
     **dict.fromkeys(("hr", "hrs", "h", "小时", "时"), "hour"),
     **dict.fromkeys(("yr", "yrs", "年"), "year"),
     **dict.fromkeys(("天", "日"), "day"),
     **dict.fromkeys(("周", "星期"), "week"),
-    **dict.fromkeys(("gm", "gms", "gr", "克"), "g"),
-    **dict.fromkeys(("kgs", "Kg", "KG", "千克", "公斤"), "kg"),
-    **dict.fromkeys(("KM", "Km", "kms", "千米", "公里"), "km"),
-    **dict.fromkeys(("CM", "Cm", "cms", "厘米", "公分"), "cm"),
-    **dict.fromkeys(("MM", "mms", "毫米"), "mm"),
-    "米": "m",
-    "分米": "dm",
-    **dict.fromkeys(("ltr", "ltrs", "升"), "L"),
-    **dict.fromkeys(("ML", "毫升"), "mL"),
+    **dict.fromkeys(("gm", "gms", "gr"), "g"),
+    **dict.fromkeys(("kgs", "Kg", "KG", "公斤"), "kg"),
+    **dict.fromkeys(("KM", "Km", "kms", "公里"), "km"),
+    **dict.fromkeys(("CM", "Cm", "cms", "公分"), "cm"),
+    "mms": "mm",
+    **dict.fromkeys(("ltr", "ltrs"), "L"),
+    **dict.fromkeys(("amp", "amps"), "A"),
+    **{"Nm": "N*m", "kNm": "kN*m", "Ns": "N*s", "Ah": "A*h", "mAh": "mA*h"},
+    "Å": "angstrom",
+    **dict.fromkeys(("electron volt", "electron volts", "electron-volts"), "eV"),
     **dict.fromkeys(("cc", "ccm"), "cm^3"),
     **dict.fromkeys(("KW", "Kw", "kw"), "kW"),
     "KB": "kB",
-    **dict.fromkeys(("牛", "牛顿"), "N"),
-    **dict.fromkeys(("焦", "焦耳"), "J"),
-    **dict.fromkeys(("瓦", "瓦特"), "W"),
-    **dict.fromkeys(("伏", "伏特"), "V"),
-    **dict.fromkeys(("安", "安培"), "A"),
-    **dict.fromkeys(("欧", "欧姆", "Ω", "\\Omega"), "ohm"),
+    "ML": "mL",
+    **dict.fromkeys(("Ω", "\\Omega"), "ohm"),
     "sqft": "ft^2",
     **dict.fromkeys(("light years", "light year", "light-years", "light-year"), "light_year"),
     "mm Hg": "mmHg",
-    "平方米": "m^2",
-    "平方厘米": "cm^2",
-    "平方千米": "km^2",
-    "平方分米": "dm^2",
-    "立方米": "m^3",
-    "立方厘米": "cm^3",
-    "立方分米": "dm^3",
-    "米/秒": "m/s",
-    "千米/时": "km/h",
-    "千米/小时": "km/h",
     **dict.fromkeys(("°", "deg", "degs", "degree", "degrees", "度"), ("degree", Fraction(1))),
-    **dict.fromkeys(("%", "percent", "pct"), ("percent", Fraction(1))),
+    **dict.fromkeys(
+        ("%", "percent", "per cent", "pct", "percentage points"), ("percent", Fraction(1))
+    ),
+    **dict.fromkeys(("‰", "per mille"), ("percent", Fraction(1, 10))),
     **dict.fromkeys(("°C", "degC", "celsius"), ("celsius", Fraction(1))),
     **dict.fromkeys(("°F", "degF", "fahrenheit"), ("fahrenheit", Fraction(1))),
     **dict.fromkeys(("degrees celsius", "degree celsius", "摄氏度"), ("celsius", Fraction(1))),
     **dict.fromkeys(("degrees fahrenheit", "degree fahrenheit"), ("fahrenheit", Fraction(1))),
     **dict.fromkeys(
-        ("$", "dollar", "dollars", "usd", "USD", "bucks", "美元"), ("dollar", Fraction(1))
+        ("$", "US$", "dollar", "dollars", "US dollars", "usd", "USD", "bucks", "美元"),
+        ("dollar", Fraction(1)),
     ),
-    **dict.fromkeys(("cent", "cents", "¢"), ("dollar", Fraction(1, 100))),
-    **dict.fromkeys(("€", "euro", "euros", "eur", "EUR"), ("euro", Fraction(1))),
-    **dict.fromkeys(("£", "gbp", "GBP"), ("sterling", Fraction(1))),
-    **dict.fromkeys(("yuan", "rmb", "RMB", "CNY", "元"), ("yuan", Fraction(1))),
+    **dict.fromkeys(("cent", "cents", "¢", "美分"), ("dollar", Fraction(1, 100))),
+    **dict.fromkeys(("€", "euro", "euros", "eur", "EUR", "欧元"), ("euro", Fraction(1))),
+    **dict.fromkeys(("£", "gbp", "GBP", "英镑"), ("sterling", Fraction(1))),
+    **dict.fromkeys(("yuan", "rmb", "RMB", "CNY", "元", "块", "人民币"), ("yuan", Fraction(1))),
     **dict.fromkeys(("角",), ("yuan", Fraction(1, 10))),
-    **dict.fromkeys(("yen", "JPY"), ("yen", Fraction(1))),
+    **dict.fromkeys(("yen", "JPY", "日元"), ("yen", Fraction(1))),
     **dict.fromkeys(("¥",), ("yen or yuan", Fraction(1))),
-    **dict.fromkeys(("rupee", "rupees", "Rs", "₹"), ("rupee", Fraction(1))),
+    **dict.fromkeys(("rupee", "rupees", "Rs", "Rs.", "INR", "₹"), ("rupee", Fraction(1))),
 }
+# Chinese units, each alone and with any of these prefixes.
+CHINESE = {
+    **{"米": "meter", "克": "gram", "升": "liter", "秒": "second", "开尔文": "kelvin"},
+    **{"摩尔": "mole", "帕": "pascal", "帕斯卡": "pascal", "牛": "newton", "牛顿": "newton"},
+    **{"焦": "joule", "焦耳": "joule", "瓦": "watt", "瓦特": "watt", "伏": "volt", "伏特": "volt"},
+    **{"安": "ampere", "安培": "ampere", "欧": "ohm", "欧姆": "ohm", "赫": "hertz"},
+    **{"赫兹": "hertz", "库": "coulomb", "库仑": "coulomb", "法": "farad", "法拉": "farad"},
+    **{"特斯拉": "tesla", "韦伯": "weber", "电子伏": "electron_volt", "电子伏特": "electron_volt"},
+}
+CHINESE_PREFIXES = {
+    **{"千": "kilo", "兆": "mega", "毫": "milli", "微": "micro", "纳": "nano"},
+    **{"厘": "centi", "分": "deci"},
+}
+NAMES |= {
+    said + name: sign + meant
+    for said, sign in [*CHINESE_PREFIXES.items(), ("", "")]
+    for name, meant in CHINESE.items()
+}
+# Words that mean a second thing: 20 pounds are a mass, and money.
+AMBIGUOUS = {"pound": "£", "pounds": "£"}
 # Words that count without saying what.
 COUNTING = re.compile(
     r"(?:(?:square|sq|cubic)\.? )?units?(?:\^\{?[23]\}?| squared| cubed)?|sq|items?|things?|"
@@ -123,7 +138,9 @@ COUNTING = re.compile(
 )
 DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
 THINGS = "things: "  # before the dimension of a thing
-SPELLED = re.compile("[A-Za-zμΩÅ]+(?:_[A-Za-z]+)*")  # names that pint may know
+SPELLED = re.compile("[A-Za-zμΩ]+(?:_[A-Za-z]+)*")  # names that pint may know
+DEGREES = re.compile(r"(?:°|\bdeg(?:ree)?s?) ?([CF])\b")
+SEVERAL_UNITS = re.compile(r"(?<=[a-z])-(?=[a-z])|(?<=[a-zA-Z])(?=°)")  # newton-meters, g°C
 ABBREVIATED = re.compile(r"\b(sq|cu)\.? ")
 SQUARED = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 FACTOR = re.compile(
@@ -131,6 +148,9 @@ FACTOR = re.compile(
     r"(?: ?\^ ?\{?(?P<power>-?\d)\}?|(?P<digit>[23])| (?P<after>squared|cubed))?"
 )
 THING = re.compile(r"[a-z][a-z']{2,}(?:[ -][a-z][a-z']+){0,3}")
+CHINESE_THING = re.compile(
+    r"[个只条本张件名位人块支根辆棵朵头匹座间把双组份颗]([\u4e00-\u9fff]{1,6})"
+)
 NO_THING = re.compile(
     r"\b(?:or|and|to|sqrt|times|theta|alpha|beta|gamma|pi|sin|cos|tan|log|ln|if|is|not|than|"
     r"about|but|wait|answer|option|point|minus|plus|over|between|from|until|billion|million|"
@@ -151,17 +171,22 @@ def unit(written: str) -> Unit | None:
     Returns:
         None where it is no unit.
     """
-    name = re.sub(r"° ([CF])\b", r"°\1", " ".join(written.split()))
+    name = " ".join(written.split()).rstrip(".") or written
+    name = DEGREES.sub(r"°\1", name).replace("每", "/")
     if not name or len(name) > LONGEST:
         return None
     if COUNTING.fullmatch(name.lower()):
         return Unit((), Fraction(1))
     plain = ABBREVIATED.sub(r"\1 ", ADJECTIVES.sub("", name)).replace(" per ", "/")
+    plain = plain.replace("平方", "square ").replace("立方", "cubic ")
+    plain = SEVERAL_UNITS.sub(" ", plain)
     found = _known(plain) or _product(plain)
     if found is None and plain != plain.lower() and len(plain) > 2:
         found = _known(plain.lower()) or _product(plain.lower())
     thing = ADJECTIVES.sub("", name.lower())
-    if found is None and THING.fullmatch(thing) and not NO_THING.search(thing):
+    if counted := CHINESE_THING.fullmatch(name):
+        thing = counted[1]
+    if found is None and (counted or THING.fullmatch(thing)) and not NO_THING.search(thing):
         found = Unit(((THINGS + thing.removesuffix("s"), Fraction(1)),), Fraction(1))
     return found
 

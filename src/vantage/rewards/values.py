@@ -8,8 +8,9 @@ This is the one reading of answers and references, for all rewards and benchmark
              -> verdict          `comparing.same`: whether one of each side is the same
 
 A reference goes through `references.reference` first, which finds the answer inside a solution.
-Units are `units.unit`'s, numbers and formulas `expressions.expression`'s. What neither can
-read, sums, integrals and limits, is left to math-verify (`mathematics.same`), which is slow.
+Words that stand for signs are turned into them by `wording.symbolic`. Units are `units.unit`'s,
+dates and times of day `moments`', numbers and formulas `expressions.expression`'s. What none of
+them can read, sums, integrals and limits, is left to math-verify (`mathematics.same`), a slow one.
 
 A text that can mean several things has several values ("3m" is three metres or three times m); it
 is the same as another one where any two of them agree. A text with two different values ("5~6",
@@ -24,16 +25,29 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
+from vantage.rewards.chemistry import chemical
 from vantage.rewards.expressions import (
     FUNCTIONS,
     VARIABLES,
     Node,
     expression,
     has,
+    number,
     variables,
 )
+from vantage.rewards.moments import MONTHS, Date, Time, date, is_moment, time
 from vantage.rewards.notation import DIGITS, LONGEST
-from vantage.rewards.units import Unit, is_thing, unit
+from vantage.rewards.saying import ORDINALS, said_in, shortened, yes_or_no
+from vantage.rewards.units import (
+    AMBIGUOUS,
+    DEGREE,
+    PERCENT,
+    Unit,
+    is_thing,
+    same_dimension,
+    unit,
+)
+from vantage.rewards.wording import quadrant, symbolic
 
 
 class Quantity(NamedTuple):
@@ -51,17 +65,13 @@ class Quantity(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Letters of options; `content` is what is written behind a single one."""
+    """Letters of options, or circled numbers; `content` is what is written behind them.
 
-    letters: frozenset[str]
+    They are in alphabetical order unless they are an arrangement of all: BCA, but AC for "C and A".
+    """
+
+    letters: str
     content: str
-
-
-class Time(NamedTuple):
-    """A time of day in minutes; whether morning or afternoon is stated."""
-
-    minutes: int
-    stated: bool
 
 
 class Ratio(NamedTuple):
@@ -122,9 +132,13 @@ class Matrix(NamedTuple):
 
 
 class Words(NamedTuple):
-    """Anything that is said in words, without case and punctuation."""
+    """Anything that is said in words, without case and punctuation.
+
+    `short` is what a sentence or a phrase says in fewer of them: "blue" of "The color is blue.".
+    """
 
     text: str
+    short: str = ""
 
 
 class Formula(NamedTuple):
@@ -137,6 +151,7 @@ Value: TypeAlias = (
     Quantity
     | Options
     | Time
+    | Date
     | Ratio
     | Range
     | Several
@@ -151,28 +166,44 @@ INFINITY = "\\infty"
 DECIMAL = re.compile(rf"([+-]?) ?({DIGITS})")
 LETTERS = "ABCDEFGHIJ"
 
-ONE_OPTION = re.compile(r"(?:(?:option|choice|answer) ?)?\(?([A-Ja-j])\)?[.:)]*", re.I)
+ONE_OPTION = re.compile(
+    r"(?:(?:option|choice|answer|选项) ?)?[(<]?([A-J])[)>]?(?: ?选?项)?[.:)]*", re.I
+)
+RIGHT_OPTION = re.compile(
+    r"((?:(?:option|choice|answer) )?\(?[A-J]\)?) is (?:the )?(?:correct|right)"
+    r"(?: (?:option|choice|answer|one))?",
+    re.I,
+)
+LISTED = r"(?:, ?(?:and )?| ?[、和] ?| and | ?& ?|; ?| )"
 SOME_OPTIONS = re.compile(
-    r"(?:options? |choices? )?\(?[A-J]\)?(?:(?:, ?(?:and )?|、| and | ?& ?|; ?| )\(?[A-J]\)?)+"
+    r"(?:[Bb]oth |[Oo]ptions? |[Cc]hoices? |选项 ?)?(?:\\?\{ ?(?=.*\}))?"
+    rf"(?:\(?[A-J]\)?(?:{LISTED}\(?[A-J]\)?)+|[a-j](?:{LISTED}[a-j])+|\([A-J]\)(?: ?\([A-J]\))+)"
+    r"(?: ?\\?\})?"
 )
 RUN_OF_OPTIONS = re.compile(r"[A-J]{2,6}")
+CIRCLED = re.compile("[①-⑳]")
+SOME_CIRCLED = re.compile(rf"[①-⑳](?:{LISTED}?[①-⑳])*")
 OPTION_AND_CONTENT = re.compile(
     r"(?:(?:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、]|([a-j])\)) ?(.+)", re.I | re.DOTALL
 )
 OPTION_MARK = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J][.):](?= |$)|^(?:or|and|but|is|are)\b")
 
-TIME = re.compile(r"(\d{1,2})(?::([0-5]\d))?(?::([0-5]\d))? ?([ap])\.? ?m\.?", re.I)
-CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)")
-RANGE = re.compile(r"([+-]?[\d.,]+%?) ?(?:-|~|to|through) ?([\d.,]+.*)")
+RANGE = re.compile(
+    r"(?:from )?([+-]?[\d.,]+%?) ?(?:-|~|to|through) ?([\d.,]+.*)|"
+    r"between ([+-]?[\d.,]+%?) and ([\d.,]+.*)"
+)
+SPAN = re.compile(r"(?:from )?(.+?)(?: ?- ?| to | through )(.+)")
 TO = re.compile(r" to ")
 
 CONNECTED = re.compile(r"(?:so|thus|hence|therefore|then)\b,? (?=\S)", re.I)
 CHOSEN = re.compile(
-    r"(?:(?:因此|所以|故),?)?(?:答案(?:是|为)?|故?选):? ?(?=\S)|(?:the )?point (?=[A-Z]\()", re.I
+    r"(?:(?:因此|所以|故),?)?(?:答案(?:是|为)?|故?选(?!项)):? ?(?=\S)|(?:the )?points? (?=[A-Z]?\()"
+    r"|(?:in )?(?:the )?(?:year )?(?=[12]\d{3}$)",
+    re.I,
 )
 INTRODUCTION = re.compile(
-    r"(?:[A-Za-z]+ ){0,6}?"
-    r"(?:is|are|equals|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
+    r"(?:\\?[A-Za-z]+ ){0,6}?"
+    r"(?:is|are|equals|measures|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
     re.I,
 )
 NAMED = re.compile(r"(?!(?:option|choice) [A-J]:)[A-Za-z][A-Za-z ]{2,30}: ?(?=.)", re.I)
@@ -181,17 +212,22 @@ ABOUT = re.compile(
     r"(?=[\d\\$.-])",
     re.I,
 )
+ROUNDED = re.compile(
+    r"(?<=.) \((?:rounded|approx|approximate|exact|simplified|nearest|to the nearest)[^()\d]*\)$",
+    re.I,
+)
 ANSWERS = re.compile(r"\b(?:answer|result|solution|option|choice)\b", re.I)
 
 SIGNS = re.compile(
-    r"\\(?:neq|leq|geq|approx|in|parallel|perp|cong|sim|equiv|subseteq|subset|to|Rightarrow)"
+    r"\\(?:neq|leq|geq|approx|in|parallel|nparallel|perp|cong|sim|equiv|subseteq|subset|to|Rightarrow)"
     r"(?![A-Za-z])|<=|>=|!=|==|[=<>]"
 )
 SPELLED = {"<=": "\\leq", ">=": "\\geq", "!=": "\\neq", "==": "="}
 COMMA = r"(?<!\d),|,(?!\d{3}(?!\d))"  # one that does not group digits
-SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]|\\cup(?![A-Za-z])")
+SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]| & |\\cup(?![A-Za-z])")
 IN_BRACKETS = re.compile(r",? and |,? or |[或和、,;\n]")
 BUILDER = re.compile(r"\\?\{ ?([A-Za-z])(?: ?\\in ?[^|:]*)? ?[|:] ?(.+?) ?\\?\}", re.DOTALL)
+REVERSED = re.compile(r"([\[\](]) ?([^\[\],;]+)[,;] ?([^\[\],;]+?) ?([\[\])])")  # ]-1, 3]
 POINT = re.compile(r"[A-Z]'?(?:_\{?\d\}?)? ?(?==? ?\()=? ?")
 VARIABLE = re.compile(
     r"(?:[A-Za-z]|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|omega))(?:_\{?\w+\}?)?"
@@ -199,17 +235,41 @@ VARIABLE = re.compile(
 MATRIX = re.compile(
     r"\\begin ?\{([bpBv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end ?\{\1\}", re.DOTALL
 )
+SYSTEM = re.compile(
+    r"\\begin ?\{cases\}(.*)\\end ?\{cases\}"
+    r"|\\\{ ?\\begin ?\{(array|aligned|matrix)\}(?: ?\{[lcr|]*\})?(.*)\\end ?\{\2\} ?\.?",
+    re.DOTALL,
+)
 BEYOND = re.compile(
     r"\\(?:int|iint|oint|sum|prod|lim|cap|setminus|begin|det|max|min|gcd|partial|lfloor|"
     r"lceil|pmod|bmod|mod|hat|sup|inf|log|sinh|cosh|ln)(?![A-Za-z])"
 )
 
-CURRENCY = re.compile(r"([+-]?) ?([$€£¥₹]) ?(?=[\d.\\-])")
-MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-MAGNITUDE = re.compile(rf"(.*\S) ?\b({'|'.join(MAGNITUDES)}|万|亿)s?\b(.*)", re.I | re.DOTALL)
-UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢Ωμ\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
+CURRENCY = re.compile(
+    r"([+-]?) ?(US\$|[$€£¥₹]|(?:USD|GBP|EUR|CNY|RMB|JPY|INR|Rs\.?)(?= ?\d)) ?(?=[\d.\\-])"
+)
+MAGNITUDES = {
+    **{"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9},
+    **{"trillion": 10**12, "bn": 10**9, "mn": 10**6, "万": 10**4, "亿": 10**8, "万亿": 10**12},
+}
+MAGNITUDE = re.compile(
+    r"(.*[^\sa-z]) ?(?<![a-z])(dozen|hundred|thousand|million|billion|trillion|bn|mn)s?\b(.*)"
+    r"|(.*\d) ?(万亿|万|亿)(.*)",
+    re.I | re.DOTALL,
+)
+SHORT_MAGNITUDE = re.compile(r"([\d.,]+)([KMB])")
+SHORT_MAGNITUDES = {"K": "thousand", "M": "million", "B": "billion"}
+UNITS_IN_A_FRACTION = re.compile(r"(.*[\d)}]) ?\\frac ?\{([^{}]+)\} ?\{([^{}]+(?:\{\d\})?)\}")
+DEGREES_AND_MINUTES = re.compile(r"(\d+)° ?(\d+)'(?: ?(\d+)(?:\"|''))?")
+FEET_AND_INCHES = re.compile(r"(\d+) ?' ?(\d+(?:\.\d+)?) ?(?:\"|'')")
+SEGMENT = re.compile(r"(?:\\overline ?\{? ?|segment )([A-Z])([A-Z]) ?\}?")
+DECADE = re.compile(r"(?:in )?(?:the )?((?:1[5-9]|20)\d0s)")  # no seconds
+TRIANGLE = re.compile(r"\\triangle ?([A-Z]{3})")
+UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢ΩμÅ‰\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
 MICRO = re.compile(r"\\mu ?(?=[A-Za-z])")
-COMPOUND = re.compile(r"(?<=[A-Za-z小时分钟]),? (?:and )?(?=\d)")
+COMPOUND = re.compile(
+    r"(?<=[A-Za-z]),? (?:and )?(?=\d)|(?<=[A-Za-z]\.) (?=\d)|(?<=[小时天分钟米克]),? ?(?=\d)"
+)
 A_HALF = re.compile(r" and (?:a|one)[ -]half\b", re.I)
 AND_A_HALF = re.compile(r"(-?\d+) and (\d+ ?/ ?\d+|\\frac ?\{\d+\} ?\{\d+\}|\\frac ?\d ?\d)(.*)")
 SMALL = str.split(
@@ -223,7 +283,9 @@ COUNTS = {name: n for n, name in enumerate(SMALL)} | {
     name: 10 * n for n, name in enumerate(TENS, start=2)
 }
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "eighth": 8}
-PART = re.compile(rf"(?:(a|{'|'.join(SMALL[1:10])})[ -])?({'|'.join(PARTS)})s?\b", re.I)
+PART = re.compile(
+    rf"(?:(a|{'|'.join(SMALL[1:10])})[ -]({'|'.join(PARTS)})s?|(half|quarter))\b", re.I
+)
 COUNT = re.compile(rf"(?:{'|'.join(sorted(COUNTS, key=len, reverse=True))})\b", re.I)
 PHRASE = re.compile(r"(?=.*[A-Za-z]{2})[A-Za-z]+(?:[ -][A-Za-z]+)+")  # Mr Li, x-ray
 FRACTION = re.compile(r"(-)?(?:\\frac ?\{ ?(\d+) ?\} ?\{ ?(\d+) ?\}|(\d+) ?/ ?(\d+))")
@@ -231,12 +293,16 @@ MEASURED = re.compile(
     r"(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?) (?!to\b|and\b|or\b|x\b|[AaPp][Mm]\b)([A-Za-z]{2,})"
 )
 LONG_WORD = re.compile(r"[A-Za-z]{5,}")
-NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, "false"}
-YES_OR_NO = re.compile(r"(yes|no|true|false)\b ?[,.;:!]", re.I)
-JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
-CHEMICAL = re.compile(r"(?=.*\d)(?:[A-Z][a-z]?(?:_?\{?\d{1,3}\}?)? ?){2,}")  # H_2O
-SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*")  # letters alone: variables, or words
-PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|\b(?:the|an?)\s+(?=\w)")
+MOMENTS = {*MONTHS, "noon", "midnight"}
+NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MOMENTS, "false", "quarter"}
+# Letters alone: variables, or words.
+SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*|\d+(?:st|nd|rd|th)")
+DIRECTION = re.compile(
+    r"(.*\d.*?) (?:to(?:ward)?s? the |due )?"
+    r"((?:north|south)?-?(?:east|west)|north|south|up|down|upwards?|downwards?|left|right|"
+    r"clockwise|counterclockwise)",
+    re.I,
+)
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -251,9 +317,11 @@ def read(text: str) -> tuple[Value, ...]:
     quick = _quickly(text)
     if quick is not None:
         return (quick,)
-    found = list(_values(_bare(text)))
-    if CHEMICAL.fullmatch(text):
-        found.append(Words(re.sub(r"[ _{}]", "", text)))
+    text = symbolic(text)
+    text = _bare(text)
+    found = list(_values(text))
+    if (formula := chemical(text)) is not None:
+        found.append(Words(formula))
     if not found or SPOKEN.fullmatch(text):
         found += _words(text)
     return tuple(dict.fromkeys(found))
@@ -267,14 +335,36 @@ def _quickly(text: str) -> Value | None:
     if found := MEASURED.fullmatch(text):
         measure = unit(found[2])
         value = Fraction(found[1].replace(",", "").rstrip("."))
-        return None if measure is None else _quantity_of(value, measure, "." in found[1])
+        if measure is None or found[2] in AMBIGUOUS or found[2].lower() in MOMENTS:
+            return None
+        return _quantity_of(value, measure, "." in found[1])
     if LONG_WORD.fullmatch(text) and text.casefold() not in NO_WORDS:
-        return Words(text.casefold())
+        return Words(text.casefold())  # without a `short`
     return None
 
 
 def _quantity_of(number: Node, measure: Unit, rounded: bool) -> Quantity:
     return Quantity(number, measure if measure.dimension else None, rounded)
+
+
+def scales(one: Quantity, other: Quantity) -> tuple[Fraction, ...]:
+    """The factors by which the number of one quantity may be that of another; none where none is.
+
+    A unit that only one side has does not count. A share may also be written without it: 50% is 50
+    and 0.5. A number below 1 is such a share, so that 0.5 is no 0.5%.
+    """
+    if one.unit and other.unit:
+        same = same_dimension(one.unit, other.unit)
+        return (one.unit.size / other.unit.size,) if same else ()
+    stated = one.unit or other.unit
+    if stated is None or stated.dimension != PERCENT.dimension:
+        return (Fraction(1),)
+    share, bare = (one, other) if one.unit else (other, one)
+    factor = stated.size / 100
+    as_share = factor if share is one else 1 / factor
+    value = number(bare.number)
+    is_below = isinstance(value, Fraction) and 0 < abs(value) < 1
+    return (as_share,) if is_below or stated != PERCENT else (Fraction(1), as_share)
 
 
 def quantity(text: str) -> Quantity | None:
@@ -288,12 +378,13 @@ def quantity(text: str) -> Quantity | None:
 
 
 def _values(text: str) -> Iterator[Value]:
-    if _yes_or_no(text):
+    if yes_or_no(text):
         return
     readers: tuple[Callable[[str], Iterator[Value]], ...] = (
         _options,
-        _times,
+        _moments,
         _ranges,
+        _named,
         _matrices,
         _brackets,
         _several,
@@ -303,21 +394,25 @@ def _values(text: str) -> Iterator[Value]:
     for reader in readers:
         found = list(reader(text))
         yield from found
-        if found and reader in (_ranges, _matrices, _several, _relations):
+        if found and reader in (_ranges, _named, _matrices, _several, _relations):
             return
-        if any(isinstance(one, Time | Several | Region) for one in found):
+        if any(isinstance(one, Time | Date | Several | Region) for one in found):
             return
 
 
 def _bare(text: str) -> str:
     """A text without words before its value: "The area is", "Answer:", "about", "No."."""
+    text = ROUNDED.sub("", text)
     text = CHOSEN.sub("", CONNECTED.sub("", text, count=1), count=1) or text
+    if right := RIGHT_OPTION.fullmatch(text):
+        return right[1]
     for pattern in (INTRODUCTION, NAMED, ABOUT):
         found = pattern.match(text)
         if found is None:
             continue
         rest = text[found.end() :].strip()
-        value = rest[:1].isdigit() or rest[:1] in "-$\\(." or bool(ONE_OPTION.fullmatch(rest))
+        value = rest[:1].isdecimal() or rest[:1] in "-$\\(." or bool(ONE_OPTION.fullmatch(rest))
+        value = value or bool(COUNT.match(rest))
         if rest and (value or ANSWERS.search(found[0])):
             text = rest
     return text
@@ -325,45 +420,88 @@ def _bare(text: str) -> str:
 
 def _options(text: str) -> Iterator[Value]:
     if found := ONE_OPTION.fullmatch(text):
-        yield Options(frozenset(found[1].upper()), "")
+        yield Options(found[1].upper(), "")
     elif SOME_OPTIONS.fullmatch(text):
-        named = re.sub(r"options?|choices?|and", "", text, flags=re.I)
-        letters = re.findall("[A-J]", named)
-        if len(set(letters)) > 1:
-            yield Options(frozenset(letters), "")
+        named = re.sub(r"options?|choices?|and|both", "", text, flags=re.I)
+        if len(set(letters := re.findall("[A-J]", named.upper()))) > 1:
+            yield Options(_arranged(letters, LETTERS), "")
     elif RUN_OF_OPTIONS.fullmatch(text) and len(set(text)) == len(text):
-        yield Options(frozenset(text), "")
-    elif found := OPTION_AND_CONTENT.fullmatch(text):
-        letter, content = (found[1] or found[2] or found[3]).upper(), found[4].strip()
-        if content and not OPTION_MARK.search(content):
-            yield Options(frozenset(letter), content)
+        yield Options(_arranged(list(text), LETTERS), "")
+    elif SOME_CIRCLED.fullmatch(text):
+        yield from _circled(CIRCLED.findall(text))
+    else:
+        yield from _options_with_contents(re.split(r"[;\n] ?(?=\(?[A-J][.):、])", text))
 
 
-def _times(text: str) -> Iterator[Value]:
-    if found := TIME.fullmatch(text):
-        hours = int(found[1]) % 12 + (12 if found[4].lower() == "p" else 0)
-        if int(found[1]) <= 12:
-            yield Time(60 * hours + int(found[2] or 0), True)
+def _arranged(letters: list[str], alphabet: str) -> str:
+    """Letters in the order of an alphabet, unless all of three or more are put in another one."""
+    ordered = "".join(sorted(set(letters)))
+    is_all = len(letters) > 2 and alphabet.startswith(ordered) and len(letters) == len(ordered)
+    return "".join(letters) if is_all else ordered
+
+
+def _circled(signs: list[str]) -> Iterator[Value]:
+    """①③ as an enumeration, and as the numbers 1, 3."""
+    named = _arranged(signs, "".join(map(chr, range(ord("①"), ord("⑳") + 1))))
+    yield Options(named, "")
+    numbers = tuple(str(ord(sign) - ord("①") + 1) for sign in signs)
+    if len(numbers) == 1:
+        yield Quantity(Fraction(numbers[0]), None, False)
+    elif named == "".join(sorted(named)):
+        yield Several(numbers, "")
+
+
+def _options_with_contents(parts: list[str]) -> Iterator[Value]:
+    """(B) 3, or B. 3; D. 4."""
+    found = [OPTION_AND_CONTENT.fullmatch(part) for part in parts]
+    named = sorted(((one[1] or one[2] or one[3]).upper(), one[4].strip()) for one in found if one)
+    letters, contents = "".join(one for one, _ in named), [content for _, content in named]
+    if len(letters) < len(parts) or len(set(letters)) < len(letters):
         return
-    clock = CLOCK.fullmatch(text)
-    time = None
-    if clock and int(clock[1]) < 24:
-        hours = int(clock[1])
-        time = Time(60 * hours + int(clock[2]), hours > 12 or hours == 0)
+    if all(content and not OPTION_MARK.search(content) for content in contents):
+        yield Options(letters, contents[0] if len(contents) == 1 else f"({'; '.join(contents)})")
+
+
+def _moments(text: str) -> Iterator[Value]:
+    """Dates, times of day and ratios, for 4:20 is both."""
+    if (day := date(text)) is not None:
+        yield day
+        return
+    clock = time(text)
     parts = text.split(":") if ":" in text else TO.split(text)
     nodes = [expression(part.strip()) for part in parts]
     if len(parts) > 1 and all(node is not None for node in nodes):
-        yield Ratio(tuple(node for node in nodes if node is not None), time)
+        yield Ratio(tuple(node for node in nodes if node is not None), clock)
+    elif clock is not None:
+        yield clock
 
 
 def _ranges(text: str) -> Iterator[Value]:
+    if (span := SPAN.fullmatch(text)) and is_moment(span[1]) and is_moment(span[2]):
+        yield Range(span[1], span[2])
     found = RANGE.fullmatch(text)
-    if found and DECIMAL.fullmatch(found[1].rstrip("%")):
-        high = _plain_quantity(found[2])
-        if high is not None and isinstance(high.number, Fraction) and _is_written(found[2]):
+    if found is None:
+        return
+    low, end = found[1] or found[3], found[2] or found[4]
+    if DECIMAL.fullmatch(low.rstrip("%")):
+        high = _plain_quantity(end)
+        if high is not None and isinstance(high.number, Fraction) and _is_written(end):
             if TO.search(text) and high.unit is None:
-                yield from _times(text)
-            yield Range(found[1] + _unit_text(found[2]), found[2])
+                yield from _moments(text)
+            yield Range(low if low.endswith("%") else low + _unit_text(end), end)
+
+
+def _named(text: str) -> Iterator[Value]:
+    """What may be named in another way: the segment AB is BA, and the triangle ABC is BCA."""
+    if decade := DECADE.fullmatch(text):
+        yield Words(decade[1])
+    elif found := SEGMENT.fullmatch(text):
+        for name in (found[1] + found[2], found[2] + found[1]):
+            yield Quantity(("variable", name), None, False)
+    elif found := TRIANGLE.fullmatch(text):
+        yield Words(f"triangle {''.join(sorted(found[1]))}")
+    elif (number := quadrant(text)) is not None:
+        yield Words(f"quadrant {number}", ("i", "ii", "iii", "iv")[number - 1])
 
 
 def _is_written(text: str) -> bool:
@@ -377,6 +515,13 @@ def _unit_text(text: str) -> str:
 
 
 def _matrices(text: str) -> Iterator[Value]:
+    if system := SYSTEM.fullmatch(text):
+        rows = [row.strip().strip(",") for row in (system[1] or system[3]).split("\\\\")]
+        if not any("&" in row.replace("&=", "") for row in rows):
+            yield from read("; ".join(row.replace("&", "") for row in rows if row))
+        return
+    if text[:1] + text[-1:] in ("()", "[]"):
+        text = text[1:-1].strip()
     found = MATRIX.fullmatch(text)
     if found and found[1] != "vmatrix":
         rows = [row for row in found[2].split("\\\\") if row.strip()]
@@ -398,6 +543,9 @@ def _brackets(text: str) -> Iterator[Value]:
             if isinstance(value, Region | Relation | Several)
         )
         return
+    if (found := REVERSED.fullmatch(text)) and (found[1] == "]" or found[4] == "["):
+        yield Region("", (Piece(found[2], found[3], found[1] == "[", found[4] == "]"),))
+        return
     point = POINT.match(text)
     inside = text[point.end() :] if point else text
     start = inside.removeprefix("\\")
@@ -417,6 +565,11 @@ def _several(text: str) -> Iterator[Value]:
     """Values without brackets around them: 1, 2 and 3; x = 1 or x = 2; two signs of ±."""
     if " and " in text and (compound := _compound(text)):
         yield compound
+    if directed := DIRECTION.fullmatch(text):
+        moved = _plain_quantity(directed[1].rstrip(","))
+        if moved is not None and moved.unit is not None:
+            yield Several((directed[1].rstrip(","), directed[2]), "")
+            return
     if mixed := AND_A_HALF.fullmatch(A_HALF.sub(" and 1/2", _counted(text))):
         yield from _quantities(f"{mixed[1]} {mixed[2]}{mixed[3]}")
     parts = split(text)
@@ -438,13 +591,21 @@ def _several(text: str) -> Iterator[Value]:
 def _lists(items: tuple[str, ...], joined: set[str]) -> bool:
     """Whether items stand side by side, rather than in a union, a choice or a conjunction.
 
-    "A or B" names neither option, and "x > 1 and x < 4" is not what "x > 1 or x < 4" lists.
+    "A or B" names neither option, "red or blue" no colour, and "x > 1 and x < 4" is not what
+    "x > 1 or x < 4" lists. "1 or 2" are solutions.
     """
     if "\\cup" in joined:
         return False
-    if "or" in joined and all(ONE_OPTION.fullmatch(item) for item in items):
+    if "or" in joined and not all(map(_is_solution, items)):
         return False
-    return not ("and" in joined and all(_region(item) is not None for item in items))
+    return not ("and" in joined and all((_region(item) or NOWHERE).variable for item in items))
+
+
+def _is_solution(item: str) -> bool:
+    """Whether an item is mathematics rather than an option or a word."""
+    if ONE_OPTION.fullmatch(item) or CIRCLED.search(item):
+        return False
+    return any(not isinstance(value, Words | Options | Date | Time) for value in read(item))
 
 
 def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
@@ -463,6 +624,9 @@ def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
         high = next((p for p in pieces if p.low == f"-{INFINITY}"), None)
         if low and high and low is not high:
             yield Region(name, (Piece(low.low, high.high, low.has_low, high.has_high),))
+
+
+NOWHERE = Region("", ())
 
 
 def _region(text: str) -> Region | None:
@@ -526,6 +690,7 @@ def _quantities(text: str) -> Iterator[Value]:
     found = _plain_quantity(text)
     if found is not None:
         yield found
+    yield from _other_quantities(text)
     whole = None if PHRASE.fullmatch(text) else expression(text)
     if whole is not None and (found is None or _is_glued(text)):
         yield Quantity(whole, None, _has_decimal(text))
@@ -537,8 +702,23 @@ def _quantities(text: str) -> Iterator[Value]:
         yield Formula(text)
 
 
+def _other_quantities(text: str) -> Iterator[Value]:
+    """What else a text may be: 20 pounds of money, 5M as millions, \\phi as the empty set."""
+    if text == "\\phi":
+        yield Several((), "{}")
+    if short := SHORT_MAGNITUDE.fullmatch(text):
+        large = _measured(f"{short[1]} {SHORT_MAGNITUDES[short[2]]}")
+        if large is not None:
+            yield large
+    number, _, name = text.rpartition(" ")
+    if name in AMBIGUOUS and (money := _plain_quantity(AMBIGUOUS[name] + number)) is not None:
+        yield money
+
+
 def _is_glued(text: str) -> bool:
     """Whether a number has letters right behind it: 3m is three metres, or three times m."""
+    if UNITS_IN_A_FRACTION.fullmatch(text):
+        return True
     return re.search(r"[\d})][A-Za-z]{1,2}$|[\d})] [A-Za-z]$", text) is not None
 
 
@@ -546,10 +726,22 @@ def _plain_quantity(text: str) -> Quantity | None:
     """A number with its unit, or without one where it has no variables."""
     currency = CURRENCY.match(text)
     if currency:
-        rest = _measured(currency[1] + text[currency.end() :])
+        amount = currency[1] + text[currency.end() :]
+        if short := SHORT_MAGNITUDE.fullmatch(amount):
+            amount = f"{short[1]} {SHORT_MAGNITUDES[short[2]]}"
+        rest = _measured(amount)
         money = unit(currency[2])
         return None if rest is None or rest.unit else rest._replace(unit=money)
-    return _measured(text) or _compound(text)
+    return _measured(text) or _compound(text) or _of_angle(text)
+
+
+def _of_angle(text: str) -> Quantity | None:
+    """30°15' as degrees."""
+    found = DEGREES_AND_MINUTES.fullmatch(text)
+    if found is None:
+        return None
+    degrees, minutes, seconds = (int(part or 0) for part in found.groups())
+    return Quantity(degrees + Fraction(minutes, 60) + Fraction(seconds, 3600), DEGREE, False)
 
 
 def _measured(text: str) -> Quantity | None:
@@ -560,7 +752,9 @@ def _measured(text: str) -> Quantity | None:
         return Quantity(whole, None, _has_decimal(text))  # type: ignore[arg-type]
     magnitude = MAGNITUDE.fullmatch(text)
     if magnitude:
-        return _magnified(*magnitude.groups())
+        return _magnified(*(part for part in magnitude.groups() if part is not None))
+    if parts := UNITS_IN_A_FRACTION.fullmatch(text):
+        return _with_unit(parts[1], f"{parts[2].strip()}/({parts[3].strip()})")
     for start in UNIT_STARTS.finditer(text):
         before, behind = text[: start.start()].strip(), text[start.start() :].strip()
         if behind[0] + behind[-1] in ("()", "[]"):
@@ -585,13 +779,13 @@ def _with_unit(before: str, behind: str) -> Quantity | None:
 
 def _magnified(before: str, name: str, behind: str) -> Quantity | None:
     """1.2 million, 3 billion dollars."""
-    power = MAGNITUDES.get(name.lower()) or {"万": 4, "亿": 8}[name]
+    times = MAGNITUDES[name.lower()]
     number = _measured(before)
     if number is None or number.unit is not None:
         return None
-    node: Node = ("multiply", number.number, Fraction(10**power))
+    node: Node = ("multiply", number.number, Fraction(times))
     if isinstance(number.number, Fraction):
-        node = number.number * 10**power
+        node = number.number * times
     measure = unit(behind.strip()) if behind.strip() else Unit((), Fraction(1))
     if measure is None:
         return None
@@ -599,8 +793,9 @@ def _magnified(before: str, name: str, behind: str) -> Quantity | None:
 
 
 def _compound(text: str) -> Quantity | None:
-    """5 ft 6 in, 2 h 30 min."""
-    parts = COMPOUND.split(text)
+    """5 ft 6 in, 2 h 30 min, 5'6"."""
+    feet = FEET_AND_INCHES.fullmatch(text)
+    parts = [f"{feet[1]} ft", f"{feet[2]} in"] if feet else COMPOUND.split(text)
     if not 2 <= len(parts) <= 3:
         return None
     found = [_measured(part.strip()) for part in parts]
@@ -619,8 +814,10 @@ def _compound(text: str) -> Quantity | None:
 
 def _counted(text: str) -> str:
     """A text with the number that it begins with in digits: twenty-five apples."""
+    if text[:1] == "-":
+        return f"-{_counted(text[1:].lstrip())}"
     if part := PART.match(text):
-        up, down = (part[1] or "one").lower(), part[2].lower().rstrip("s")
+        up, down = (part[1] or "one").lower(), (part[2] or part[3]).lower()
         return f"{1 if up == 'a' else COUNTS[up]}/{PARTS[down]}{text[part.end() :]}"
     found = COUNT.match(text)
     if found is None:
@@ -636,18 +833,10 @@ def _has_decimal(text: str) -> bool:
     return re.search(r"\d\.\d|(?<!\d)\.\d", text) is not None
 
 
-def _yes_or_no(text: str) -> str | None:
-    """What an answer begins with that says yes or no, unless it says the other too."""
-    found = YES_OR_NO.match(text)
-    said = set(JUDGEMENTS.findall(text.casefold()))
-    return found[1] if found and len(said) == 1 else None
-
-
 def _words(text: str) -> Iterator[Value]:
-    short = _yes_or_no(text)
-    said = " ".join(PUNCTUATION.sub("", (short or text).casefold()).split())
-    if said and any(sign.isalpha() for sign in said):
-        yield Words(said)
+    said = said_in(yes_or_no(text) or text)
+    if any(sign.isalpha() for sign in said):
+        yield Words(said, shortened(text, said))
 
 
 def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str, str]]:
@@ -656,7 +845,7 @@ def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str
     for separator in _outside(separators, text):
         found.append((text[start : separator.start()].strip(), sign))
         start, sign = separator.end(), separator[0].strip(" ,、") or ","
-        sign = {"或": "or", "和": "and", "且": "and"}.get(sign, sign)
+        sign = {"或": "or", "和": "and", "且": "and", "&": "and"}.get(sign, sign)
     return [*found, (text[start:].strip(), sign)]
 
 

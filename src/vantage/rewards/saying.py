@@ -1,0 +1,75 @@
+"""What is said in words alone: one spelling, and the last words of a sentence."""
+
+from __future__ import annotations
+
+import re
+
+from vantage.rewards.expressions import expression
+
+ORDINALS = {
+    name: f"{n}{dict(enumerate(('st', 'nd', 'rd'), start=1)).get(n, 'th')}"
+    for n, name in enumerate(
+        str.split("first second third fourth fifth sixth seventh eighth ninth tenth"), start=1
+    )
+}
+YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?: ?[,.;:!]| - )", re.I)
+JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
+# Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
+SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
+# A letter that is named: "Bar A is taller".
+LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A [a-z]{1,3}\b")
+COMPOUND_WORD = re.compile(r"\b(north|south|counter|anti) (?=east|west|clockwise)")
+PLACED = re.compile(r"^(?:in|on|at|to|by) (?=\w)")
+SIDE = re.compile(r" (?:side|one|colou?r)$")
+SENTENCE = re.compile(r"(?:[a-z']+ ){0,5}?[a-z']+ (?:is|are|was|were) (?:an? )?(.+)")
+OF_ITSELF = re.compile(
+    r"^(?:(?:it|they|this|that|these|there) (?:is|are|was|were)|its|theyre) (?=\w)"
+)
+NOT_SAID = re.compile(
+    r"\b(?:no|not|none|nothing|never|neither|nor|nobody|hardly|if|whether|unless|or|and|but|what|"
+    r"who|which|cannot|cant|isnt|arent|wasnt|werent|either|except|than|false|wrong|incorrect)\b"
+)
+SAYINGS = {
+    **dict.fromkeys(("true", "是", "对", "正确"), "yes"),
+    **dict.fromkeys(("false", "否", "错", "错误", "不是"), "no"),
+}
+PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|(?:\b(?:[Tt]he|THE|[Aa]n|a)|^A)\s+(?=\w\w)")
+
+
+def yes_or_no(text: str) -> str | None:
+    """What an answer begins with that says yes or no, unless it says the other too."""
+    found = YES_OR_NO.match(text)
+    said = set(JUDGEMENTS.findall(text.casefold()))
+    return found[1] if found and len(said) == 1 else None
+
+
+def said_in(text: str) -> str:
+    """Words without case and punctuation, in one spelling."""
+    if _is_symbol(text):
+        return text
+    parted = re.sub(r"(?<=[A-Za-z]{2}) ?- ?(?=[A-Za-z]{2})", " ", text)
+    said = " ".join(PUNCTUATION.sub("", parted).casefold().split())
+    said = COMPOUND_WORD.sub(r"\1", said)
+    said = OF_ITSELF.sub("", said, count=1) or said
+    said = re.sub("^是(?=.)", "", said)
+    return " ".join(ORDINALS.get(word, word) for word in SAYINGS.get(said, said).split())
+
+
+def _is_symbol(text: str) -> bool:
+    """Whether letters are a symbol, whose case means something, rather than a word."""
+    found = SYMBOL.fullmatch(text)
+    return found is not None and (found[1] is not None or expression(text.lower()) is not None)
+
+
+def shortened(text: str, said: str) -> str:
+    """What a sentence or phrase says in fewer words; nothing where it may mean something else.
+
+    Args:
+        text: the sentence.
+        said: its words, as `said_in` has them.
+    """
+    if LETTER.search(text) or NOT_SAID.search(said):
+        return ""
+    sentence = SENTENCE.fullmatch(said)
+    short = SIDE.sub("", PLACED.sub("", sentence[1] if sentence else said, count=1))
+    return "" if short == said else short
