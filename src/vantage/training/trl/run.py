@@ -83,6 +83,15 @@ def train(
     return trainer
 
 
+def part() -> None:
+    """End the group of processes that trained together; the last thing that they do together.
+
+    PyTorch's own threads may abort a process that exits with its group.
+    """
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()
+
+
 def check_run(config: Config, *, resume: bool) -> None:
     """Refuse to write over another run, or to resume another one or damaged checkpoints.
 
