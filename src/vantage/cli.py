@@ -83,6 +83,8 @@ def _train_with_trl(settings: Config, resume: bool) -> None:
     interrupt = run.FinishOnSignal()
     state = run.train(settings, resume=resume, interrupt=interrupt).state
     run.part()
+    if not state.is_world_process_zero:
+        raise typer.Exit(0 if state.global_step >= state.max_steps else 128 + interrupt.asked)
     console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
     if state.global_step < state.max_steps:
         done = f"stopped after update {state.global_step} of {state.max_steps}"

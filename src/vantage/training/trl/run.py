@@ -64,7 +64,7 @@ def train(
             or a checkpoint that cannot be written.
     """
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
-    is_main = PartialState().is_main_process
+    is_main = PartialState(cpu=bool(config.trl.get("use_cpu"))).is_main_process
     check_output(config, resume=resume)
     with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
         if is_main:
