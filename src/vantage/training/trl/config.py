@@ -21,7 +21,7 @@ from vantage.questions.reading import Reader
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import made
+from vantage.sections import made, not_finite
 from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
@@ -385,6 +385,9 @@ def _check_sizes(args: VantageConfig, variants: Variants) -> None:
 
 def _check_values(args: VantageConfig) -> None:
     """Options that a plan takes over from TRL stand as TRL leaves them; ours are in range."""
+    for name, number in not_finite(vars(args)):
+        if name != "delta" or math.isnan(number):  # of which an infinite one is none
+            raise ConfigError(f"{name}={number}: expected a finite number")
     for name, (wanted, why) in TAKEN_OVER.items():
         if getattr(args, name) != wanted:
             raise ConfigError(f"{name}={getattr(args, name)!r}: {why}; leave it at {wanted!r}")

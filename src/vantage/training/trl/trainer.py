@@ -50,6 +50,7 @@ from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
+from vantage import files
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.methods import Rollouts, Samples
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
@@ -177,6 +178,7 @@ class VantageTrainer(GRPOTrainer):
             columns.check(name, rows, rewards, streamed=True)
         check_metric(args, eval_dataset)
         self.prompts = args.build_prompts(train_dataset)
+        model = files.home(model) if isinstance(model, str) else model
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
                 model, truncation_side="left", padding_side="left", **source(args)
@@ -1319,7 +1321,7 @@ class VantageTrainer(GRPOTrainer):
 
     def _checked(self, given: str | bool) -> Path | None:
         run = Path(self.args.output_dir)
-        last = checkpoints.last_complete(run) if given is True else Path(str(given))
+        last = checkpoints.last_complete(run) if given is True else Path(files.home(str(given)))
         if last is None:
             checkpoints.check_none_lost(run)
             return None
