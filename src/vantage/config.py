@@ -165,7 +165,11 @@ class Keep(Section):
 
 
 class Run(Section):
-    """Length and record of a run; `batches` and `*_every` count rollout batches."""
+    """Length and record of a run; `batches` and `*_every` count rollout batches.
+
+    After `silent_batches` in a row that train nothing, the run ends with a checkpoint; null for
+    no end.
+    """
 
     output: Place
     seed: int = Field(0, ge=0, lt=2**32)
@@ -174,6 +178,7 @@ class Run(Section):
     save_every: int = Field(10, ge=1, le=MOST_BATCHES)
     keep: int | None = Field(2, ge=1, le=MOST_BATCHES)
     validate_every: int = Field(10, ge=1, le=MOST_BATCHES)
+    silent_batches: int | None = Field(8, ge=1, le=MOST_BATCHES)
     report_to: list[str] = Field([])
     record: Keep = Keep()
 

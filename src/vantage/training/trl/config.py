@@ -145,6 +145,13 @@ class VantageConfig(GRPOConfig):
             "unless given."
         },
     )
+    silent_batches: int | None = field(
+        default=8,
+        metadata={
+            "help": "Rollout batches in a row that train nothing (all rewards of a question equal, "
+            "or none) after which the run ends with a checkpoint; none for no end."
+        },
+    )
     check_data: bool = field(
         default=True,
         metadata={"help": "Read every row, pictures included, before the first rollout."},
@@ -398,6 +405,8 @@ def _check_values(args: VantageConfig) -> None:
     _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
+    if args.silent_batches is not None and args.silent_batches < 1:
+        raise ConfigError(f"silent_batches={args.silent_batches}: give 1 or more, or None")
     precision.check_options(args)
     _check_validation(args)
     fault = fault_of(args.prompt_template)

@@ -215,6 +215,7 @@ def _decided(config: Config) -> dict[str, Any]:
         "lr_scheduler_type": config.optimizer.schedule,
         "compensated_sums": config.optimizer.weights == "bfloat16",
         "seed": run.seed,
+        "silent_batches": run.silent_batches,
         "record": run.record.model_dump(),
         **({ATTENTION: model.attention} if model.attention else {}),
         **({"report_to": run.report_to} if run.report_to else {}),

@@ -73,6 +73,7 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
+from vantage.training.stopping import Silence, StoppedError
 from vantage.training.towers import freeze_vision_tower
 from vantage.training.trl import completions, precision, sharding, validation
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
@@ -140,6 +141,8 @@ class VantageTrainer(GRPOTrainer):
     Attributes:
         recipe: the recipe at work.
         prompts: what it asks.
+        silence: the last batches in a row that trained nothing; `silent_batches` of them end
+            the run with a checkpoint.
         rollouts, samples: the scored rollouts of the batch at work, and the plan made of
             them; None before the first one, or when nothing had a score.
 
@@ -185,6 +188,7 @@ class VantageTrainer(GRPOTrainer):
             )
         self.rollouts: Rollouts | None = None
         self.samples: Samples | None = None
+        self.silence = Silence(args.silent_batches)
         self.diagnosis: dict[str, float] = {}
         self.batch: RolloutBatch | None = None
         self._asking_ahead = False
@@ -358,6 +362,7 @@ class VantageTrainer(GRPOTrainer):
         if checkpoint:
             state = checkpoints.load_sampling(checkpoint, len(self._fitting), self._rows)
             self.sampling.load_state_dict(state)
+        self.silence.count = checkpoints.load_silent(checkpoint) if checkpoint else 0
 
     # ---- what the model takes --------------------------------------------------------
 
@@ -459,7 +464,8 @@ class VantageTrainer(GRPOTrainer):
         """Generate, score, plan, and compute the log-probs that the updates need.
 
         Raises:
-            StoppedError: code of the user failed; the sampling is as it was before.
+            StoppedError: code of the user failed, or too many batches trained nothing; the
+                sampling is as it was before.
         """
         before = copy.deepcopy(self.sampling.state_dict())
         try:
@@ -669,6 +675,7 @@ class VantageTrainer(GRPOTrainer):
             except Exception as error:  # of a recipe of the user's own
                 failed = error
             self._stop_where_failed(failed)
+            self.silence.take(self._number, plan, says=self.accelerator.is_main_process)
             samples = plan.samples
             self.rollouts, self.samples = plan.rollouts, plan.of_rollouts
             self.diagnosis = plan.diagnosis
@@ -1430,22 +1437,11 @@ class VantageTrainer(GRPOTrainer):
     def _mark(self, checkpoint: Path) -> None:
         inside = self.state.global_step % self.args.updates_per_rollout_batch
         state, questions = self.sampling.state_dict(), len(self._fitting)
-        checkpoints.save_sampling(checkpoint, state, questions, self._rows, inside=bool(inside))
+        more = {"inside": bool(inside), "silent": self.silence.count}
+        checkpoints.save_sampling(checkpoint, state, questions, self._rows, **more)
         self.recording.flush()
         checkpoints.mark_complete(checkpoint)
         checkpoints.remove_old(checkpoint, self._keep, self.state.best_model_checkpoint)
-
-
-class StoppedError(Exception):
-    """Code of the user failed on some process, so all of them stop.
-
-    Attributes:
-        error: what it raised, or, on other processes, what is known of it.
-    """
-
-    def __init__(self, error: Exception):
-        super().__init__(str(error))
-        self.error = error
 
 
 def check_trainable(model: torch.nn.Module) -> None:

@@ -48,6 +48,7 @@ INSTEAD = {
     "record": "set run.record",
     "model_init_kwargs.attn_implementation": "set model.attention",
     "report_to": "set run.report_to",
+    "silent_batches": "set run.silent_batches",
     "num_generations": "set batch.rollouts",
     "packing": "set batch.packing",
     "per_device_train_batch_size": "set batch.forward, or the sizes of the batch",
