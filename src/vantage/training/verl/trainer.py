@@ -499,8 +499,11 @@ class VantageTrainer(PPOTrainerSync):
             self._metrics |= {"reward": float(reward_N.mean()), "reward_std": float(reward_N.std())}
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *rest: Any, **named: Any) -> None:
-        """veRL's, of what was trained, and ours, of what was generated and planned."""
-        super()._compute_metrics(batch, metrics, *rest, **named)
+        """veRL's, of what was trained, if anything was, and ours, of what was generated and
+        planned.
+        """
+        if any(not tag.get("is_padding", False) for tag in batch.tags):
+            super()._compute_metrics(batch, metrics, *rest, **named)
         metrics.update(self._metrics)
         metrics["plan/useful_rollouts_per_second"] = self._useful / self.timing_raw["step"]
 
