@@ -76,7 +76,7 @@ from vantage.training.verl.dataset import (
     tokenizer_of,
 )
 from vantage.training.verl.loss import ROWS, planned_loss
-from vantage.training.verl.recording import Recording, step_of
+from vantage.training.verl.recording import Recording, means_of_scored, step_of
 from vantage.training.verl.rows import PARTITION, Movers
 from vantage.training.verl.sampler import CORRECTION, check_mismatch
 from vantage.training.verl.translation import template_options
@@ -472,6 +472,11 @@ class VantageTrainer(PPOTrainerSync):
         done = max(self.global_steps, 0)
         self._recording.validated(done, metrics, time.perf_counter() - began)
         return metrics
+
+    def _val_metrics_update(self, sources, uids, found, turns, **rest) -> dict[str, float]:
+        """As veRL; a response without a reward is left out of the means."""
+        metrics = super()._val_metrics_update(sources, uids, found, turns, **rest)
+        return metrics | means_of_scored(metrics, found, self.settings.rewards)
 
     # ---- metrics ---------------------------------------------------------------------
 
