@@ -1437,8 +1437,14 @@ class VantageTrainer(GRPOTrainer):
     def _mark(self, checkpoint: Path) -> None:
         inside = self.state.global_step % self.args.updates_per_rollout_batch
         state, questions = self.sampling.state_dict(), len(self._fitting)
-        more = {"inside": bool(inside), "silent": self.silence.count}
-        checkpoints.save_sampling(checkpoint, state, questions, self._rows, **more)
+        checkpoints.save_sampling(
+            checkpoint,
+            state,
+            questions,
+            self._rows,
+            inside=bool(inside),
+            silent=self.silence.count,
+        )
         self.recording.flush()
         checkpoints.mark_complete(checkpoint)
         checkpoints.remove_old(checkpoint, self._keep, self.state.best_model_checkpoint)
