@@ -228,7 +228,9 @@ def test_an_adapter_can_be_evaluated(values, train, monkeypatch, capfd):
 
 def test_ctrl_c_leaves_a_whole_checkpoint_from_which_a_run_is_completed(values):
     by_datasets(Path("rows.parquet"))
-    config = write(put(values, run__batches=400, run__save_every=400))
+    long = {"run__batches": 400, "run__save_every": 400}
+    # All responses of two questions may be as long.
+    config = write(put(values, **long, run__silent_batches=400))
     with Path("log").open("w") as log:
         process = subprocess.Popen([*COMMAND, config], stdout=log, stderr=log)
         waited = time.monotonic() + 90
