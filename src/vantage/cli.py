@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperCommand
 
 from vantage import files
 from vantage.errors import ConfigError, VantageError
@@ -40,6 +43,31 @@ EXTRAS = {
 
 OPTIONS_OF_THE_FILE = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+# Arguments and options that name a file or a directory, or else a name on the hub or here.
+PLACES = ("data", "model", "recipe", "test")
+
+
+class Command(TyperCommand):
+    """A command whose numbers are finite, and in whose paths ~ is the home directory."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it with what was given."""
+        ctx.params = {name: _as_meant(name, value) for name, value in ctx.params.items()}
+        return super().invoke(ctx)
+
+
+def _as_meant(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_as_meant(name, one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"--{name.replace('_', '-')} {value}: expected a finite number")
+    if isinstance(value, Path):
+        return Path(files.home(str(value)))
+    return files.home(value) if name in PLACES and isinstance(value, str) else value
+
+
+command = functools.partial(app.command, cls=Command)
+
 InQuestion = Annotated[str | None, typer.Option(help="Column with the question.")]
 InAnswer = Annotated[str | None, typer.Option(help="Column with the reference answer.")]
 InImage = Annotated[str | None, typer.Option(help="Column with one picture; empty for none.")]
@@ -48,7 +76,7 @@ InImages = Annotated[str | None, typer.Option(help="Column with pictures; empty 
 INTERRUPTED = 130  # as shells have it after Ctrl-C
 
 
-@app.command(context_settings=OPTIONS_OF_THE_FILE)
+@command(context_settings=OPTIONS_OF_THE_FILE)
 def train(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="YAML file; see recipes/ for some to copy.")],
@@ -82,6 +110,9 @@ def _train_with_trl(settings: Config, resume: bool) -> None:
 
     interrupt = run.FinishOnSignal()
     state = run.train(settings, resume=resume, interrupt=interrupt).state
+    run.part()
+    if not state.is_world_process_zero:
+        raise typer.Exit(0 if state.global_step >= state.max_steps else 128 + interrupt.asked)
     console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
     if state.global_step < state.max_steps:
         done = f"stopped after update {state.global_step} of {state.max_steps}"
@@ -119,7 +150,7 @@ def _dry_run(settings: Config, resume: bool) -> int:
     return found.status
 
 
-@app.command(context_settings=OPTIONS_OF_THE_FILE)
+@command(context_settings=OPTIONS_OF_THE_FILE)
 def check(
     context: typer.Context,
     data: Annotated[
@@ -164,7 +195,7 @@ def check(
     raise typer.Exit(found.status)
 
 
-@app.command()
+@command()
 def options() -> None:
     """The options of a configuration file, with their types and defaults."""
     from vantage.config import Config, describe
@@ -175,7 +206,7 @@ def options() -> None:
     console.print(table)
 
 
-@app.command("eval")
+@command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="Directory, name on the hub, or of a server.")],
     data: Annotated[
@@ -249,7 +280,7 @@ def evaluate(
     console.print(f"all models: {escape(str(output / 'table.md'))}", soft_wrap=True)
 
 
-@app.command()
+@command()
 def recipes() -> None:
     """The recipes there are, with their papers and options."""
     from vantage.methods import RECIPES
@@ -263,7 +294,7 @@ def recipes() -> None:
     console.print(table)
 
 
-@app.command()
+@command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
@@ -279,7 +310,7 @@ def report(
     console.print(f"written to {escape(str(output))}", soft_wrap=True)
 
 
-@app.command()
+@command()
 def replay(
     run: Annotated[Path, typer.Argument(help="Directory of a run.")],
     recipe: Annotated[str, typer.Option(help="Its name, or file.py:function.")],
@@ -307,7 +338,7 @@ def replay(
     console.print(f"figure in {escape(str(figure))}", soft_wrap=True)
 
 
-@app.command()
+@command()
 def demo(
     recipes: Annotated[
         str, typer.Option(help="Recipes to compare, with commas between.")
@@ -321,7 +352,7 @@ def demo(
     run.demo([name.strip() for name in recipes.split(",")], output, seed=seed)
 
 
-@app.command()
+@command()
 def expand(
     data: Annotated[str, typer.Argument(help="File, directory or name on the hub.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
@@ -437,7 +468,9 @@ def overrides(arguments: list[str]) -> dict[str, str]:
         name, given, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not (given or waiting):
             raise ConfigError(f"{word!r}: expected --section.option value")
-        found[name] = value if given else waiting.pop(0)
+        value = value if given else waiting.pop(0)
+        if found.setdefault(name, value) != value:
+            raise ConfigError(f"--{name} comes twice: {found[name]!r} and {value!r}")
     return found
 
 

@@ -16,7 +16,7 @@ from vantage.questions.layouts import Columns
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import Place, Section, inner, made
+from vantage.sections import Function, Named, Place, Section, inner, made
 from vantage.yaml_values import text_of, value_of
 
 INSTRUCTION = (
@@ -77,7 +77,7 @@ class Data(Section):
     columns: Columns = Columns()
     image_root: Place | None = None
     on_bad_row: Literal["stop", "skip"] = "stop"
-    sampling: str | dict[str, Any] = "shuffle"
+    sampling: Named = "shuffle"
     template: str = INSTRUCTION
     system_prompt: str | None = None
     max_prompt_tokens: int | None = Field(None, ge=1, le=LONGEST)
@@ -165,7 +165,11 @@ class Keep(Section):
 
 
 class Run(Section):
-    """Length and record of a run; `batches` and `*_every` count rollout batches."""
+    """Length and record of a run; `batches` and `*_every` count rollout batches.
+
+    After `silent_batches` in a row that train nothing, the run ends with a checkpoint; null for
+    no end.
+    """
 
     output: Place
     seed: int = Field(0, ge=0, lt=2**32)
@@ -174,6 +178,7 @@ class Run(Section):
     save_every: int = Field(10, ge=1, le=MOST_BATCHES)
     keep: int | None = Field(2, ge=1, le=MOST_BATCHES)
     validate_every: int = Field(10, ge=1, le=MOST_BATCHES)
+    silent_batches: int | None = Field(8, ge=1, le=MOST_BATCHES)
     report_to: list[str] = Field([])
     record: Keep = Keep()
 
@@ -195,16 +200,16 @@ class Config(Section):
     """All of it.
 
     `engine` says what carries the plan out: TRL on one machine and under accelerate, or veRL on
-    a Ray cluster. `trl` takes any option of TRL's `GRPOConfig` and `verl` any of veRL's, which
-    then win; each is read by its engine alone.
+    a Ray cluster. `trl` takes any option of TRL's `GRPOConfig` and `verl` any of veRL's that no
+    section decides; each is read by its engine alone.
     """
 
     model: Model
     data: Data
     run: Run
-    recipe: str | dict[str, Any] = "grpo"
+    recipe: Named = "grpo"
     variants: Variants = Variants()
-    rewards: dict[str, float] = Field({"accuracy": 0.9, "format": 0.1}, min_length=1)
+    rewards: dict[Function, float] = Field({"accuracy": 0.9, "format": 0.1}, min_length=1)
     judge: Judge | None = None
     batch: Batch = Batch()
     generation: Generation = Generation()
@@ -247,6 +252,7 @@ def sections(path: str | Path, *names: str) -> list[Any]:
 
 def _values(path: str | Path) -> dict[str, Any]:
     """What stands in a YAML file, section by section."""
+    path = files.home(str(path))
     files.check_readable(Path(path), "configuration")
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -31,6 +31,12 @@ KINDS = {
 }
 
 
+def home(path: str) -> str:
+    """A path whose ~ is the home directory, wherever a path is named; other texts as they are."""
+    # That of pathlib fails where there is no such user.
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
+
+
 class Lock:
     """A lock file that one process has, until it is released or the process ends.
 

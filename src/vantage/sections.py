@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
+from vantage import files
 from vantage.errors import ConfigError, nearest
 
 
@@ -14,6 +16,25 @@ class Section(BaseModel):
     """A part of a configuration: unknown keys are refused, and so are values of a wrong type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, values: Any) -> Any:
+        """Looks into options that have no type, as those of an engine or a recipe."""
+        for name, number in not_finite(values):
+            raise ValueError(f"{name}={number}: expected a finite number")
+        return values
+
+
+def not_finite(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers in plain values that are NaN or infinite, with their dotted names."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield name, value
+    pairs: Any = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, list | tuple):
+        pairs = enumerate(value)
+    for key, inside in pairs:
+        yield from not_finite(inside, f"{name}.{key}" if name else str(key))
 
 
 def _place(written: str) -> str:
@@ -25,8 +46,18 @@ def _place(written: str) -> str:
     return written
 
 
+def _named(spec: Any) -> Any:
+    if isinstance(spec, str):
+        return files.home(spec)
+    return spec | {"name": files.home(spec["name"])} if isinstance(spec.get("name"), str) else spec
+
+
 # A path in the file system, or a name on the hub; ~ is the home directory, as everywhere.
-Place = Annotated[str, AfterValidator(_place), AfterValidator(os.path.expanduser)]
+Place = Annotated[str, AfterValidator(_place), AfterValidator(files.home)]
+# A name here, or a function of the user's own as "file.py:function".
+Function = Annotated[str, AfterValidator(files.home)]
+# The same with options: {name: ..., option: value}.
+Named = Annotated[str | dict[str, Any], AfterValidator(_named)]
 
 
 Made = TypeVar("Made", bound=Section)

@@ -319,6 +319,20 @@ def test_steps_that_cannot_move_the_weights_are_refused(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.parametrize("how", [["check"], ["train", "--dry-run"], ["train"]])
+@pytest.mark.parametrize("override", [[], ["--trl.num_generations", "3"]])
+def test_an_option_that_says_something_else_than_a_section_is_refused(
+    vantage, tiny_model, clean, tmp_path, how, override
+):
+    in_file = {} if override else {"num_generations": 3}
+    path = written(tmp_path, tiny_model, clean, batch={"rollouts": 4}, trl=in_file)
+    status, out, err = vantage(how[0], path, *how[1:], *override)
+    assert status
+    words = "trl.num_generations=3: must stay 4; set batch.rollouts"
+    assert words in " ".join((out + err).split())
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_a_step_that_cannot_be_told_is_a_warning(vantage, tiny_model, clean, tmp_path):
     unknown = {"model_init_kwargs": {"dtype": "bfloat16"}, "optim": "lomo"}
     status, out, _ = vantage("check", written(tmp_path, tiny_model, clean, trl=unknown))

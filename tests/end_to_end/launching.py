@@ -89,4 +89,8 @@ def _call(log: Path, variables: dict[str, int | str], target, arguments) -> None
     import torch
 
     torch.set_num_threads(1)
-    target(*arguments)
+    try:
+        target(*arguments)
+    finally:  # or PyTorch's threads may abort the process while it exits
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -12,6 +12,8 @@ from accelerate import DistributedType, PartialState
 from datasets import Dataset
 from transformers import training_args
 
+from vantage.training.trl.run import part
+
 
 def shard_on_a_cpu() -> None:
     """Have accelerate shard here too: without a GPU it would copy the model, without a word."""
@@ -47,3 +49,4 @@ if __name__ == "__main__":
         shard_on_a_cpu()
     out, model, rows, options = sys.argv[1:]
     reproducible.train(Path(out), model, Dataset.from_parquet(rows), json.loads(options))
+    part()

@@ -265,7 +265,7 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(run, train, caplog):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143)])
 def test_sigterm_leaves_a_whole_checkpoint(values, number, status):
     commands.by_datasets(Path("rows.parquet"))
-    config = write(put(values, run__batches=400, run__save_every=400))
+    config = write(put(values, run__batches=400, run__save_every=400, run__silent_batches=400))
     with Path("log").open("w") as log:
         process = subprocess.Popen([*commands.COMMAND, config], stdout=log, stderr=log)
         waited = time.monotonic() + 90

@@ -228,7 +228,9 @@ def test_an_adapter_can_be_evaluated(values, train, monkeypatch, capfd):
 
 def test_ctrl_c_leaves_a_whole_checkpoint_from_which_a_run_is_completed(values):
     by_datasets(Path("rows.parquet"))
-    config = write(put(values, run__batches=400, run__save_every=400))
+    long = {"run__batches": 400, "run__save_every": 400}
+    # All responses of two questions may be as long.
+    config = write(put(values, **long, run__silent_batches=400))
     with Path("log").open("w") as log:
         process = subprocess.Popen([*COMMAND, config], stdout=log, stderr=log)
         waited = time.monotonic() + 90
@@ -325,6 +327,7 @@ BAD_CONFIGURATIONS = [
     ({"trl__num_iterations": 0}, "trl.num_iterations=0: expected 1 or more"),
     ({"trl__model_init_kwargs": "eager"}, "trl.model_init_kwargs='eager': expected options"),
     ({"trl__per_device_train_batch_size": 0}, "trl.per_device_train_batch_size=0: expected 1"),
+    ({"trl__num_generations": 8}, "trl.num_generations=8: must stay 4; set batch.rollouts"),
     ({"trl__learning_rte": 1}, "trl.learning_rte: unknown; did you mean 'learning_rate'"),
     ({"trl__scale_rewards": "batch"}, "scale_rewards='batch'"),
     ({"trl__loss_type": "gpro"}, "loss_type='gpro'"),

@@ -9,6 +9,7 @@ import pytest
 
 from vantage.training.inputs import part_names
 from vantage.training.verl.agent import media_tokens
+from vantage.training.verl.recording import means_of_scored
 from vantage.training.verl.scoring import compute_score
 
 TINY = Path(__file__).parent / "tiny.py"
@@ -39,6 +40,21 @@ def test_a_reward_without_a_number_is_nan_and_leaves_no_score():
     found = scored(RIGHT, {"accuracy": 0.9, f"{TINY}:nothing": 0.1}, answer="4")
     assert math.isnan(found["nothing"]) and found["score"] == 0.0
     assert scored(RIGHT, {f"{TINY}:nothing": 1.0}, answer="4")["score"] == 0.0
+
+
+def test_a_validation_leaves_responses_without_a_verdict_out():
+    """Of four, one has no verdict of the judge, and one no format, whose weight is 0."""
+    names = {name: f"val-core/validation/{name}/mean@2" for name in ("reward", "score", "judge")}
+    names["format"] = "val-aux/validation/format/mean@2"
+    metrics = dict.fromkeys([*names.values(), "val-aux/num_turns/mean"], 0.0)
+    given = {"judge": [1.0, None, 0.0, 1.0], "format": [1.0, 1.0, math.nan, 0.5]}
+    made = means_of_scored(metrics, given, {"judge": 0.9, "format": 0.0})
+    expected = {"reward": 0.6, "score": 0.6, "judge": 2 / 3, "format": 2.5 / 3}
+    assert made == pytest.approx({names[name]: value for name, value in expected.items()})
+    with_both = means_of_scored(metrics, given, {"judge": 0.9, "format": 0.1})
+    assert with_both[names["reward"]] == pytest.approx((1.0 + 0.95) / 2)
+    none = {"judge": [None] * 4, "format": [1.0] * 4}
+    assert math.isnan(means_of_scored(metrics, none, {"judge": 0.9, "format": 0.1})[names["score"]])
 
 
 def test_parts_are_named_by_their_function():

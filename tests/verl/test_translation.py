@@ -15,11 +15,12 @@ from verl.utils.config import omega_conf_to_dataclass
 from vantage import config as configuration
 from vantage.errors import ConfigError, EngineError
 from vantage.training.checkpoints import mark_complete
+from vantage.training.decided import flat
 from vantage.training.directory import check_output
 from vantage.training.resolved import Colocated, Cut, Forward, prompts_of
 from vantage.training.verl import driver
 from vantage.training.verl.dataset import config_of, conversation, loaded
-from vantage.training.verl.launch import engine_config, train, whole_checkpoint
+from vantage.training.verl.launch import INSTEAD, engine_config, train, whole_checkpoint
 from vantage.training.verl.resolving import lacks, resolve
 from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
@@ -27,6 +28,7 @@ from vantage.training.versions import check_version
 ROLLOUT = "verl__actor_rollout_ref__rollout"
 MODEL = "verl__actor_rollout_ref__model"
 ACTOR = "verl__actor_rollout_ref__actor"
+WHOLE = ("reward.custom_reward_function.reward_kwargs",)
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -166,10 +168,12 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({"verl__trainer__n_gpus_per_node": 0}, ["n_gpus_per_node=0", "at least 1"]),
         ({"verl__trainer__nnodes": None}, ["verl.trainer.nnodes=None", "at least 1"]),
         ({f"{ROLLOUT}__data_parallel_size": 0}, ["data_parallel_size=0", "at least 1"]),
-        ({f"{ACTOR}__optim__lr": None}, ["actor.optim.lr=None", "a number"]),
+        ({f"{ACTOR}__optim__lr": None}, ["actor.optim.lr=None", "optimizer.learning_rate"]),
         ({f"{ROLLOUT}__name": "vlm"}, ["veRL knows no 'vlm'", "'vllm'"]),
         ({f"{ACTOR}__clip_ratio_c": 0.5}, ["clip_ratio_c=0.5", "more than 1"]),
-        ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["room for 207", "response have 208"]),
+        ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["must stay 832", "batch.forward"]),
+        ({f"{ROLLOUT}__val_kwargs": None}, ["val_kwargs.do_sample=None", "validation.temp"]),
+        ({"run__report_to": ["file"], "verl__trainer__logger": ["console"]}, ["run.report_to"]),
         (
             {f"{ACTOR}__fsdp_config__model_dtype": "bf17"},
             ["no dtype 'bf17'", "'bf16'"],
@@ -227,6 +231,42 @@ def test_every_option_that_is_translated_is_one_of_veRL(settings):
         "actor_rollout_ref.ref.fsdp_config.mixed_precision",
     )
     assert sorted(name for name in ours - theirs if not name.startswith(free)) == []
+
+
+# Of what is translated, the options that are veRL's user's: the loss of a recipe, precision, which
+# has a check of its own, and what no section says.
+OPEN = (
+    *("clip_ratio_c", "clip_ratio_high", "clip_ratio_low", "kl_loss_coef", "loss_agg_mode"),
+    *("loss_scale_factor", "policy_loss.loss_mode", "use_dynamic_bsz", "use_kl_loss"),
+    *("fsdp_config.dtype", "fsdp_config.mixed_precision.param_dtype", "fsdp_config.model_dtype"),
+    *("fsdp_config.use_orig_params", "optim.betas", "optim.optimizer", "optim.optimizer_impl"),
+    *("optim.override_optimizer_config.eps", "optim.override_optimizer_config.kahan_sum"),
+    *("rollout.agent.default_agent_loop", "rollout.dtype", "rollout.name"),
+    *("rollout.tensor_model_parallel_size", "model.external_lib", "trainer.project_name"),
+    *("trainer.experiment_name", "SimpleStorage.total_storage_size"),
+)
+
+
+def test_what_is_translated_stays_as_it_is_but_for_what_no_section_says(settings):
+    lora = {"recipe": "dr-grpo", "model__lora": {"r": 8}, "data__validation": "held_out.parquet"}
+    sums = {"recipe": "gspo", "optimizer__weights": "bfloat16", "model__dtype": "auto"}
+    kinds = ({}, lora, sums, {"model__freeze_vision_tower": True})
+    translated = {name for kind in kinds for name, _ in flat(options(settings(**kind)), WHOLE)}
+    assert sorted(name for name in translated - INSTEAD.keys() if not name.endswith(OPEN)) == []
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        theirs = set(names(OmegaConf.to_container(compose("ppo_trainer"))))
+    unlisted = {"trainer.v1.sync.parameter_sync_step"}
+    assert INSTEAD.keys() - theirs - translated == unlisted
+
+
+def test_the_same_value_twice_is_taken(settings):
+    config = settings(
+        run__report_to=["file"],
+        verl__trainer__logger=["console", "file"],
+        verl__trainer__save_freq=2,
+        **{f"{ROLLOUT}__n": 4, f"{ACTOR}__optim__lr": 1e-3},
+    )
+    assert chosen(config, "trainer.save_freq", "actor_rollout_ref.rollout.n") == [2, 4]
 
 
 def test_the_memory_is_that_of_veRL(settings):

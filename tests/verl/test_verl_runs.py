@@ -11,9 +11,13 @@ import torch
 
 from vantage.errors import EngineError
 from vantage.methods.recipe import parse_recipe
+from vantage.questions.sampling import Shuffle
 from vantage.record import Record
 from vantage.record.replay import replay
 from vantage.training.planning import make_plan
+from vantage.training.stopping import Silence
+from vantage.training.verl.launch import whole_checkpoint
+from vantage.training.verl.trainer import _Place
 
 HERE = Path(__file__).parent
 NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M")
@@ -206,6 +210,22 @@ def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(se
     config = settings("text", rewards={f"{HERE / 'tiny.py'}:broken": 1.0})
     with pytest.raises(EngineError, match="no rollout of batch 0 came back"):
         train(config)
+
+
+def test_a_run_without_rewards_ends_with_a_checkpoint(settings, train):
+    nothing = {f"{HERE / 'tiny.py'}:nothing": 0.9, f"{HERE / 'tiny.py'}:length": 0.1}
+    more = {"run__batches": 4, "run__save_every": 10, "run__silent_batches": 2}
+    config = settings("text", rewards=nothing, **more)
+    words = "in 2 rollout batches in a row: of the 16 rollouts of batch 1 none has a reward"
+    with pytest.raises(EngineError, match=words):
+        train(config)
+    last = whole_checkpoint(Path(config.run.output))
+    assert last.name == "global_step_1"
+    saved = torch.load(last / "data.pt", weights_only=False)
+    assert saved["silent"] == 1
+    silence, order = Silence(2), Shuffle(saved["questions"], 0)
+    _Place(order, silence, saved["questions"], saved["rows"]).load_state_dict(saved)
+    assert silence.count == 1
 
 
 def test_a_run_is_validated_and_recorded(settings, train, tiny):

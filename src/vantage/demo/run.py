@@ -19,6 +19,7 @@ from rich.table import Column, Table
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 
 from vantage import config as configuration
+from vantage import files
 from vantage.config import Config
 from vantage.demo import digits, figure
 from vantage.demo.cold_start import cold_start
@@ -212,7 +213,7 @@ def _logged(history: list[dict[str, Any]], name: str) -> list[float]:
 
 def _cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "vantage"
+    return (Path(files.home(home)) if home else Path.home() / ".cache") / "vantage"
 
 
 def _write_data(folder: Path, seed: int) -> dict[str, Dataset]:

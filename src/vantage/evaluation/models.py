@@ -15,6 +15,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from vantage import files
 from vantage.chat.journal import digest
 from vantage.errors import ConfigError
 
@@ -56,6 +57,7 @@ def load(path: str) -> Loaded:
     Raises:
         ConfigError: it cannot be loaded.
     """
+    path = files.home(path)
     try:
         base = _base(path)
         config = AutoConfig.from_pretrained(base)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -332,10 +333,12 @@ def _options(function: Callable) -> dict[str, object]:
 
 def _check_options(what: str, function: Callable, options: Mapping) -> None:
     known = _options(function)
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             hint = nearest(name, known) if known else "it has none"
             raise ConfigError(f"{what} has no option {name!r}: {hint}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{what}: {name}={value}: expected a finite number")
 
 
 def load_function(path: str) -> Callable:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from datasets import Dataset
 
+from vantage import files
 from vantage.errors import ConfigError, InputError
 from vantage.questions import assembly, faults
 from vantage.questions.acceptance import Acceptance
@@ -120,6 +121,7 @@ def survey(
     for column in filter(None, (variants.rewrites, allowed_in)):
         if column not in names(raw):
             raise InputError(f"{source}: no column {column!r}; there are {', '.join(names(raw))}")
+    image_root = files.home(image_root) if image_root else None
     if image_root and not Path(image_root).is_dir():
         raise ConfigError(f"image_root={image_root!r}: no such directory (from {Path.cwd()})")
     root = Path(image_root) if image_root else folder

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vantage import parquet
+from vantage import files, parquet
 from vantage.errors import InputError
 from vantage.methods.rollouts import Rollouts, Samples
 from vantage.record import checks, tables
@@ -51,7 +51,8 @@ class Record:
     """
 
     def __init__(self, run: str | Path):
-        self.run, self.folder = Path(run), Path(run) / FOLDER
+        self.run = Path(files.home(str(run)))
+        self.folder = self.run / FOLDER
         self.about = self._about()
         there = sorted((self.folder / "steps").glob("[!.]*"))
         there += sorted((self.folder / "validations").glob("[!.]*"))

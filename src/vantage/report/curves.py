@@ -15,7 +15,7 @@ COLUMNS, MOST = 60, 3.0  # of a histogram over time: columns, and the largest |a
 EDGES = np.linspace(0, MOST, 25)
 RIGHT = 0.5  # a reward above this counts as a right answer
 # Rewards that say whether an answer is correct, the first that a run has.
-CORRECT = ("accuracy", "choice", "numeric", "string", "judge")
+CORRECT = ("accuracy", "tag_accuracy", "choice", "numeric", "string", "judge")
 
 # Measures of the plans over time: their name in the record, and what the page calls them.
 SIGNALS = (

@@ -29,9 +29,11 @@ NOT_SAID = re.compile(
     r"\b(?:no|not|none|nothing|never|neither|nor|nobody|hardly|if|whether|unless|or|and|but|what|"
     r"who|which|cannot|cant|isnt|arent|wasnt|werent|either|except|than|false|wrong|incorrect)\b"
 )
+NO_SOLUTION = "no solution"
 SAYINGS = {
     **dict.fromkeys(("true", "是", "对", "正确"), "yes"),
     **dict.fromkeys(("false", "否", "错", "错误", "不是"), "no"),
+    **dict.fromkeys(("no solutions", "无解", "方程无解"), NO_SOLUTION),
 }
 PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|(?:\b(?:[Tt]he|THE|[Aa]n|a)|^A)\s+(?=\w\w)")
 

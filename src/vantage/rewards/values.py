@@ -37,7 +37,7 @@ from vantage.rewards.expressions import (
 )
 from vantage.rewards.moments import MONTHS, Date, Time, date, is_moment, time
 from vantage.rewards.notation import DIGITS, LONGEST
-from vantage.rewards.saying import ORDINALS, said_in, shortened, yes_or_no
+from vantage.rewards.saying import NO_SOLUTION, ORDINALS, said_in, shortened, yes_or_no
 from vantage.rewards.units import (
     AMBIGUOUS,
     DEGREE,
@@ -704,7 +704,7 @@ def _quantities(text: str) -> Iterator[Value]:
 
 def _other_quantities(text: str) -> Iterator[Value]:
     """What else a text may be: 20 pounds of money, 5M as millions, \\phi as the empty set."""
-    if text == "\\phi":
+    if text == "\\phi" or said_in(text) == NO_SOLUTION:
         yield Several((), "{}")
     if short := SHORT_MAGNITUDE.fullmatch(text):
         large = _measured(f"{short[1]} {SHORT_MAGNITUDES[short[2]]}")

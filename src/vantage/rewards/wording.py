@@ -42,7 +42,6 @@ REPLACED = tuple(
 ALONE = {
     **{"greater than": ">", "less than": "<", "equal to": "=", "大于": ">", "小于": "<"},
     **{"等于": "=", "空集": "\\emptyset", "empty set": "\\emptyset", "一半": "1/2"},
-    **dict.fromkeys(("no solution", "no solutions", "无解"), "\\emptyset"),
     **dict.fromkeys(("全体实数", "一切实数", "任意实数", "实数集"), "\\R"),
 }
 WORDY = re.compile(r"[\u4e00-\u9fff]|[A-Za-z]{4}")

@@ -258,6 +258,7 @@ def save_sampling(
     rows: Mapping[str, str],
     *,
     inside: bool = False,
+    silent: int = 0,
 ) -> None:
     """Write down which questions come next, and of which rows.
 
@@ -267,8 +268,10 @@ def save_sampling(
         questions: that it draws from.
         rows: their identity, as `vantage.training.identity.identity`.
         inside: whether the run stopped inside a rollout batch.
+        silent: the last batches in a row that trained nothing.
     """
     saved = {"questions": questions, "rows": dict(rows), "state": state, "inside": inside}
+    saved["silent"] = silent
     text = json.dumps(saved, default=lambda value: value.tolist())  # of NumPy
     (checkpoint / SAMPLING).write_text(text, encoding="utf-8")
 
@@ -282,6 +285,11 @@ def load_sampling(checkpoint: Path, questions: int, rows: Mapping[str, str]) -> 
     saved = _read(checkpoint, SAMPLING, "questions", "state")
     check_same_rows(f"resume_from_checkpoint={str(checkpoint)!r}", saved, questions, rows)
     return saved["state"]
+
+
+def load_silent(checkpoint: Path) -> int:
+    """The last batches in a row that trained nothing; 0 in checkpoints of earlier versions."""
+    return int(_read(checkpoint, SAMPLING).get("silent", 0))
 
 
 def check_same_rows(

@@ -10,6 +10,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from vantage import config as configuration
+from vantage import files
 from vantage.config import Config
 from vantage.errors import ConfigError, nearest
 from vantage.methods.recipe import load_function
@@ -77,6 +78,7 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
     Raises:
         ConfigError: there is none, or it has neither processor nor tokenizer.
     """
+    path = files.home(path)
     sides = {"truncation_side": "left", "padding_side": "left"}
     try:
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does

@@ -21,7 +21,7 @@ from vantage.questions.reading import Reader
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import made
+from vantage.sections import made, not_finite
 from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
@@ -143,6 +143,13 @@ class VantageConfig(GRPOConfig):
         metadata={
             "help": "Temperature of a validation, 0 for the likeliest tokens; that of training "
             "unless given."
+        },
+    )
+    silent_batches: int | None = field(
+        default=8,
+        metadata={
+            "help": "Rollout batches in a row that train nothing (all rewards of a question equal, "
+            "or none) after which the run ends with a checkpoint; none for no end."
         },
     )
     check_data: bool = field(
@@ -385,6 +392,9 @@ def _check_sizes(args: VantageConfig, variants: Variants) -> None:
 
 def _check_values(args: VantageConfig) -> None:
     """Options that a plan takes over from TRL stand as TRL leaves them; ours are in range."""
+    for name, number in not_finite(vars(args)):
+        if name != "delta" or math.isnan(number):  # of which an infinite one is none
+            raise ConfigError(f"{name}={number}: expected a finite number")
     for name, (wanted, why) in TAKEN_OVER.items():
         if getattr(args, name) != wanted:
             raise ConfigError(f"{name}={getattr(args, name)!r}: {why}; leave it at {wanted!r}")
@@ -395,6 +405,8 @@ def _check_values(args: VantageConfig) -> None:
     _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
+    if args.silent_batches is not None and args.silent_batches < 1:
+        raise ConfigError(f"silent_batches={args.silent_batches}: give 1 or more, or None")
     precision.check_options(args)
     _check_validation(args)
     fault = fault_of(args.prompt_template)

@@ -23,6 +23,7 @@ from vantage.errors import ConfigError, VantageError, nearest
 from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
+from vantage.training.decided import check_decided, flat
 from vantage.training.directory import CONFIG, check_output, locked
 from vantage.training.inputs import check_attention, load_model, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 # Responses that vLLM is asked for at once in a validation: with fewer a GPU waits.
 AT_ONCE = 256
+ATTENTION = "model_init_kwargs.attn_implementation"
 # Signals that end a run with a checkpoint.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds in which a launcher passes on a Ctrl-C that its processes got from the terminal too.
@@ -64,7 +66,7 @@ def train(
             or a checkpoint that cannot be written.
     """
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
-    is_main = PartialState().is_main_process
+    is_main = PartialState(cpu=bool(config.trl.get("use_cpu"))).is_main_process
     check_output(config, resume=resume)
     with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
         if is_main:
@@ -81,6 +83,15 @@ def train(
             trainer.save_model(str(run / "model"))
             trainer.save_state()
     return trainer
+
+
+def part() -> None:
+    """End the group of processes that trained together; the last thing that they do together.
+
+    PyTorch's own threads may abort a process that exits with its group.
+    """
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()
 
 
 def check_run(config: Config, *, resume: bool) -> None:
@@ -125,16 +136,21 @@ def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
 
 
 def arguments(config: Config) -> VantageConfig:
-    """TRL's options for a configuration; those under `trl` win.
+    """TRL's options for a configuration: what its sections decide, and the others under `trl`.
 
     Raises:
-        ConfigError: an unknown option under `trl`, or sizes that do not divide.
+        ConfigError: an option under `trl` that is unknown, or says something else than a section;
+            sizes that do not divide.
     """
     given = values.checked(config.trl)
-    exact = precision.options(config)
-    options = _options(config) | exact | given
+    decided, exact = _decided(config), precision.options(config)
+    check_decided("trl", decided, dict(flat(given, values.WHOLE)), values.INSTEAD)
+    left = {name: value for name, value in given.items() if name not in decided}
+    options = _unless_given(config) | exact | left | decided
     # These stand as they are: what is under `trl` is part of them.
     options |= {name: exact[name] for name in ("model_init_kwargs", *precision.SWITCHES)}
+    for name in (ATTENTION, "steps_per_generation"):  # which stands in the size of the batch
+        options.pop(name, None)
     with _refusals():
         made = VantageConfig(**options)
     values.check_together(made, validates=config.data.validation is not None)
@@ -160,14 +176,28 @@ def _refusals() -> Iterator[None]:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
 
-def _options(config: Config) -> dict[str, Any]:
+def _unless_given(config: Config) -> dict[str, Any]:
+    """Options that no section decides, where they are not under `trl`."""
+    validates = config.data.validation is not None
+    return {
+        "check_data": False,  # looked at when they were loaded
+        "router_aux_loss_coef": 0.0,  # no recipe has a loss that balances experts
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "per_device_eval_batch_size": _rows_to_validate(config),
+        **({"metric_for_best_model": BEST} if validates else {}),
+    }
+
+
+def _decided(config: Config) -> dict[str, Any]:
+    """Options that the sections decide."""
     model, data, run = config.model, config.data, config.run
     return {
         "output_dir": run.output,
         "recipe": config.recipe,
         "variants": config.variants.model_dump(),
         "sampling": data.sampling,
-        "check_data": False,  # looked at when they were loaded
         "freeze_vision_tower": model.freeze_vision_tower,
         "min_pixels": model.min_pixels,
         "max_pixels": model.max_pixels,
@@ -183,12 +213,12 @@ def _options(config: Config) -> dict[str, Any]:
         "weight_decay": config.optimizer.weight_decay,
         "max_grad_norm": config.optimizer.max_grad_norm,
         "lr_scheduler_type": config.optimizer.schedule,
+        "compensated_sums": config.optimizer.weights == "bfloat16",
         "seed": run.seed,
+        "silent_batches": run.silent_batches,
         "record": run.record.model_dump(),
-        "router_aux_loss_coef": 0.0,  # no recipe has a loss that balances experts
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "report_to": run.report_to or "none",
+        **({ATTENTION: model.attention} if model.attention else {}),
+        **({"report_to": run.report_to} if run.report_to else {}),
         **_sizes(config),
     }
 
@@ -199,31 +229,35 @@ def _sizes(config: Config) -> dict[str, Any]:
     shape = replace(shape_of(config), passes=config.trl.get("num_iterations", 1))
     each = shape.each(PartialState().num_processes)
     forward = largest_divisor(each, batch.forward)
-    if config.data.validation and run.validate_every % run.save_every:
-        raise ConfigError(
-            f"run.validate_every={run.validate_every} is no multiple of run.save_every="
-            f"{run.save_every}: the best checkpoint could not be kept"
-        )
-    validation = {
-        "eval_strategy": "steps",
-        "eval_steps": run.validate_every * shape.steps,
-        "metric_for_best_model": BEST,
-        "eval_on_start": config.validation.before_training,
-        "eval_temperature": config.validation.temperature,
-        "num_generations_eval": config.validation.rollouts,
-    }
     return {
         "num_generations": batch.rollouts,
         "packing": batch.packing,
         "per_device_train_batch_size": forward,
-        "per_device_eval_batch_size": _rows_to_validate(config),
         "gradient_accumulation_steps": each // forward,
         "generation_batch_size": shape.generated,
+        "steps_per_generation": shape.updates * (each // forward),
         "num_train_epochs": run.epochs or 1,
+        "max_steps": run.batches * shape.steps if run.batches else -1,
         "save_steps": run.save_every * shape.steps,
         "save_total_limit": run.keep,
-        **({"max_steps": run.batches * shape.steps} if run.batches else {}),
-        **(validation if config.data.validation else {}),
+        **(_validation(config, shape.steps) if config.data.validation else {}),
+    }
+
+
+def _validation(config: Config, steps: int) -> dict[str, Any]:
+    """How and when questions that are held out are asked; a rollout batch has so many steps."""
+    run, validation = config.run, config.validation
+    if run.validate_every % run.save_every:
+        raise ConfigError(
+            f"run.validate_every={run.validate_every} is no multiple of run.save_every="
+            f"{run.save_every}: the best checkpoint could not be kept"
+        )
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": run.validate_every * steps,
+        "eval_on_start": validation.before_training,
+        "eval_temperature": validation.temperature,
+        "num_generations_eval": validation.rollouts,
     }
 
 

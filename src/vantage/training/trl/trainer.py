@@ -50,6 +50,7 @@ from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
+from vantage import files
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.methods import Rollouts, Samples
 from vantage.questions.acceptance import acceptance
@@ -73,6 +74,7 @@ from vantage.training.sampler import (
     renormalisation,
     verdict,
 )
+from vantage.training.stopping import Silence, StoppedError
 from vantage.training.towers import freeze_vision_tower
 from vantage.training.trl import completions, precision, sharding, validation
 from vantage.training.trl.batch import RolloutBatch, Scored, joined
@@ -140,6 +142,8 @@ class VantageTrainer(GRPOTrainer):
     Attributes:
         recipe: the recipe at work.
         prompts: what it asks.
+        silence: the last batches in a row that trained nothing; `silent_batches` of them end
+            the run with a checkpoint.
         rollouts, samples: the scored rollouts of the batch at work, and the plan made of
             them; None before the first one, or when nothing had a score.
 
@@ -178,12 +182,14 @@ class VantageTrainer(GRPOTrainer):
             columns.check(name, rows, rewards, streamed=True)
         check_metric(args, eval_dataset)
         self.prompts = args.build_prompts(train_dataset)
+        model = files.home(model) if isinstance(model, str) else model
         if isinstance(model, str) and rest.get("processing_class") is None:
             rest["processing_class"] = AutoProcessor.from_pretrained(
                 model, truncation_side="left", padding_side="left", **source(args)
             )
         self.rollouts: Rollouts | None = None
         self.samples: Samples | None = None
+        self.silence = Silence(args.silent_batches)
         self.diagnosis: dict[str, float] = {}
         self.batch: RolloutBatch | None = None
         self._asking_ahead = False
@@ -358,6 +364,7 @@ class VantageTrainer(GRPOTrainer):
         if checkpoint:
             state = checkpoints.load_sampling(checkpoint, len(self._fitting), self._rows)
             self.sampling.load_state_dict(state)
+        self.silence.count = checkpoints.load_silent(checkpoint) if checkpoint else 0
 
     # ---- what the model takes --------------------------------------------------------
 
@@ -459,7 +466,8 @@ class VantageTrainer(GRPOTrainer):
         """Generate, score, plan, and compute the log-probs that the updates need.
 
         Raises:
-            StoppedError: code of the user failed; the sampling is as it was before.
+            StoppedError: code of the user failed, or too many batches trained nothing; the
+                sampling is as it was before.
         """
         before = copy.deepcopy(self.sampling.state_dict())
         try:
@@ -669,6 +677,7 @@ class VantageTrainer(GRPOTrainer):
             except Exception as error:  # of a recipe of the user's own
                 failed = error
             self._stop_where_failed(failed)
+            self.silence.take(self._number, plan, says=self.accelerator.is_main_process)
             samples = plan.samples
             self.rollouts, self.samples = plan.rollouts, plan.of_rollouts
             self.diagnosis = plan.diagnosis
@@ -1321,7 +1330,7 @@ class VantageTrainer(GRPOTrainer):
 
     def _checked(self, given: str | bool) -> Path | None:
         run = Path(self.args.output_dir)
-        last = checkpoints.last_complete(run) if given is True else Path(str(given))
+        last = checkpoints.last_complete(run) if given is True else Path(files.home(str(given)))
         if last is None:
             checkpoints.check_none_lost(run)
             return None
@@ -1430,22 +1439,17 @@ class VantageTrainer(GRPOTrainer):
     def _mark(self, checkpoint: Path) -> None:
         inside = self.state.global_step % self.args.updates_per_rollout_batch
         state, questions = self.sampling.state_dict(), len(self._fitting)
-        checkpoints.save_sampling(checkpoint, state, questions, self._rows, inside=bool(inside))
+        checkpoints.save_sampling(
+            checkpoint,
+            state,
+            questions,
+            self._rows,
+            inside=bool(inside),
+            silent=self.silence.count,
+        )
         self.recording.flush()
         checkpoints.mark_complete(checkpoint)
         checkpoints.remove_old(checkpoint, self._keep, self.state.best_model_checkpoint)
-
-
-class StoppedError(Exception):
-    """Code of the user failed on some process, so all of them stop.
-
-    Attributes:
-        error: what it raised, or, on other processes, what is known of it.
-    """
-
-    def __init__(self, error: Exception):
-        super().__init__(str(error))
-        self.error = error
 
 
 def check_trainable(model: torch.nn.Module) -> None:

@@ -16,20 +16,57 @@ from typing import Any, Literal, NamedTuple, Union
 
 from accelerate.utils import DynamoBackend
 
+from vantage import files
 from vantage.errors import ConfigError, nearest
 from vantage.training.trl.config import VantageConfig
 
 HINTS = typing.get_type_hints(VantageConfig)
 
-# What another section says, which the run reads there.
-ELSEWHERE = {
-    "output_dir": "run.output",
-    "resume_from_checkpoint": "the option --resume",
-    "record": "run.record",
-    "recipe": "the section recipe",
-    "variants": "the section variants",
-    "reward_weights": "the section rewards",
+# Options that the sections decide, and how to change them.
+INSTEAD = {
+    "output_dir": "set run.output",
+    "recipe": "set recipe",
+    "variants": "set variants",
+    "sampling": "set data.sampling",
+    "freeze_vision_tower": "set model.freeze_vision_tower",
+    "min_pixels": "set model.min_pixels",
+    "max_pixels": "set model.max_pixels",
+    "prompt_template": "set data.template",
+    "system_prompt": "set data.system_prompt",
+    "max_prompt_length": "set data.max_prompt_tokens",
+    "long_prompts": "set data.long_prompts",
+    "reward_weights": "set rewards",
+    "max_completion_length": "set generation.max_tokens",
+    "temperature": "set generation.temperature",
+    "top_p": "set generation.top_p",
+    "learning_rate": "set optimizer.learning_rate",
+    "weight_decay": "set optimizer.weight_decay",
+    "max_grad_norm": "set optimizer.max_grad_norm",
+    "lr_scheduler_type": "set optimizer.schedule",
+    "compensated_sums": "set optimizer.weights",
+    "seed": "set run.seed",
+    "record": "set run.record",
+    "model_init_kwargs.attn_implementation": "set model.attention",
+    "report_to": "set run.report_to",
+    "silent_batches": "set run.silent_batches",
+    "num_generations": "set batch.rollouts",
+    "packing": "set batch.packing",
+    "per_device_train_batch_size": "set batch.forward, or the sizes of the batch",
+    "gradient_accumulation_steps": "set batch.updates and batch.forward",
+    "generation_batch_size": "set batch.questions, variants.count and batch.rollouts",
+    "steps_per_generation": "set batch.updates and batch.forward",
+    "num_train_epochs": "set run.epochs",
+    "max_steps": "set run.batches",
+    "save_steps": "set run.save_every",
+    "save_total_limit": "set run.keep",
+    "eval_strategy": "set run.validate_every, or leave data.validation out",
+    "eval_steps": "set run.validate_every",
+    "eval_on_start": "set validation.before_training",
+    "eval_temperature": "set validation.temperature",
+    "num_generations_eval": "set validation.rollouts",
 }
+# Of TRL's options with options of their own, those that are compared as one.
+WHOLE = ("recipe", "variants", "sampling", "record")
 
 
 class Range(NamedTuple):
@@ -142,7 +179,7 @@ NAMED = tuple(
     name
     for name, hint in HINTS.items()
     if any((typing.get_origin(one) or one) is dict for one in typing.get_args(hint))
-    and name not in ("fsdp_config", "deepspeed", "accelerator_config", "sampling")
+    and name not in ("fsdp_config", "deepspeed", "accelerator_config", "sampling", "recipe")
 )
 # Options of torch.utils.checkpoint.
 CHECKPOINTING_IN = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
@@ -164,8 +201,8 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in HINTS:
             raise ConfigError(f"trl.{name}: unknown; {nearest(name, HINTS)}")
-        if name in ELSEWHERE:
-            raise ConfigError(f"trl.{name}={value!r}: say it in {ELSEWHERE[name]}")
+        if name == "resume_from_checkpoint":
+            raise ConfigError(f"trl.{name}={value!r}: say it with the option --resume")
         if not _fits(value, HINTS[name]) and not _is_default(name, value):
             raise ConfigError(f"trl.{name}={value!r:.200}: expected {_words(HINTS[name])}")
         if value is None and name in NEEDED:
@@ -176,9 +213,14 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
         if name in CHECKPOINTING_IN and isinstance(value, Mapping):
             for inner in value.keys() - CHECKPOINTING:
                 raise ConfigError(f"trl.{name}.{inner}: {nearest(inner, CHECKPOINTING)}")
+    return {name: _as_taken(name, value) for name, value in options.items()}
+
+
+def _as_taken(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return files.home(value)
     # PyTorch takes betas of 0.0, and not of 0.
-    whole = {name for name, value in options.items() if HINTS[name] is float and type(value) is int}
-    return {name: float(value) if name in whole else value for name, value in options.items()}
+    return float(value) if HINTS[name] is float and type(value) is int else value
 
 
 def check_together(args: VantageConfig, *, validates: bool) -> None:

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from vantage import config as configuration
 from vantage import files
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
-from vantage.methods import Recipe
 from vantage.methods.recipe import parse_recipe
 from vantage.training import checkpoints
+from vantage.training.decided import check_decided
 from vantage.training.directory import CONFIG, TRACKER, check_output, locked
 from vantage.training.inputs import check_attention, load_model, reward_of
 from vantage.training.verl.precision import check_steps, chosen
@@ -41,30 +42,75 @@ LOCAL_PATHS = (
     ("data", "validation"),
     ("data", "image_root"),
 )
-# Options of veRL that stay as they are, and what to do instead.
-FIXED = {
-    "algorithm.adv_estimator": "the recipe makes the advantages",
-    "algorithm.use_kl_in_reward": "a recipe takes one reward a rollout",
-    "algorithm.filter_groups.enable": "take the recipe 'dapo-filter'",
+LOGGER = "trainer.logger"
+# Options of veRL that stay as they are, since a section or the plan decides them, and what to do
+# instead.
+INSTEAD = {
+    "actor_rollout_ref.actor.freeze_vision_tower": "set model.freeze_vision_tower",
+    "actor_rollout_ref.actor.fsdp_config.seed": "set run.seed",
+    "actor_rollout_ref.actor.optim.clip_grad": "set optimizer.max_grad_norm",
+    "actor_rollout_ref.actor.optim.lr": "set optimizer.learning_rate",
+    "actor_rollout_ref.actor.optim.lr_scheduler_type": "set optimizer.schedule",
+    "actor_rollout_ref.actor.optim.weight_decay": "set optimizer.weight_decay",
     "actor_rollout_ref.actor.ppo_epochs": "set batch.updates",
+    "actor_rollout_ref.actor.ppo_max_token_len_per_gpu": "set batch.forward",
+    "actor_rollout_ref.actor.ppo_mini_batch_size": "set batch.updates",
     "actor_rollout_ref.actor.shuffle": "the plan has an order",
     "actor_rollout_ref.hybrid_engine": "the plan is for the synchronous trainer",
-    "actor_rollout_ref.rollout.n": "set batch.rollouts",
+    "actor_rollout_ref.model.lora_alpha": "set model.lora.alpha",
+    "actor_rollout_ref.model.lora_rank": "set model.lora.r",
+    "actor_rollout_ref.model.override_config.attn_implementation": "set model.attention",
+    "actor_rollout_ref.model.path": "set model.path",
+    "actor_rollout_ref.model.target_modules": "set model.lora.target_modules",
     "actor_rollout_ref.rollout.calculate_log_probs": "the sampler is compared with the trainer",
-    "data.train_batch_size": "set batch.questions and variants.count",
+    "actor_rollout_ref.rollout.n": "set batch.rollouts",
+    "actor_rollout_ref.rollout.seed": "set run.seed",
+    "actor_rollout_ref.rollout.temperature": "set generation.temperature",
+    "actor_rollout_ref.rollout.top_p": "set generation.top_p",
+    "actor_rollout_ref.rollout.val_kwargs.do_sample": "set validation.temperature",
+    "actor_rollout_ref.rollout.val_kwargs.n": "set validation.rollouts",
+    "actor_rollout_ref.rollout.val_kwargs.temperature": "set validation.temperature",
+    "actor_rollout_ref.rollout.val_kwargs.top_p": "set generation.top_p",
+    "algorithm.adv_estimator": "the recipe makes the advantages",
+    "algorithm.filter_groups.enable": "take the recipe 'dapo-filter'",
+    "algorithm.use_kl_in_reward": "a recipe takes one reward a rollout",
+    "critic.enable": "there is no critic",
+    "data.custom_cls.name": "prompts are made by ours",
+    "data.custom_cls.path": "prompts are made by ours",
+    "data.dataloader_num_workers": "prompts are made by ours",
+    "data.filter_overlong_prompts": "set data.long_prompts",
     "data.gen_batch_size": "set batch.questions and variants.count",
     "data.max_prompt_length": "set data.max_prompt_tokens",
     "data.max_response_length": "set generation.max_tokens",
+    "data.seed": "set run.seed",
+    "data.shuffle": "set data.sampling",
+    "data.train_batch_size": "set batch.questions and variants.count",
+    "data.train_files": "set data.train",
     "data.train_max_samples": "give it fewer rows",
+    "data.val_files": "set data.validation",
     "data.val_max_samples": "give it fewer rows",
+    "data.vantage": "change the configuration itself",
     "distillation.enabled": "a plan has no teacher",
     "model_engine": "only FSDP carries a plan out so far",
+    "reward.custom_reward_function.name": "set rewards",
+    "reward.custom_reward_function.path": "set rewards",
+    "reward.custom_reward_function.reward_kwargs": "set rewards and judge",
     "reward.reward_model.enable": "write the model's call as a reward of your own, or take 'judge'",
+    "trainer.balance_batch": "the plan is made there",
     "trainer.critic_warmup": "there is no critic",
+    "trainer.default_local_dir": "set run.output",
+    LOGGER: "set run.report_to",
+    "trainer.max_actor_ckpt_to_keep": "set run.keep",
+    "trainer.resume_mode": "give --resume, or not",
+    "trainer.save_freq": "set run.save_every",
+    "trainer.test_freq": "set run.validate_every, or leave data.validation out",
+    "trainer.total_epochs": "set run.epochs",
+    "trainer.total_training_steps": "set run.batches",
     "trainer.use_v1": "the plan is for the V1 trainer",
-    "trainer.v1.trainer_mode": "the plan is for the synchronous trainer",
-    "trainer.v1.sync.parameter_sync_step": "a plan is made of a whole batch",
     "trainer.v1.sampler.sync_refill_failed_groups": "groups may be ragged; recipes refill",
+    "trainer.v1.sync.parameter_sync_step": "a plan is made of a whole batch",
+    "trainer.v1.trainer_mode": "the plan is for the synchronous trainer",
+    "trainer.val_before_train": "set validation.before_training",
 }
 # Options that need what a shared response does not have: the sampler's view of its new prompt.
 NOT_SHARED = (
@@ -79,7 +125,6 @@ COUNTS = (
     "trainer.n_gpus_per_node",
     *(f"actor_rollout_ref.rollout.{name}" for name in SIZES),
 )
-RATE = "actor_rollout_ref.actor.optim.lr"
 
 
 def train(config: Config, *, resume: bool = False) -> None:
@@ -161,7 +206,10 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
         ours = OmegaConf.merge(made, options(absolute, resume))
         made = OmegaConf.merge(ours, given)
     _check_references(made)
-    _check_fixed(ours, made, parse_recipe(config.recipe))
+    decided = [name for name in INSTEAD if config.run.report_to or name != LOGGER]
+    check_decided("verl", _chosen(ours, decided), _chosen(made, decided), INSTEAD)
+    _check_shared(config, made)
+    _check_loggers(made)
     _check_numbers(made)
     _check_sampler(made.actor_rollout_ref.rollout.name)
     check_correction(made)
@@ -233,20 +281,10 @@ def _check_numbers(made: DictConfig) -> None:
         count = OmegaConf.select(made, name)
         if not isinstance(count, int) or count < 1:
             raise ConfigError(f"verl.{name}={count!r}: expected a whole number of at least 1")
-    rate = OmegaConf.select(made, RATE)
-    if not isinstance(rate, int | float):
-        raise ConfigError(f"verl.{RATE}={rate!r}: expected a number")
     actor = made.actor_rollout_ref.actor
     if (actor.clip_ratio_c or 0) <= 1:
         raise ConfigError(
             f"verl.actor_rollout_ref.actor.clip_ratio_c={actor.clip_ratio_c}: expected more than 1"
-        )
-    longest = made.data.max_prompt_length + made.data.max_response_length
-    room = (actor.ppo_max_token_len_per_gpu or 0) * actor.ulysses_sequence_parallel_size
-    if actor.use_dynamic_bsz and room < longest:
-        raise ConfigError(
-            f"verl.actor_rollout_ref.actor.ppo_max_token_len_per_gpu: room for {room} tokens, the "
-            f"longest prompt and response have {longest}; set batch.forward instead"
         )
 
 
@@ -300,7 +338,7 @@ def _named(known: Any, given: Any, where: str = "verl") -> Any:
     """
     if not isinstance(given, dict) or not isinstance(known, dict) or not known:
         _check_kind(known, given, where)
-        return given
+        return files.home(given) if isinstance(given, str) else given
     for name in given:
         if name not in known and not name.startswith("+"):
             hint = nearest(name, known)
@@ -322,17 +360,26 @@ def _check_kind(known: Any, given: Any, where: str) -> None:
         raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected {kind}")
 
 
-def _check_fixed(ours: DictConfig, made: DictConfig, recipe: Recipe) -> None:
-    for name, instead in FIXED.items():
-        value, given = (OmegaConf.select(options, name) for options in (ours, made))
-        if given != value:
-            raise ConfigError(f"verl.{name}={given!r}: must stay {value!r}; {instead}")
+def _chosen(options: DictConfig, names: Iterable[str]) -> dict[str, Any]:
+    found = {name: OmegaConf.select(options, name) for name in names}
+    return {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in found.items()
+    }
+
+
+def _check_shared(config: Config, made: DictConfig) -> None:
+    """Refuse what a shared response cannot have."""
+    recipe = parse_recipe(config.recipe)
     for name in NOT_SHARED if recipe.shares else ():
         if OmegaConf.select(made, name):
             raise ConfigError(
                 f"verl.{name}=True: the sampler never saw a shared response under its new prompt, "
                 f"and the recipe {recipe.name!r} shares"
             )
+
+
+def _check_loggers(made: DictConfig) -> None:
     loggers = made.trainer.logger or ()
     for logger in [loggers] if isinstance(loggers, str) else loggers:
         if logger not in Tracking.supported_backend:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from vantage.methods.composition import update_of
 from vantage.record import About, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
+from vantage.training.planning import totals
 from vantage.training.recording import Writing, columns_of
 from vantage.training.shape import shape_of
 
@@ -60,7 +62,7 @@ class Recording:
         results = {
             found[1] if found[1] == "reward" else f"rewards/{found[1]}/mean": float(value)
             for name, value in metrics.items()
-            if (found := MEAN.fullmatch(name)) and found[1] != "score"
+            if (found := MEAN.fullmatch(name)) and found[1] != "score" and not math.isnan(value)
         }
         validated = self._recorder.validated
         self._writing.write(lambda: validated(batch, results, seconds), "validation")
@@ -69,6 +71,31 @@ class Recording:
         """Let others write the record."""
         self._writing.settle()
         self._recorder.close()
+
+
+def means_of_scored(
+    metrics: Mapping[str, Any], found: Mapping[str, Sequence[Any]], weights: Mapping[str, float]
+) -> dict[str, float]:
+    """Means of a validation over the responses that have a reward; veRL would count none as 0.
+
+    Args:
+        metrics: of veRL; those that are means over the rewards are made anew.
+        found: what each reward gave each of N responses, None or NaN for nothing.
+        weights: of the rewards, as in the configuration.
+
+    Returns:
+        The means by veRL's names, NaN where no response has a reward.
+    """
+    names = part_names(weights)
+    part_NF = np.array([found[name] for name in names], dtype=float).T
+    reward_N = totals(part_NF, list(weights.values()))
+    value_N = dict(zip(names, part_NF.T, strict=True)) | {"reward": reward_N, "score": reward_N}
+    named = ((name, MEAN.fullmatch(name)) for name in metrics)
+    wanted = {name: value_N[one[1]] for name, one in named if one and one[1] in value_N}
+    return {
+        name: float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else math.nan
+        for name, values in wanted.items()
+    }
 
 
 def about(settings: Config, batches: int, questions: int) -> About:

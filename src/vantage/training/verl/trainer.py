@@ -6,6 +6,7 @@ Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
   `Prompts`; the state of the sampling stands in veRL's checkpoint;
 - the `sample` of the replay buffer: its rollouts in an order that does not depend on who was
   first, recorded, silent questions refilled;
+- `step`: a batch that cannot be trained ends the run with a checkpoint of those before;
 - `_balance_batch`, which veRL calls between the rewards and the log-probs: one plan over the
   whole batch; rows that no sample trains go, responses under other prompts come;
 - `_compute_old_log_prob`: the sampler compared with the trainer;
@@ -17,6 +18,7 @@ Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import math
 import shutil
@@ -53,6 +55,7 @@ from vantage.training.planning import make_plan, totals
 from vantage.training.resolved import prompts_of
 from vantage.training.sampler import FIRST_BATCHES, mismatch
 from vantage.training.shape import shape_of
+from vantage.training.stopping import Silence, StoppedError
 from vantage.training.verl import rows
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.arrangement import (
@@ -73,7 +76,7 @@ from vantage.training.verl.dataset import (
     tokenizer_of,
 )
 from vantage.training.verl.loss import ROWS, planned_loss
-from vantage.training.verl.recording import Recording, step_of
+from vantage.training.verl.recording import Recording, means_of_scored, step_of
 from vantage.training.verl.rows import PARTITION, Movers
 from vantage.training.verl.sampler import CORRECTION, check_mismatch
 from vantage.training.verl.translation import template_options
@@ -85,6 +88,7 @@ class VantageTrainer(PPOTrainerSync):
 
     Attributes:
         settings: our configuration.
+        silence: the last batches in a row that trained nothing.
         generated, plan: the scored rollouts of the batch at work, and the plan made of them.
     """
 
@@ -92,6 +96,7 @@ class VantageTrainer(PPOTrainerSync):
         self.settings = config_of(config.data)
         self.recipe = parse_recipe(self.settings.recipe)
         self.shape = shape_of(self.settings)
+        self.silence = Silence(self.settings.run.silent_batches)
         with open_dict(config):  # an asynchronous replay buffer serves every other name
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
@@ -126,7 +131,8 @@ class VantageTrainer(PPOTrainerSync):
         super()._init_dataloader()
         self.steps_per_epoch = batches
         self.sampling = sampling(settings.data.sampling, len(self._fitting), settings.run.seed)
-        self.train_dataloader = _Place(self.sampling, len(self._fitting), identity(train))
+        rows_ = identity(train)
+        self.train_dataloader = _Place(self.sampling, self.silence, len(self._fitting), rows_)
 
     def _check_family(self) -> None:
         """Refuse a model whose pictures veRL would lose, by the first prompt that has one."""
@@ -190,10 +196,13 @@ class VantageTrainer(PPOTrainerSync):
         try:
             batch, metrics = self._sample_once(global_steps, partition_id, batch_size)
         except RuntimeError as error:
-            raise EngineError(
-                f"no rollout of batch {self._number} came back: a prompt, the generation or a "
-                "reward fails each time; veRL's agent and reward workers log why. veRL says: "
-                f"{error}"
+            self.checkpoint_manager.sleep_replicas()  # a checkpoint needs their memory
+            raise StoppedError(
+                EngineError(
+                    f"no rollout of batch {self._number} came back: a prompt, the generation or a "
+                    "reward fails each time; veRL's agent and reward workers log why. veRL says: "
+                    f"{error}"
+                )
             ) from error
         self.generated = self._refilled(self._read(batch))
         return self._meta(self.generated.keys, self.generated.tags), metrics
@@ -259,7 +268,11 @@ class VantageTrainer(PPOTrainerSync):
         actor = self.config.actor_rollout_ref.actor
         with marked_timer("plan", self.timing_raw):
             seed, done = self.settings.run.seed, self.prompts.done
-            self.plan = make_plan(self.recipe, self.generated, seed, self._number, done)
+            try:
+                self.plan = make_plan(self.recipe, self.generated, seed, self._number, done)
+            except Exception as error:  # of a recipe of the user's own
+                raise StoppedError(error) from error
+            self.silence.take(self._number, self.plan)
             self._layout = lay_out(
                 self.plan.samples,
                 self.generated.lengths()[self.plan.samples.rollout_M],
@@ -413,9 +426,19 @@ class VantageTrainer(PPOTrainerSync):
     # ---- record ----------------------------------------------------------------------
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
-        """As veRL; the batch is in the record before its checkpoint is saved."""
-        with marked_timer("batch", timing_raw):
-            batch = super().step(metrics, timing_raw)
+        """As veRL; the batch is in the record before its checkpoint is saved.
+
+        Raises:
+            EngineError: no rollout came back, or too many batches trained nothing; like an error
+                of the recipe it leaves a checkpoint of what was trained.
+        """
+        before = copy.deepcopy(self.train_dataloader.state_dict())
+        try:
+            with marked_timer("batch", timing_raw):
+                batch = super().step(metrics, timing_raw)
+        except StoppedError as stopped:
+            self._save_before(before)
+            raise stopped.error from None
         known = [self._log_prob_of.get(key, math.nan) for key in self.generated.keys]
         self._recording.append(step_of(self, self._texts, np.array(known)))
         return batch
@@ -430,6 +453,14 @@ class VantageTrainer(PPOTrainerSync):
         for old in saved[: -keep or None] if keep else []:
             shutil.rmtree(old, ignore_errors=True)
 
+    def _save_before(self, place: dict[str, Any]) -> None:
+        """Save what was trained before the step at work, unless there is a checkpoint of it."""
+        self.global_steps -= 1
+        saved = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        if self.global_steps and not checkpoints.marked(saved):
+            self.train_dataloader.load_state_dict(place)
+            self._save_checkpoint()
+
     def close(self) -> None:
         """Let others write the record."""
         if hasattr(self, "_recording"):
@@ -441,6 +472,11 @@ class VantageTrainer(PPOTrainerSync):
         done = max(self.global_steps, 0)
         self._recording.validated(done, metrics, time.perf_counter() - began)
         return metrics
+
+    def _val_metrics_update(self, sources, uids, found, turns, **rest) -> dict[str, float]:
+        """As veRL; a response without a reward is left out of the means."""
+        metrics = super()._val_metrics_update(sources, uids, found, turns, **rest)
+        return metrics | means_of_scored(metrics, found, self.settings.rewards)
 
     # ---- metrics ---------------------------------------------------------------------
 
@@ -468,8 +504,11 @@ class VantageTrainer(PPOTrainerSync):
             self._metrics |= {"reward": float(reward_N.mean()), "reward_std": float(reward_N.std())}
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *rest: Any, **named: Any) -> None:
-        """veRL's, of what was trained, and ours, of what was generated and planned."""
-        super()._compute_metrics(batch, metrics, *rest, **named)
+        """veRL's, of what was trained, if anything was, and ours, of what was generated and
+        planned.
+        """
+        if any(not tag.get("is_padding", False) for tag in batch.tags):
+            super()._compute_metrics(batch, metrics, *rest, **named)
         metrics.update(self._metrics)
         metrics["plan/useful_rollouts_per_second"] = self._useful / self.timing_raw["step"]
 
@@ -481,20 +520,25 @@ class VantageTrainer(PPOTrainerSync):
 
 
 class _Place:
-    """The state of a sampling where veRL looks for that of its data loader."""
+    """The state of a sampling, and of what goes with it, where veRL looks for that of its data
+    loader.
+    """
 
-    def __init__(self, state: Any, questions: int, rows: Mapping[str, str]):
-        self._sampling, self._questions, self._rows = state, questions, dict(rows)
+    def __init__(self, state: Any, silence: Silence, questions: int, rows: Mapping[str, str]):
+        self._sampling, self._silence = state, silence
+        self._questions, self._rows = questions, dict(rows)
 
     def state_dict(self) -> dict[str, Any]:
         """What stands in the checkpoint."""
         state = self._sampling.state_dict()
-        return {"questions": self._questions, "rows": self._rows, "state": state}
+        place = {"questions": self._questions, "rows": self._rows, "state": state}
+        return place | {"silent": self._silence.count}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from it."""
         checkpoints.check_same_rows("--resume", saved, self._questions, self._rows)
         self._sampling.load_state_dict(saved["state"])
+        self._silence.count = saved.get("silent", 0)
 
 
 def _get(keys: list[str], fields: list[str]) -> Any:

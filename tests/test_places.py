@@ -1,0 +1,185 @@
+"""~ in a path is the home directory, wherever a path is named, and a number is finite."""
+
+import math
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from vantage import cli, files
+from vantage import config as configuration
+from vantage.config import Config, describe
+from vantage.errors import ConfigError
+from vantage.methods import recipe
+from vantage.sections import Function, Named, Place, inner
+
+COMMANDS = get_command(cli.app).commands
+MINIMAL = {
+    "model": {"path": "m"},
+    "data": {"train": "d"},
+    "run": {"output": "o", "batches": 1},
+}
+WRITTEN = "model: {path: m}\ndata: {train: d}\nrun: {output: o, batches: 1}\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------ configuration
+
+
+def places(section=Config, prefix=""):
+    """Options of a configuration that hold a path, by their types."""
+    for name, field in section.model_fields.items():
+        held = inner(field.annotation)
+        if held is not None:
+            yield from places(held, f"{prefix}{name}.")
+        elif any("home" in repr(one) or "_named" in repr(one) for one in hints(field)):
+            yield f"{prefix}{name}"
+
+
+def hints(field):
+    return [*field.metadata, field.annotation, *getattr(field.annotation, "__args__", ())]
+
+
+def test_options_that_name_a_path_or_a_function_have_its_type():
+    found = set(places())
+    assert {"model.path", "data.train", "run.output", "recipe", "data.sampling"} <= found
+    words = re.compile(r"path|output|root|dir|file|train$|validation$")
+    texts = {name for name, kind, _ in describe(Config) if "str" in kind and words.search(name)}
+    assert texts - found <= {"trl", "verl"}
+    assert Place and Function and Named
+
+
+@pytest.mark.parametrize("name", sorted(set(places()) - {"rewards", "recipe", "data.sampling"}))
+def test_a_path_in_a_configuration_starts_at_home(name, home, tmp_path):
+    section, option = name.split(".")
+    values = {**MINIMAL, section: MINIMAL[section] | {option: "~/there"}}
+    found = configuration.plain(configuration.check(values))[section][option]
+    assert found == str(home / "there")
+    (home / "run.yaml").write_text(WRITTEN)
+    overridden = configuration.load("~/run.yaml", {name: "~/there"})
+    assert configuration.plain(overridden)[section][option] == str(home / "there")
+
+
+def test_functions_of_the_user_s_own_start_at_home(home):
+    (home / "own.py").write_text(
+        "from vantage.methods import Recipe\n"
+        "from vantage.questions.sampling import Shuffle\n"
+        "def mine(): return Recipe('mine')\n"
+        "def order(questions, seed): return Shuffle(questions, seed)\n"
+    )
+    values = {**MINIMAL, "recipe": {"name": "~/own.py:mine"}, "rewards": {"~/own.py:good": 1.0}}
+    made = configuration.check(values)
+    assert made.recipe == {"name": f"{home}/own.py:mine"}
+    assert made.rewards == {f"{home}/own.py:good": 1.0}
+    assert configuration.check({**MINIMAL, "recipe": "~/own.py:mine"}).recipe.startswith(str(home))
+
+
+def test_texts_that_only_have_one_stay(home):
+    assert files.home("~/run") == str(home / "run")
+    assert files.home("a ~/b") == "a ~/b"
+
+
+# ------------------------------------------------------------------------------ command line
+
+
+def parameters(kind):
+    """Pairs of a command and an argument or option whose annotation has a type."""
+    found = []
+    for one in cli.app.registered_commands:
+        name = one.name or one.callback.__name__
+        hints = typing.get_type_hints(one.callback)
+        for option, hint in hints.items():
+            if option != "context" and kind in (hint, *typing.get_args(hint)):
+                found.append((name, option))
+    return found
+
+
+PATHS = parameters(Path)
+TEXTS = parameters(str)
+
+
+def test_options_that_name_a_path_are_known_as_such():
+    assert {("train", "config"), ("eval", "output"), ("report", "runs")} <= set(PATHS)
+    helped = {(name, one.name): one.help for name in COMMANDS for one in COMMANDS[name].params}
+    named = [key for key in TEXTS if re.search(r"\b([Dd]irectory|[Ff]ile|file\.py)\b", helped[key])]
+    assert {option for _, option in named} == {"data", "model", "recipe"}
+    assert {option for _, option in named} <= set(cli.PLACES)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_paths_of_a_command_start_at_home(command, home):
+    seen = {}
+    made = COMMANDS[command]
+    given = {option: [Path("~/x")] for name, option in PATHS if name == command}
+    given |= {option: "~/x" for name, option in TEXTS if name == command and option in cli.PLACES}
+    ctx = made.make_context(command, [], resilient_parsing=True)
+    ctx.params = dict(given)
+    made.callback, kept = (lambda **params: seen.update(params)), made.callback
+    try:
+        made.invoke(ctx)
+    finally:
+        made.callback = kept
+    here = str(home / "x")
+    assert seen == {
+        name: [Path(here)] if isinstance(value, list) else here for name, value in given.items()
+    }
+
+
+# ------------------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("command", "option"), parameters(float))
+def test_a_number_of_a_command_is_finite(command, option, number):
+    ctx = COMMANDS[command].make_context(command, [], resilient_parsing=True)
+    ctx.params = {option: float(number)}
+    with pytest.raises(ConfigError, match=rf"--{option.replace('_', '-')} {number}: .*finite"):
+        COMMANDS[command].invoke(ctx)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "optimizer.learning_rate",
+        "rewards.accuracy",
+        "trl.beta",
+        "trl.model_init_kwargs.scale",
+        "verl.actor_rollout_ref.actor.optim.lr",
+        "recipe.keep",
+        "data.sampling.share",
+        "variants.transforms.probability",
+    ],
+)
+def test_a_number_of_a_configuration_is_finite(place, number, home):
+    values = {**MINIMAL, "data": dict(MINIMAL["data"]), "recipe": {"name": "shuffle-r1"}}
+    values["data"]["sampling"] = {"name": "skip-silent"}
+    *sections, name = place.split(".")
+    held = values
+    for section in sections:
+        held = held.setdefault(section, {})
+    held[name] = number
+    with pytest.raises(ConfigError, match=rf"{name}[=:].* finite number"):
+        configuration.check(values)
+    (home / "run.yaml").write_text(WRITTEN)
+    with pytest.raises(ConfigError, match="no finite number"):
+        configuration.load(home / "run.yaml", {place: f".{number}".replace(".-", "-.")})
+
+
+def test_options_of_a_recipe_are_finite():
+    for options in ({"keep": math.nan}, {"power": math.inf}):
+        with pytest.raises(ConfigError, match="finite"):
+            recipe("shuffle-r1", **options)
+
+
+def test_an_override_comes_once():
+    assert cli.overrides(["--run.seed", "1", "--run.seed=1"]) == {"run.seed": "1"}
+    with pytest.raises(ConfigError, match=r"--run\.seed comes twice: '1' and '2'"):
+        cli.overrides(["--run.seed", "1", "--run.seed=2"])
