@@ -63,7 +63,11 @@ OVERRIDES = [
     ({"data.template": "Q: {question}"}, lambda c: c.data.template, None),
     ({"data.template": "'Q: {question}'"}, lambda c: c.data.template, "Q: {question}"),
     ({"rewards.format": "0"}, lambda c: c.rewards["format"], 0.0),
-    ({"rewards.own.py:mine": "2"}, lambda c: c.rewards, {"accuracy": 1.0, "own.py:mine": 2.0}),
+    (
+        {"rewards.own.py:mine": "2"},
+        lambda c: c.rewards,
+        {"accuracy": 1.0, f"{Path.cwd()}/own.py:mine": 2.0},
+    ),
 ]
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from vantage import plugins
 from vantage.errors import ConfigError, nearest
-from vantage.methods.recipe import load_function, name_and_options
+from vantage.methods.recipe import name_and_options
 
 # Keeps these draws apart from others that are keyed by seed, epoch and question.
 SKIPS = 1
@@ -171,10 +172,11 @@ def sampling(spec: str | Mapping[str, Any], questions: int, seed: int | None) ->
         ConfigError: unknown name or option.
     """
     name, options = name_and_options("sampling", spec)
-    kind = load_function(name) if ":" in name else SAMPLINGS.get(name)
+    kind = plugins.load(name) if plugins.is_own(name) else SAMPLINGS.get(name)
     if kind is None:
         raise ConfigError(f"unknown sampling {name!r}: {nearest(name, SAMPLINGS)}")
-    try:
-        return kind(questions, seed, **options)
-    except TypeError as error:
-        raise ConfigError(f"sampling {name!r}: {error}") from error
+    with plugins.failing(f"sampling {name!r} failed", [plugins.file_of(name)]):
+        try:
+            return kind(questions, seed, **options)
+        except TypeError as error:
+            raise ConfigError(f"sampling {name!r}: {error}") from error

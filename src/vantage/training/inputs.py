@@ -10,9 +10,9 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from vantage import config as configuration
+from vantage import plugins
 from vantage.config import Config
 from vantage.errors import ConfigError, nearest
-from vantage.methods.recipe import load_function
 from vantage.questions.loading import load
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
@@ -106,8 +106,8 @@ def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[.
     Raises:
         ConfigError: there is none of that name.
     """
-    if ":" in name:
-        return load_function(name)
+    if plugins.is_own(name):
+        return plugins.load(name)
     if name == "judge" and judge is not None:
         return _judge(judge)
     if name not in REWARDS:
