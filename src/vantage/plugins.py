@@ -66,6 +66,14 @@ def whole(name: str, folder: Path) -> str:
     return f"{os.path.normpath(folder.absolute() / _from_home(where))}:{function}"
 
 
+def relative(name: str, folder: Path) -> str:
+    """A name with the path of its file from a directory; any other name as it is."""
+    where, _, function = name.rpartition(":")
+    if not where.endswith(".py"):
+        return name
+    return f"{os.path.relpath(where, folder.absolute())}:{function}"
+
+
 def short(name: str) -> str:
     """A name without the directory of its file."""
     return name.rpartition("/")[2] if is_own(name) else name

@@ -169,7 +169,7 @@ def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values)
 
     resolved = yaml.safe_load(Path("run/config.yaml").read_text())
     assert resolved["optimizer"]["learning_rate"] == 1e-3
-    assert resolved["recipe"] == {"name": "own.py:mine", "keep": 0.5}
+    assert resolved["recipe"] == {"name": "../own.py:mine", "keep": 0.5}
     assert resolved["data"]["columns"]["answer"] == "solution"
     assert resolved["generation"] == {"max_tokens": 4, "temperature": 1.0, "top_p": 1.0}
     assert checkpoints() == {2: True, 4: True}

@@ -198,7 +198,7 @@ PATHS = {
     "a link to nowhere": ("broken.png", "no such picture"),
     "a link to itself": ("loop.png", "picture"),
     "a device": ("zero.png", "no such picture"),
-    "a file that refuses": ("memory.png", "no picture"),
+    "a file that refuses": ("memory.png", "is a link that leaves the directory"),
     "a path upwards": ("../outside.png", "leaves the directory"),
     "a path down and upwards": ("folder/../../outside.png", "leaves the directory"),
     "an absolute path": ("/etc/hostname", "leaves the directory"),
@@ -827,7 +827,7 @@ SOURCES = {
     "a saved data set without a state": (None, "saved", "cannot be read as a data set"),
     "a saved data set with half a state": (None, "saved", "cannot be read as a data set"),
     "a saved data set with an empty state": (None, "saved", "cannot be read as a data set"),
-    "a fifo": (None, "fifo.jsonl", "no such file"),
+    "a fifo": (None, "fifo.jsonl", "is a FIFO"),
     "a link to itself": (None, "loop.jsonl", "no such file"),
     "a file that refuses": (None, "memory.jsonl", "cannot be read"),
 }
