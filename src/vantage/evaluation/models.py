@@ -15,10 +15,11 @@ from transformers import (
     AutoTokenizer,
 )
 
+from vantage import model_files
 from vantage.chat.journal import digest
 from vantage.errors import ConfigError
-
-ADAPTERS = "adapter_config.json"
+from vantage.model_files import reason
+from vantage.rewards.opening import opened_by
 
 
 @dataclass(frozen=True)
@@ -51,37 +52,37 @@ def load(path: str) -> Loaded:
     """A model by its directory or its name on the hub.
 
     A directory of LoRA adapters brings the model along that they were trained on; a missing
-    processor is taken from there too.
+    processor is taken from there too. No code of a directory is run, and nothing that it names
+    is fetched.
 
     Raises:
         ConfigError: it cannot be loaded.
     """
+    model_files.check(path)
+    has_adapters = (Path(path) / model_files.ADAPTERS).is_file()
+    base = model_files.base_of(Path(path)) if has_adapters else path
     try:
-        base = _base(path)
-        config = AutoConfig.from_pretrained(base)
-        kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
-        model = kind.from_pretrained(path, dtype="auto", device_map="auto")
-        processor = _processor(path, base, sees(config))
-    except (OSError, ValueError, KeyError) as error:
-        why = str(error).splitlines()[0]
-        raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
+        with model_files.alone(path):
+            config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+            processor = _processor(path, base, sees(config))
+            model_files.check_template(path, lambda: opened_by(processor))
+            kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+            model = kind.from_pretrained(
+                path, dtype="auto", device_map="auto", trust_remote_code=False
+            )
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever transformers raises on files of others
+        raise ConfigError(f"model {path!r} cannot be loaded: {reason(error)}") from error
     return Loaded(path, model, processor, identity(path))
 
 
-def _base(path: str) -> str:
-    if not (Path(path) / ADAPTERS).is_file():
-        return path
-    from peft import PeftConfig
-
-    return str(PeftConfig.from_pretrained(path).base_model_name_or_path)
-
-
 def _processor(path: str, base: str, sees: bool) -> Any:
-    kind = AutoProcessor if sees else AutoTokenizer
+    kind, options = AutoProcessor if sees else AutoTokenizer, {"trust_remote_code": False}
     try:
-        processor = kind.from_pretrained(path, padding_side="left")
+        processor = kind.from_pretrained(path, padding_side="left", **options)
     except (OSError, ValueError):
-        processor = kind.from_pretrained(base, padding_side="left")
+        processor = kind.from_pretrained(base, padding_side="left", **options)
     tokenizer = getattr(processor, "tokenizer", processor)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -197,7 +197,7 @@ def _check_precision(config: Config, made: DictConfig) -> None:
 def _spread(path: str) -> float | None:
     """Standard deviation of a model's matrices as its configuration has it, if it is at hand."""
     try:
-        model = AutoConfig.from_pretrained(path).get_text_config()
+        model = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
     except (OSError, ValueError):
         return None  # the usual one is taken; veRL says what is wrong with the path
     return getattr(model, "initializer_range", None)
