@@ -96,9 +96,16 @@ def value_of(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not YAML: more than {DEPTH} levels") from error
 
 
-def text_of(value: Any) -> str:
-    """Plain values as YAML that `value_of` reads back as they were."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def text_of(value: Any, *, flow: bool = False) -> str:
+    """Plain values as YAML that `value_of` reads back as they were; `flow`: on one line."""
+    return yaml.dump(
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=flow,
+        width=10_000 if flow else None,
+    )
 
 
 def _count(node: yaml.Node, depth: int, before: int) -> int:

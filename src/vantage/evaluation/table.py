@@ -11,16 +11,18 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
+from vantage import terminal
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.differences import Difference
 from vantage.evaluation.differences import markdown as paired
 from vantage.evaluation.naming import data, data_marks, model, model_names
 from vantage.evaluation.passk import Estimate
 from vantage.evaluation.results import RULE, Result
+from vantage.yaml_values import value_of
 
 PUBLISHED = "published"
+# What begins a formula in some spreadsheet, in its full width too.
+FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "%")  # noqa: RUF001
 
 
 class Column(NamedTuple):
@@ -66,7 +68,7 @@ def published() -> list[Line]:
             "",
             {_column(name): Estimate(value / 100, 0.0) for name, value in row["values"].items()},
         )
-        for row in yaml.safe_load(text)
+        for row in value_of(text, "published.yaml")
     ]
 
 
@@ -153,7 +155,7 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def _safe(name: str) -> str:
-    return name.replace("|", "\\|").replace("\n", " ")
+    return terminal.line(name.replace("\n", " ")).replace("|", "\\|")
 
 
 def _notes(results: Sequence[Result]) -> Iterable[str]:
@@ -208,14 +210,20 @@ def comma_separated(results: Sequence[Result]) -> str:
             benchmark = result.benchmark + marks[data(result)]
             place = [models[model(result)], result.scored, "", benchmark, name]
             values = [f"{100 * v:.3f}" for v in (one.mean, *one.interval)]
-            writer.writerow([*place, *values, letters[_way(result)]])
+            writer.writerow([*map(_no_formula, place), *values, letters[_way(result)]])
     _, rows = lines(results)
     for row in (row for row in rows if not row.own):
         for column, value in row.cells.items():
             place = [row.model, row.scored, row.source, column.benchmark + column.mark]
             percent = f"{100 * value.mean:.3f}"
-            writer.writerow([*place, column.measure, percent, "", "", ""])
+            writer.writerow([*map(_no_formula, [*place, column.measure]), percent, "", "", ""])
     return stream.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """A text that no spreadsheet computes, on one line."""
+    told = terminal.line(text)
+    return f"'{told}" if told.lstrip().startswith(FORMULAS) else told
 
 
 def write(folder: Path, results: Sequence[Result], between: Sequence[Difference]) -> list[Path]:
