@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from vantage import files, plugins
+from vantage import plugins
 from vantage.errors import ConfigError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.layouts import Columns
@@ -17,7 +17,7 @@ from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
 from vantage.sections import Place, Section, inner, made
-from vantage.yaml_values import text_of, value_of
+from vantage.yaml_values import read, text_of, value_of
 
 INSTRUCTION = (
     "{question}\n\nFirst think about the problem inside <think> </think> tags, "
@@ -311,14 +311,7 @@ def sections(path: str | Path, *names: str) -> list[Any]:
 
 def _values(path: str | Path) -> dict[str, Any]:
     """What stands in a YAML file, section by section."""
-    files.check_readable(Path(path), "configuration")
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read configuration {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not YAML: no text in UTF-8") from error
-    values = value_of(text, str(path))
+    values = read(Path(path), "configuration")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as model, data, run")
     # A section without options is one of which all are commented out.

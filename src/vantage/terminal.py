@@ -86,16 +86,17 @@ def install() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    made = logging.getLogRecordFactory()
-
-    def record(*arguments: Any, **options: Any) -> logging.LogRecord:
-        found = made(*arguments, **options)
-        if found.name.partition(".")[0] == "vantage":
-            found.msg, found.args = shown(found.getMessage()), None
-        return found
-
-    logging.setLogRecordFactory(record)
+    logging.setLogRecordFactory(_Record)
     sys.excepthook = lambda *raised: print("".join(_traceback(*raised)), file=sys.stderr, end="")
+
+
+class _Record(logging.LogRecord):
+    """A line of a log; ours are shown."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        if self.name.partition(".")[0] == "vantage":
+            self.msg, self.args = shown(self.getMessage()), None
 
 
 def _traceback(*raised: Any) -> Iterator[str]:
