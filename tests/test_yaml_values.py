@@ -1,5 +1,6 @@
 """YAML of anybody: read as plain values in bounded time, or refused with the name of its file."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -16,8 +17,7 @@ def bomb(levels: int) -> str:
 
 def merged(levels: int) -> str:
     lines = ["a: &a {x: 1}"]
-    names = "abcdefghijklmnop"
-    for before, name in zip(names, names[1 : levels + 1], strict=False):
+    for before, name in itertools.pairwise("abcdefghijklmnop"[: levels + 1]):
         lines.append(f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 9)}]}}")
     return "\n".join(lines)
 
