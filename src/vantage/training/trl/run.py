@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import pickle
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
 from vantage.config import Config
-from vantage.errors import ConfigError, VantageError, nearest
+from vantage.errors import ConfigError, InputError, VantageError, nearest
 from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
@@ -75,12 +76,24 @@ def train(
         for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
             callback.trainer = trainer
             trainer.add_callback(callback)
-        with interrupt.listening():
+        with interrupt.listening(), _numbers_alone(run):
             trainer.train(resume_from_checkpoint=resume or None)
         with checkpoints.writing(run / "model"):
             trainer.save_model(str(run / "model"))
             trainer.save_state()
     return trainer
+
+
+@contextlib.contextmanager
+def _numbers_alone(run: Path) -> Iterator[None]:
+    """What torch says of a checkpoint that holds code, as an error of the user."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"--resume: a checkpoint in {str(run)!r} holds other things than numbers, which are "
+            "not loaded: restore it, or choose another directory"
+        ) from error
 
 
 def check_run(config: Config, *, resume: bool) -> None:
