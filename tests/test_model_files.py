@@ -161,11 +161,19 @@ def test_a_damaged_configuration_is_refused(theirs, load, text):
 
 
 @LOADERS
-@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+        *("processor_config.json", "model.safetensors", "adapter_config.json", "merges.txt"),
+        *("additional_chat_templates/a.jinja", "model.safetensors.index.json", "vocab.json"),
+    ],
+)
 def test_nobody_waits_for_a_fifo(theirs, load, name):
     (theirs / name).unlink(missing_ok=True)
+    (theirs / name).parent.mkdir(exist_ok=True)
     os.mkfifo(theirs / name)
-    refused(load, theirs, "expected a file")
+    refused(load, theirs, "is a FIFO")
 
 
 TWICE = "{% for a in range(99999) %}{% for b in range(99999) %}BODY{% endfor %}{% endfor %}"

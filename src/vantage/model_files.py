@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import resource
 import select
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vantage import files
 from vantage.errors import ConfigError
 
 ADAPTERS = "adapter_config.json"
@@ -39,6 +41,8 @@ def check(path: str) -> None:
     folder = Path(path)
     if not folder.is_dir():
         return
+    for place in (*folder.iterdir(), *(folder / "additional_chat_templates").glob("*")):
+        files.check_readable(place, "model")
     for place in (folder / name for name in SETTINGS):
         for option, value in _options(_settings(place)):
             _check_option(place, option, value)
@@ -127,6 +131,8 @@ def reason(error: BaseException) -> str:
     told = [line for line in str(error).strip().splitlines() if line.strip()]
     if "trust_remote_code" in str(error):
         return "its files hold code of their own (auto_map), which is run only if you say so"
+    if isinstance(error, pickle.UnpicklingError):
+        return "its weights hold other things than numbers, which are not loaded"
     if not told or isinstance(error, KeyError | IndexError | AttributeError):
         return f"{type(error).__name__} {' '.join(told)[:300]}".strip()
     return told[0][:300]

@@ -116,8 +116,8 @@ def _of_file(where: str) -> ModuleType:
     if file is None or not file.is_file():
         name = Path(where).name
         raise ConfigError(
-            f"no file {name!r} in {str(Path(where).absolute().parent)!r}: a path starts where the "
-            "YAML file stands that names it"
+            f"no file {name!r} in {str(Path(where).absolute().parent)!r}: paths start at the YAML "
+            "file that names them, on the command line in the working directory"
         )
     try:
         return importlib.import_module(PREFIX + os.fsencode(file).hex())

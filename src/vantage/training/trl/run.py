@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
+from vantage import model_files
 from vantage.config import Config
 from vantage.errors import ConfigError, InputError, VantageError, nearest
 from vantage.training import checkpoints
@@ -115,7 +117,7 @@ def build(config: Config) -> VantageTrainer:
     load_model(config.model.path, **config_source(args))
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
-    with _refusals():
+    with _refusals(), _weights(config.model.path):
         trainer = VantageTrainer(
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
@@ -125,6 +127,16 @@ def build(config: Config) -> VantageTrainer:
         batches = math.ceil(trainer.batches_per_epoch * args.num_train_epochs)
         args.max_steps = batches * args.updates_per_rollout_batch
     return trainer
+
+
+@contextlib.contextmanager
+def _weights(path: str) -> Iterator[None]:
+    """What libraries say of damaged weights, or of code in their place, as an error of the user."""
+    try:
+        yield
+    except (SafetensorError, pickle.UnpicklingError, LookupError) as error:
+        why = model_files.reason(error)
+        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
 
 
 def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
