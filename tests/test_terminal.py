@@ -13,7 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from vantage.evaluation.table import _no_formula, _safe
+from vantage.evaluation.naming import written as in_markdown
+from vantage.evaluation.table import _no_formula
 from vantage.terminal import Console, line, named, shown
 
 # What is written, and what is seen of it.
@@ -195,4 +196,20 @@ def test_no_cell_begins_a_formula(text):
 
 @pytest.mark.parametrize("text", ["Qwen/Qwen2.5-VL", "a=b", "(x) y", "7b", "模型"])
 def test_names_stay_as_they_are(text):
-    assert _no_formula(text) == _safe(text) == text
+    assert _no_formula(text) == in_markdown(text) == text
+
+
+MARKDOWN = {
+    "a | b": "a \\| b",
+    "a\nb": "a b",
+    "<img src=http://x>": "\\<img src=http://x>",
+    "</td>": "\\</td>",
+    "![a](http://x)": "![a]\\(http://x)",
+    "\x1b[31m\u202e": "\\x1b[31m\\u202e",
+    "a < b, c<1": "a < b, c<1",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), MARKDOWN.items())
+def test_no_cell_of_markdown_has_tags_or_pictures(text, told):
+    assert in_markdown(text) == told

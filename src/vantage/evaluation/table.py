@@ -15,7 +15,7 @@ from vantage import terminal
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.differences import Difference
 from vantage.evaluation.differences import markdown as paired
-from vantage.evaluation.naming import data, data_marks, model, model_names
+from vantage.evaluation.naming import data, data_marks, model, model_names, written
 from vantage.evaluation.passk import Estimate
 from vantage.evaluation.results import RULE, Result
 from vantage.yaml_values import value_of
@@ -138,11 +138,11 @@ def cell(estimate: Estimate | None, own: bool) -> str:
 def markdown(results: Sequence[Result]) -> str:
     """The table with what has to be known to read it."""
     columns, rows = lines(results)
-    head = ["model", "scored by", "asked", *(_safe(heading(column)) for column in columns)]
+    head = ["model", "scored by", "asked", *(written(heading(column)) for column in columns)]
     body = [
         [
-            _safe(row.model) if row.own else f"{_safe(row.model)} ({PUBLISHED})",
-            _safe(row.scored),
+            written(row.model) if row.own else f"{written(row.model)} ({PUBLISHED})",
+            written(row.scored),
             row.asked,
             *(cell(row.cells.get(column), row.own) for column in columns),
         ]
@@ -154,10 +154,6 @@ def markdown(results: Sequence[Result]) -> str:
     return text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
 
-def _safe(name: str) -> str:
-    return terminal.line(name.replace("\n", " ")).replace("|", "\\|")
-
-
 def _notes(results: Sequence[Result]) -> Iterable[str]:
     yield "In percent: the mean over questions and samples, ± half of the 95 % interval."
     letters = ways(results)
@@ -167,10 +163,10 @@ def _notes(results: Sequence[Result]) -> Iterable[str]:
             "of the models alone; `--as RUN` asks as a run did."
         )
     for way, letter in letters.items():
-        yield f"Asked {letter}: {_safe(way)}."
+        yield f"Asked {letter}: {written(way)}."
     for scored, judge in {one.scored: one.judge for one in results if one.judge}.items():
         settings = ", ".join(f"{name} {value}" for name, value in judge.items())
-        yield f"{_safe(scored)}: {_safe(settings)}."
+        yield f"{written(scored)}: {written(settings)}."
     models, marks = model_names(results), data_marks(results)
     for result in results:
         yield _told(result, models[model(result)], marks[data(result)])
@@ -190,7 +186,7 @@ def _told(result: Result, name: str, mark: str) -> str:
         told.append(
             f"{result.failed} {what} missing; {result.left_out} questions are left out for it"
         )
-    return _safe("; ".join(told)) + "."
+    return written("; ".join(told)) + "."
 
 
 def _sources(rows: Iterable[Line]) -> Iterable[str]:

@@ -113,7 +113,7 @@ function chart(place, series, { form, zero = true, dots = false, top } = {}) {
   const X = (x) => box.left + ((x - x0) / (x1 - x0 || 1)) * (width - box.left - box.right);
   const Y = (y) => height - box.bottom - ((y - y0) / (y1 - y0)) * (height - box.top - box.bottom);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img" });
-  svg.setAttribute("aria-label", `${place.dataset.title ?? ""}: ${series.map((one) => `${first(one.group).label} ends at ${one.points.length ? form(last(one.points)[1]) : "nothing"}`).join("; ")}`);
+  svg.setAttribute("aria-label", visible(`${place.dataset.title ?? ""}: ${series.map((one) => `${first(one.group).label} ends at ${one.points.length ? form(last(one.points)[1]) : "nothing"}`).join("; ")}`));
   for (const y of ticks(y0, y1, height > 200 ? 5 : 3)) {
     svg.append(draw("line", { class: "gridline", x1: box.left, x2: width - box.right, y1: Y(y), y2: Y(y) }));
     svg.append(draw("text", { x: box.left - 6, y: Y(y) + 4, "text-anchor": "end" }, form(y)));
@@ -266,12 +266,12 @@ function stages() {
     const told = [];
     for (const [name, words] of STAGES) {
       const seconds = run.stages[name] ?? 0;
-      const part = make("i", { class: `t-${name}`, title: `${words}: ${short(seconds)} s, ${percent(seconds / (whole || 1))}` });
+      const part = make("i", { class: `t-${name}`, title: `${visible(words)}: ${short(seconds)} s, ${percent(seconds / (whole || 1))}` });
       part.style.width = `${(100 * seconds) / (most || 1)}%`;
       track.append(part);
       told.push(`${words} ${short(seconds)} s`);
     }
-    track.setAttribute("aria-label", told.join(", "));
+    track.setAttribute("aria-label", visible(told.join(", ")));
     return make("div", { class: "stage" }, make("span", { text: run.label }), track, make("span", { class: "n", text: `${short(whole)} s` }));
   });
   const keys = make("div", { class: "keys" }, ...STAGES.map(([name, words]) => make("span", {}, make("i", { class: `t-${name}` }), words)));
