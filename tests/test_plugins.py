@@ -135,6 +135,11 @@ FAILING = {
         "line 5, in worst: ZeroDivisionError",
     ),
     "no function": ("mine = 3\n", "has no function 'mine'; it has none"),
+    "no signature": ("mine = int\n", "expected a Recipe"),
+    "no words": (
+        "class E(Exception):\n    def __str__(self):\n        return 1 / 0\n\n\nraise E\n",
+        "line 6, in <module>: E",
+    ),
     "another": ("def mime():\n    pass\n", "did you mean 'mime'?"),
 }
 
@@ -152,6 +157,12 @@ def test_a_sampling_that_fails_names_its_line(written):
     file = written("a", text)
     with pytest.raises(ConfigError, match="line 3, in __init__: AttributeError"):
         sampling(named(file, "Mine"), 3, 0)
+
+
+def test_a_sampling_that_is_none_is_refused(written):
+    file = written("a", "def mine(questions, seed):\n    return {}\n")
+    with pytest.raises(ConfigError, match="returned dict, without draw"):
+        sampling(named(file), 3, 0)
 
 
 NOWHERE = ["gone.py:f", "a\0b.py:f", "x" * 300 + ".py:f", "~nobody_at_all/mine.py:f", ".py:f"]

@@ -185,4 +185,7 @@ def place_in(error: BaseException, files: Collection[str]) -> str | None:
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # of its own way to be written
+        return type(error).__name__

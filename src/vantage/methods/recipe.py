@@ -327,7 +327,10 @@ def name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
 
 def _options(function: Callable) -> dict[str, object]:
     """Keyword options of a stage or factory, with the values it will use."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of a type of Python that does not say
+        return {}
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 

@@ -156,6 +156,7 @@ class SkipSilent(Shuffle):
         return rng.random() < self.explore**times
 
 
+WAYS = ("draw", "record", "metrics", "state_dict", "load_state_dict")  # of every sampling
 SAMPLINGS: dict[str, Callable[..., Sampling]] = {"shuffle": Shuffle, "skip-silent": SkipSilent}
 
 
@@ -177,6 +178,10 @@ def sampling(spec: str | Mapping[str, Any], questions: int, seed: int | None) ->
         raise ConfigError(f"unknown sampling {name!r}: {nearest(name, SAMPLINGS)}")
     with plugins.failing(f"sampling {name!r} failed", [plugins.file_of(name)]):
         try:
-            return kind(questions, seed, **options)
+            made = kind(questions, seed, **options)
         except TypeError as error:
             raise ConfigError(f"sampling {name!r}: {error}") from error
+    lacking = [way for way in WAYS if not callable(getattr(made, way, None))]
+    if lacking:
+        raise ConfigError(f"sampling {name!r} returned {type(made).__name__}, without {lacking[0]}")
+    return made
