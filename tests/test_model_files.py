@@ -12,7 +12,9 @@ import torch
 from unasked import guard
 
 from vantage.errors import ConfigError
-from vantage.evaluation import models
+from vantage.evaluation import answers, models
+from vantage.evaluation.responses import Sampling
+from vantage.questions.schema import read
 from vantage.training.inputs import load_model
 
 CODE = "from pathlib import Path\nPath({canary!r}).touch()\nclass C: pass\n"
@@ -174,6 +176,37 @@ def test_nobody_waits_for_a_fifo(theirs, load, name):
     (theirs / name).parent.mkdir(exist_ok=True)
     os.mkfifo(theirs / name)
     refused(load, theirs, "is a FIFO")
+
+
+WAYS = {
+    "another way that needs code": {"dola_layers": "high"},
+    "beams": {"num_beams": 1_000_000},
+    "groups of beams": {"num_beam_groups": 2, "num_beams": 4, "diversity_penalty": 0.5},
+    "constraints": {"constraints": [1]},
+    "forced words": {"force_words_ids": [[[1]]], "num_beams": 2},
+    "looking up": {"prompt_lookup_num_tokens": 3},
+    "an assistant": {"is_assistant": True, "assistant_early_exit": 1},
+    "another form": {"return_dict_in_generate": True, "output_scores": True},
+    "stops": {"stop_strings": ["a"], "token_healing": True},
+    "no bias": {"sequence_bias": {}},
+    "a length": {"min_new_tokens": 10**6, "max_new_tokens": 10**9, "max_length": 10**9},
+    "code of the hub": {"custom_generate": "some/body", "trust_remote_code": True},
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_model_does_not_say_how_it_is_sampled(theirs, way):
+    change(theirs, "generation_config.json", **way)
+    loaded = models.load(str(theirs))
+    asked = read({"prompt": [{"role": "user", "content": "How many?"}]})
+    ((first, second),) = answers.generate(loaded, [asked], Sampling(2, 1.0, 4, 0))
+    assert max(first.tokens, second.tokens) <= 4
+
+
+@pytest.mark.parametrize("tokens", ["x", [1, "x"], -5, 2**40, [[1]], 1.5])
+def test_a_model_ends_with_tokens(theirs, tokens):
+    change(theirs, "generation_config.json", eos_token_id=tokens)
+    refused(by_eval, theirs, "")
 
 
 TWICE = "{% for a in range(99999) %}{% for b in range(99999) %}BODY{% endfor %}{% endfor %}"

@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    GenerationConfig,
 )
 
 from vantage import model_files
@@ -20,6 +21,11 @@ from vantage.chat.journal import digest
 from vantage.errors import ConfigError
 from vantage.model_files import reason
 from vantage.rewards.opening import opened_by
+
+TOKENS = (
+    *("bos_token_id", "eos_token_id", "decoder_start_token_id"),
+    *("suppress_tokens", "begin_suppress_tokens"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,26 @@ def load(path: str) -> Loaded:
             model = kind.from_pretrained(
                 path, dtype="auto", device_map="auto", trust_remote_code=False
             )
+            model.generation_config = _plain(model.generation_config)
     except ConfigError:
         raise
     except Exception as error:  # whatever transformers raises on files of others
         raise ConfigError(f"model {path!r} cannot be loaded: {reason(error)}") from error
     return Loaded(path, model, processor, identity(path))
+
+
+def _plain(given: GenerationConfig | None) -> GenerationConfig:
+    """Sampling as an evaluation says it; of what a model asks for, the tokens alone.
+
+    Raises:
+        ConfigError: something else than tokens.
+    """
+    known = {name: getattr(given, name, None) for name in TOKENS}
+    for name, value in known.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and (not isinstance(one, int) or not 0 <= one < 2**31):
+                raise ConfigError(f"generation_config.json: {name}={value!r}: expected tokens")
+    return GenerationConfig(**known)
 
 
 def _processor(path: str, base: str, sees: bool) -> Any:
