@@ -63,7 +63,11 @@ OVERRIDES = [
     ({"data.template": "Q: {question}"}, lambda c: c.data.template, None),
     ({"data.template": "'Q: {question}'"}, lambda c: c.data.template, "Q: {question}"),
     ({"rewards.format": "0"}, lambda c: c.rewards["format"], 0.0),
-    ({"rewards.own.py:mine": "2"}, lambda c: c.rewards, {"accuracy": 1.0, "own.py:mine": 2.0}),
+    (
+        {"rewards.own.py:mine": "2"},
+        lambda c: c.rewards,
+        {"accuracy": 1.0, f"{Path.cwd()}/own.py:mine": 2.0},
+    ),
 ]
 
 
@@ -301,7 +305,7 @@ HOSTILE = [
     (f"{MINIMAL}batch: {{rollouts: 4}}\nbatch: {{questions: 4}}\n", "'batch' comes twice"),
     (f"{MINIMAL}batch: {{rollouts: 4, rollouts: 8}}\n", "'rollouts' comes twice"),
     (f"{MINIMAL}trl: {{a: {{b: 1, b: 1}}}}\n", "'b' comes twice"),
-    (BOMB, "more than 100000 values"),
+    (BOMB, "more than 20000 values"),
     ("a: &a [*a]", "holds itself"),
     ("a: &a {b: *a}", "holds itself"),
     ("[" * 5000, "more than 50 levels"),

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperCommand
 
 from vantage import files
 from vantage.errors import ConfigError, VantageError
+from vantage.terminal import LONGEST, Console, install, shown
 
 if TYPE_CHECKING:
     from vantage.config import Config
@@ -93,14 +93,14 @@ def train(
 
     settings = configuration.load(config, overrides(context.args))
     if print_engine_config:
-        print(_engine_config(settings, resume))
+        print(shown(_engine_config(settings, resume)))
     elif dry_run:
         raise typer.Exit(_dry_run(settings, resume))
     elif settings.engine == "verl":
         from vantage.training.verl import launch
 
         launch.train(settings, resume=resume)
-        console.print(f"checkpoints in {escape(settings.run.output)}", soft_wrap=True)
+        console.print(f"checkpoints in {settings.run.output}", soft_wrap=True)
     else:
         _train_with_trl(settings, resume)
 
@@ -113,7 +113,7 @@ def _train_with_trl(settings: Config, resume: bool) -> None:
     run.part()
     if not state.is_world_process_zero:
         raise typer.Exit(0 if state.global_step >= state.max_steps else 128 + interrupt.asked)
-    console.print(f"model saved in {escape(settings.run.output)}/model", soft_wrap=True)
+    console.print(f"model saved in {settings.run.output}/model", soft_wrap=True)
     if state.global_step < state.max_steps:
         done = f"stopped after update {state.global_step} of {state.max_steps}"
         console.print(f"{done}; rerun the command with --resume to continue", soft_wrap=True)
@@ -145,7 +145,7 @@ def _dry_run(settings: Config, resume: bool) -> int:
     table = Table("what would run", "")
     batches = found.pace.batches if found.pace else 0
     for name, value in outline(settings, found.shape, batches, resume).items():
-        table.add_row(name, escape(value))
+        table.add_row(name, value)
     console.print(table)
     return found.status
 
@@ -202,7 +202,7 @@ def options() -> None:
 
     table = Table("option", "type", "default")
     for name, kind, default in describe(Config):
-        table.add_row(name, escape(kind), escape(default))
+        table.add_row(name, kind, default)
     console.print(table)
 
 
@@ -276,8 +276,8 @@ def evaluate(
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.table(found.results))
     for line in report.compared(found):
-        console.print(escape(line), soft_wrap=True)
-    console.print(f"all models: {escape(str(output / 'table.md'))}", soft_wrap=True)
+        console.print(line, soft_wrap=True)
+    console.print(f"all models: {output / 'table.md'!s}", soft_wrap=True)
 
 
 @command()
@@ -290,7 +290,7 @@ def recipes() -> None:
         parameters = inspect.signature(factory).parameters.values()
         options = ", ".join(f"{p.name}={p.default}" for p in parameters)
         summary = " ".join((inspect.getdoc(factory) or "").split())
-        table.add_row(name, escape(options), str(factory().loss.updates or 1), escape(summary))
+        table.add_row(name, options, str(factory().loss.updates or 1), summary)
     console.print(table)
 
 
@@ -307,7 +307,7 @@ def report(
     for record in records:
         _left_out(record)
     page.write(records, output)
-    console.print(f"written to {escape(str(output))}", soft_wrap=True)
+    console.print(f"written to {output!s}", soft_wrap=True)
 
 
 @command()
@@ -320,6 +320,7 @@ def replay(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The figure.")] = None,
 ) -> None:
     """What another recipe would have trained on the rollouts of RUN; no model is needed."""
+    from vantage.evaluation.results import label
     from vantage.methods.recipe import recipe as named_recipe
     from vantage.record.reading import Record
     from vantage.record.replay import replay as replayed
@@ -332,10 +333,10 @@ def replay(
     done = record.about.name
     console.print(comparison.table(found, done, other.name))
     for line in comparison.remarks(record, other, found):
-        console.print(escape(line), soft_wrap=True)
-    figure = output or run / f"replay-{other.name}.png"
+        console.print(line, soft_wrap=True)
+    figure = output or run / f"replay-{label(other.name)}.png"
     comparison.draw(found, done, other.name, figure)
-    console.print(f"figure in {escape(str(figure))}", soft_wrap=True)
+    console.print(f"figure in {figure!s}", soft_wrap=True)
 
 
 @command()
@@ -407,7 +408,7 @@ def expand(
     console.print(report.table(summary))
     if remark := report.remark(summary):
         console.print(remark, soft_wrap=True)
-    console.print(f"written to {escape(str(out))}", soft_wrap=True)
+    console.print(f"written to {out!s}", soft_wrap=True)
     if not summary.accepted:
         raise typer.Exit(1)
 
@@ -415,7 +416,7 @@ def expand(
 def _left_out(record: Record) -> None:
     for place in record.foreign:
         line = f"{str(place)!a} is no batch of the record: left out"
-        console.print(escape(line), soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _server(
@@ -476,6 +477,7 @@ def overrides(arguments: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the command line; errors of the user are told without a traceback."""
+    install()
     # Of engines about each other's options: nothing that a user can act on.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
@@ -495,5 +497,6 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    words = message if len(message) <= LONGEST else f"{message[:LONGEST]} [...]"
+    Console(stderr=True).print(Text.assemble(("error:", "red"), " ", shown(words)), soft_wrap=True)
     sys.exit(2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from vantage import files
+from vantage import files, plugins
 from vantage.errors import ConfigError
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.layouts import Columns
@@ -17,7 +17,7 @@ from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
 from vantage.sections import Function, Named, Place, Section, inner, made
-from vantage.yaml_values import text_of, value_of
+from vantage.yaml_values import read, text_of, value_of
 
 INSTRUCTION = (
     "{question}\n\nFirst think about the problem inside <think> </think> tags, "
@@ -227,14 +227,78 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
         path: the file.
         overrides: "section.option" -> value as written in YAML.
 
+    Code of the user's own is named by a path from the directory of the YAML file, or, in an
+    override, from the working directory; it is loaded here.
+
     Raises:
         ConfigError: no such file, no YAML, an unknown key (with the nearest known one), or
             a value of a wrong type or out of range; all of them at once.
     """
     values = _values(path)
-    for name, value in (overrides or {}).items():
-        _put(values, name, value_of(value, f"--{name}"))
-    return check(values)
+    for name, text in (overrides or {}).items():
+        _put(values, *_from_here(values, name, value_of(text, f"--{name}")))
+    return check(with_code_in(values, _folder(path)))
+
+
+def saved(path: str | Path) -> Config:
+    """The configuration in a YAML file as data: no code that it names is loaded.
+
+    Raises:
+        ConfigError: as `load`, but for what only code could tell.
+    """
+    return made(Config, with_code_in(_values(path), _folder(path)), str(path))
+
+
+def with_code_in(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Plain values, names of the user's own code with whole paths; those start in `folder`."""
+    return renamed(values, lambda name: plugins.whole(name, folder))
+
+
+def renamed(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Plain values with other names for recipe, sampling and rewards."""
+
+    def changed(named: Any) -> Any:
+        if isinstance(named, dict) and isinstance(named.get("name"), str):
+            return {**named, "name": change(named["name"])}
+        return change(named) if isinstance(named, str) else named
+
+    found = dict(values)
+    data, rewards = values.get("data"), values.get("rewards")
+    if "recipe" in values:
+        found["recipe"] = changed(values["recipe"])
+    if isinstance(data, dict) and "sampling" in data:
+        found["data"] = {**data, "sampling": changed(data["sampling"])}
+    if isinstance(rewards, dict):
+        found["rewards"] = {changed(name): weight for name, weight in rewards.items()}
+    return found
+
+
+def own_code(config: Config) -> dict[str, str]:
+    """Code of the user that a configuration names: kind by "file.py:function"."""
+    named = dict.fromkeys(config.rewards, "reward")
+    for kind, given in (("recipe", config.recipe), ("sampling", config.data.sampling)):
+        name = given.get("name", "") if isinstance(given, dict) else given
+        named[str(name)] = kind
+    return {name: kind for name, kind in named.items() if plugins.is_own(name)}
+
+
+def _from_here(values: dict[str, Any], name: str, value: Any) -> tuple[str, Any]:
+    """An override, with whole paths of code, which start in the working directory."""
+    here, known = Path.cwd(), values.get("rewards")
+    if name in ("recipe", "recipe.name", "data.sampling", "data.sampling.name"):
+        return name, with_code_in({"recipe": value}, here)["recipe"]
+    if name == "rewards":
+        return name, with_code_in({name: value}, here)[name]
+    reward = name.removeprefix("rewards.")
+    if reward != name and not (isinstance(known, dict) and reward in known):
+        return f"rewards.{plugins.whole(reward, here)}", value
+    return name, value
+
+
+def _folder(path: str | Path) -> Path:
+    """The directory of a YAML file; the working directory for what a shell hands over."""
+    whole = Path(files.home(str(path))).absolute()
+    return Path.cwd() if whole.parts[:2] in (("/", "dev"), ("/", "proc")) else whole.parent
 
 
 def sections(path: str | Path, *names: str) -> list[Any]:
@@ -252,15 +316,7 @@ def sections(path: str | Path, *names: str) -> list[Any]:
 
 def _values(path: str | Path) -> dict[str, Any]:
     """What stands in a YAML file, section by section."""
-    path = files.home(str(path))
-    files.check_readable(Path(path), "configuration")
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read configuration {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not YAML: no text in UTF-8") from error
-    values = value_of(text, str(path))
+    values = read(Path(files.home(str(path))), "configuration")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as model, data, run")
     # A section without options is one of which all are commented out.
@@ -268,8 +324,10 @@ def _values(path: str | Path) -> dict[str, Any]:
 
 
 def check(values: dict[str, Any]) -> Config:
-    """The configuration made of plain values; see `load`."""
-    config = made(Config, values, "configuration")
+    """The configuration made of plain values, see `load`; paths of code start in the working
+    directory.
+    """
+    config = made(Config, with_code_in(values, Path.cwd()), "configuration")
     parse_recipe(config.recipe)
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
@@ -346,8 +404,9 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def save(config: Config, path: Path) -> None:
-    """Write the resolved configuration, defaults included."""
-    path.write_text(text_of(plain(config)), encoding="utf-8")
+    """Write the resolved configuration, defaults included; paths of code start where it stands."""
+    values = renamed(plain(config), lambda name: plugins.relative(name, path.parent))
+    path.write_text(text_of(values), encoding="utf-8")
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:

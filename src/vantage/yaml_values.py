@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
+from vantage import files
 from vantage.errors import ConfigError
 
 DEPTH = 50
-NODES = 100_000  # aliases counted as often as they are used
+NODES = 20_000  # aliases counted as often as they are used
+CHARACTERS = 500_000
+TOLD = 500  # characters of what is wrong
 
 # YAML 1.1 reads 1e-6 as a text, 010 as 8, 12:30 as 750 and 2026-01-01 as a date; nobody means that.
 FLOAT = re.compile(
@@ -22,6 +26,11 @@ FLOAT = re.compile(
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 OTHERWISE = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
 # What PyYAML raises: of a text, and of a tag with a value that does not fit it.
+PLAIN = (
+    None,  # of any other tag: refused
+    *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")),
+    *(f"tag:yaml.org,2002:{kind}" for kind in ("seq", "map")),
+)
 WRONG = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -41,25 +50,42 @@ _Forms.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 class _Loader(_Forms, yaml.SafeLoader):
     """Plain values alone. Refuses a key that comes twice and numbers that are not finite."""
 
+    yaml_constructors: ClassVar = {
+        tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in PLAIN
+    }
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._levels = self._nodes = 0
+
+    def compose_node(self, parent, index):
+        """Stops as soon as there are too many, before time and memory are spent on the rest."""
+        self._levels, self._nodes = self._levels + 1, self._nodes + 1
+        _check(self._levels, self._nodes)
+        node = super().compose_node(parent, index)
+        self._levels -= 1
+        return node
+
     def compose_mapping_node(self, anchor):
         """Looks at keys before a merge (<<) brings those of other mappings in."""
         node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
+        seen: set[Any] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            if key.value in seen:
+            value = self.construct_object(key)  # 1 and 1.0, yes and true are one key
+            if value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} comes twice", problem_mark=key.start_mark
+                    problem=f"{key.value[:80]!r} comes twice", problem_mark=key.start_mark
                 )
-            seen.add(key.value)
+            seen.add(value)
         return node
 
     def construct_yaml_float(self, node):
         value = super().construct_yaml_float(node)
         if not math.isfinite(value):
             raise yaml.MarkedYAMLError(
-                problem=f"{node.value!r} is no finite number", problem_mark=node.start_mark
+                problem=f"{node.value[:80]!r} is no finite number", problem_mark=node.start_mark
             )
         return value
 
@@ -75,13 +101,15 @@ def value_of(text: str, where: str) -> Any:
     """What a text means in YAML.
 
     Args:
-        text: one document, of at most `DEPTH` levels and `NODES` values.
+        text: one document, of at most `CHARACTERS`, `DEPTH` levels and `NODES` values.
         where: it was written; stands first in the message.
 
     Raises:
         ConfigError: the text is not YAML, a key comes twice, a number is not finite, or there
             are too many levels or values.
     """
+    if len(text) > CHARACTERS:
+        raise ConfigError(f"{where}: more than {CHARACTERS:,} characters")
     try:
         loader = _Loader(text)
         loader.name = where
@@ -91,26 +119,62 @@ def value_of(text: str, where: str) -> Any:
         _count(node, 1, 0)
         return loader.construct_document(node)
     except WRONG as error:
-        raise ConfigError(f"{where}: not YAML: {error}") from error
+        raise ConfigError(f"{where}: not YAML: {str(error)[:TOLD]}") from error
     except RecursionError as error:
         raise ConfigError(f"{where}: not YAML: more than {DEPTH} levels") from error
 
 
-def text_of(value: Any) -> str:
-    """Plain values as YAML that `value_of` reads back as they were."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def read(path: Path, what: str) -> Any:
+    """What stands in a YAML file; see `value_of`.
+
+    Args:
+        path: of the file.
+        what: it is, in a word.
+
+    Raises:
+        ConfigError: no file that can be read, no UTF-8, or as `value_of`; names the file.
+    """
+    files.check_readable(path, what)
+    try:
+        with path.open("rb") as file:
+            content = file.read(4 * CHARACTERS + 1)  # no character has more bytes
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {what} {str(path)!r}: {why}") from error
+    if len(content) > 4 * CHARACTERS:
+        raise ConfigError(f"{path}: more than {CHARACTERS:,} characters")
+    try:
+        return value_of(content.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: no text in UTF-8") from error
+
+
+def text_of(value: Any, *, flow: bool = False) -> str:
+    """Plain values as YAML that `value_of` reads back as they were; `flow`: on one line."""
+    return yaml.dump(
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=flow,
+        width=10_000 if flow else None,
+    )
 
 
 def _count(node: yaml.Node, depth: int, before: int) -> int:
     """Values up to the end of `node`, of which `before` came before it."""
     now = before + 1
-    if depth > DEPTH:
-        raise yaml.YAMLError(f"more than {DEPTH} levels, or a value that holds itself")
-    if now > NODES:
-        raise yaml.YAMLError(f"more than {NODES} values")
+    _check(depth, now)
     for child in _children(node):
         now = _count(child, depth + 1, now)
     return now
+
+
+def _check(depth: int, nodes: int) -> None:
+    if depth > DEPTH:
+        raise yaml.YAMLError(f"more than {DEPTH} levels, or a value that holds itself")
+    if nodes > NODES:
+        raise yaml.YAMLError(f"more than {NODES} values")
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import test_train_command as commands
+import torch
 import yaml
 from safetensors import SafetensorError
 
@@ -257,6 +258,24 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(run, train, caplog):
     assert commands.checkpoints() == {2: True, 4: True, 6: True}
     again = [line for line in commands.logged() if line["step"] <= 4]
     assert numbers(again) == numbers(lines)
+
+
+class _Evil:
+    """Runs code where a pickle of it is loaded."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("canary").absolute(),)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_no_code_of_a_whole_checkpoint_is_run(run, train, name):
+    settings, checkpoint = yaml.safe_load(Path("run.yaml").read_text()), run / "checkpoint-4"
+    torch.save({"state": _Evil()}, checkpoint / name)
+    (checkpoint / marks.MARK).unlink()
+    marks.mark_complete(checkpoint)
+    status, err = train(settings, "--run.batches=3", "--resume")
+    assert_refused(status, err, "--resume")
+    assert not Path("canary").exists()
 
 
 # ------------------------------------------------------------------------------ what ends it

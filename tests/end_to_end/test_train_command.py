@@ -17,7 +17,7 @@ import yaml
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from vantage import cli
+from vantage import cli, plugins
 from vantage.demo import digits
 from vantage.training.checkpoints import is_complete
 from vantage.training.trl import VantageTrainer
@@ -127,6 +127,8 @@ def train(monkeypatch, capfd):
     """Calls `vantage train` in this process: exit status and what was complained about."""
 
     def call(values, *arguments) -> tuple[int, str]:
+        for name in [name for name in sys.modules if name.startswith(plugins.PREFIX)]:
+            del sys.modules[name]  # as in a process of its own
         monkeypatch.setattr(sys, "argv", ["vantage", "train", write(values), *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:
@@ -169,7 +171,7 @@ def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values)
 
     resolved = yaml.safe_load(Path("run/config.yaml").read_text())
     assert resolved["optimizer"]["learning_rate"] == 1e-3
-    assert resolved["recipe"] == {"name": "own.py:mine", "keep": 0.5}
+    assert resolved["recipe"] == {"name": "../own.py:mine", "keep": 0.5}
     assert resolved["data"]["columns"]["answer"] == "solution"
     assert resolved["generation"] == {"max_tokens": 4, "temperature": 1.0, "top_p": 1.0}
     assert checkpoints() == {2: True, 4: True}

@@ -198,7 +198,7 @@ PATHS = {
     "a link to nowhere": ("broken.png", "no such picture"),
     "a link to itself": ("loop.png", "picture"),
     "a device": ("zero.png", "no such picture"),
-    "a file that refuses": ("memory.png", "no picture"),
+    "a file that refuses": ("memory.png", "is a link that leaves the directory"),
     "a path upwards": ("../outside.png", "leaves the directory"),
     "a path down and upwards": ("folder/../../outside.png", "leaves the directory"),
     "an absolute path": ("/etc/hostname", "leaves the directory"),

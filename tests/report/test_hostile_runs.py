@@ -31,6 +31,7 @@ TEXTS = {
     "markup": "&lt;script&gt; &amp; &#60;b&#62; \\u003cscript\\u003e",
     "line": "x" * 1_000_000 + "<script>window.pwned = 1</script>",
     "combining": "Z" + "\u0301" * 5_000,
+    "hidden": "a\u200b\u00ad\u061c\u3164\u2800\ufe0f\U000e0041\ue000b\tc\nd",
 }
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg' onload='window.pwned=1'><script>1</script></svg>"
 
@@ -107,6 +108,8 @@ def test_hostile_text_shows_as_text(look, hostile_run, name):
         "nul": "before␀after␛[31m[U+007F]",
         "line": "x<script>window.pwned = 1</script>",
         "combining": "Z" + "\u0301" * 1_000,
+        "separators": "a[U+2028]window.pwned = 1[U+2029]b",
+        "hidden": "a[U+200B][U+00AD][U+061C][U+3164][U+2800][U+FE0F][U+E0041][U+E000]b\tc\nd",
     }
     tab = look(hostile_run)
     row = 100 + list(TEXTS).index(name)

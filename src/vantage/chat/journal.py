@@ -14,6 +14,7 @@ from vantage import files
 from vantage.chat import answer
 from vantage.chat.answer import Answer
 from vantage.errors import ConfigError, EngineError, InputError
+from vantage.terminal import shown
 
 LONGEST_LINE = 2**27  # bytes; no line that is written comes near
 BEGINNING = b'{"key": "'  # of every line
@@ -132,11 +133,11 @@ class Journal:
             os.write(self._file, b"\n")
 
     def _tell(self, count: int, first: int) -> None:
-        print(
+        told = (
             f"journal {str(self.path)!r}: {count} damaged lines are passed over, the first is line "
-            f"{first}; what they held is asked for again",
-            file=sys.stderr,
+            f"{first}; what they held is asked for again"
         )
+        print(shown(told), file=sys.stderr)
 
 
 def digest(value: Any) -> str:

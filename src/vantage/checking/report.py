@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from vantage.checking.examples import Example
 from vantage.checking.findings import CheckReport
@@ -17,6 +16,7 @@ from vantage.checking.memory import FORMULA, Memory
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions import faults
 from vantage.questions.faults import SHOWN, Fault
+from vantage.terminal import Console, shown
 
 LONGEST = 2_000  # characters of a prompt
 BAR = 40  # characters of the longest bar
@@ -51,10 +51,10 @@ def show(report: CheckReport, console: Console) -> None:
         console.print(_memory(report.memory))
         console.print(FORMULA, style="dim", highlight=False)
     for finding in report.findings:
-        colour = COLOURS[finding.level]
-        words = f"[{colour}]{finding.level}[/{colour}] {finding.about}: {escape(finding.words)}"
+        level = (finding.level, COLOURS[finding.level])
+        words = Text.assemble(level, shown(f" {finding.about}: {finding.words}"))
         console.print(words, soft_wrap=True)
-    console.print(report.verdict, style="bold", markup=False, highlight=False, soft_wrap=True)
+    console.print(report.verdict, style="bold", highlight=False, soft_wrap=True)
 
 
 def write_rejects(report: CheckReport, path: Path) -> int:
@@ -67,7 +67,8 @@ def write_rejects(report: CheckReport, path: Path) -> int:
 def _show(console: Console, example: Example) -> None:
     """A finished prompt, its pictures and its reference."""
     words = f"row {example.row} as the model gets it, of {example.rows:,} ({example.layout})"
-    console.print(Panel(escape(_short(example.text)), title=escape(words), title_align="left"))
+    title = Text(shown(words))  # a text would be taken for markup
+    console.print(Panel(_short(example.text), title=title, title_align="left"))
     if example.sizes:
         _say(console, f"pictures: {', '.join(f'{w} x {h}' for w, h in example.sizes)}")
     if example.answer is not None:
@@ -85,7 +86,7 @@ def _short(text: str) -> str:
 
 
 def _say(console: Console, words: str) -> None:
-    console.print(words, markup=False, highlight=False, soft_wrap=True)
+    console.print(words, highlight=False, soft_wrap=True)
 
 
 def _first(found: Sequence) -> str:
@@ -95,7 +96,7 @@ def _first(found: Sequence) -> str:
 def _faults(found: Sequence[Fault]) -> Table:
     table = Table("row", "column", "value", "reason")
     for fault in found[:SHOWN]:
-        table.add_row(str(fault.row), *map(escape, (fault.column, fault.value, fault.reason)))
+        table.add_row(str(fault.row), fault.column, fault.value, fault.reason)
     return table
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 
@@ -30,6 +29,7 @@ from vantage.methods.advantages import group_advantage
 from vantage.record import Record
 from vantage.report import page
 from vantage.rewards import accuracy
+from vantage.terminal import Console
 from vantage.training.trl import run as training
 
 QUESTIONS = {"reinforcement": 2_000, "validation": 320, "test": 1_500}

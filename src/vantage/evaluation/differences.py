@@ -13,7 +13,7 @@ import numpy as np
 
 from vantage import parquet
 from vantage.errors import InputError
-from vantage.evaluation.naming import Data, data, data_marks, model, model_names
+from vantage.evaluation.naming import Data, data, data_marks, model, model_names, written
 from vantage.evaluation.passk import average
 from vantage.evaluation.results import RULE, Responses, Result
 
@@ -124,5 +124,5 @@ def markdown(found: Sequence[Difference]) -> str:
     for one in found:
         mark = "" if one.alike else " (asked differently)"
         cells = [one.benchmark, one.model, one.other, str(one.questions), one.points + mark]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(map(written, cells)) + " |")
     return "\n".join(lines) + "\n"

@@ -21,6 +21,7 @@ from vantage.questions.faults import Fault, message
 from vantage.questions.layouts import Columns
 from vantage.questions.loading import load
 from vantage.questions.parallel import over_rows
+from vantage.questions.pictures import stays
 from vantage.questions.reading import Reader, undecoded
 from vantage.questions.schema import pictures, read
 from vantage.questions.tables import READERS, Rows, names, open_rows
@@ -206,7 +207,8 @@ def _folders(benchmark: Benchmark, copy: Path) -> list[Path]:
         return []
     split = copy / benchmark.split
     found = (split if split.is_dir() else copy).glob(f"*/{benchmark.in_folders}")
-    return sorted(found, key=lambda file: (len(file.parent.name), file.parent.name))
+    files = (file for file in found if file.is_file() and stays(file, copy))
+    return sorted(files, key=lambda file: (len(file.parent.name), file.parent.name))
 
 
 def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
@@ -223,7 +225,7 @@ def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
 
 def _files(folder: Path, split: str) -> list[Path]:
     """Files of a split as the hub names them, in any folder; else the only table there is."""
-    every = sorted(file for file in folder.rglob("*") if file.suffix in READERS and file.is_file())
+    every = sorted(file for file in folder.rglob("*") if _is_there(file, folder))
     for suffix in READERS:
         found = [
             file
@@ -233,6 +235,11 @@ def _files(folder: Path, split: str) -> list[Path]:
         if found:
             return found
     return every if len(every) == 1 else []
+
+
+def _is_there(file: Path, folder: Path) -> bool:
+    """Whether a table lies in a directory, not behind a link that leads elsewhere."""
+    return file.suffix in READERS and file.is_file() and stays(file, folder)
 
 
 def _check(found: Exam, source: str) -> None:

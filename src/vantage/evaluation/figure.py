@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vantage.evaluation.passk import Estimate
 from vantage.evaluation.table import PUBLISHED, Column, Line, heading
+from vantage.terminal import line
 
 # Okabe and Ito's colours, told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -44,7 +45,7 @@ def _panel(axis: Axes, column: Column, rows: Sequence[Line], yours: Sequence[Lin
         axis.plot(100 * value.mean, place, "o", color=colour, ms=6)
     axis.set_xlim(*_range([row.cells[column] for row in rows]))
     axis.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
-    axis.set_title(heading(column), fontsize=10)
+    axis.set_title(_plain(heading(column)), fontsize=10)
     axis.set_xlabel("percent", fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     axis.set_ylim(len(rows) - 0.4, -0.6)
@@ -60,8 +61,12 @@ def _range(values: Sequence[Estimate]) -> tuple[float, float]:
 
 
 def _label(row: Line) -> str:
-    name = row.model if len(row.model) <= 32 else "..." + row.model[-29:]
-    name = name.replace("$", "\\$")
+    name = _plain(row.model if len(row.model) <= 32 else "..." + row.model[-29:])
     if not row.own:
         return f"{name} ({PUBLISHED})"
-    return name if row.scored == "rule" else f"{name} ({row.scored})"
+    return name if row.scored == "rule" else f"{name} ({_plain(row.scored)})"
+
+
+def _plain(name: str) -> str:
+    """A name as it is: two dollars would begin a formula."""
+    return line(name).replace("$", "\\$")

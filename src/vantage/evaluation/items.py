@@ -70,7 +70,7 @@ def _picture(found: Any, root: Path | None) -> Picture:
         return picture(found)
     path = found.get("path") if isinstance(found, Mapping) and not found.get("bytes") else found
     if root is None or not isinstance(path, str):
-        return picture(found)
+        return picture(found, root)
     candidates = [picture(str(Path(folder) / path), root) for folder in FOLDERS]
     return next((one for one in candidates if Path(str(one)).is_file()), candidates[0])
 

@@ -13,13 +13,19 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    GenerationConfig,
 )
 
-from vantage import files
+from vantage import files, model_files
 from vantage.chat.journal import digest
 from vantage.errors import ConfigError
+from vantage.model_files import reason
+from vantage.rewards.opening import opened_by
 
-ADAPTERS = "adapter_config.json"
+TOKENS = (
+    *("bos_token_id", "eos_token_id", "decoder_start_token_id"),
+    *("suppress_tokens", "begin_suppress_tokens"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,38 +58,53 @@ def load(path: str) -> Loaded:
     """A model by its directory or its name on the hub.
 
     A directory of LoRA adapters brings the model along that they were trained on; a missing
-    processor is taken from there too.
+    processor is taken from there too. No code of a directory is run, and nothing that it names
+    is fetched.
 
     Raises:
         ConfigError: it cannot be loaded.
     """
     path = files.home(path)
+    model_files.check(path)
+    has_adapters = (Path(path) / model_files.ADAPTERS).is_file()
+    base = model_files.base_of(Path(path)) if has_adapters else path
     try:
-        base = _base(path)
-        config = AutoConfig.from_pretrained(base)
-        kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
-        model = kind.from_pretrained(path, dtype="auto", device_map="auto")
-        processor = _processor(path, base, sees(config))
-    except (OSError, ValueError, KeyError) as error:
-        why = str(error).splitlines()[0]
-        raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
+        with model_files.alone(path):
+            config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+            processor = _processor(path, base, sees(config))
+            model_files.check_template(path, lambda: opened_by(processor))
+            kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+            model = kind.from_pretrained(
+                path, dtype="auto", device_map="auto", trust_remote_code=False
+            )
+            model.generation_config = _plain(model.generation_config)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever transformers raises on files of others
+        raise ConfigError(f"model {path!r} cannot be loaded: {reason(error)}") from error
     return Loaded(path, model, processor, identity(path))
 
 
-def _base(path: str) -> str:
-    if not (Path(path) / ADAPTERS).is_file():
-        return path
-    from peft import PeftConfig
+def _plain(given: GenerationConfig | None) -> GenerationConfig:
+    """Sampling as an evaluation says it; of what a model asks for, the tokens alone.
 
-    return str(PeftConfig.from_pretrained(path).base_model_name_or_path)
+    Raises:
+        ConfigError: something else than tokens.
+    """
+    known = {name: getattr(given, name, None) for name in TOKENS}
+    for name, value in known.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and (not isinstance(one, int) or not 0 <= one < 2**31):
+                raise ConfigError(f"generation_config.json: {name}={value!r}: expected tokens")
+    return GenerationConfig(**known)
 
 
 def _processor(path: str, base: str, sees: bool) -> Any:
-    kind = AutoProcessor if sees else AutoTokenizer
+    kind, options = AutoProcessor if sees else AutoTokenizer, {"trust_remote_code": False}
     try:
-        processor = kind.from_pretrained(path, padding_side="left")
+        processor = kind.from_pretrained(path, padding_side="left", **options)
     except (OSError, ValueError):
-        processor = kind.from_pretrained(base, padding_side="left")
+        processor = kind.from_pretrained(base, padding_side="left", **options)
     tokenizer = getattr(processor, "tokenizer", processor)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

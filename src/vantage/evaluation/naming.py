@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from vantage.evaluation.results import Result
+from vantage.terminal import line
 
 
 class Data(NamedTuple):
@@ -47,3 +49,9 @@ def model_names(results: Sequence[Result]) -> dict[Named, str]:
     return {
         one: f"{one.name} [{one.directory}]" if times[one.name] > 1 else one.name for one in found
     }
+
+
+def written(text: str) -> str:
+    """A text in a cell of Markdown: on one line, without tags, links or pictures."""
+    told = line(text.replace("\n", " ")).replace("|", "\\|")
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\<", told).replace("](", "]\\(")

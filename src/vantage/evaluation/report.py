@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from vantage.evaluation.results import Result
@@ -31,6 +30,6 @@ def table(found: Sequence[Result]) -> Table:
                 continue
             low, high = (f"{100 * bound:.1f}" for bound in one.interval)
             value = f"{100 * one.mean:.1f}"
-            place = (result.title, escape(result.scored), escape(name))
+            place = (result.title, result.scored, name)
             shown.add_row(*place, value, f"{low} to {high}")
     return shown

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from vantage.chat.journal import Journal, digest
 from vantage.questions.schema import IMAGE, Question, Turn, conversation, in_parts, pictures
 from vantage.rewards.opening import judged, opened_by_others
+from vantage.terminal import line
 
 if TYPE_CHECKING:
     from vantage.chat.asking import Answers, Request
@@ -97,7 +98,7 @@ class Local:
         asked = batches(range(size), self.batch, read)
         with (
             torch.random.fork_rng(),
-            tqdm(total=size, desc=title, unit="question", disable=None) as bar,
+            tqdm(total=size, desc=line(title), unit="question", disable=None) as bar,
         ):
             for places, questions in asked:
                 for place, question in zip(places, questions, strict=True):
@@ -156,7 +157,7 @@ class Remote:
 
         keys: list[list[str]] = []
         samples = self.sampling.samples
-        with tqdm(total=size * samples, desc=title, unit="response", disable=None) as bar:
+        with tqdm(total=size * samples, desc=line(title), unit="response", disable=None) as bar:
             asked = self._requests(read, size, keys)
             asking = ask_all(
                 self.settings,

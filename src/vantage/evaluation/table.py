@@ -11,16 +11,18 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
+from vantage import terminal
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.differences import Difference
 from vantage.evaluation.differences import markdown as paired
-from vantage.evaluation.naming import data, data_marks, model, model_names
+from vantage.evaluation.naming import data, data_marks, model, model_names, written
 from vantage.evaluation.passk import Estimate
 from vantage.evaluation.results import RULE, Result
+from vantage.yaml_values import value_of
 
 PUBLISHED = "published"
+# What begins a formula in some spreadsheet, in its full width too.
+FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "%")  # noqa: RUF001
 
 
 class Column(NamedTuple):
@@ -66,7 +68,7 @@ def published() -> list[Line]:
             "",
             {_column(name): Estimate(value / 100, 0.0) for name, value in row["values"].items()},
         )
-        for row in yaml.safe_load(text)
+        for row in value_of(text, "published.yaml")
     ]
 
 
@@ -136,11 +138,11 @@ def cell(estimate: Estimate | None, own: bool) -> str:
 def markdown(results: Sequence[Result]) -> str:
     """The table with what has to be known to read it."""
     columns, rows = lines(results)
-    head = ["model", "scored by", "asked", *(_safe(heading(column)) for column in columns)]
+    head = ["model", "scored by", "asked", *(written(heading(column)) for column in columns)]
     body = [
         [
-            _safe(row.model) if row.own else f"{_safe(row.model)} ({PUBLISHED})",
-            _safe(row.scored),
+            written(row.model) if row.own else f"{written(row.model)} ({PUBLISHED})",
+            written(row.scored),
             row.asked,
             *(cell(row.cells.get(column), row.own) for column in columns),
         ]
@@ -152,10 +154,6 @@ def markdown(results: Sequence[Result]) -> str:
     return text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
 
-def _safe(name: str) -> str:
-    return name.replace("|", "\\|").replace("\n", " ")
-
-
 def _notes(results: Sequence[Result]) -> Iterable[str]:
     yield "In percent: the mean over questions and samples, ± half of the 95 % interval."
     letters = ways(results)
@@ -165,10 +163,10 @@ def _notes(results: Sequence[Result]) -> Iterable[str]:
             "of the models alone; `--as RUN` asks as a run did."
         )
     for way, letter in letters.items():
-        yield f"Asked {letter}: {_safe(way)}."
+        yield f"Asked {letter}: {written(way)}."
     for scored, judge in {one.scored: one.judge for one in results if one.judge}.items():
         settings = ", ".join(f"{name} {value}" for name, value in judge.items())
-        yield f"{_safe(scored)}: {_safe(settings)}."
+        yield f"{written(scored)}: {written(settings)}."
     models, marks = model_names(results), data_marks(results)
     for result in results:
         yield _told(result, models[model(result)], marks[data(result)])
@@ -188,7 +186,7 @@ def _told(result: Result, name: str, mark: str) -> str:
         told.append(
             f"{result.failed} {what} missing; {result.left_out} questions are left out for it"
         )
-    return _safe("; ".join(told)) + "."
+    return written("; ".join(told)) + "."
 
 
 def _sources(rows: Iterable[Line]) -> Iterable[str]:
@@ -208,14 +206,20 @@ def comma_separated(results: Sequence[Result]) -> str:
             benchmark = result.benchmark + marks[data(result)]
             place = [models[model(result)], result.scored, "", benchmark, name]
             values = [f"{100 * v:.3f}" for v in (one.mean, *one.interval)]
-            writer.writerow([*place, *values, letters[_way(result)]])
+            writer.writerow([*map(_no_formula, place), *values, letters[_way(result)]])
     _, rows = lines(results)
     for row in (row for row in rows if not row.own):
         for column, value in row.cells.items():
             place = [row.model, row.scored, row.source, column.benchmark + column.mark]
             percent = f"{100 * value.mean:.3f}"
-            writer.writerow([*place, column.measure, percent, "", "", ""])
+            writer.writerow([*map(_no_formula, [*place, column.measure]), percent, "", "", ""])
     return stream.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """A text that no spreadsheet computes, on one line."""
+    told = terminal.line(text)
+    return f"'{told}" if told.lstrip().startswith(FORMULAS) else told
 
 
 def write(folder: Path, results: Sequence[Result], between: Sequence[Difference]) -> list[Path]:

@@ -7,18 +7,14 @@ here (or in your own file, named in YAML as `my_file.py:my_recipe`).
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.machinery import SourceFileLoader
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
+from vantage import plugins
 from vantage.errors import ConfigError, nearest
 from vantage.methods import advantages, composition, selection, sharing
 from vantage.methods.advantages import ESTIMATORS, Advantages
@@ -152,10 +148,15 @@ def recipe(name: str, **options) -> Recipe:
         ConfigError: unknown name or option, or a value out of range; found by planning
             four made-up rollouts, so that nothing fails after the first real ones.
     """
-    factory = load_function(name) if ":" in name else RECIPES.get(name)
+    factory = plugins.load(name) if plugins.is_own(name) else RECIPES.get(name)
     if factory is None:
         raise ConfigError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
     _check_options(f"recipe {name!r}", factory, options)
+    with plugins.failing(f"recipe {name!r} failed", [plugins.file_of(name)]):
+        return _tried(name, factory, options)
+
+
+def _tried(name: str, factory: Callable[..., Recipe], options: Mapping) -> Recipe:
     try:
         made = factory(**options)
     except TypeError as error:
@@ -327,7 +328,10 @@ def name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
 
 def _options(function: Callable) -> dict[str, object]:
     """Keyword options of a stage or factory, with the values it will use."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of a type of Python that does not say
+        return {}
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
@@ -339,38 +343,3 @@ def _check_options(what: str, function: Callable, options: Mapping) -> None:
             raise ConfigError(f"{what} has no option {name!r}: {hint}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{what}: {name}={value}: expected a finite number")
-
-
-def load_function(path: str) -> Callable:
-    """The user's own function at "file.py:function" or "package.module:function".
-
-    Raises:
-        ConfigError: no such file, module or function.
-    """
-    where, _, name = path.rpartition(":")
-    module = (
-        _module_from_file(Path(where).expanduser()) if where.endswith(".py") else _module(where)
-    )
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        functions = [n for n, _ in inspect.getmembers(module, inspect.isfunction)]
-        raise ConfigError(f"{path!r}: {where} has no function {name!r}; {nearest(name, functions)}")
-    return factory
-
-
-def _module_from_file(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise ConfigError(f"no file {str(file)!r} (looked in {Path.cwd()})")
-    loader = SourceFileLoader(f"vantage_recipe_{file.stem}", str(file))
-    module = ModuleType(loader.name)
-    module.__file__ = str(file)
-    sys.modules[loader.name] = module  # dataclasses and pickle look their module up
-    loader.exec_module(module)
-    return module
-
-
-def _module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"no module {name!r}: {error}") from error

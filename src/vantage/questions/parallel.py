@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from tqdm.auto import tqdm
 
 from vantage.errors import InputError
+from vantage.terminal import line
 
 SMALL = 500  # rows that are not worth a second process
 PART = 64  # rows that a process gets at a time, where there are few
@@ -45,7 +46,7 @@ def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Fo
         rows: how many there are.
         words: of the progress bar.
     """
-    together = _processes()
+    together, words = _processes(), line(words)
     parts = _parts(rows, together)
     if together > 1:
         return _shared_out(look, parts, words, together)

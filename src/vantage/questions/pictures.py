@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import io
 import os
@@ -238,7 +239,7 @@ def located(path: str, root: Path | None) -> Path:
     """The file that a path names: from `root`, or from here where that is inside `root`.
 
     Raises:
-        InputError: an address, or a path that leaves `root`.
+        InputError: an address, or a path or a link that leaves `root`.
     """
     if path.startswith("file://"):
         path = unquote(path.removeprefix("file://"))
@@ -252,7 +253,7 @@ def located(path: str, root: Path | None) -> Path:
     if root is None:
         return _first(map(Path, spellings)) or Path(path)
     base = Path(os.path.normpath(root.absolute()))
-    starts = (base, Path.cwd())  # links inside are the user's own
+    starts = (base, Path.cwd())
     found = [Path(os.path.normpath(start / one)) for start in starts for one in spellings]
     there = _first(one for one in found if one.is_relative_to(base))
     if there is None and not found[0].is_relative_to(base):
@@ -260,7 +261,29 @@ def located(path: str, root: Path | None) -> Path:
             f"path {path[:200]!r} leaves the directory {str(base)!r}: "
             "give the directory of the pictures as image_root"
         )
+    if there is not None and not stays(there, base):
+        raise InputError(
+            f"path {path[:200]!r} is a link that leaves the directory {str(base)!r}: copy the "
+            "picture there, or give the directory of the pictures as image_root"
+        )
     return there or found[0]
+
+
+def stays(path: Path, root: Path) -> bool:
+    """Whether a path leads into a directory, whatever links there are on the way."""
+    try:
+        real = os.path.realpath(path)
+    except ValueError:  # a NUL
+        return False
+    return any(real == one or real.startswith(one + os.sep) for one in _homes(root))
+
+
+@functools.lru_cache(maxsize=100)
+def _homes(root: Path) -> tuple[str, ...]:
+    """Where files of a directory may lie: inside, or, as the hub's cache has them, in its blobs."""
+    cached = root.absolute().parent
+    blobs = (str(cached.parent / "blobs"),) if cached.name == "snapshots" else ()
+    return tuple(os.path.realpath(one) for one in (root, *blobs))
 
 
 def _first(paths: Iterable[Path]) -> Path | None:

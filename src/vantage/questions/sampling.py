@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from vantage import plugins
 from vantage.errors import ConfigError, nearest
-from vantage.methods.recipe import load_function, name_and_options
+from vantage.methods.recipe import name_and_options
 
 # Keeps these draws apart from others that are keyed by seed, epoch and question.
 SKIPS = 1
@@ -155,6 +156,7 @@ class SkipSilent(Shuffle):
         return rng.random() < self.explore**times
 
 
+WAYS = ("draw", "record", "metrics", "state_dict", "load_state_dict")  # of every sampling
 SAMPLINGS: dict[str, Callable[..., Sampling]] = {"shuffle": Shuffle, "skip-silent": SkipSilent}
 
 
@@ -171,10 +173,15 @@ def sampling(spec: str | Mapping[str, Any], questions: int, seed: int | None) ->
         ConfigError: unknown name or option.
     """
     name, options = name_and_options("sampling", spec)
-    kind = load_function(name) if ":" in name else SAMPLINGS.get(name)
+    kind = plugins.load(name) if plugins.is_own(name) else SAMPLINGS.get(name)
     if kind is None:
         raise ConfigError(f"unknown sampling {name!r}: {nearest(name, SAMPLINGS)}")
-    try:
-        return kind(questions, seed, **options)
-    except TypeError as error:
-        raise ConfigError(f"sampling {name!r}: {error}") from error
+    with plugins.failing(f"sampling {name!r} failed", [plugins.file_of(name)]):
+        try:
+            made = kind(questions, seed, **options)
+        except TypeError as error:
+            raise ConfigError(f"sampling {name!r}: {error}") from error
+    lacking = [way for way in WAYS if not callable(getattr(made, way, None))]
+    if lacking:
+        raise ConfigError(f"sampling {name!r} returned {type(made).__name__}, without {lacking[0]}")
+    return made

@@ -7,6 +7,7 @@ import csv
 import glob
 import io
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, load_from_disk
+from datasets import config as datasets_config
+from huggingface_hub.constants import HF_HUB_CACHE
 from pyarrow import parquet
 
 from vantage import files
 from vantage.errors import InputError, nearest
+from vantage.questions import outside
 from vantage.questions.faults import Fault, message
+from vantage.questions.pictures import stays
 from vantage.questions.reading import with_names
 
 READERS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -29,10 +34,10 @@ DEEPEST = 50  # lists and objects inside each other in a row
 Rows: TypeAlias = Dataset | list[dict[str, Any] | Fault]
 
 
-def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows, Path | None]:
+def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows, Path]:
     """The rows of a source as they are, and the directory where paths start and stay.
 
-    None for a name on the hub, whose files `datasets` has put where it keeps them.
+    Of a name on the hub that is where `datasets` keeps what it has loaded.
 
     Args:
         source: a file (parquet, jsonl, json, csv, tsv), a directory (a saved data set, pictures
@@ -41,15 +46,19 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
         config: which part of a name on the hub, where there are several.
 
     Raises:
-        InputError: no such source or split, no rows, or a file that cannot be read at all.
+        InputError: no such source or split, no rows, a file that cannot be read at all, an
+            address, or a directory that leads out of itself.
         ConfigError: a FIFO, a socket or a device.
     """
+    outside.refuse_address(source)
     source = files.home(source)
     try:
         path = _table(Path(source), split)
     except OSError as error:
         raise InputError(f"{source[:200]!r}: cannot be read: {error.strerror}") from error
     files.check_readable(path, "data")
+    if path != Path(source) and not stays(path, Path(source)):
+        raise InputError(f"{source}: {path.name} is a link that leads out of the directory")
     if path.suffix in READERS and not path.is_file():
         raise InputError(f"{source}: no such file (looked in {Path.cwd()})")
     if path.is_file() and path.suffix not in READERS:
@@ -63,7 +72,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
     if isinstance(rows, list) and all(isinstance(row, Fault) for row in rows):
         raise InputError(message(source, [row for row in rows if isinstance(row, Fault)]))
     if not path.exists():
-        return rows, None
+        return rows, _cache()
     return rows, path.parent if path.is_file() else path
 
 
@@ -83,15 +92,29 @@ def _table(path: Path, split: str) -> Path:
     return path
 
 
+def _cache() -> Path:
+    """The directory where `datasets` and the hub keep what they have loaded."""
+    unpacked = str(Path(datasets_config.HF_DATASETS_CACHE).absolute())
+    common = os.path.commonpath([unpacked, str(Path(HF_HUB_CACHE).absolute())])
+    return Path(unpacked if common == os.sep else common)
+
+
 def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
     try:
         if path.is_file():
             if not parquet.read_metadata(path).num_rows:  # on which `datasets` stumbles
                 return Dataset.from_dict({})
             _check_types(source, parquet.read_schema(path))
-            return load_dataset("parquet", data_files=glob.escape(str(path)), split="train")
+            return Dataset.from_parquet(
+                glob.escape(str(path))
+            )  # `load_dataset` counts it on the net
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-            return _split(source, load_from_disk(source), split)
+            outside.check_saved(path)
+            return _split(source, load_from_disk(str(path.absolute())), split)
+        if path.is_dir():
+            outside.check_card(path)
+            source = str(path.absolute())  # whatever its name, it is none of a reader or of the hub
+            outside.check_files(path, load_dataset_builder(source, config))
         return _split(source, load_dataset(source, config), split)
     except InputError:
         raise

@@ -8,6 +8,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from vantage import terminal
 from vantage.methods import Recipe
 from vantage.record.reading import Record
 from vantage.record.replay import Replay
@@ -73,8 +74,8 @@ def draw(found: Replay, done: str, would: str, file: Path) -> None:
     plotted, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained")
     for axis, (name, words, form) in zip(axes.flat, MEASURES, strict=False):
         for label, values, colour, line in (
-            (f"trained: {done}", found.done, DONE, "-"),
-            (f"replayed: {would}", found.would, WOULD, "--"),
+            (f"trained: {_plain(done)}", found.done, DONE, "-"),
+            (f"replayed: {_plain(would)}", found.would, WOULD, "--"),
         ):
             axis.plot(*_smooth(found.steps, values[name]), line, color=colour, label=label)
         axis.set(title=words, xlabel="rollout batch")
@@ -85,6 +86,11 @@ def draw(found: Replay, done: str, would: str, file: Path) -> None:
     axes[0, 0].legend(frameon=False)
     plotted.savefig(file, dpi=120)
     plt.close(plotted)
+
+
+def _plain(name: str) -> str:
+    """A name as it is: two dollars would begin a formula."""
+    return terminal.line(name).replace("$", "\\$")
 
 
 def _smooth(steps: list[int], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from vantage.record.reading import Record
 from vantage.report import details
 from vantage.report.curves import curves
+from vantage.terminal import named
+from vantage.yaml_values import text_of
 
 # What the measures of a run are called where they are no names of rewards.
 WORDS = {"reward": "reward (weighted sum)"}
@@ -57,6 +58,7 @@ def page(records: Sequence[Record], room: details.Room | None = None) -> str:
         loader=PackageLoader("vantage.report", "page"),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
+        finalize=lambda value: named(value) if type(value) is str else value,
     )
     style, script = (_own(environment, name) for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
@@ -113,7 +115,7 @@ def _names(records: Sequence[Record]) -> list[str]:
 def _options(recipe: Any) -> str:
     """Options of a recipe that the configuration names, on one line."""
     given = {} if isinstance(recipe, str) else {k: v for k, v in recipe.items() if k != "name"}
-    return yaml.safe_dump(given, default_flow_style=True, width=10_000).strip() if given else ""
+    return text_of(given, flow=True).strip() if given else ""
 
 
 def _group(runs: list[dict[str, Any]], records: Sequence[Record]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vantage import config as configuration
-from vantage import files
-from vantage.config import Config
+from vantage import files, plugins
+from vantage.config import Config, own_code
 from vantage.errors import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def _check_resumed(config: Config, run: Path) -> None:
             else f"--resume: {str(run)!r} is no directory of a run: there is no {CONFIG}; choose "
             "the directory of the run, or an empty one"
         )
-    _check_same(configuration.load(run / CONFIG), config)
+    _check_same(configuration.saved(run / CONFIG), config)
     _check_not_lost(config, run)
 
 
@@ -168,7 +168,9 @@ def _steps(run: Path) -> list[Path]:
 
 
 def _check_same(before: Config, now: Config) -> None:
-    old, new = ({**_leaves(configuration.plain(c)), "run.seed": c.run.seed} for c in (before, now))
+    moved = {old: new for old in own_code(before) for new in own_code(now) if _moved(old, new)}
+    old = _options(configuration.renamed(configuration.plain(before), lambda n: moved.get(n, n)))
+    new = _options(configuration.plain(now))
     changed = [
         f"{name} from {old.get(name)!r} to {new.get(name)!r}"
         for name in sorted({*old, *new})
@@ -177,6 +179,15 @@ def _check_same(before: Config, now: Config) -> None:
     if changed:
         told = ", ".join(changed)
         raise ConfigError(f"--resume goes on with the same run, but this changed: {told}")
+
+
+def _options(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_leaves(values), "run.seed": values["run"]["seed"]}
+
+
+def _moved(old: str, new: str) -> bool:
+    """Whether code of the user is that of a run in another place: the old file is gone."""
+    return plugins.short(old) == plugins.short(new) and not Path(plugins.file_of(old)).exists()
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

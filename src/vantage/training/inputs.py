@@ -10,15 +10,15 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from vantage import config as configuration
-from vantage import files
+from vantage import files, model_files, plugins
 from vantage.config import Config
 from vantage.errors import ConfigError, nearest
-from vantage.methods.recipe import load_function
 from vantage.questions.acceptance import acceptance
 from vantage.questions.loading import load
 from vantage.questions.pixels import Bounds
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
+from vantage.rewards.opening import opened_by
 
 GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
 
@@ -80,15 +80,21 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
     """
     path = files.home(path)
     sides = {"truncation_side": "left", "padding_side": "left"}
+    options = {"trust_remote_code": False, **options}
+    model_files.check(path)
     try:
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
 
-        config = AutoConfig.from_pretrained(path, **options)
-        options.pop("subfolder", None)
-        return AutoProcessor.from_pretrained(path, **sides, **options), config
-    except (OSError, ValueError, ImportError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        with model_files.alone(path):
+            config = AutoConfig.from_pretrained(path, **options)
+            options.pop("subfolder", None)
+            processor = AutoProcessor.from_pretrained(path, **sides, **options)
+    except Exception as error:  # whatever transformers raises on files of others
+        why = model_files.reason(error)
         raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
+    if getattr(processor, "chat_template", None):
+        model_files.check_template(path, lambda: opened_by(processor))
+    return processor, config
 
 
 def check_attention(kind: str | None) -> None:
@@ -114,8 +120,8 @@ def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[.
     Raises:
         ConfigError: there is none of that name.
     """
-    if ":" in name:
-        return load_function(name)
+    if plugins.is_own(name):
+        return plugins.load(name)
     if name == "judge" and judge is not None:
         return _judge(judge)
     if name not in REWARDS:

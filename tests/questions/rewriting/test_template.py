@@ -58,7 +58,7 @@ def test_wordings_come_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "cannot be read"),
+        (None, "cannot read wordings"),
         ("a: [", "not YAML"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
         ("a: b", "expected a list of lists"),

@@ -6,22 +6,25 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from datasets import Dataset, Image, List, Value
+from pyarrow import parquet
 
 from vantage.errors import ConfigError, InputError
 from vantage.questions.faults import Fault, message
 from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns, named
-from vantage.questions.pictures import Picture, picture
+from vantage.questions.pictures import Picture, inside, picture
 from vantage.questions.reading import PICTURES
 from vantage.questions.schema import IMAGE
 from vantage.questions.tables import names, open_rows
 from vantage.questions.unpacking import BEHIND, Unpacker
 
 REWRITES = "new_questions"
+GROUP = 100_000_000  # bytes of a row group
+MOST_ROWS = 10_000  # of one
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Table:
         partial = path.with_name(f".{path.name}.partial")
         try:
             with partial.open("wb") as file:
-                whole.to_parquet(file)
+                _write(whole, file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -127,11 +130,11 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
             "made again"
         )
     rows = raw if isinstance(raw, Dataset) else _typed(data, raw)
-    if folder is None or folder.resolve() != out.parent.resolve():
+    if folder.resolve() != out.parent.resolve():
         for name in named(layout.columns.image, layout.columns.images):
             if name not in rows.column_names:
                 raise ConfigError(f"pictures in {name!r} stay where they are: write OUT there too")
-            rows = _embedded(rows, name, folder)
+            rows = _embedded(rows, name, folder, data)
     return Table(rows, Unpacker(layout, folder))
 
 
@@ -144,6 +147,15 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
         return Dataset.from_dict({name: [row.get(name) for row in raw] for name in names(raw)})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{data}: a column holds values of several kinds: {error}") from error
+
+
+def _write(rows: Dataset, file: BinaryIO) -> None:
+    """Rows as parquet, as `Dataset.to_parquet`, which would look every path and address up."""
+    schema = rows.features.arrow_schema
+    each = max(1, min(MOST_ROWS, GROUP * len(rows) // max(1, rows.data.nbytes)))
+    with parquet.ParquetWriter(file, schema) as writer:
+        for batch in rows.with_format("arrow").iter(each):
+            writer.write_table(batch.cast(schema))
 
 
 def _needed(column: str, wanted: Sequence[str]) -> bool:
@@ -161,7 +173,7 @@ def _read(content: Any) -> tuple[str, list[Any]]:
     return "".join(texts), [p["image"] for p in content if p.get("image") is not None]
 
 
-def _embedded(rows: Dataset, name: str, folder: Path | None) -> Dataset:
+def _embedded(rows: Dataset, name: str, folder: Path | None, data: str) -> Dataset:
     """The rows, the files that a column names replaced by their bytes."""
     stored = rows.select_columns([name]).with_format("arrow")
     values = (value[name] for batch in stored.iter(64) for value in batch.to_pylist())
@@ -172,17 +184,21 @@ def _embedded(rows: Dataset, name: str, folder: Path | None) -> Dataset:
     if feature == features[name]:  # such a column would decode its pictures
         raw = Image(decode=False)
         rows = rows.cast_column(name, List(raw) if isinstance(feature, List) else raw)
-    return rows.map(
-        lambda value: {name: _with_bytes(value, folder)}, input_columns=name, features=features
-    )
+
+    def held(value: Any, row: int) -> dict[str, Any]:
+        try:
+            return {name: _with_bytes(value, folder)}
+        except InputError as error:
+            raise InputError(message(data, [Fault.of(row, name, value, str(error))])) from error
+
+    return rows.map(held, input_columns=name, with_indices=True, features=features)
 
 
 def _is_file(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_is_file, value))
-    if isinstance(value, Mapping):
-        return value.get("bytes") is None and bool(value.get("path"))
-    return isinstance(value, str) and bool(value)
+    found = inside(value)
+    return isinstance(found, str) and bool(found)
 
 
 def _with_bytes(value: Any, folder: Path | None) -> Any:
@@ -191,5 +207,6 @@ def _with_bytes(value: Any, folder: Path | None) -> Any:
     if not _is_file(value):
         return value
     image = picture(value, folder)
+    image.open()  # nothing but pictures is taken along
     name = image.source.name if isinstance(image.source, Path) else None
     return {"bytes": image.encoded(), "path": name}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vantage.errors import ConfigError
-from vantage.yaml_values import value_of
+from vantage.yaml_values import read
 
 # Of the demo.
 SUM_OF_DIGITS = (
@@ -59,10 +59,7 @@ def load(path: Path) -> tuple[tuple[str, ...], ...]:
         ConfigError: no such file, something else in it, or wordings of a family with other
             slots than its first.
     """
-    try:
-        families = value_of(path.read_text(encoding="utf-8"), f"wordings {str(path)!r}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"wordings {str(path)!r} cannot be read: {error}") from error
+    families = read(path, "wordings")
     if not isinstance(families, list) or not families:
         raise ConfigError(f"wordings {str(path)!r}: expected a list of lists of texts")
     return tuple(_family(path, family) for family in families)

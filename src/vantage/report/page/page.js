@@ -16,24 +16,27 @@ function make(tag, options = {}, ...children) {
     if (value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
   for (const [name, handler] of Object.entries(on ?? {})) made.addEventListener(name, handler);
-  if (text !== undefined) made.textContent = text;
-  made.append(...children);
+  if (text !== undefined) made.textContent = visible(text);
+  made.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return made;
 }
 
 function draw(tag, attributes = {}, text) {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = visible(text);
   return made;
 }
 
 // Characters that cannot be seen, or that turn the direction of others, are shown by name.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{e0100}-\u{e01ef}]/gu;
+
 function visible(text) {
-  return text
-    .replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g,
-      (c) => `[U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+  return String(text).replace(UNSEEN, (c) => {
+    const code = c.codePointAt(0);
+    if (c === "\n" || c === "\t") return c;
+    return code < 0x20 ? String.fromCharCode(0x2400 + code) : `[U+${code.toString(16).toUpperCase().padStart(4, "0")}]`;
+  });
 }
 
 const minus = (text) => text.replace("-", "\u2212");
@@ -110,7 +113,7 @@ function chart(place, series, { form, zero = true, dots = false, top } = {}) {
   const X = (x) => box.left + ((x - x0) / (x1 - x0 || 1)) * (width - box.left - box.right);
   const Y = (y) => height - box.bottom - ((y - y0) / (y1 - y0)) * (height - box.top - box.bottom);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img" });
-  svg.setAttribute("aria-label", `${place.dataset.title ?? ""}: ${series.map((one) => `${first(one.group).label} ends at ${one.points.length ? form(last(one.points)[1]) : "nothing"}`).join("; ")}`);
+  svg.setAttribute("aria-label", visible(`${place.dataset.title ?? ""}: ${series.map((one) => `${first(one.group).label} ends at ${one.points.length ? form(last(one.points)[1]) : "nothing"}`).join("; ")}`));
   for (const y of ticks(y0, y1, height > 200 ? 5 : 3)) {
     svg.append(draw("line", { class: "gridline", x1: box.left, x2: width - box.right, y1: Y(y), y2: Y(y) }));
     svg.append(draw("text", { x: box.left - 6, y: Y(y) + 4, "text-anchor": "end" }, form(y)));
@@ -263,12 +266,12 @@ function stages() {
     const told = [];
     for (const [name, words] of STAGES) {
       const seconds = run.stages[name] ?? 0;
-      const part = make("i", { class: `t-${name}`, title: `${words}: ${short(seconds)} s, ${percent(seconds / (whole || 1))}` });
+      const part = make("i", { class: `t-${name}`, title: `${visible(words)}: ${short(seconds)} s, ${percent(seconds / (whole || 1))}` });
       part.style.width = `${(100 * seconds) / (most || 1)}%`;
       track.append(part);
       told.push(`${words} ${short(seconds)} s`);
     }
-    track.setAttribute("aria-label", told.join(", "));
+    track.setAttribute("aria-label", visible(told.join(", ")));
     return make("div", { class: "stage" }, make("span", { text: run.label }), track, make("span", { class: "n", text: `${short(whole)} s` }));
   });
   const keys = make("div", { class: "keys" }, ...STAGES.map(([name, words]) => make("span", {}, make("i", { class: `t-${name}` }), words)));
@@ -401,11 +404,11 @@ function done(prompt, original) {
 function variant(prompt, original, several) {
   const made = make("article", { class: "variant" });
   if (several) {
-    made.append(make("header", {}, make("b", { text: `prompt ${prompt.variant + 1}` }), make("span", { text: visible(done(prompt, original)) })));
+    made.append(make("header", {}, make("b", { text: `prompt ${prompt.variant + 1}` }), make("span", { text: done(prompt, original) })));
   }
   if (prompt.pictures.length) made.append(make("div", { class: "pictures" }, ...prompt.pictures.map(picture)));
-  const said = (text) => make("div", { class: "said", dir: "auto", text: visible(text) });
-  const tell = ([role, text]) => made.append(make("div", { class: "role", text: visible(role) }), said(text));
+  const said = (text) => make("div", { class: "said", dir: "auto", text });
+  const tell = ([role, text]) => made.append(make("div", { class: "role", text: role }), said(text));
   prompt.earlier.forEach(tell);
   if (prompt.earlier.length || prompt.later.length) made.append(make("div", { class: "role", text: "user" }));
   made.append(said(prompt.text));
@@ -462,7 +465,7 @@ function rollout(asking, n, several) {
   const { by, above } = runs[state.run].right;
   const judged = parts[asking.parts.indexOf(by)] ?? reward;
   say("reward", known(reward) ? short(reward) : "none", known(reward) && known(judged) ? (judged > above ? "right" : "wrong") : undefined);
-  if (asking.parts.length > 1) asking.parts.forEach((name, place) => say(visible(name), known(parts[place]) ? short(parts[place]) : "none"));
+  if (asking.parts.length > 1) asking.parts.forEach((name, place) => say(name, known(parts[place]) ? short(parts[place]) : "none"));
   say("advantage", signed(advantage));
   line.append(meter(advantage ?? 0));
   const mine = asking.samples.filter(([rollout]) => rollout === n);
@@ -474,7 +477,7 @@ function rollout(asking, n, several) {
   if (several) rest.push(`answers prompt ${asking.prompts[prompt].variant + 1}`);
   if (several && trained) rest.push(`trained under ${under.join(", ")}`);
   return make("article", { class: trained ? "rollout" : "rollout dropped" },
-    line, make("pre", { dir: "auto", text: visible(text) || "(empty)" }), make("div", { class: "rest", text: rest.join(" · ") }));
+    line, make("pre", { dir: "auto", text: text || "(empty)" }), make("div", { class: "rest", text: rest.join(" · ") }));
 }
 
 function meter(advantage) {
@@ -499,7 +502,7 @@ function legend() {
       if (!state.hidden.delete(group)) state.hidden.add(group);
       legend(); figures(); stages();
     };
-    return make("button", { type: "button", "aria-pressed": String(!state.hidden.has(group)), on: { click: toggle } }, key, make("span", { text: visible(words) }));
+    return make("button", { type: "button", "aria-pressed": String(!state.hidden.has(group)), on: { click: toggle } }, key, make("span", { text: words }));
   }));
 }
 
@@ -558,7 +561,7 @@ $("signals").replaceChildren(...SIGNALS.map(([name, title, words]) =>
   make("figure", {}, make("figcaption", {}, make("h3", { text: title }), make("p", { text: words })), make("div", { class: "chart", id: `signal-${name}`, "data-title": title }))));
 $("heldout").dataset.title = `Held-out ${visible(heldOut)}`;
 $("accuracy").dataset.title = "Right rollouts in training";
-$("run").replaceChildren(...runs.map((run, n) => make("option", { value: n, text: visible(run.name) })));
+$("run").replaceChildren(...runs.map((run, n) => make("option", { value: n, text: run.name })));
 $("bands").hidden = runs.every((run) => run.seeds === 1);
 theme();
 legend();

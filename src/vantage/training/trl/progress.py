@@ -7,6 +7,8 @@ import sys
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from vantage.terminal import line
+
 SHOWN = {
     "reward": "reward",
     "plan/silent_rollouts": "silent",
@@ -27,7 +29,7 @@ class ProgressLine(TrainerCallback):
         self.bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
-            desc=self.name,
+            desc=line(self.name),
             unit="update",
             disable=hidden,
             dynamic_ncols=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import pickle
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,14 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
+from vantage import model_files
 from vantage.config import Config
-from vantage.errors import ConfigError, VantageError, nearest
+from vantage.errors import ConfigError, InputError, VantageError, nearest
 from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
@@ -77,7 +80,7 @@ def train(
         for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
             callback.trainer = trainer
             trainer.add_callback(callback)
-        with interrupt.listening():
+        with interrupt.listening(), _numbers_alone(run):
             trainer.train(resume_from_checkpoint=resume or None)
         with checkpoints.writing(run / "model"):
             trainer.save_model(str(run / "model"))
@@ -92,6 +95,18 @@ def part() -> None:
     """
     PartialState().wait_for_everyone()
     PartialState().destroy_process_group()
+
+
+@contextlib.contextmanager
+def _numbers_alone(run: Path) -> Iterator[None]:
+    """What torch says of a checkpoint that holds code, as an error of the user."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"--resume: a checkpoint in {str(run)!r} holds other things than numbers, which are "
+            "not loaded: restore it, or choose another directory"
+        ) from error
 
 
 def check_run(config: Config, *, resume: bool) -> None:
@@ -113,7 +128,7 @@ def build(config: Config) -> VantageTrainer:
     processor, _ = load_model(config.model.path, **config_source(args))
     rows, validation = rows_of(config, processor)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
-    with _refusals():
+    with _refusals(), _weights(config.model.path):
         trainer = VantageTrainer(
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
@@ -123,6 +138,16 @@ def build(config: Config) -> VantageTrainer:
         batches = math.ceil(trainer.batches_per_epoch * args.num_train_epochs)
         args.max_steps = batches * args.updates_per_rollout_batch
     return trainer
+
+
+@contextlib.contextmanager
+def _weights(path: str) -> Iterator[None]:
+    """What libraries say of damaged weights, or of code in their place, as an error of the user."""
+    try:
+        yield
+    except (SafetensorError, pickle.UnpicklingError, LookupError) as error:
+        why = model_files.reason(error)
+        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
 
 
 def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:

@@ -245,7 +245,7 @@ def _check_precision(config: Config, made: DictConfig) -> None:
 def _spread(path: str) -> float | None:
     """Standard deviation of a model's matrices as its configuration has it, if it is at hand."""
     try:
-        model = AutoConfig.from_pretrained(path).get_text_config()
+        model = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
     except (OSError, ValueError):
         return None  # the usual one is taken; veRL says what is wrong with the path
     return getattr(model, "initializer_range", None)
@@ -317,18 +317,12 @@ def _absolute(config: Config) -> Config:
     values["run"]["output"] = str(Path(config.run.output).absolute())
     for section, name in LOCAL_PATHS:
         values[section][name] = _whole(values[section][name])
-    values["rewards"] = {_whole_function(name): w for name, w in config.rewards.items()}
     return configuration.check(values)
 
 
 def _whole(path: str | None) -> str | None:
     """A path that is there as a whole one; a name on the hub as it is."""
     return str(Path(path).absolute()) if path and Path(path).exists() else path
-
-
-def _whole_function(name: str) -> str:
-    file, colon, function = name.rpartition(":")
-    return f"{_whole(file)}{colon}{function}" if colon else name
 
 
 def _named(known: Any, given: Any, where: str = "verl") -> Any:
