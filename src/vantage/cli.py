@@ -142,6 +142,8 @@ def check(
     """Whether DATA will train with a model; status 1 if not. A run's YAML names both itself."""
     from vantage import config as configuration
 
+    if rejects is not None:
+        files.check_writable(rejects, "--rejects")
     given = {
         "model.path": model,
         "model.min_pixels": min_pixels,
@@ -295,6 +297,8 @@ def replay(
     from vantage.report import comparison
 
     other = named_recipe(recipe, **settings_of(options or []))
+    figure = output or run / f"replay-{other.name}.png"
+    files.check_writable(figure, "--output")
     record = Record(run)
     _left_out(record)
     found = replayed(record, other)
@@ -302,7 +306,6 @@ def replay(
     console.print(comparison.table(found, done, other.name))
     for line in comparison.remarks(record, other, found):
         console.print(escape(line), soft_wrap=True)
-    figure = output or run / f"replay-{other.name}.png"
     comparison.draw(found, done, other.name, figure)
     console.print(f"figure in {escape(str(figure))}", soft_wrap=True)
 

@@ -241,14 +241,21 @@ DATA: dict[str, Any] = {
     "factorial.jsonl": json.dumps({"question": "a?", "answer": "(10^9)!!!!"}) + "\n",
     "formula.jsonl": json.dumps({"question": "a?", "answer": "\\sqrt" * 5_000}) + "\n",
     "literal.jsonl": json.dumps({"question": "a?", "answer": "['" + "(" * 50_000 + "']"}) + "\n",
-    "python.jsonl": json.dumps({"question": "a?", "answer": f"__import__('os').system('touch {CANARY}')"}) + "\n",
+    "python.jsonl": json.dumps(
+        {"question": "a?", "answer": f"__import__('os').system('touch {CANARY}')"}
+    )
+    + "\n",
     "spaces-in-answers.jsonl": json.dumps({"question": "a?", "answer": " " * 500_000 + "1"}) + "\n",
     "markers.jsonl": json.dumps({"question": "<image>" * 50_000, "answer": "1"}) + "\n",
     "numbered.jsonl": json.dumps({"question": "<image 9" * 50_000, "answer": "1"}) + "\n",
     "options.jsonl": json.dumps({"question": "a?", "answer": "A", "options": "[" * 10_000}) + "\n",
     "special.jsonl": json.dumps({"question": "<|end|><|user|>", "answer": "1"}) + "\n",
-    "roles.jsonl": json.dumps({"messages": [{"role": {"a": 1}, "content": "x"}], "answer": "1"}) + "\n",
-    "tools.jsonl": json.dumps({"messages": [{"role": "user", "content": None, "tool_calls": [{}]}], "answer": "1"}) + "\n",
+    "roles.jsonl": json.dumps({"messages": [{"role": {"a": 1}, "content": "x"}], "answer": "1"})
+    + "\n",
+    "tools.jsonl": json.dumps(
+        {"messages": [{"role": "user", "content": None, "tool_calls": [{}]}], "answer": "1"}
+    )
+    + "\n",
     "empty.json": "",
     "number.json": "7",
     "deep.json": "[" * 100_000,
@@ -262,7 +269,7 @@ DATA: dict[str, Any] = {
     "nul.csv": b"question,answer\na\0b,1\n",
     "controls.csv": "question,answer\n\x1b[2J,\x1b]0;x\x07\n",
     "control-header.csv": "question,answer,\x1b[31m\na,1,2\n",
-    "formula.csv": 'question,answer\n"=cmd|\' /C calc\'!A0",1\n',
+    "formula.csv": "question,answer\n\"=cmd|' /C calc'!A0\",1\n",
     "latin.csv": "question,answer\n\xe9,1\n".encode("latin-1"),
     "utf-16.csv": "question,answer\na,1\n".encode("utf-16"),
     "wide.csv": ",".join(f"c{n}" for n in range(20_000)) + "\n" + ",".join("1" * 20_000) + "\n",
@@ -318,7 +325,13 @@ def _nulls(folder: Path) -> Path:
     """Ten million rows of nothing in a few bytes."""
     import pyarrow as pa
 
-    return _parquet(folder, {"question": pa.nulls(10_000_000, pa.string()), "answer": pa.nulls(10_000_000, pa.string())})
+    return _parquet(
+        folder,
+        {
+            "question": pa.nulls(10_000_000, pa.string()),
+            "answer": pa.nulls(10_000_000, pa.string()),
+        },
+    )
 
 
 def _same(folder: Path) -> Path:
@@ -361,7 +374,10 @@ def _readme_out(folder: Path) -> Path:
 
 
 def _state(folder: Path) -> Path:
-    write(folder / "set" / "state.json", {"_data_files": [{"filename": "/etc/passwd"}], "_format_type": None, "_fingerprint": "x"})
+    write(
+        folder / "set" / "state.json",
+        {"_data_files": [{"filename": "/etc/passwd"}], "_format_type": None, "_fingerprint": "x"},
+    )
     write(folder / "set" / "dataset_info.json", {"features": {}})
     return folder / "set"
 
@@ -500,7 +516,9 @@ PICTURES: dict[str, Any] = {
     "flat": png(0, 0),
     "filled": png(9_000, 9_000, b"\0" * (9_000 * 3 + 1) * 9_000),
     "cut": SMALL[: len(SMALL) // 2],
-    "text-chunk": png(28, 28, before=_chunk(b"zTXt", b"a\0\0" + zlib.compress(b" " * 300_000_000, 9))),
+    "text-chunk": png(
+        28, 28, before=_chunk(b"zTXt", b"a\0\0" + zlib.compress(b" " * 300_000_000, 9))
+    ),
     "profile": png(28, 28, before=_chunk(b"iCCP", b"a\0\0" + zlib.compress(b" " * 300_000_000, 9))),
     "frames": png(28, 28, before=_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))),
     "random": bytes(range(256)) * 10,
@@ -508,9 +526,16 @@ PICTURES: dict[str, Any] = {
     "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='http://192.0.2.1/x.png'/></svg>",
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch canary) (w) file\nshowpage\n",
     "pdf": b"%PDF-1.4\n1 0 obj <<>> endobj",
-    "gif": b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\xf7\0\0" + b"\0" * 768 + b"," + b"\0" * 9,
+    "gif": b"GIF89a"
+    + struct.pack("<HH", 65535, 65535)
+    + b"\xf7\0\0"
+    + b"\0" * 768
+    + b","
+    + b"\0" * 9,
     "tiff": b"II*\0\x08\0\0\0\x01\0" + b"\x00\x01\x04\0\x01\0\0\0\xff\xff\xff\xff" + b"\x08\0\0\0",
-    "bmp": b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, -(2**31), 1, 32, 0, 0, 0, 0, 0, 0),
+    "bmp": b"BM"
+    + struct.pack("<IHHI", 100, 0, 0, 54)
+    + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, -(2**31), 1, 32, 0, 0, 0, 0, 0, 0),
     "ppm": b"P6 99999 99999 255\n",
     "webp": b"RIFF\xff\xff\xff\xffWEBPVP8L",
     "jpeg": b"\xff\xd8\xff\xe0" + b"\0" * 100,
@@ -535,7 +560,8 @@ LINKS: dict[str, Any] = {
     "long": "a" * 5000 + ".png",
     "controls": "\x1b[2J.png",
     "base64": "data:image/png;base64,AAAA",
-    "base64-of-a-bomb": "data:image/png;base64," + __import__("base64").b64encode(PICTURES["bomb"]).decode(),
+    "base64-of-a-bomb": "data:image/png;base64,"
+    + __import__("base64").b64encode(PICTURES["bomb"]).decode(),
     "an-object": {"bytes": None, "path": "/etc/passwd"},
     "an-object-of-an-address": {"bytes": None, "path": "http://192.0.2.1/x.png"},
     "an-object-of-nothing": {"bytes": None, "path": None},
@@ -552,14 +578,20 @@ def pictures() -> Iterator[Case]:
             import pyarrow as pa
 
             kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-            shown = pa.array([{"bytes": SMALL, "path": None}, {"bytes": content, "path": None}], kind)
-            path = _parquet(folder, {"question": ["a?", "b?"], "answer": ["1", "2"], "image": shown})
+            shown = pa.array(
+                [{"bytes": SMALL, "path": None}, {"bytes": content, "path": None}], kind
+            )
+            path = _parquet(
+                folder, {"question": ["a?", "b?"], "answer": ["1", "2"], "image": shown}
+            )
             return ["check", str(path), "--model", str(shared.model)]
 
         def on_disk(folder: Path, shared: Shared, content=content):
             write(folder / "good.png", SMALL)
             write(folder / "bad.png", content)
-            rows = [{"question": "a?", "answer": "1", "image": name} for name in ("good.png", "bad.png")]
+            rows = [
+                {"question": "a?", "answer": "1", "image": name} for name in ("good.png", "bad.png")
+            ]
             path = write(folder / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
             return ["expand", str(path), "--out", "out.parquet", "--variants", "1", "--template"]
 
@@ -619,7 +651,12 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "a-folder": lambda path: (path.unlink(), path.mkdir()) and None,
     "a-loop": lambda path: (path.unlink(), path.symlink_to(path)) and None,
 }
-AUTO = {"AutoConfig": "evil.Config", "AutoModel": "evil.f", "AutoTokenizer": ["evil.f", "evil.f"], "AutoProcessor": "evil.f"}
+AUTO = {
+    "AutoConfig": "evil.Config",
+    "AutoModel": "evil.f",
+    "AutoTokenizer": ["evil.f", "evil.f"],
+    "AutoProcessor": "evil.f",
+}
 MODELS: dict[str, Any] = {
     **{
         f"{file.replace('.', '-')}-{name}": (file, change)
@@ -630,26 +667,61 @@ MODELS: dict[str, Any] = {
     "config-without-a-type": ("config.json", _put({"a": 1})),
     "config-with-code": ("config.json", _with(auto_map=AUTO, model_type="evil")),
     "tokenizer-with-code": ("tokenizer_config.json", _with(auto_map=AUTO, tokenizer_class="Evil")),
-    "processor-with-code": ("processor_config.json", _put({"auto_map": AUTO, "processor_class": "Evil"})),
-    "config-of-huge-sizes": ("config.json", _with(text_config={"model_type": "llama", "hidden_size": 10**9, "vocab_size": 10**9})),
-    "config-of-negative-sizes": ("config.json", _with(text_config={"model_type": "llama", "hidden_size": -5})),
+    "processor-with-code": (
+        "processor_config.json",
+        _put({"auto_map": AUTO, "processor_class": "Evil"}),
+    ),
+    "config-of-huge-sizes": (
+        "config.json",
+        _with(text_config={"model_type": "llama", "hidden_size": 10**9, "vocab_size": 10**9}),
+    ),
+    "config-of-negative-sizes": (
+        "config.json",
+        _with(text_config={"model_type": "llama", "hidden_size": -5}),
+    ),
     "config-of-texts": ("config.json", _with(text_config="x")),
     "config-of-controls": ("config.json", _with(model_type="\x1b[2J")),
-    "template-without-end": ("chat_template.jinja", _templated("{% for i in range(10**9) %}{% for j in range(10**9) %}x{% endfor %}{% endfor %}")),
+    "template-without-end": (
+        "chat_template.jinja",
+        _templated(
+            "{% for i in range(10**9) %}{% for j in range(10**9) %}x{% endfor %}{% endfor %}"
+        ),
+    ),
     "template-of-a-gigabyte": ("chat_template.jinja", _templated("{{ 'a' * 1000000000 }}")),
     "template-of-a-power": ("chat_template.jinja", _templated("{{ 10 ** 10 ** 10 }}")),
-    "template-that-leaves": ("chat_template.jinja", _templated("{{ ''.__class__.__mro__[1].__subclasses__() }}")),
-    "template-that-runs": ("chat_template.jinja", _templated("{{ cycler.__init__.__globals__.os.popen('touch canary').read() }}")),
+    "template-that-leaves": (
+        "chat_template.jinja",
+        _templated("{{ ''.__class__.__mro__[1].__subclasses__() }}"),
+    ),
+    "template-that-runs": (
+        "chat_template.jinja",
+        _templated("{{ cycler.__init__.__globals__.os.popen('touch canary').read() }}"),
+    ),
     "template-that-includes": ("chat_template.jinja", _templated("{% include '/etc/passwd' %}")),
-    "template-that-raises": ("chat_template.jinja", _templated("{{ raise_exception('\x1b[2Jno') }}")),
+    "template-that-raises": (
+        "chat_template.jinja",
+        _templated("{{ raise_exception('\x1b[2Jno') }}"),
+    ),
     "template-broken": ("chat_template.jinja", _templated("{% for %}")),
     "template-empty": ("chat_template.jinja", _templated("")),
     "template-of-controls": ("chat_template.jinja", _templated("\x1b]0;owned\x07{{ messages }}")),
-    "template-that-recurses": ("chat_template.jinja", _templated("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}")),
-    "adapters-elsewhere": ("adapter_config.json", _put({"peft_type": "LORA", "base_model_name_or_path": "http://192.0.2.1/m"})),
-    "generation-of-texts": ("generation_config.json", _put({"max_length": "x", "eos_token_id": "y"})),
+    "template-that-recurses": (
+        "chat_template.jinja",
+        _templated("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
+    ),
+    "adapters-elsewhere": (
+        "adapter_config.json",
+        _put({"peft_type": "LORA", "base_model_name_or_path": "http://192.0.2.1/m"}),
+    ),
+    "generation-of-texts": (
+        "generation_config.json",
+        _put({"max_length": "x", "eos_token_id": "y"}),
+    ),
     "a-run-of-theirs": ("config.yaml", _put("recipe: evil.py:f\nmodel: {path: m}\n")),
-    "a-sampling-of-theirs": ("config.yaml", _put("data: {sampling: 'evil.py:F', train: x}\nmodel: {path: m}\n")),
+    "a-sampling-of-theirs": (
+        "config.yaml",
+        _put("data: {sampling: 'evil.py:F', train: x}\nmodel: {path: m}\n"),
+    ),
     "a-reward-of-theirs": ("config.yaml", _put("rewards: {'evil.py:f': 1.0}\ndata: {train: x}\n")),
     "a-bomb-of-theirs": ("config.yaml", _put(BOMB)),
 }
@@ -674,7 +746,12 @@ def models() -> Iterator[Case]:
         yield Case("check", "model", name, check)
         yield Case("eval", "model", name, evaluate)
     for name in ("model.safetensors", "pytorch_model.bin"):
-        for what, content in {"pickle": pickle.dumps(Pickled()), "random": bytes(range(256)), "length": struct.pack("<Q", 2**60), "empty": b""}.items():
+        for what, content in {
+            "pickle": pickle.dumps(Pickled()),
+            "random": bytes(range(256)),
+            "length": struct.pack("<Q", 2**60),
+            "empty": b"",
+        }.items():
 
             def weights(folder: Path, shared: Shared, name=name, content=content):
                 shutil.copytree(shared.model, folder / "model")
@@ -693,7 +770,9 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "cut": lambda content: content[: len(content) // 2],
     "random": lambda content: bytes(range(256)) * 4,
-    "flipped": lambda content: content[:20] + bytes(255 - byte for byte in content[20:60]) + content[60:],
+    "flipped": lambda content: (
+        content[:20] + bytes(255 - byte for byte in content[20:60]) + content[60:]
+    ),
     "a-list": lambda content: b"[1, [2]]\n",
     "a-pickle": lambda content: pickle.dumps(Pickled()),
     "deep": lambda content: b'{"a":' * 50_000,
@@ -702,7 +781,9 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 RECORDED = ("about.json", "steps.jsonl", "rollouts-*.parquet", "*.parquet", "*.jsonl", "*.json")
 
 
-def _copied(folder: Path, shared: Shared, kind: str, number: int, change: Callable[[bytes], bytes]) -> Path:
+def _copied(
+    folder: Path, shared: Shared, kind: str, number: int, change: Callable[[bytes], bytes]
+) -> Path:
     """A copy of the run, the file of that number below a folder of it changed."""
     run = folder / "run"
     shutil.copytree(shared.run, run)
@@ -721,7 +802,12 @@ def records() -> Iterator[Case]:
         for name, change in BROKEN.items():
 
             def report(folder: Path, shared: Shared, number=number, change=change):
-                return ["report", str(_copied(folder, shared, "record", number, change)), "-o", "page.html"]
+                return [
+                    "report",
+                    str(_copied(folder, shared, "record", number, change)),
+                    "-o",
+                    "page.html",
+                ]
 
             def replay(folder: Path, shared: Shared, number=number, change=change):
                 run = _copied(folder, shared, "record", number, change)
@@ -893,7 +979,13 @@ def paths() -> Iterator[Case]:
         def replayed(folder: Path, shared: Shared, output=output):
             return ["replay", output, "--recipe", "rloo"]
 
-        made = {"report": report, "replay": replay, "expand": expand, "check": rejects, "eval": evaluate}
+        made = {
+            "report": report,
+            "replay": replay,
+            "expand": expand,
+            "check": rejects,
+            "eval": evaluate,
+        }
         for entry, prepare in made.items():
             yield Case(entry, "path", f"to-{name}", prepare)
         yield Case("report", "path", f"of-{name}", run)
@@ -914,13 +1006,63 @@ WORDS: dict[str, list[str]] = {
     "train-memory": ["train", "/proc/self/mem"],
     "eval-samples": ["eval", "{model}", "{rows}", "--samples", "99999999999999999999"],
     "eval-seed": ["eval", "{model}", "{rows}", "--seed", "-1", "--limit", "1", "--split", "train"],
-    "eval-temperature": ["eval", "{model}", "{rows}", "--temperature", "nan", "--limit", "1", "--split", "train"],
-    "eval-name": ["eval", "{model}", "{rows}", "--name", "../../x\x1b[2J", "--limit", "1", "--split", "train", "--samples", "1", "--max-tokens", "2"],
+    "eval-temperature": [
+        "eval",
+        "{model}",
+        "{rows}",
+        "--temperature",
+        "nan",
+        "--limit",
+        "1",
+        "--split",
+        "train",
+    ],
+    "eval-name": [
+        "eval",
+        "{model}",
+        "{rows}",
+        "--name",
+        "../../x\x1b[2J",
+        "--limit",
+        "1",
+        "--split",
+        "train",
+        "--samples",
+        "1",
+        "--max-tokens",
+        "2",
+    ],
     "eval-benchmark": ["eval", "{model}", "mathvista=/etc/passwd"],
     "eval-nobody": ["eval", "{model}", "nobody\x1b[2J"],
-    "expand-variants": ["expand", "{rows}", "--out", "o.parquet", "--variants", "999999999", "--template"],
-    "expand-wordings": ["expand", "{rows}", "--out", "o.parquet", "--variants", "1", "--wordings", "/etc/passwd"],
-    "expand-wordings-device": ["expand", "{rows}", "--out", "o.parquet", "--variants", "1", "--wordings", "/dev/zero"],
+    "expand-variants": [
+        "expand",
+        "{rows}",
+        "--out",
+        "o.parquet",
+        "--variants",
+        "999999999",
+        "--template",
+    ],
+    "expand-wordings": [
+        "expand",
+        "{rows}",
+        "--out",
+        "o.parquet",
+        "--variants",
+        "1",
+        "--wordings",
+        "/etc/passwd",
+    ],
+    "expand-wordings-device": [
+        "expand",
+        "{rows}",
+        "--out",
+        "o.parquet",
+        "--variants",
+        "1",
+        "--wordings",
+        "/dev/zero",
+    ],
     "replay-recipe": ["replay", "{run}", "--recipe", "\x1b[2J"],
     "replay-set": ["replay", "{run}", "--recipe", "shuffle-r1", "--set", "keep=.inf"],
     "replay-set-bomb": ["replay", "{run}", "--recipe", "shuffle-r1", "--set", "keep=" + "[" * 5000],
@@ -960,7 +1102,16 @@ def words() -> Iterator[Case]:
 
         def asked(folder: Path, shared: Shared):
             more = ["--samples", "1", "--limit", "1", "--split", "train", "--output", "out"]
-            return ["eval", "m", str(shared.rows), *more, "--base-url", shared.url, "--retries", "0"]
+            return [
+                "eval",
+                "m",
+                str(shared.rows),
+                *more,
+                "--base-url",
+                shared.url,
+                "--retries",
+                "0",
+            ]
 
         yield Case("train", "environment", name, started, variables)
         yield Case("eval", "environment", name, asked, variables)

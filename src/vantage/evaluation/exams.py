@@ -11,6 +11,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from vantage import files
 from vantage.errors import ConfigError, InputError
 from vantage.evaluation import rules
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
@@ -85,7 +86,7 @@ def exam(wanted: str, *, limit: int | None = None, **options: Any) -> Exam:
     """
     name, named, copy = wanted.partition("=")
     if name in BENCHMARKS:
-        found = of_benchmark(BENCHMARKS[name], str(Path(copy).expanduser()) if copy else None)
+        found = of_benchmark(BENCHMARKS[name], str(files.home(copy)) if copy else None)
     elif named and not Path(wanted).exists():
         found = own(copy, name=name, **options)
     else:
@@ -157,7 +158,7 @@ def own(
 
 def _place(source: str, split: str) -> str:
     """Where questions come from, whatever the working directory."""
-    path = Path(source).expanduser()
+    path = files.home(source)
     return f"{path.resolve() if path.exists() else source}, {split}"
 
 
@@ -213,7 +214,7 @@ def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
     folder = str(file.parent.relative_to(root))
     try:
         row = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Fault.of(0, "", folder, f"{folder}: no JSON: {error}")
     if not isinstance(row, dict):
         return Fault.of(0, "", folder, f"{folder}: expected an object with the question")

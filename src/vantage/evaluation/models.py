@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from vantage.chat.journal import digest
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, reading
 
 ADAPTERS = "adapter_config.json"
 
@@ -56,16 +56,23 @@ def load(path: str) -> Loaded:
     Raises:
         ConfigError: it cannot be loaded.
     """
-    try:
+    with reading(f"model {path!r} cannot be loaded"):
         base = _base(path)
         config = AutoConfig.from_pretrained(base)
         kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
         model = kind.from_pretrained(path, dtype="auto", device_map="auto")
+        _check_ids(model.generation_config)
         processor = _processor(path, base, sees(config))
-    except (OSError, ValueError, KeyError) as error:
-        why = str(error).splitlines()[0]
-        raise ConfigError(f"model {path!r} cannot be loaded: {why}") from error
-    return Loaded(path, model, processor, identity(path))
+        return Loaded(path, model, processor, identity(path))
+
+
+def _check_ids(generation: Any) -> None:
+    """Refuse ids of tokens that are no numbers, with which generation ends late."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(generation, name, None)
+        ids = value if isinstance(value, list) else [value]
+        if not all(one is None or type(one) is int for one in ids):
+            raise ConfigError(f"{name}={value!r} in its generation_config.json: expected a number")
 
 
 def _base(path: str) -> str:

@@ -43,7 +43,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
         InputError: no such source or split, no rows, or a file that cannot be read at all.
         ConfigError: a FIFO, a socket or a device.
     """
-    source = str(Path(source).expanduser()) if source.startswith("~") else source
+    source = str(files.home(source)) if source.startswith("~") else source
     try:
         path = _table(Path(source), split)
     except OSError as error:

@@ -8,10 +8,11 @@ from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
+from safetensors import SafetensorError, safe_open
 
 from vantage import config as configuration
 from vantage.config import Config
-from vantage.errors import ConfigError, nearest
+from vantage.errors import ConfigError, nearest, reading
 from vantage.methods.recipe import load_function
 from vantage.questions.loading import load
 from vantage.rewards import REWARDS
@@ -69,18 +70,25 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
             which no processor has.
 
     Raises:
-        ConfigError: there is none, or it has neither processor nor tokenizer.
+        ConfigError: there is none, it has neither processor nor tokenizer, or weights that are cut.
     """
     sides = {"truncation_side": "left", "padding_side": "left"}
-    try:
+    with reading(f"model.path: {path!r} cannot be loaded"):
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
 
         config = AutoConfig.from_pretrained(path, **options)
-        options.pop("subfolder", None)
+        _check_weights(Path(path, options.pop("subfolder", None) or "."))
         return AutoProcessor.from_pretrained(path, **sides, **options), config
-    except (OSError, ValueError, ImportError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise what safetensors says of a file that is no whole one; headers alone are read."""
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ConfigError(f"weights {str(file)!r} cannot be read: {error}") from error
 
 
 def check_attention(kind: str | None) -> None:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, Image, List, Value
+from pyarrow import parquet
 
+from vantage import files
 from vantage.errors import ConfigError, InputError
+from vantage.questions.examining import written_faults
 from vantage.questions.faults import Fault, message
 from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns, named
@@ -117,6 +120,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
     source = Path(data)
     if out.suffix != ".parquet":
         raise ConfigError(f"{str(out)!r}: expected a file ending in .parquet")
+    files.check_writable(out, "--out")
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"{str(out)!r} is the data itself: give another file")
     raw, folder = open_rows(data, split)
@@ -127,6 +131,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
             "made again"
         )
     rows = raw if isinstance(raw, Dataset) else _typed(data, raw)
+    _check_storable(data, rows)
     if folder is None or folder.resolve() != out.parent.resolve():
         for name in named(layout.columns.image, layout.columns.images):
             if name not in rows.column_names:
@@ -142,8 +147,22 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
         raise InputError(message(data, broken))
     try:
         return Dataset.from_dict({name: [row.get(name) for row in raw] for name in names(raw)})
+    except UnicodeEncodeError as error:
+        faults = [fault for row, values in enumerate(raw) for fault in written_faults(row, values)]
+        raise InputError(message(data, faults)) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{data}: a column holds values of several kinds: {error}") from error
+
+
+def _check_storable(data: str, rows: Dataset) -> None:
+    """Refuse a type that parquet does not have, before anything is asked."""
+    for field in rows.features.arrow_schema:
+        try:
+            parquet.write_table(pa.schema([field]).empty_table(), pa.BufferOutputStream())
+        except pa.ArrowNotImplementedError as error:
+            raise InputError(
+                f"{data}: column {field.name!r} cannot be written as parquet: {error}"
+            ) from error
 
 
 def _needed(column: str, wanted: Sequence[str]) -> bool:

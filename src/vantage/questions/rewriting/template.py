@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from vantage import files
 from vantage.errors import ConfigError
 from vantage.yaml_values import value_of
 
@@ -59,6 +60,7 @@ def load(path: Path) -> tuple[tuple[str, ...], ...]:
         ConfigError: no such file, something else in it, or wordings of a family with other
             slots than its first.
     """
+    files.check_readable(path, "wordings")
     try:
         families = value_of(path.read_text(encoding="utf-8"), f"wordings {str(path)!r}")
     except (OSError, UnicodeDecodeError) as error:

@@ -24,7 +24,7 @@ from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
 from vantage.config import Config
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, reading
 from vantage.questions.schema import taken
 from vantage.training import columns
 from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
@@ -139,12 +139,14 @@ def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None)
 
 def cut_here() -> Cut:
     """How the processes that `accelerate launch` started share a model."""
-    processes = PartialState().num_processes
-    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
-        return Cut(processes, "fsdp")
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
-        return Cut(processes, "zero", int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)))
-    return Cut(processes)
+    with reading("the environment that accelerate launch sets cannot be read"):
+        processes = PartialState().num_processes
+        if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+            return Cut(processes, "fsdp")
+        if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+            stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)
+            return Cut(processes, "zero", int(stage))
+        return Cut(processes)
 
 
 def _forward(config: Config, args: VantageConfig) -> Forward:

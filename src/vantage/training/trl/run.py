@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -155,7 +156,7 @@ def _refusals() -> Iterator[None]:
         raise
     except (
         *(ImportError, TypeError, ValueError, OSError),
-        *(ArithmeticError, AttributeError),
+        *(ArithmeticError, AttributeError, UnpicklingError, EOFError),
     ) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
