@@ -140,13 +140,12 @@ def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
     """
     named = f"{option}: {str(path)[:300]!r}"
     try:
-        if path.exists() and path.is_dir() is not folder:
-            found, expected = ("a file", "a directory") if folder else ("a directory", "a file")
-            raise ConfigError(f"{named} is {found}, expected {expected}")
         there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{named} cannot be written: {why}; {OTHER}") from error
+    except OSError as error:
+        raise ConfigError(f"{named} {unwritable(error)}") from error
+    if there == path and path.is_dir() is not folder:
+        found, expected = ("a file", "a directory") if folder else ("a directory", "a file")
+        raise ConfigError(f"{named} is {found}, expected {expected}")
     if not there.is_dir() and there != path:
         raise ConfigError(f"{named}: {str(there)!r} is a file")
     needed = os.W_OK | os.X_OK if there.is_dir() else os.W_OK
@@ -162,7 +161,7 @@ def check_readable(path: Path, what: str) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # of a NUL
         return  # who reads it says more
     kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
     from_shell = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # as <(...) of bash

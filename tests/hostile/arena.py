@@ -1,14 +1,18 @@
 """Runs hostile cases, each in a forked process that is watched.
 
 What is told of a case: its exit status, whether an exception got out, what it asked of the network,
-what it started, how long it took, and how much memory it took above the start.
+what it started, how long it took, how much memory it took above the start, and whether a refusal
+names something that the user gave.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -17,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import vantage
 
 SECONDS = 10  # that a case may take
 KILLED = 20  # and after which it is ended
@@ -27,7 +33,9 @@ CANARY = "canary"  # what hostile code writes, if it is run
 ASKING = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname")
 STARTING = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
 LOCAL = ("127.0.0.1", "localhost", "::1", None, "")
-HARMLESS = ("git", "uname", "lscpu", "ldconfig", "/sbin/ldconfig", "gcc", "cc")
+HARMLESS = ("git", "uname", "lscpu", "ldconfig", "gcc", "cc", "fc-list")
+OURS = str(Path(vantage.__file__).parent)  # helpers of ours are processes of their own
+REFUSED = (1, 2)
 CONTROLS = {*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A, 0x0D}
 
 
@@ -41,6 +49,8 @@ class Case:
         name: of the case.
         prepare: folder and what is shared -> arguments of the command, or a function to call.
         environment: variables that are set.
+        names: what a refusal has to say, one of them; by default one of the arguments.
+        mended_by: what has to be built before the case does no harm; empty for nothing.
     """
 
     entry: str
@@ -48,6 +58,8 @@ class Case:
     name: str
     prepare: Callable[[Path, Any], Sequence[str] | Callable[[], Any]]
     environment: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    mended_by: str = ""
 
     @property
     def id(self) -> str:
@@ -66,6 +78,7 @@ class Outcome:
         ran: whether hostile code was run.
         seconds, megabytes: that it took.
         raw: control characters in what it printed.
+        named: whether a refusal names what the user gave.
         said: the end of what it printed.
     """
 
@@ -77,6 +90,7 @@ class Outcome:
     seconds: float = 0.0
     megabytes: float = 0.0
     raw: str = ""
+    named: bool = True
     said: str = ""
 
     @property
@@ -99,6 +113,8 @@ class Outcome:
             found.append(f"took {self.megabytes:,.0f} MB")
         if self.raw:
             found.append(f"printed control characters: {self.raw[:200]!r}")
+        if not self.named:
+            found.append(f"names nothing that the user gave: {self.said[-500:]}")
         return found
 
 
@@ -120,15 +136,17 @@ def run(
             place = folder / str(number)
             place.mkdir()
             arguments = case.prepare(place, shared)
-            running[_start(case, place, arguments)] = (case, place, time.monotonic())
-        for pid, (case, place, start) in list(running.items()):
-            ended, status, used = os.wait4(pid, os.WNOHANG)
+            words = _words(case, arguments)
+            running[_start(case, place, arguments)] = (case, place, words, time.monotonic())
+        for pid, (case, place, words, start) in list(running.items()):
+            ended = os.waitpid(pid, os.WNOHANG)[0]
             if not ended and time.monotonic() - start > KILLED:
                 os.killpg(pid, signal.SIGKILL)
-                ended, status, used = os.wait4(pid, 0)
+                ended = os.waitpid(pid, 0)[0]
             if ended:
                 del running[pid]
-                yield case, _outcome(place)
+                yield case, _outcome(place, words)
+                shutil.rmtree(place, ignore_errors=True)
         time.sleep(0.002)
 
 
@@ -150,8 +168,10 @@ def _watched(case: Case, place: Path, arguments: Sequence[str] | Callable[[], An
     for descriptor, name in ((1, "out"), (2, "err")):
         file = os.open(place / f".{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), "utf-8", "surrogateescape")
+        for descriptor in (1, 2)
+    )
     work = place / "work"
     work.mkdir(exist_ok=True)
     os.chdir(work)
@@ -203,8 +223,23 @@ def _note(outcome: Outcome, event: str, given: tuple[Any, ...]) -> None:
             raise OSError(f"{host!r} must not be asked")
     elif event in STARTING:
         words = given[0] if event == "os.system" else given[:2]
-        if not any(Path(str(word)).name in HARMLESS for word in _flat(words)):
+        if not any(_is_harmless(str(word)) for word in _flat(words)):
             outcome.started.append(f"{event} {words!r}")
+
+
+def _is_harmless(word: str) -> bool:
+    return Path(word).name in HARMLESS or word.startswith(OURS)
+
+
+def _words(case: Case, arguments: Sequence[str] | Callable[[], Any]) -> list[str]:
+    """What a user gave, as letters and digits alone: paths by the names of their files."""
+    given = [] if callable(arguments) else arguments[1:]
+    names = case.names or [Path(word).name for word in given]
+    return [bare for name in names if (bare := _bare(name))]
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "", text)
 
 
 def _flat(words: Any) -> Iterator[Any]:
@@ -215,7 +250,7 @@ def _flat(words: Any) -> Iterator[Any]:
         yield words
 
 
-def _outcome(place: Path) -> Outcome:
+def _outcome(place: Path, words: Sequence[str]) -> Outcome:
     printed = b"".join((place / name).read_bytes() for name in (".out", ".err"))
     said = printed.decode("utf-8", "replace")
     try:
@@ -224,6 +259,8 @@ def _outcome(place: Path) -> Outcome:
         outcome = Outcome()
     outcome.ran = any(place.rglob(CANARY))
     outcome.said = said[-3000:]
+    if outcome.status in REFUSED and words:
+        outcome.named = any(word in _bare(said) for word in words)
     outcome.raw = "".join(sorted({letter for letter in said if ord(letter) in CONTROLS}))
     if not outcome.escaped and "Traceback (most recent call last)" in said:
         outcome.escaped = said[said.index("Traceback (most recent call last)") :]

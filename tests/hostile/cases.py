@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -335,8 +336,8 @@ def _nulls(folder: Path) -> Path:
 
 
 def _same(folder: Path) -> Path:
-    """Two hundred texts of a megabyte, which a dictionary stores once."""
-    return _parquet(folder, {"question": ["a" * 1_000_000] * 200, "answer": ["1"] * 200})
+    """Ten texts of 20 MB, which a dictionary stores once."""
+    return _parquet(folder, {"question": ["a" * 20_000_000] * 10, "answer": ["1"] * 10})
 
 
 def _features(folder: Path) -> Path:
@@ -509,6 +510,7 @@ def png(width: int, height: int, content: bytes = b"", before: bytes = b"") -> b
     return b"\x89PNG\r\n\x1a\n" + head + before + data + _chunk(b"IEND", b"")
 
 
+BLANKS = zlib.compress(b" " * 300_000_000, 1)
 SMALL = png(28, 28, b"\0" * (28 * 3 + 1) * 28)
 PICTURES: dict[str, Any] = {
     "bomb": png(60_000, 60_000),
@@ -516,15 +518,13 @@ PICTURES: dict[str, Any] = {
     "flat": png(0, 0),
     "filled": png(9_000, 9_000, b"\0" * (9_000 * 3 + 1) * 9_000),
     "cut": SMALL[: len(SMALL) // 2],
-    "text-chunk": png(
-        28, 28, before=_chunk(b"zTXt", b"a\0\0" + zlib.compress(b" " * 300_000_000, 9))
-    ),
-    "profile": png(28, 28, before=_chunk(b"iCCP", b"a\0\0" + zlib.compress(b" " * 300_000_000, 9))),
+    "text-chunk": png(28, 28, before=_chunk(b"zTXt", b"a\0\0" + BLANKS)),
+    "profile": png(28, 28, before=_chunk(b"iCCP", b"a\0\0" + BLANKS)),
     "frames": png(28, 28, before=_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))),
     "random": bytes(range(256)) * 10,
     "empty": b"",
     "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='http://192.0.2.1/x.png'/></svg>",
-    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch canary) (w) file\nshowpage\n",
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch canary) (w) file\n",
     "pdf": b"%PDF-1.4\n1 0 obj <<>> endobj",
     "gif": b"GIF89a"
     + struct.pack("<HH", 65535, 65535)
@@ -560,8 +560,7 @@ LINKS: dict[str, Any] = {
     "long": "a" * 5000 + ".png",
     "controls": "\x1b[2J.png",
     "base64": "data:image/png;base64,AAAA",
-    "base64-of-a-bomb": "data:image/png;base64,"
-    + __import__("base64").b64encode(PICTURES["bomb"]).decode(),
+    "base64-of-a-bomb": "data:image/png;base64," + base64.b64encode(PICTURES["bomb"]).decode(),
     "an-object": {"bytes": None, "path": "/etc/passwd"},
     "an-object-of-an-address": {"bytes": None, "path": "http://192.0.2.1/x.png"},
     "an-object-of-nothing": {"bytes": None, "path": None},
@@ -642,14 +641,14 @@ def _templated(text: str) -> Callable[[Path], None]:
     return lambda path: write(path, text) and None
 
 
-DAMAGE: dict[str, Callable[[Path], None]] = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "gone": lambda path: path.unlink(),
     "empty": _put(b""),
     "random": _put(bytes(range(256)) * 10),
     "a-list": _put("[1]"),
     "deep": _put("[" * 100_000),
-    "a-folder": lambda path: (path.unlink(), path.mkdir()) and None,
-    "a-loop": lambda path: (path.unlink(), path.symlink_to(path)) and None,
+    "a-folder": lambda path: [path.unlink(), path.mkdir()],
+    "a-loop": lambda path: [path.unlink(), path.symlink_to(path)],
 }
 AUTO = {
     "AutoConfig": "evil.Config",
@@ -685,6 +684,12 @@ MODELS: dict[str, Any] = {
         "chat_template.jinja",
         _templated(
             "{% for i in range(10**9) %}{% for j in range(10**9) %}x{% endfor %}{% endfor %}"
+        ),
+    ),
+    "template-of-loops": (
+        "chat_template.jinja",
+        _templated(
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
         ),
     ),
     "template-of-a-gigabyte": ("chat_template.jinja", _templated("{{ 'a' * 1000000000 }}")),

@@ -17,6 +17,7 @@ from transformers import (
 
 from vantage.chat.journal import digest
 from vantage.errors import ConfigError, reading
+from vantage.questions.chat_templates import check_bounded
 
 ADAPTERS = "adapter_config.json"
 
@@ -63,6 +64,7 @@ def load(path: str) -> Loaded:
         model = kind.from_pretrained(path, dtype="auto", device_map="auto")
         _check_ids(model.generation_config)
         processor = _processor(path, base, sees(config))
+        check_bounded(processor, f"model {path!r}")
         return Loaded(path, model, processor, identity(path))
 
 

@@ -24,7 +24,7 @@ ROLES = {
 }
 TEXTS = ("text", "input_text", "output_text")
 INLINE = re.compile(r"<img>([^<>\n]+)</img>")
-LONGEST = 2_000_000  # characters of a conversation, about half a million tokens
+LONGEST = 16_000_000  # characters of a conversation, some million tokens
 VIDEO = "videos are not read: give frames of it as pictures, or leave the row out"
 
 

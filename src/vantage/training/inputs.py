@@ -14,6 +14,7 @@ from vantage import config as configuration
 from vantage.config import Config
 from vantage.errors import ConfigError, nearest, reading
 from vantage.methods.recipe import load_function
+from vantage.questions.chat_templates import check_bounded
 from vantage.questions.loading import load
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
@@ -70,7 +71,8 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
             which no processor has.
 
     Raises:
-        ConfigError: there is none, it has neither processor nor tokenizer, or weights that are cut.
+        ConfigError: there is none, it has neither processor nor tokenizer, weights that are cut,
+            or a chat template without bounds.
     """
     sides = {"truncation_side": "left", "padding_side": "left"}
     with reading(f"model.path: {path!r} cannot be loaded"):
@@ -78,7 +80,9 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
 
         config = AutoConfig.from_pretrained(path, **options)
         _check_weights(Path(path, options.pop("subfolder", None) or "."))
-        return AutoProcessor.from_pretrained(path, **sides, **options), config
+        processor = AutoProcessor.from_pretrained(path, **sides, **options)
+    check_bounded(processor, f"model.path: {path!r}")
+    return processor, config
 
 
 def _check_weights(folder: Path) -> None:

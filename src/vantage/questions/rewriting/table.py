@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyarrow import parquet
 from vantage import files
 from vantage.errors import ConfigError, InputError
 from vantage.questions.examining import written_faults
-from vantage.questions.faults import Fault, message
+from vantage.questions.faults import FIRST, MANY, Fault, message
 from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns, named
 from vantage.questions.pictures import Picture, picture
@@ -137,7 +138,9 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
             if name not in rows.column_names:
                 raise ConfigError(f"pictures in {name!r} stay where they are: write OUT there too")
             rows = _embedded(rows, name, folder)
-    return Table(rows, Unpacker(layout, folder))
+    table = Table(rows, Unpacker(layout, folder))
+    _check_first(data, table)
+    return table
 
 
 def _typed(data: str, raw: list[Any]) -> Dataset:
@@ -152,6 +155,14 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
         raise InputError(message(data, faults)) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{data}: a column holds values of several kinds: {error}") from error
+
+
+def _check_first(data: str, table: Table) -> None:
+    """Refuse many rows of which the first ask nothing: a small file can hold a billion."""
+    if len(table.rows) > MANY:
+        first = islice(table.items(with_pictures=False), FIRST)
+        if not any(item.question.strip() for item in first):
+            raise InputError(f"{data}: none of its first {FIRST:,} rows has a question")
 
 
 def _check_storable(data: str, rows: Dataset) -> None:
