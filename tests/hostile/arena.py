@@ -36,6 +36,8 @@ LOCAL = ("127.0.0.1", "localhost", "::1", None, "")
 HARMLESS = ("git", "uname", "lscpu", "ldconfig", "gcc", "cc", "fc-list")
 OURS = str(Path(vantage.__file__).parent)  # helpers of ours are processes of their own
 REFUSED = (1, 2)
+LONGEST = 60  # letters of a name that a message has to show
+HEADING = re.compile("\x1b\\[1m\\w+ LOAD REPORT\x1b\\[0m")  # of transformers
 CONTROLS = {*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A, 0x0D}
 
 
@@ -50,7 +52,6 @@ class Case:
         prepare: folder and what is shared -> arguments of the command, or a function to call.
         environment: variables that are set.
         names: what a refusal has to say, one of them; by default one of the arguments.
-        mended_by: what has to be built before the case does no harm; empty for nothing.
     """
 
     entry: str
@@ -59,7 +60,6 @@ class Case:
     prepare: Callable[[Path, Any], Sequence[str] | Callable[[], Any]]
     environment: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    mended_by: str = ""
 
     @property
     def id(self) -> str:
@@ -192,9 +192,12 @@ def _watched(case: Case, place: Path, arguments: Sequence[str] | Callable[[], An
 
 
 def _called(arguments: Sequence[str] | Callable[[], Any]) -> tuple[int, str]:
+    from accelerate.state import AcceleratorState
+
     from vantage import cli
     from vantage.errors import VantageError
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # of the run that all share
     try:
         if callable(arguments):
             arguments()
@@ -235,7 +238,7 @@ def _words(case: Case, arguments: Sequence[str] | Callable[[], Any]) -> list[str
     """What a user gave, as letters and digits alone: paths by the names of their files."""
     given = [] if callable(arguments) else arguments[1:]
     names = case.names or [Path(word).name for word in given]
-    return [bare for name in names if (bare := _bare(name))]
+    return [bare[:LONGEST] for name in names if (bare := _bare(name))]
 
 
 def _bare(text: str) -> str:
@@ -261,7 +264,8 @@ def _outcome(place: Path, words: Sequence[str]) -> Outcome:
     outcome.said = said[-3000:]
     if outcome.status in REFUSED and words:
         outcome.named = any(word in _bare(said) for word in words)
-    outcome.raw = "".join(sorted({letter for letter in said if ord(letter) in CONTROLS}))
+    told = HEADING.sub("", said)
+    outcome.raw = "".join(sorted({letter for letter in told if ord(letter) in CONTROLS}))
     if not outcome.escaped and "Traceback (most recent call last)" in said:
         outcome.escaped = said[said.index("Traceback (most recent call last)") :]
     return outcome

@@ -5,11 +5,14 @@ Run: python tests/hostile/summary.py [WORDS IN NAMES ...]
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,9 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import cases
-from arena import Outcome, run
+from arena import REFUSED, Case, Outcome, run
 from shared import build
 
+INTERRUPTED = 130
 HEAD = (
     f"{'entry':8}{'kind':13}{'cases':>6}{'refused':>9}{'accepted':>10}{'tracebacks':>12}"
     f"{'requests':>10}{'code run':>10}{'controls':>10}{'slowest s':>11}{'most MB':>9}"
@@ -29,7 +33,7 @@ HEAD = (
 
 def row(entry: str, kind: str, found: list[Outcome]) -> str:
     """One line of the summary."""
-    refused = sum(outcome.status in (1, 2, 130) for outcome in found)
+    refused = sum(outcome.status in (*REFUSED, INTERRUPTED) for outcome in found)
     slowest = max((o.seconds if o.status is not None else float("inf")) for o in found)
     return (
         f"{entry:8}{kind:13}{len(found):6}{refused:9}{sum(o.status == 0 for o in found):10}"
@@ -39,28 +43,52 @@ def row(entry: str, kind: str, found: list[Outcome]) -> str:
     )
 
 
-def main() -> int:
-    """All cases whose name has one of the words; the number of those that did harm."""
-    words = sys.argv[1:]
-    chosen = [c for c in cases.every() if not words or any(word in c.id for word in words)]
-    found: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    bad: list[str] = []
-    start = time.monotonic()
+def outcomes(chosen: list[Case]) -> Iterator[tuple[Case, Outcome]]:
+    """What becomes of some cases."""
     with tempfile.TemporaryDirectory() as name:
         shared, places = Path(name, "shared"), Path(name, "cases")
         shared.mkdir()
         places.mkdir()
-        for case, outcome in run(chosen, places, build(shared)):
-            found[case.entry, case.kind].append(outcome)
-            bad += [f"{case.id}: {problem}" for problem in outcome.problems]
+        yield from run(chosen, places, build(shared))
+
+
+def show(found: list[tuple[Case, Outcome]], seconds: float) -> int:
+    """Print the summary; how many cases did harm that is not known."""
+    rows: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for case, outcome in found:
+        rows[case.entry, case.kind].append(outcome)
     print(HEAD)
-    for (entry, kind), outcomes in sorted(found.items()):
+    for (entry, kind), outcomes in sorted(rows.items()):
         print(row(entry, kind, outcomes))
-    print(row("all", "", [outcome for outcomes in found.values() for outcome in outcomes]))
-    print(f"{time.monotonic() - start:.0f} s; harm: {len(bad)}")
-    for line in sorted(bad):
-        print(f"  {line}")
-    return bool(bad)
+    print(row("all", "", [outcome for _, outcome in found]))
+    harm = sorted((case.id, outcome.problems) for case, outcome in found if outcome.problems)
+    known = [name for name, _ in harm if name in cases.OPEN]
+    print(f"{seconds:.0f} s; did harm: {len(harm)}, of which known: {len(known)}")
+    for name, problems in harm:
+        why = f" (known: {cases.OPEN[name]})" if name in known else ""
+        print("".join(f"  {name}{why}: {problem}\n" for problem in problems), end="")
+    return len(harm) - len(known)
+
+
+def main() -> int:
+    """All cases whose name has one of the words."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="in the names of cases")
+    parser.add_argument("--names", type=Path, help="file with the names of cases, one a line")
+    parser.add_argument("--problems", type=Path, help="file for the problems of each, as JSON")
+    given = parser.parse_args()
+    names = given.names.read_text().splitlines() if given.names else None
+    chosen = [
+        case
+        for case in cases.every()
+        if (names is None or case.id in names)
+        and (not given.words or any(word in case.id for word in given.words))
+    ]
+    start = time.monotonic()
+    found = list(outcomes(chosen))
+    if given.problems:
+        given.problems.write_text(json.dumps({case.id: o.problems for case, o in found}))
+    return bool(show(found, time.monotonic() - start))
 
 
 if __name__ == "__main__":

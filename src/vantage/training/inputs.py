@@ -95,6 +95,16 @@ def _check_weights(folder: Path) -> None:
             raise ConfigError(f"weights {str(file)!r} cannot be read: {error}") from error
 
 
+def processes() -> PartialState:
+    """The processes that a launcher started, of which this is one.
+
+    Raises:
+        ConfigError: a launcher's variables that make no sense.
+    """
+    with reading("the environment of a launcher (WORLD_SIZE, RANK, ...) cannot be read"):
+        return PartialState()
+
+
 def check_attention(kind: str | None) -> None:
     """Refuse an attention that transformers does not know; one of the hub has a slash.
 

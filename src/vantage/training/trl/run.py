@@ -25,7 +25,7 @@ from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
 from vantage.training.directory import CONFIG, check_output, locked
-from vantage.training.inputs import check_attention, load_model, reward_of, rows_of
+from vantage.training.inputs import check_attention, load_model, processes, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision, values
 from vantage.training.trl.config import BEST, VantageConfig
@@ -65,7 +65,7 @@ def train(
             or a checkpoint that cannot be written.
     """
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
-    is_main = PartialState().is_main_process
+    is_main = processes().is_main_process
     check_output(config, resume=resume)
     with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
         if is_main:

@@ -6,16 +6,19 @@ is loaded, in the first update, or never, where a text counts as true.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import types
 import typing
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
 from accelerate.utils import DynamoBackend
 
+from vantage import files
 from vantage.errors import ConfigError, nearest
 from vantage.training.trl.config import VantageConfig
 
@@ -144,6 +147,8 @@ NAMED = tuple(
     if any((typing.get_origin(one) or one) is dict for one in typing.get_args(hint))
     and name not in ("fsdp_config", "deepspeed", "accelerator_config", "sampling")
 )
+# Options by name, or a file of JSON with them.
+FILES = ("fsdp_config", "deepspeed", "accelerator_config")
 # Options of torch.utils.checkpoint.
 CHECKPOINTING_IN = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 CHECKPOINTING = frozenset(
@@ -207,10 +212,30 @@ def _check_text(name: str, value: str) -> None:
         raise ConfigError(f"trl.{name}={value!r}: an empty text, or one with a NUL: leave it out")
     if name in TEXTS and value not in TEXTS[name]:
         raise ConfigError(f"trl.{name}={value!r}: {nearest(value, TEXTS[name])}")
-    if name in NAMED and not value.lstrip().startswith("{"):
-        raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
+    if name in NAMED:
+        _check_options(name, value, value)
+    if name in FILES:
+        _check_options(name, value, _content(name, value))
     if name == "optim_args" and not OPTIM_ARGS.fullmatch(value):
         raise ConfigError(f"trl.{name}={value!r:.200}: expected name=value,name=value")
+
+
+def _content(name: str, path: str) -> str:
+    files.check_readable(Path(path), f"trl.{name}")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"trl.{name}={path!r:.200}: cannot be read: {error}") from error
+
+
+def _check_options(name: str, value: str, text: str) -> None:
+    """Refuse a text that is no object of JSON."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"trl.{name}={value!r:.200}: no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
 
 
 def _check_range(name: str, value: Any) -> None:
