@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vantage.questions.loading import load
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
 
+LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
 GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
 
 
@@ -101,7 +103,10 @@ def processes() -> PartialState:
     Raises:
         ConfigError: a launcher's variables that make no sense.
     """
-    with reading("the environment of a launcher (WORLD_SIZE, RANK, ...) cannot be read"):
+    for name in LAUNCHED:
+        with reading(f"{name} in the environment, which a launcher sets, is no number"):
+            int(os.environ.get(name, 0))
+    with reading("the environment of a launcher (WORLD_SIZE, RANK, ...) does not fit"):
         return PartialState()
 
 
