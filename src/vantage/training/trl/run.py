@@ -67,6 +67,7 @@ def train(
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
     is_main = processes().is_main_process
     check_output(config, resume=resume)
+    arguments(config)  # refused before anything is written
     with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
         if is_main:
             check_output(config, resume=resume)  # nobody else writes there from now on
