@@ -132,9 +132,10 @@ def model_of(config: Config, run: Resolved) -> Model:
     """What is known of the model, loaded as training loads it.
 
     Raises:
-        ConfigError: no such model, or it has no processor.
+        ConfigError: no such model, it has no processor, or options do not fit it.
     """
     processor, known = load_model(config.model.path, **run.loading)
+    run.check_model(known)
     tokenize = run.tokenizer(processor) if run.tokenizer else None
     return Model(processor, known, run.template_options, tokenize)
 

@@ -67,6 +67,7 @@ def resolve(config: Config) -> Resolved:
         loading=config_source(args),
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),
+        check_model=partial(values.check_model, args),
         supplied=columns.FROM_TRL,
         colocated=_colocated(args),
         more_gpus="cut the model over several (recipes/accelerate)",

@@ -101,7 +101,8 @@ def check_run(config: Config, *, resume: bool) -> None:
 def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
-    load_model(config.model.path, **config_source(args))
+    _, known = load_model(config.model.path, **config_source(args))
+    values.check_model(args, known)
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
     with _refusals():

@@ -6,6 +6,7 @@ is loaded, in the first update, or never, where a text counts as true.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
 from accelerate.utils import DynamoBackend
+from transformers import PretrainedConfig, PreTrainedModel
 
 from vantage import files
 from vantage.errors import ConfigError, nearest
@@ -154,6 +156,18 @@ CHECKPOINTING_IN = ("activation_checkpointing_kwargs", "gradient_checkpointing_k
 CHECKPOINTING = frozenset(
     ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
 )
+# Options of transformers' `from_pretrained`, besides those of a model's configuration.
+INIT = frozenset(
+    (
+        *(*inspect.signature(PreTrainedModel.from_pretrained).parameters,),
+        *("adapter_kwargs", "adapter_name", "allow_all_kernels", "attn_implementation"),
+        *("device_map", "device_mesh", "distributed_config", "dtype", "experts_implementation"),
+        *("generation_config", "gguf_file", "kernel_config", "key_mapping", "max_memory"),
+        *("low_cpu_mem_usage", "offload_buffers", "offload_folder", "offload_state_dict"),
+        *("proxies", "quantization_config", "state_dict", "subfolder", "torch_dtype"),
+        *("tp_plan", "tp_size", "trust_remote_code", "use_kernels", "variant"),
+    )
+)
 OPTIM_ARGS = re.compile(r"\s*\w+\s*=[^,=]+(?:,\s*\w+\s*=[^,=]+)*")
 
 
@@ -205,6 +219,32 @@ def check_together(args: VantageConfig, *, validates: bool) -> None:
         )
     if args.top_k < 0 and not args.use_vllm:
         raise ConfigError(f"trl.top_k={args.top_k}: expected 0 for all tokens, -1 is vLLM's word")
+
+
+def check_model(args: VantageConfig, known: PretrainedConfig) -> None:
+    """Refuse options that TRL or transformers refuse once the model is loaded.
+
+    Args:
+        args: of the run.
+        known: the model's configuration.
+
+    Raises:
+        ConfigError: names the option and what the model lacks.
+    """
+    text = known.get_text_config()
+    if args.router_aux_loss_coef and not hasattr(text, "output_router_logits"):
+        raise ConfigError(
+            f"trl.router_aux_loss_coef={args.router_aux_loss_coef}: the model has no experts whose "
+            "load could be balanced: leave it out"
+        )
+    if args.cast_lm_head_to_fp32 and text is not known and known.tie_word_embeddings:
+        raise ConfigError(
+            "trl.cast_lm_head_to_fp32: TRL cannot do that for a vision-language model that shares "
+            "its embeddings with its head: leave it out"
+        )
+    for name in args.model_init_kwargs or {}:
+        if name not in INIT and not hasattr(known, name):
+            raise ConfigError(f"trl.model_init_kwargs.{name}: unknown; {nearest(name, INIT)}")
 
 
 def _check_text(name: str, value: str) -> None:
