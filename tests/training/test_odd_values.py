@@ -55,6 +55,7 @@ REFUSED = [
     ("trl.sync_ref_model", True, "sync_ref_model"),
     ("trl.router_aux_loss_coef", 0.1, "the model has no experts"),
     ("trl.cast_lm_head_to_fp32", True, "shares its embeddings"),
+    ("trl.use_transformers_continuous_batching", True, "not for vision-language models"),
     ("trl.model_init_kwargs", {"dtyp": "auto"}, "trl.model_init_kwargs.dtyp: unknown; did you"),
 ]
 # No file of YAML has them, but Python does.

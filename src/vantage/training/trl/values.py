@@ -242,6 +242,11 @@ def check_model(args: VantageConfig, known: PretrainedConfig) -> None:
             "trl.cast_lm_head_to_fp32: TRL cannot do that for a vision-language model that shares "
             "its embeddings with its head: leave it out"
         )
+    if args.use_transformers_continuous_batching and text is not known:
+        raise ConfigError(
+            "trl.use_transformers_continuous_batching: not for vision-language models; take "
+            "use_vllm, or leave it out"
+        )
     for name in args.model_init_kwargs or {}:
         if name not in INIT and not hasattr(known, name):
             raise ConfigError(f"trl.model_init_kwargs.{name}: unknown; {nearest(name, INIT)}")
