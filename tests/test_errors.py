@@ -37,7 +37,7 @@ def test_bounds_are_inside(value):
 
 @pytest.mark.parametrize("value", [0.99, 5, -1, 10**30, float("nan"), float("inf")])
 def test_what_is_outside_is_named(value):
-    with pytest.raises(ConfigError, match="^n=.*: expected 1 to 4$"):
+    with pytest.raises(ConfigError, match=r"^n=.*: expected 1 to 4$"):
         check_between("n", value, 1, 4)
 
 

@@ -37,7 +37,8 @@ HARMLESS = ("git", "uname", "lscpu", "ldconfig", "gcc", "cc", "fc-list")
 OURS = str(Path(vantage.__file__).parent)  # helpers of ours are processes of their own
 REFUSED = (1, 2)
 LONGEST = 60  # letters of a name that a message has to show
-HEADING = re.compile("\x1b\\[1m\\w+ LOAD REPORT\x1b\\[0m")  # of transformers
+# Of libraries: bars above each other, and a heading of transformers.
+PRINTED = re.compile("\x1b\\[A\r|\x1b\\[1m\\w+ LOAD REPORT\x1b\\[0m")
 CONTROLS = {*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A, 0x0D}
 
 
@@ -264,7 +265,7 @@ def _outcome(place: Path, words: Sequence[str]) -> Outcome:
     outcome.said = said[-3000:]
     if outcome.status in REFUSED and words:
         outcome.named = any(word in _bare(said) for word in words)
-    told = HEADING.sub("", said)
+    told = PRINTED.sub("", said)
     outcome.raw = "".join(sorted({letter for letter in told if ord(letter) in CONTROLS}))
     if not outcome.escaped and "Traceback (most recent call last)" in said:
         outcome.escaped = said[said.index("Traceback (most recent call last)") :]

@@ -303,8 +303,13 @@ def data_of_files() -> Iterator[Case]:
             out = ["--out", "out.parquet", "--variants", "1", "--template"]
             return ["expand", str(write(folder / name, content)), *out]
 
+        def train(folder: Path, shared: Shared, name=name, content=content):
+            data = {"train": str(write(folder / name, content)), "max_prompt_tokens": 4096}
+            return ["train", configured(folder, shared, data=data, run={"batches": 1})]
+
         yield Case("check", "data", name, check)
         yield Case("expand", "data", name, expand)
+        yield Case("train", "data", name, train, names=(name, "rows", "max_prompt_length"))
 
 
 def _parquet(folder: Path, columns: dict, **options: Any) -> Path:
@@ -776,7 +781,14 @@ def models() -> Iterator[Case]:
                 more = ["--samples", "1", "--limit", "1", "--max-tokens", "2", "--split", "train"]
                 return ["eval", str(folder / "model"), str(shared.rows), *more, "--output", "out"]
 
+            def trained(folder: Path, shared: Shared, weights=weights):
+                model = weights(folder, shared)[1]
+                return ["train", configured(folder, shared, model={"path": model})]
+
             yield Case("eval", "model", f"{name.replace('.', '-')}-{what}", weights)
+            yield Case(
+                "train", "model", f"{name.replace('.', '-')}-{what}", trained, names=("path",)
+            )
 
 
 # ---- records and checkpoints -----------------------------------------------------------------
@@ -830,6 +842,23 @@ def records() -> Iterator[Case]:
 
             yield Case("report", "record", f"{number}-{name}", report)
             yield Case("replay", "record", f"{number}-{name}", replay)
+
+
+def results() -> Iterator[Case]:
+    """Results of an evaluation that are damaged, or of others, where the same is asked again."""
+    for number in range(5):
+        for name, change in BROKEN.items():
+
+            def again(folder: Path, shared: Shared, number=number, change=change):
+                out = folder / "results"
+                shutil.copytree(shared.results, out)
+                files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+                path = files[number % len(files)]
+                path.write_bytes(change(path.read_bytes()))
+                more = ["--samples", "1", "--limit", "2", "--split", "train", "--output", str(out)]
+                return ["eval", "m", str(shared.rows), *more, "--base-url", shared.url]
+
+            yield Case("eval", "results", f"{number}-{name}", again)
 
 
 def checkpoints() -> Iterator[Case]:
@@ -1230,7 +1259,7 @@ def api() -> Iterator[Case]:
 
 ALL = (
     *(texts_of_configurations, sections_of_configurations, values_of_options),
-    *(data_of_files, data_of_places, pictures, models, records, checkpoints),
+    *(data_of_files, data_of_places, pictures, models, records, results, checkpoints),
     *(servers, journals, paths, words, api),
 )
 
@@ -1249,7 +1278,7 @@ OPEN = {
             *("check-picture-controls", "check-picture-nul", "eval-model-config-of-controls"),
             *("eval-model-template-that-raises", "eval-words-eval-name", "eval-words-eval-nobody"),
             *("expand-data-a-name-of-controls", "expand-data-control-names.jsonl"),
-            "expand-data-parquet-flipped-5",
+            *("expand-data-parquet-flipped-5", "train-data-control-names.jsonl"),
         ),
         "control characters are printed as they are",
     ),

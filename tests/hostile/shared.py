@@ -23,12 +23,14 @@ class Shared:
         text_model: directory of one that reads text alone.
         rows: a good file of rows.
         run: a finished run with a record and checkpoints.
+        results: of an evaluation of a model behind that server.
         url: of a server that answers as the name of the model says.
     """
 
     model: Path
     rows: Path
     run: Path
+    results: Path
     url: str
 
 
@@ -39,7 +41,8 @@ def build(folder: Path) -> Shared:
     rows = folder / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     made = Path(model.build(folder / "model", seed=0))
-    return Shared(made, rows, _trained(folder, made, rows), serve())
+    url = serve()
+    return Shared(made, rows, _trained(folder, made, rows), _evaluated(folder, rows, url), url)
 
 
 def settings(model: object, rows: object, output: object) -> dict:
@@ -64,6 +67,18 @@ def _trained(folder: Path, model: Path, rows: Path) -> Path:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run.train(made)
     return folder / "run"
+
+
+def _evaluated(folder: Path, rows: Path, url: str) -> Path:
+    from vantage.chat.server import Settings
+    from vantage.evaluation import exams, run
+    from vantage.evaluation.responses import Sampling
+    from vantage.questions.layouts import Columns
+
+    asked = exams.exams([str(rows)], limit=2, split="train", columns=Columns())
+    model = run.model_of("m", Sampling(1), Settings(url, "m"), batch=1, concurrency=1)
+    run.evaluate(asked, model, folder / "results", name="m", framing=run.Framing())
+    return folder / "results"
 
 
 def serve() -> str:

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
 from vantage.config import Config
-from vantage.errors import ConfigError, VantageError, nearest
+from vantage.errors import ConfigError, VantageError, first_line, nearest
 from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
@@ -105,7 +106,7 @@ def build(config: Config) -> VantageTrainer:
     values.check_model(args, known)
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
-    with _refusals():
+    with _refusals(), _weights(config.model.path):
         trainer = VantageTrainer(
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
@@ -150,6 +151,16 @@ def arguments(config: Config) -> VantageConfig:
 
 
 @contextlib.contextmanager
+def _weights(path: str) -> Iterator[None]:
+    """What a reader of weights says about a file that is none, as an error of the user."""
+    try:
+        yield
+    except (SafetensorError, UnpicklingError, EOFError) as error:
+        words = f"model.path: weights of {path!r} cannot be read: {first_line(error)}"
+        raise ConfigError(words) from error
+
+
+@contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """What TRL, transformers or peft say about an option of theirs, as an error of the user."""
     try:
@@ -158,7 +169,7 @@ def _refusals() -> Iterator[None]:
         raise
     except (
         *(ImportError, TypeError, ValueError, OSError),
-        *(ArithmeticError, AttributeError, UnpicklingError, EOFError),
+        *(ArithmeticError, AttributeError),
     ) as error:
         raise ConfigError(f"TRL refuses the options: {error}") from error
 
