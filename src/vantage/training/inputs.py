@@ -94,7 +94,7 @@ def _check_weights(folder: Path) -> None:
             with safe_open(file, "pt"):
                 pass
         except SafetensorError as error:
-            raise ConfigError(f"weights {str(file)!r} cannot be read: {error}") from error
+            raise ConfigError(f"model.path: {str(file)!r} cannot be read: {error}") from error
 
 
 def processes() -> PartialState:

@@ -21,7 +21,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vantage import config as configuration
 from vantage.config import Config
-from vantage.errors import ConfigError, VantageError, first_line, nearest
+from vantage.errors import ConfigError, VantageError, first_line, nearest, reading
 from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
@@ -106,7 +106,9 @@ def build(config: Config) -> VantageTrainer:
     values.check_model(args, known)
     rows, validation = rows_of(config)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
-    with _refusals(), _weights(config.model.path):
+    asking = reading("trl.push_to_hub: the hub cannot be asked")
+    hub = asking if args.push_to_hub else contextlib.nullcontext()
+    with hub, _refusals(), _weights(config.model.path):
         trainer = VantageTrainer(
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
