@@ -161,7 +161,7 @@ def check_readable(path: Path, what: str) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # of a NUL
+    except (OSError, ValueError):  # not there, or no path
         return  # who reads it says more
     kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
     from_shell = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # as <(...) of bash
