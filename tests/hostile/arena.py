@@ -238,8 +238,9 @@ def _is_harmless(word: str) -> bool:
 def _words(case: Case, arguments: Sequence[str] | Callable[[], Any]) -> list[str]:
     """What a user gave, as letters and digits alone: paths by the names of their files."""
     given = [] if callable(arguments) else arguments[1:]
-    names = case.names or [Path(word).name for word in given]
-    return [bare[:LONGEST] for name in names if (bare := _bare(name))]
+    names = [*(case.names or [Path(word).name for word in given])]
+    shown = [ascii(name) for name in names]  # control characters as they are shown
+    return [bare[:LONGEST] for name in (*names, *shown) if (bare := _bare(name))]
 
 
 def _bare(text: str) -> str:
