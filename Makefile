@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: browser demo test test-long test-models test-trl test-verl test-vllm clean
+.PHONY: browser demo hostile test test-long test-models test-trl test-verl test-vllm clean
 
 demo: $(VENV)/demo-installed
 	$(BIN)/vantage demo
@@ -16,7 +16,11 @@ test: $(VENV)/dev-installed browser
 
 # Sweeps that repeat in other ways what `test` tries.
 test-long: $(VENV)/dev-installed
-	$(BIN)/python -m pytest -m slow tests/end_to_end tests/training
+	$(BIN)/python -m pytest -m slow tests/end_to_end tests/training tests/hostile
+
+# What becomes of every hostile input, in one table.
+hostile: $(VENV)/dev-installed
+	$(BIN)/python tests/hostile/summary.py
 
 # The tests look at the report in Chromium: the system's own, or else one of Playwright's.
 browser: $(VENV)/dev-installed

@@ -173,6 +173,8 @@ def check(
     """Whether DATA will train with a model; status 1 if not. A run's YAML names both itself."""
     from vantage import config as configuration
 
+    if rejects is not None:
+        files.check_writable(rejects, "--rejects")
     given = {
         "model.path": model,
         "model.min_pixels": min_pixels,
@@ -327,6 +329,8 @@ def replay(
     from vantage.report import comparison
 
     other = named_recipe(recipe, **settings_of(options or []))
+    figure = output or run / f"replay-{other.name}.png"
+    files.check_writable(figure, "--output")
     record = Record(run)
     _left_out(record)
     found = replayed(record, other)

@@ -4,8 +4,9 @@ Every class inherits `VantageError` and the built-in type that fits, so both
 `except VantageError` and `except ValueError` catch it.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class VantageError(Exception):
@@ -22,6 +23,40 @@ class ConfigError(VantageError, ValueError):
 
 class EngineError(VantageError, RuntimeError):
     """The installed engine (TRL) or model cannot do what is asked."""
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn whatever a library raises on broken or hostile files into an error that names them.
+
+    Args:
+        what: the user's input and what is made of it: "model 'm' cannot be loaded".
+
+    Raises:
+        ConfigError: `what`, and the first line of what the library said.
+    """
+    try:
+        yield
+    except VantageError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{what}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, at most 300 characters; its type where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
+
+
+def check_between(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside of bounds, or none at all.
+
+    Raises:
+        ConfigError: names it and its bounds.
+    """
+    if not low <= value <= high:
+        raise ConfigError(f"{name}={value}: expected {low:g} to {high:g}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

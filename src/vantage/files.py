@@ -22,6 +22,7 @@ OF_DISK = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT), OTHER),
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ESTALE), OTHER),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST, errno.EINVAL), OTHER),
 }
 KINDS = {
     stat.S_ISFIFO: "a FIFO",
@@ -124,6 +125,33 @@ def unwritable(error: OSError) -> str:
 def reason(error: OSError) -> str:
     """What the system says."""
     return error.strerror or str(error)
+
+
+def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
+    """Refuse, before any work, a path that nothing can be written to; nothing is made there.
+
+    Args:
+        path: of a file to be, or of a directory.
+        option: that names it, for the message.
+        folder: whether it is a directory.
+
+    Raises:
+        ConfigError: it is of the other kind, below a file, below a directory that is read-only,
+            or no path.
+    """
+    named = f"{option}: {str(path)[:300]!r}"
+    try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    except OSError as error:
+        raise ConfigError(f"{named} {unwritable(error)}") from error
+    if there == path and path.is_dir() is not folder:
+        found, expected = ("a file", "a directory") if folder else ("a directory", "a file")
+        raise ConfigError(f"{named} is {found}, expected {expected}")
+    if not there.is_dir() and there != path:
+        raise ConfigError(f"{named}: {str(there)!r} is a file")
+    needed = os.W_OK | os.X_OK if there.is_dir() else os.W_OK
+    if not os.access(there, needed):
+        raise ConfigError(f"{named} cannot be written: {str(there)!r} is read-only")
 
 
 def check_readable(path: Path, what: str) -> None:

@@ -29,7 +29,7 @@ KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementatio
 MOST_LAYERS = 10_000
 MOST_BYTES = 100_000_000  # of settings
 SECONDS = 5  # of a processor, for a prompt of one word
-ROOM = 2**31  # bytes, for the same
+ROOM = 2**29  # bytes, for the same
 
 
 def check(path: str) -> None:

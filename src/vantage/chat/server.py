@@ -21,7 +21,7 @@ from tenacity.wait import wait_random_exponential
 from tqdm.auto import tqdm
 
 from vantage.chat.answer import Answer, UnreadableError, parsed, read
-from vantage.errors import ConfigError, VantageError
+from vantage.errors import ConfigError, VantageError, check_between, reading
 
 LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server asks for more
 LONGEST_ASKED = 600.0  # seconds that a server may ask for
@@ -78,7 +78,8 @@ class Settings:
         per_minute: most requests a minute, None for no limit.
 
     Raises:
-        ConfigError: no address of a server, or a key that no request can carry.
+        ConfigError: no address of a server, a key that no request can carry, or a number out of
+            bounds.
     """
 
     base_url: str
@@ -99,6 +100,11 @@ class Settings:
                 "OPENAI_API_KEY holds a space, a line break or another sign that no key has: "
                 "set it again"
             )
+        check_between("temperature", self.temperature, 0, 100)
+        check_between("timeout", self.timeout, 0.01, 86_400)
+        check_between("retries", self.retries, 0, 1_000)
+        if self.per_minute is not None:
+            check_between("requests_per_minute", self.per_minute, 0.01, 1e9)
 
 
 def _host(url: str) -> str:
@@ -137,7 +143,8 @@ class Server:
         }
         # No time limits of the client: there is one for the whole request.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        self._client = httpx2.AsyncClient(headers=headers, timeout=None, limits=limits)
+        with reading("no client can be made: look at HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE"):
+            self._client = httpx2.AsyncClient(headers=headers, timeout=None, limits=limits)
 
     async def __aenter__(self) -> Server:
         return self

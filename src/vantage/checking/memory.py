@@ -11,6 +11,7 @@ import transformers
 from peft import PeftConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from vantage.errors import reading
 from vantage.training.precision import BYTES, Precision
 from vantage.training.resolved import Cut, Forward
 from vantage.training.towers import freeze_vision_tower
@@ -179,12 +180,17 @@ def sizes(
 
 
 def empty(config: Any) -> PreTrainedModel:
-    """The model of a configuration, without memory for its weights."""
+    """The model of a configuration, without memory for its weights.
+
+    Raises:
+        ConfigError: no model has such sizes.
+    """
     name = next(iter(config.architectures or ()), "")
     kind = getattr(transformers, name, None)
-    with accelerate.init_empty_weights():
-        made = kind(config) if kind else AutoModelForCausalLM.from_config(config)
-    made.tie_weights()
+    with reading(f"no model can be made of the configuration of {config.name_or_path!r}"):
+        with accelerate.init_empty_weights():
+            made = kind(config) if kind else AutoModelForCausalLM.from_config(config)
+        made.tie_weights()
     return made
 
 

@@ -22,7 +22,7 @@ from vantage.checking.memory import Memory, Sampler
 from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, LongRows, lengths, remedy
 from vantage.config import Config
-from vantage.errors import ConfigError, EngineError, InputError, some
+from vantage.errors import ConfigError, EngineError, InputError, VantageError, some
 from vantage.questions.faults import Fault
 from vantage.questions.layouts import those_there
 from vantage.questions.loading import survey
@@ -135,9 +135,10 @@ def model_of(config: Config, run: Resolved) -> Model:
     """What is known of the model, loaded as training loads it.
 
     Raises:
-        ConfigError: no such model, or it has no processor.
+        ConfigError: no such model, it has no processor, or options do not fit it.
     """
     processor, known = load_model(config.model.path, **run.loading)
+    run.check_model(known)
     tokenize = run.tokenizer(processor) if run.tokenizer else None
     return Model(processor, known, run.template_options, tokenize)
 
@@ -493,6 +494,8 @@ def _sizes(config: Config, run: Resolved, model: Model) -> memory.Sizes:
         return memory.sizes(
             model.config, run.precision, lora=lora_of(config), freeze_vision=run.freezes_vision
         )
+    except VantageError:
+        raise
     except ValueError as error:  # peft, of adapters that fit nowhere
         raise ConfigError(f"model.lora: {error}") from error
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import ProcessorMixin
 
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, reading
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Read, Response, Sampling
 from vantage.questions.schema import (
@@ -88,6 +88,7 @@ def generate(
     Drawn by torch's generator; the seed of `sampling` does not count.
 
     Raises:
+        ConfigError: a chat template or a processor that fails.
         InputError: a question writes what the processor takes for a picture.
     """
     for question in questions:
@@ -107,7 +108,8 @@ def generate(
         "pad_token_id": tokenizer.pad_token_id,
     }
     prompts = [render(question) for question in questions for _ in range(copies)]
-    inputs = dict(_inputs(loaded.processor, prompts).to(loaded.model.device))
+    with reading(f"model {loaded.path!r}: its chat template and processor fail on a question"):
+        inputs = dict(_inputs(loaded.processor, prompts).to(loaded.model.device))
     for name, value in inputs.items():
         if value.is_floating_point():  # some processors round pixels
             inputs[name] = value.to(torch.promote_types(value.dtype, loaded.model.dtype))

@@ -216,7 +216,7 @@ def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
     folder = str(file.parent.relative_to(root))
     try:
         row = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Fault.of(0, "", folder, f"{folder}: no JSON: {error}")
     if not isinstance(row, dict):
         return Fault.of(0, "", folder, f"{folder}: expected an object with the question")

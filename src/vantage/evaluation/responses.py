@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm.auto import tqdm
 
 from vantage.chat.journal import Journal, digest
+from vantage.errors import check_between
 from vantage.questions.schema import IMAGE, Question, Turn, conversation, in_parts, pictures
 from vantage.rewards.opening import judged, opened_by_others
 from vantage.terminal import line
@@ -24,12 +25,22 @@ Read = Callable[[int], Question]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are sampled; a temperature of 0 takes the likeliest token."""
+    """How responses are sampled; a temperature of 0 takes the likeliest token.
+
+    Raises:
+        ConfigError: a number that no evaluation has.
+    """
 
     samples: int = 8
     temperature: float = 0.5
     max_tokens: int = 2048
     seed: int = 0
+
+    def __post_init__(self):
+        check_between("samples", self.samples, 1, 100_000)
+        check_between("temperature", self.temperature, 0, 100)
+        check_between("max_tokens", self.max_tokens, 1, 10_000_000)
+        check_between("seed", self.seed, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from vantage.evaluation.scoring import Score
 RULE = "rule"
 MODEL = ("model", "weights", "server")  # what tells a model from others
 LARGEST = 2**24  # bytes of a file of results
+LONGEST_NAME = 100  # characters; file systems take 255 bytes
 
 Text = Annotated[str, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**53)]
@@ -85,7 +86,8 @@ class Result:
 def label(name: str) -> str:
     """A name for a model or a benchmark that can be one of a file."""
     bare = re.sub(r"[^\w.+-]+", "-", name.strip("/.").replace("/", "-"))
-    return bare.strip("-.") or "unnamed"
+    bare = bare.strip("-.") or "unnamed"
+    return bare if len(bare) <= LONGEST_NAME else f"{bare[:LONGEST_NAME]}-{digest(name)[:8]}"
 
 
 def stem(file: str, judge: dict[str, Any]) -> str:

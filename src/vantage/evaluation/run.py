@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vantage import config as configuration
+from vantage import files
 from vantage.chat.journal import Journal, digest
 from vantage.config import INSTRUCTION
 from vantage.errors import ConfigError, EngineError, InputError
@@ -157,6 +158,7 @@ def evaluate(
         EngineError: a server left answers out, or refused all; the others are kept.
         InputError: pictures for a model that takes none, or other files among the results.
     """
+    files.check_writable(folder, "--output", folder=True)
     processor = model.loaded.processor if isinstance(model, Local) else None
     takes = acceptance(processor, framing.bounds)
     blind = isinstance(model, Local) and not (model.loaded.sees and takes)

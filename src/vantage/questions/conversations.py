@@ -23,6 +23,7 @@ ROLES = {
 }
 TEXTS = ("text", "input_text", "output_text")
 INLINE = re.compile(r"<img>([^<>\n]+)</img>")
+LONGEST = 16_000_000  # characters of a conversation, some million tokens
 VIDEO = (
     "videos are not read: give frames of it as pictures, or leave the row out; sounds are not "
     "read either"
@@ -65,18 +66,36 @@ def told(prompt: Any, root: Path | None) -> Told:
         root: where paths of pictures start.
 
     Raises:
-        InputError: something else, an empty question, a picture that is none, or a video.
+        InputError: something else, an empty question, more than `LONGEST` characters, a picture
+            that is none, or a video.
     """
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError("the question is empty")
     found = _written(prompt) if isinstance(prompt, str) else prompt
     if isinstance(found, str):
+        _check_length([{"content": found}])
         return Told([_message({"role": "user", "content": found}, root)])
     messages = _plain(found)
     answer = None
     if len(messages) > 1 and messages[-1].get("role") == "assistant":
         answer = said(messages.pop())
+    _check_length(messages)
     return Told([_message(message, root) for message in messages], answer)
+
+
+def _check_length(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse texts that take minutes to look at, and are no question."""
+    characters = sum(map(_characters, messages))
+    if characters > LONGEST:
+        raise InputError(f"{characters:,} characters: a conversation has at most {LONGEST:,}")
+
+
+def _characters(message: Mapping[str, Any]) -> int:
+    content = message["content"]
+    if isinstance(content, str):
+        return len(content)
+    texts = (part.get("text") for part in content or () if isinstance(part, Mapping))
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def is_as_training_reads(prompt: Any) -> bool:

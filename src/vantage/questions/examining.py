@@ -255,6 +255,14 @@ def _look_at(image: Picture, of: str, takes: Acceptance | None) -> None:
         raise InputError(f"{of}{error}") from error
 
 
+def written_faults(row: int, source: Mapping[str, Any]) -> list[Fault]:
+    """Texts of a row that are none in UTF-8, or have a NUL."""
+    attempts = Attempts(row, source)
+    for name, value in source.items():
+        attempts.make(name, partial(_check_written, value))
+    return attempts.faults
+
+
 def _check_written(value: Any) -> None:
     """Refuse text that is none, however deep it lies in a value."""
     if isinstance(value, str):

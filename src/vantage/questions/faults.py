@@ -13,6 +13,9 @@ from vantage.errors import ConfigError
 
 SHOWN = 20  # faults in a message
 LONGEST = 500  # characters of a reason
+# Where there are more rows than `MANY`, and the first of them are all bad, the others are too.
+MANY = 100_000
+FIRST = 10_000
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def survey(
 
     Raises:
         ConfigError: an unknown layout, or no such `image_root`.
-        InputError: no such source, split or column, or no rows.
+        InputError: no such source, split or column, no rows, or of very many none of the first.
     """
     raw, folder = open_rows(source, split)
     variants = variants or Variants()
@@ -132,6 +132,7 @@ def survey(
     found_in = layout_of(raw, columns or Columns(), layout, source, root, besides)
     chosen = found_in.columns
     examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by, takes)
+    _check_first(source, examiner, len(raw))
     looked = gather(examiner, len(raw), f"Checking {Path(source).name}")
     if not (chosen.image or chosen.images):
         _tell_of_words(source, looked)
@@ -146,6 +147,17 @@ def survey(
     good = [row for row in range(len(raw)) if row not in bad]
     rows = assembly.assemble(raw, examiner, looked, good) if good else Dataset.from_dict({})
     return Loaded(rows, found, found_in.remarks)
+
+
+def _check_first(source: str, examiner: Examiner, rows: int) -> None:
+    """Refuse many rows of which the first cannot be used: a small file can hold a billion."""
+    if rows <= faults.MANY:
+        return
+    found = gather(examiner, faults.FIRST, f"Checking the first of {Path(source).name}").faults
+    if len({fault.row for fault in found}) == faults.FIRST:
+        raise InputError(
+            f"{faults.message(source, found)}\nthe others of {rows:,} rows were not looked at"
+        )
 
 
 def _tell_of_words(source: str, looked: Gathered) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from vantage import files
 from vantage.record.reading import Record
 from vantage.report import details
 from vantage.report.curves import curves
@@ -33,8 +34,10 @@ def write(records: Sequence[Record], file: Path) -> None:
     """Write the page of some runs.
 
     Raises:
+        ConfigError: a file that cannot be written.
         InputError: a file of a record that cannot be read.
     """
+    files.check_writable(file, "--output")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page(records), encoding="utf-8")
 

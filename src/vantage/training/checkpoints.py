@@ -80,7 +80,7 @@ def damage_of(checkpoint: Path) -> str | None:
         return f"it was not written to its end: its list of files, {MARK!r}, is missing"
     try:
         listed = _listed(mark)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return f"its list of files, {MARK!r}, cannot be read: {error}"
     try:
         return _difference(checkpoint, listed)
@@ -326,7 +326,7 @@ def _read(checkpoint: Path, name: str, *needed: str) -> dict[str, Any]:
         if missing:
             raise ValueError(f"{', '.join(missing)} missing")
         return said
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"resume_from_checkpoint={str(checkpoint)!r}: {name} cannot be read: {error}"
         ) from error

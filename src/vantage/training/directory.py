@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +63,7 @@ def check_output(config: Config, *, resume: bool) -> None:
         InputError: the checkpoints of the run are gone.
     """
     run = Path(config.run.output)
-    _check_place(config.run.output)
+    files.check_writable(run, "run.output", folder=True)
     if resume:
         _check_resumed(config, run)
         return
@@ -74,17 +73,6 @@ def check_output(config: Config, *, resume: bool) -> None:
             f"run.output: {config.run.output!r} has {found} of an earlier run: go on with "
             "--resume, or choose another directory"
         )
-
-
-def _check_place(output: str) -> None:
-    run = Path(output)
-    if run.exists() and not run.is_dir():
-        raise ConfigError(f"run.output: {output!r} is a file, expected a directory")
-    there = next(path for path in (run, *run.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ConfigError(f"run.output: {output!r}: {str(there)!r} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"run.output: {output!r} cannot be written: {str(there)!r} is read-only")
 
 
 def _check_resumed(config: Config, run: Path) -> None:

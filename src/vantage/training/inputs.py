@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
+from safetensors import SafetensorError, safe_open
 
 from vantage import config as configuration
 from vantage import files, model_files, plugins
 from vantage.config import Config
-from vantage.errors import ConfigError, nearest
+from vantage.errors import ConfigError, nearest, reading
 from vantage.questions.acceptance import acceptance
 from vantage.questions.loading import load
 from vantage.questions.pixels import Bounds
@@ -20,6 +22,7 @@ from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
 from vantage.rewards.opening import opened_by
 
+LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
 GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
 
 
@@ -76,7 +79,8 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
             which no processor has.
 
     Raises:
-        ConfigError: there is none, or it has neither processor nor tokenizer.
+        ConfigError: there is none, it has neither processor nor tokenizer, weights that are cut,
+            or a chat template without bounds.
     """
     path = files.home(path)
     sides = {"truncation_side": "left", "padding_side": "left"}
@@ -87,14 +91,42 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
 
         with model_files.alone(path):
             config = AutoConfig.from_pretrained(path, **options)
-            options.pop("subfolder", None)
+            _check_weights(Path(path, options.pop("subfolder", None) or "."))
             processor = AutoProcessor.from_pretrained(path, **sides, **options)
+    except ConfigError:
+        raise
     except Exception as error:  # whatever transformers raises on files of others
         why = model_files.reason(error)
         raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
     if getattr(processor, "chat_template", None):
         model_files.check_template(path, lambda: opened_by(processor))
     return processor, config
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise what safetensors says of a file that is no whole one; headers alone are read."""
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ConfigError(f"model.path: {str(file)!r} cannot be read: {error}") from error
+
+
+def processes(*, cpu: bool = False) -> PartialState:
+    """The processes that a launcher started, of which this is one.
+
+    Args:
+        cpu: whether they train on CPUs, whatever the machine has.
+
+    Raises:
+        ConfigError: a launcher's variables that make no sense.
+    """
+    for name in LAUNCHED:
+        with reading(f"{name} in the environment, which a launcher sets, is no number"):
+            int(os.environ.get(name, 0))
+    with reading("the environment of a launcher (WORLD_SIZE, RANK, ...) does not fit"):
+        return PartialState(cpu=cpu)
 
 
 def check_attention(kind: str | None) -> None:

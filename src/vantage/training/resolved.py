@@ -114,6 +114,7 @@ class Resolved:
         tokenizer: processor -> (prompt -> ids), as the engine makes them; None for the usual way.
         check_pictures: refuses a processor whose pictures the engine cannot train, by the ids of
             a prompt and its pictures.
+        check_model: refuses a configuration of a model that options of the engine do not fit.
         supplied: what rewards get besides columns; withheld: columns that they do not get.
         colocated: a sampler on the GPUs that train.
         warnings: other things to know.
@@ -134,6 +135,7 @@ class Resolved:
     template_options: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Callable[[Any], Tokenize] | None = None
     check_pictures: Callable[[Any, list[int], list[Any]], None] | None = None
+    check_model: Callable[[Any], None] = lambda known: None
     supplied: Collection[str] = frozenset(FROM_ANY)
     withheld: Collection[str] = ()
     colocated: Colocated | None = None

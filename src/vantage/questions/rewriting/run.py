@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vantage.chat.journal import Journal, digest
 from vantage.chat.pictures import data_url
-from vantage.errors import ConfigError, InputError
+from vantage.errors import InputError, check_between
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import picture
 from vantage.questions.rewriting import guards, replies, template
@@ -132,8 +132,8 @@ def expand(
         ConfigError: options that do not fit, a journal in use, or a server that cannot be asked.
     """
     began = time.monotonic()
-    if variants < 1 or concurrency < 1:
-        raise ConfigError(f"{variants} variants, {concurrency} at a time: expected 1 or more")
+    check_between("variants", variants, 1, 1_000)
+    check_between("concurrency", concurrency, 1, 10_000)
     table = open_table(data, split, columns or Columns(), out)
     summary = Summary(variants)
     if isinstance(rewriter, Sequence):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,8 +13,10 @@ import pyarrow as pa
 from datasets import Dataset, Image, List, Value
 from pyarrow import parquet
 
+from vantage import files
 from vantage.errors import ConfigError, InputError
-from vantage.questions.faults import Fault, message
+from vantage.questions.examining import written_faults
+from vantage.questions.faults import FIRST, MANY, Fault, message
 from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns, named
 from vantage.questions.pictures import Picture, inside, picture
@@ -120,6 +123,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
     source = Path(data)
     if out.suffix != ".parquet":
         raise ConfigError(f"{str(out)!r}: expected a file ending in .parquet")
+    files.check_writable(out, "--out")
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"{str(out)!r} is the data itself: give another file")
     raw, folder = open_rows(data, split)
@@ -130,12 +134,15 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
             "made again"
         )
     rows = raw if isinstance(raw, Dataset) else _typed(data, raw)
+    _check_storable(data, rows)
     if folder.resolve() != out.parent.resolve():
         for name in named(layout.columns.image, layout.columns.images):
             if name not in rows.column_names:
                 raise ConfigError(f"pictures in {name!r} stay where they are: write OUT there too")
             rows = _embedded(rows, name, folder, data)
-    return Table(rows, Unpacker(layout, folder))
+    table = Table(rows, Unpacker(layout, folder))
+    _check_first(data, table)
+    return table
 
 
 def _typed(data: str, raw: list[Any]) -> Dataset:
@@ -145,6 +152,9 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
         raise InputError(message(data, broken))
     try:
         return Dataset.from_dict({name: [row.get(name) for row in raw] for name in names(raw)})
+    except UnicodeEncodeError as error:
+        faults = [fault for row, values in enumerate(raw) for fault in written_faults(row, values)]
+        raise InputError(message(data, faults)) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{data}: a column holds values of several kinds: {error}") from error
 
@@ -156,6 +166,25 @@ def _write(rows: Dataset, file: BinaryIO) -> None:
     with parquet.ParquetWriter(file, schema) as writer:
         for batch in rows.with_format("arrow").iter(each):
             writer.write_table(batch.cast(schema))
+
+
+def _check_first(data: str, table: Table) -> None:
+    """Refuse many rows of which the first ask nothing: a small file can hold a billion."""
+    if len(table.rows) > MANY:
+        first = islice(table.items(with_pictures=False), FIRST)
+        if not any(item.question.strip() for item in first):
+            raise InputError(f"{data}: none of its first {FIRST:,} rows has a question")
+
+
+def _check_storable(data: str, rows: Dataset) -> None:
+    """Refuse a type that parquet does not have, before anything is asked."""
+    for field in rows.features.arrow_schema:
+        try:
+            parquet.write_table(pa.schema([field]).empty_table(), pa.BufferOutputStream())
+        except pa.ArrowNotImplementedError as error:
+            raise InputError(
+                f"{data}: column {field.name!r} cannot be written as parquet: {error}"
+            ) from error
 
 
 def _needed(column: str, wanted: Sequence[str]) -> bool:

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
-from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from transformers import ProcessorMixin
 from transformers.integrations import get_available_reporting_integrations
@@ -24,9 +23,10 @@ from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
 from vantage.config import Config
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, reading
 from vantage.questions.schema import taken
 from vantage.training import columns
+from vantage.training.inputs import processes
 from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
 from vantage.training.shape import Shape
 from vantage.training.trl import precision, values
@@ -49,6 +49,7 @@ def resolve(config: Config) -> Resolved:
     Raises:
         ConfigError: as `vantage.training.trl.run.arguments`.
     """
+    cut = cut_here()
     args = planned(config)
     options = args.chat_template_kwargs or {}
     limits = [limit for limit in (args.max_prompt_length, args.room) if limit]
@@ -60,12 +61,13 @@ def resolve(config: Config) -> Resolved:
         precision.chosen(config, has_bfloat16=args.bf16),
         _forward(config, args),
         limit_validation=args.room,
-        cut=cut_here(),
+        cut=cut,
         freezes_vision=args.freeze_vision_tower,
         judge_steps=partial(precision.foreseen, config, args),
         loading=config_source(args),
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),
+        check_model=partial(values.check_model, args),
         supplied=columns.FROM_TRL,
         colocated=_colocated(args),
         more_gpus="cut the model over several (recipes/accelerate)",
@@ -139,12 +141,14 @@ def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None)
 
 def cut_here() -> Cut:
     """How the processes that `accelerate launch` started share a model."""
-    processes = PartialState().num_processes
-    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
-        return Cut(processes, "fsdp")
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
-        return Cut(processes, "zero", int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)))
-    return Cut(processes)
+    count = processes().num_processes
+    with reading("the environment of accelerate (ACCELERATE_USE_FSDP, ...) cannot be read"):
+        if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+            return Cut(count, "fsdp")
+        if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+            stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)
+            return Cut(count, "zero", int(stage))
+        return Cut(count)
 
 
 def _forward(config: Config, args: VantageConfig) -> Forward:

@@ -22,13 +22,13 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from vantage import config as configuration
 from vantage import model_files
 from vantage.config import Config
-from vantage.errors import ConfigError, InputError, VantageError, nearest
+from vantage.errors import ConfigError, InputError, VantageError, nearest, reading
 from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
 from vantage.training.decided import check_decided, flat
 from vantage.training.directory import CONFIG, check_output, locked
-from vantage.training.inputs import check_attention, load_model, reward_of, rows_of
+from vantage.training.inputs import check_attention, load_model, processes, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision, values
 from vantage.training.trl.config import BEST, VantageConfig
@@ -69,8 +69,9 @@ def train(
             or a checkpoint that cannot be written.
     """
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
-    is_main = PartialState(cpu=bool(config.trl.get("use_cpu"))).is_main_process
+    is_main = processes(cpu=bool(config.trl.get("use_cpu"))).is_main_process
     check_output(config, resume=resume)
+    arguments(config)  # refused before anything is written
     with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
         if is_main:
             check_output(config, resume=resume)  # nobody else writes there from now on
@@ -125,10 +126,13 @@ def check_run(config: Config, *, resume: bool) -> None:
 def build(config: Config) -> VantageTrainer:
     """The trainer of a configuration, everything checked."""
     args = arguments(config)
-    processor, _ = load_model(config.model.path, **config_source(args))
+    processor, known = load_model(config.model.path, **config_source(args))
+    values.check_model(args, known)
     rows, validation = rows_of(config, processor)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
-    with _refusals(), _weights(config.model.path):
+    asking = reading("trl.push_to_hub: the hub cannot be asked")
+    hub = asking if args.push_to_hub else contextlib.nullcontext()
+    with hub, _refusals(), _weights(config.model.path):
         trainer = VantageTrainer(
             config.model.path, rewards, args, rows, validation, peft_config=lora_of(config)
         )
@@ -145,7 +149,7 @@ def _weights(path: str) -> Iterator[None]:
     """What libraries say of damaged weights, or of code in their place, as an error of the user."""
     try:
         yield
-    except (SafetensorError, pickle.UnpicklingError, LookupError) as error:
+    except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError) as error:
         why = model_files.reason(error)
         raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
 

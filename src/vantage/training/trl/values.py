@@ -6,15 +6,19 @@ is loaded, in the first update, or never, where a text counts as true.
 
 from __future__ import annotations
 
+import inspect
+import json
 import math
 import re
 import types
 import typing
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
 from accelerate.utils import DynamoBackend
+from transformers import PretrainedConfig, PreTrainedModel
 
 from vantage import files
 from vantage.errors import ConfigError, nearest
@@ -181,10 +185,24 @@ NAMED = tuple(
     if any((typing.get_origin(one) or one) is dict for one in typing.get_args(hint))
     and name not in ("fsdp_config", "deepspeed", "accelerator_config", "sampling", "recipe")
 )
+# Options by name, or a file of JSON with them.
+FILES = ("fsdp_config", "deepspeed", "accelerator_config")
 # Options of torch.utils.checkpoint.
 CHECKPOINTING_IN = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 CHECKPOINTING = frozenset(
     ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
+)
+# Options of transformers' `from_pretrained`, besides those of a model's configuration.
+INIT = frozenset(
+    (
+        *(*inspect.signature(PreTrainedModel.from_pretrained).parameters,),
+        *("adapter_kwargs", "adapter_name", "allow_all_kernels", "attn_implementation"),
+        *("device_map", "device_mesh", "distributed_config", "dtype", "experts_implementation"),
+        *("generation_config", "gguf_file", "kernel_config", "key_mapping", "max_memory"),
+        *("low_cpu_mem_usage", "offload_buffers", "offload_folder", "offload_state_dict"),
+        *("proxies", "quantization_config", "state_dict", "subfolder", "torch_dtype"),
+        *("tp_plan", "tp_size", "trust_remote_code", "use_kernels", "variant"),
+    )
 )
 OPTIM_ARGS = re.compile(r"\s*\w+\s*=[^,=]+(?:,\s*\w+\s*=[^,=]+)*")
 
@@ -244,15 +262,66 @@ def check_together(args: VantageConfig, *, validates: bool) -> None:
         raise ConfigError(f"trl.top_k={args.top_k}: expected 0 for all tokens, -1 is vLLM's word")
 
 
+def check_model(args: VantageConfig, known: PretrainedConfig) -> None:
+    """Refuse options that TRL or transformers refuse once the model is loaded.
+
+    Args:
+        args: of the run.
+        known: the model's configuration.
+
+    Raises:
+        ConfigError: names the option and what the model lacks.
+    """
+    text = known.get_text_config()
+    if args.router_aux_loss_coef and not hasattr(text, "output_router_logits"):
+        raise ConfigError(
+            f"trl.router_aux_loss_coef={args.router_aux_loss_coef}: the model has no experts whose "
+            "load could be balanced: leave it out"
+        )
+    if args.cast_lm_head_to_fp32 and text is not known and known.tie_word_embeddings:
+        raise ConfigError(
+            "trl.cast_lm_head_to_fp32: TRL cannot do that for a vision-language model that shares "
+            "its embeddings with its head: leave it out"
+        )
+    if args.use_transformers_continuous_batching and text is not known:
+        raise ConfigError(
+            "trl.use_transformers_continuous_batching: not for vision-language models; take "
+            "use_vllm, or leave it out"
+        )
+    for name in args.model_init_kwargs or {}:
+        if name not in INIT and not hasattr(known, name):
+            raise ConfigError(f"trl.model_init_kwargs.{name}: unknown; {nearest(name, INIT)}")
+
+
 def _check_text(name: str, value: str) -> None:
     if not value.strip() or "\0" in value:
         raise ConfigError(f"trl.{name}={value!r}: an empty text, or one with a NUL: leave it out")
     if name in TEXTS and value not in TEXTS[name]:
         raise ConfigError(f"trl.{name}={value!r}: {nearest(value, TEXTS[name])}")
-    if name in NAMED and not value.lstrip().startswith("{"):
-        raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
+    if name in NAMED:
+        _check_options(name, value, value)
+    if name in FILES:
+        _check_options(name, value, _content(name, value))
     if name == "optim_args" and not OPTIM_ARGS.fullmatch(value):
         raise ConfigError(f"trl.{name}={value!r:.200}: expected name=value,name=value")
+
+
+def _content(name: str, path: str) -> str:
+    files.check_readable(Path(path), f"trl.{name}")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"trl.{name}={path!r:.200}: cannot be read: {error}") from error
+
+
+def _check_options(name: str, value: str, text: str) -> None:
+    """Refuse a text that is no object of JSON."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"trl.{name}={value!r:.200}: no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
 
 
 def _check_range(name: str, value: Any) -> None:

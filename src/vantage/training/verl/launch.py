@@ -344,14 +344,24 @@ def _named(known: Any, given: Any, where: str = "verl") -> Any:
 
 
 def _check_kind(known: Any, given: Any, where: str) -> None:
-    """Refuse a text where veRL has a number, a switch or options, which it would find out late."""
-    wanted = bool if isinstance(known, bool) else (int, float)
+    """Refuse values of another kind or size than veRL has there, which it would find out late."""
     refers = given is None or (isinstance(given, str) and "${" in given)
     if isinstance(known, dict) and not refers and not isinstance(given, dict):
         raise ConfigError(f"{where}={given!r}: veRL has options there; expected {where}.NAME")
-    if isinstance(known, bool | int | float) and not refers and not isinstance(given, wanted):
-        kind = "true or false" if wanted is bool else "a number"
-        raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected {kind}")
+    if isinstance(known, bool | int | float) and not refers:
+        is_switch = isinstance(known, bool)
+        if is_switch is not isinstance(given, bool) or not isinstance(given, int | float):
+            kind = "true or false" if is_switch else "a number"
+            raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected {kind}")
+        _check_size(known, given, where)
+
+
+def _check_size(known: float, given: float, where: str) -> None:
+    """Refuse numbers that overflow, and those below zero where veRL counts or measures."""
+    if not abs(given) < 2**63:  # and what is no number
+        raise ConfigError(f"{where}={given!r}: expected a number of a usual size")
+    if known > 0 > given:
+        raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected 0 or more")
 
 
 def _chosen(options: DictConfig, names: Iterable[str]) -> dict[str, Any]:
