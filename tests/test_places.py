@@ -177,9 +177,3 @@ def test_options_of_a_recipe_are_finite():
     for options in ({"keep": math.nan}, {"power": math.inf}):
         with pytest.raises(ConfigError, match="finite"):
             recipe("shuffle-r1", **options)
-
-
-def test_an_override_comes_once():
-    assert cli.overrides(["--run.seed", "1", "--run.seed=1"]) == {"run.seed": "1"}
-    with pytest.raises(ConfigError, match=r"--run\.seed comes twice: '1' and '2'"):
-        cli.overrides(["--run.seed", "1", "--run.seed=2"])

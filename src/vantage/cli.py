@@ -461,7 +461,7 @@ def settings_of(words: list[str]) -> dict[str, Any]:
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:
-    """`--section.option value` and `--section.option=value` as a mapping.
+    """`--section.option value` and `--section.option=value` as a mapping; the last one counts.
 
     Raises:
         ConfigError: something that is neither.
@@ -473,9 +473,7 @@ def overrides(arguments: list[str]) -> dict[str, str]:
         name, given, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not (given or waiting):
             raise ConfigError(f"{word!r}: expected --section.option value")
-        value = value if given else waiting.pop(0)
-        if found.setdefault(name, value) != value:
-            raise ConfigError(f"--{name} comes twice: {found[name]!r} and {value!r}")
+        found[name] = value if given else waiting.pop(0)
     return found
 
 
