@@ -28,13 +28,16 @@ class Section(BaseModel):
 
 def not_finite(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
     """Numbers in plain values that are NaN or infinite, with their dotted names."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield name, value
-    pairs: Any = value.items() if isinstance(value, Mapping) else ()
-    if isinstance(value, list | tuple):
-        pairs = enumerate(value)
-    for key, inside in pairs:
-        yield from not_finite(inside, f"{name}.{key}" if name else str(key))
+    waiting, seen = [(name, value)], set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            yield name, value
+        if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
+            continue
+        seen.add(id(value))  # it may hold itself
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        waiting += [(f"{name}.{key}" if name else str(key), inside) for key, inside in pairs]
 
 
 def _place(written: str) -> str:

@@ -132,7 +132,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "rewards-of-huge": {"rewards": {"accuracy": 1e308}},
     "template-of-columns": {"data": {"template": "{question.__class__}"}},
     "template-with-the-answer": {"data": {"template": "{question} {answer}"}},
-    "template-long": {"data": {"template": "{question}" + "x" * 1_000_000}},
+    "template-long": {"data": {"template": "{question}" + "x" * 400_000}},
     "template-of-braces": {"data": {"template": "{question}" + "{" * 100_000}},
     "template-of-backslashes": {"data": {"template": "{question}" + "\\a{" * 20_000}},
     "system-of-controls": {"data": {"system_prompt": "\x1b[2J\x07"}},
