@@ -179,7 +179,7 @@ def check_template(path: str, render: Callable[[], Any]) -> None:
     if not answer or answer == b"m":
         raise ConfigError(
             f"model {path!r}: its chat template takes more than {SECONDS} seconds or "
-            f"{ROOM // 2**30} GB for a prompt of one word"
+            f"{ROOM // 2**20} MB for a prompt of one word"
         )
 
 
