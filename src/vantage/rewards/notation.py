@@ -60,6 +60,8 @@ NAMES = {
     **dict.fromkeys(("mid", "vert", "lvert", "rvert"), "|"),
     "lbrace": "\\{",
     "rbrace": "\\}",
+    "langle": "(",
+    "rangle": ")",
     "lbrack": "[",
     "rbrack": "]",
     **dict.fromkeys(("quad", "qquad", "space", "enspace", "thinspace", "nobreakspace"), " "),
@@ -114,7 +116,7 @@ SIGNS = str.maketrans(
         **{"⊥": "\\perp ", "⟂": "\\perp ", "≅": "\\cong ", "≌": "\\cong "},
         **{"∼": "\\sim ", "∽": "\\sim ", "～": "~", "〜": "~", "ℝ": "\\R "},
         **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "µ": "μ", "∣": "|", "″": '"', "′": "'"},
-        **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "\\langle ", "⟩": "\\rangle "},
+        **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "(", "⟩": ")", "〈": "(", "〉": ")"},
         **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow "},
         **{"∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "ϕ": "\\phi ", "ϵ": "\\epsilon "},
     }
@@ -135,6 +137,9 @@ ARROW = re.compile(r"(?<![<-])-{1,3}>")
 # Lines side by side: AB // CD, a||b.
 SLASHES = re.compile(r"(?<=[A-Za-z]) ?// ?(?=[A-Za-z])|(?<=[A-Za-z]) ?\|\| ?(?=[A-Za-z][^|]*$)")
 TIGHT = re.compile(r" +(?=[\^_])|(?<=[\^_]) +")
+UNIT_VECTOR = re.compile(
+    r"\\(?:hat|vec|mathbf)\s*\{\s*(?:\\(?:mathbf|bf)\s*\{?\s*)?\\?([ijk])(?:math)?\s*\}{1,2}"
+)
 BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?")
 ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]+)\*?\}.*?\\end\s*\{\1\*?\}", re.DOTALL)
 LOOSE = re.compile(r"(\\[A-Za-z]+) (?![A-Za-z])")
@@ -192,6 +197,7 @@ def _undressed(answer: str) -> str:
             found = found.replace("**", "^")
         found = EMPHASIS.sub(r"\1", MARKDOWN.sub("", found))
     if "\\" in found:
+        found = UNIT_VECTOR.sub(r" \1", found)
         found = BLACKBOARD.sub(r"\\R ", found)
         found = LOOSE.sub(r"\1", _without_commands(found))
     if "^" in found or "_" in found:
