@@ -266,7 +266,7 @@ class _Comparison:
         """What is said to be equal to something, against a value: x = 3 and 3."""
         if not set(one.signs) <= EQUAL:
             return False
-        if isinstance(other, Options) and all(map(_is_name, one.members)):
+        if isinstance(other, Options | Words) and all(map(_is_name, one.members)):
             return False  # a = b does not choose B
         stated = _stated(one)
         return any(self.values(value, other) for member in stated for value in read(member))

@@ -180,14 +180,16 @@ def number(node: Node) -> Any:
 
 def _same_values(one: Node, other: Node, names: list[str], rounded: bool, scale: Fraction) -> bool:
     rooted = bool(names) and UNKNOWNS.issuperset(names) and any(map(_has_root, (one, other)))
-    signed = rooted or has(one, "abs") or has(other, "abs")
+    points = _points(names, has(one, "abs") or has(other, "abs")) if names else [{}]
+    if rooted:
+        points += [{name: -abs(value) for name, value in point.items()} for point in points[:2]]
     until = time.monotonic() + SECONDS
     told = 0
-    for point in _points(names, signed) if names else [{}]:
+    for place, point in enumerate(points):
         left, right = _value(one, point, until), _value(other, point, until)
         if left is None and right is None:
             continue
-        if rooted and (_is_complex(left) or _is_complex(right)):
+        if rooted and place >= len(points) - 2 and (_is_complex(left) or _is_complex(right)):
             continue  # a root of something negative
         if left is None or right is None:
             return False

@@ -99,9 +99,11 @@ GREEK = str.split(
     sigmaf sigma tau upsilon phi chi psi omega
 """
 )
+CAPITALS = {"Γ": "Gamma", "Θ": "Theta", "Λ": "Lambda", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi"}
 SIGNS = str.maketrans(
     {
         **{chr(0x3B1 + n): f"\\{name} " for n, name in enumerate(GREEK) if name != "mu"},
+        **{sign: f"\\{name} " for sign, name in CAPITALS.items()},
         **{"\u2212": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "－": "-"},
         **{"×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "✕": "*", "╳": "*", "÷": "/"},
         **{"∶": ":", "։": ":", "⁄": "/", "∕": "/", "。": ".", "；": ";", "،": ","},
@@ -153,7 +155,7 @@ def plain(answer: str) -> str:
 
 def _plain(answer: str) -> str:
     found = answer.strip()
-    if not PLAIN.fullmatch(found) or "  " in found:
+    if not PLAIN.fullmatch(found) or "  " in found or " x " in found:
         found = _undressed(_folded(found))
     return found if found.endswith("...") else found.rstrip(" \n.,;:")
 

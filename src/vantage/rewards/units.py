@@ -165,6 +165,7 @@ NO_THING = re.compile(
     r"about|but|wait|answer|option|point|minus|plus|over|between|from|until|billion|million|"
     r"thousand|hundred|trillion|dozen|am|pm|no)\b"
 )
+PROPER = re.compile("[A-Z][a-z]+ [A-Z][a-z]")
 ADJECTIVES = re.compile(
     r" (?:long|wide|high|tall|deep|old|away|apart|each|altogether|in (?:total|all|length|area)|"
     r"of [a-z]+)$"
@@ -195,9 +196,14 @@ def unit(written: str) -> Unit | None:
     thing = ADJECTIVES.sub("", name.lower())
     if counted := CHINESE_THING.fullmatch(name):
         thing = counted[1]
-    if found is None and (counted or THING.fullmatch(thing)) and not NO_THING.search(thing):
+    if found is None and (counted or THING.fullmatch(thing)) and not _is_name(name):
         found = Unit(((THINGS + thing.removesuffix("s"), Fraction(1)),), Fraction(1))
     return found
+
+
+def _is_name(written: str) -> bool:
+    """Whether this is no thing that is counted: a name, as in 12 Main Street, or another word."""
+    return bool(NO_THING.search(written.lower()) or PROPER.search(written))
 
 
 def is_thing(one: Unit) -> bool:

@@ -212,6 +212,10 @@ INTRODUCTION = re.compile(
     r"(?:is|are|equals|measures|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
     re.I,
 )
+STATED = re.compile(  # 周长为12, ∠A的度数是30°, but not 不是5 or 最多有5个
+    r"(?!.*[不没非或多少])(?!.*(?:可能|至少|至多|超过))"
+    r"(?:[\u4e00-\u9fffA-Za-z]|\\(?:angle|triangle) ?){1,16}(?:为|是|有) ?"
+)
 NAMED = re.compile(r"(?!(?:option|choice) [A-J]:)[A-Za-z][A-Za-z ]{2,30}: ?(?=.)", re.I)
 ABOUT = re.compile(
     r"(?:\\approx|大?约为?|approximately|approx\.?|about|around|roughly|~|\\sim|no\.|№|#+) ?"
@@ -325,7 +329,7 @@ def read(text: str) -> tuple[Value, ...]:
     found = list(_values(text))
     if (formula := chemical(text)) is not None:
         found.append(Words(formula))
-    if not found or SPOKEN.fullmatch(text):
+    if not found or SPOKEN.fullmatch(text) or any(map(_counts_things, found)):
         found += _words(text)
     return tuple(dict.fromkeys(found))
 
@@ -344,6 +348,11 @@ def _quickly(text: str) -> Value | None:
     if LONG_WORD.fullmatch(text) and text.casefold() not in NO_WORDS:
         return Words(text.casefold())  # without a `short`
     return None
+
+
+def _counts_things(one: Value) -> bool:
+    """Whether this may be a name with a number in it too: 12 main street."""
+    return isinstance(one, Quantity) and one.unit is not None and is_thing(one.unit)
 
 
 def _quantity_of(number: Node, measure: Unit, rounded: bool) -> Quantity:
@@ -409,7 +418,7 @@ def _bare(text: str) -> str:
     text = CHOSEN.sub("", CONNECTED.sub("", text, count=1), count=1) or text
     if right := RIGHT_OPTION.fullmatch(text):
         return right[1] or right[2]
-    for pattern in (INTRODUCTION, NAMED, ABOUT):
+    for pattern in (INTRODUCTION, STATED, NAMED, ABOUT):
         found = pattern.match(text)
         if found is None:
             continue
