@@ -58,6 +58,11 @@ def test_the_letter_of_an_answer(given, options, name):
     assert letter(given, options) == name
 
 
+def test_a_number_beyond_a_float_is_read_without_an_error():
+    assert not near("2120!", "5") and not near("5", "2120!")
+    assert not near("2121!", "2120!") and not near("10^{400}", "10^{401}")
+
+
 @pytest.mark.parametrize("said", ["选C", "选择C", "正确答案是C", "C选项正确", "Figure C", "图C"])
 def test_one_option_that_is_named_in_chinese_or_by_its_picture(said):
     assert chosen(said, "C", ANGLES) and not chosen(said, "B", ANGLES)

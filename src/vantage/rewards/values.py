@@ -187,7 +187,8 @@ RUN_OF_OPTIONS = re.compile(r"[A-J]{2,6}")
 CIRCLED = re.compile("[①-⑳]")
 SOME_CIRCLED = re.compile(rf"[①-⑳](?:{LISTED}?[①-⑳])*")
 OPTION_AND_CONTENT = re.compile(
-    r"(?:(?:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、]|([a-j])\)) ?(.+)", re.I | re.DOTALL
+    r"(?:(?i:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、](?![A-Z] ?=)|([a-j])[.)]) ?(.+)",
+    re.DOTALL,
 )
 OPTION_MARK = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J][.):](?= |$)|^(?:or|and|but|is|are)\b")
 
@@ -642,7 +643,10 @@ def _is_solution(item: str) -> bool:
     """Whether an item is mathematics rather than an option or a word."""
     if ONE_OPTION.fullmatch(item) or CIRCLED.search(item):
         return False
-    return any(not isinstance(value, Words | Options | Date | Time) for value in read(item))
+    values = read(item)
+    if any(isinstance(value, Options) and value.content for value in values):
+        return False
+    return any(not isinstance(value, Words | Options | Date | Time) for value in values)
 
 
 def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
