@@ -3,7 +3,7 @@
 import pytest
 
 from vantage.rewards import REWARDS, choice, numeric, string
-from vantage.rewards.choice import letter
+from vantage.rewards.choice import chosen, letter
 from vantage.rewards.numeric import near, relaxed
 from vantage.rewards.string import alike
 from vantage.rewards.text import final
@@ -44,12 +44,29 @@ LETTERS = [
     ("grass", NAMES, "D"),
     ("tree", NAMES, None),
     ("Grass.", NAMES, "D"),
+    ("not C", ANGLES, None),
+    ("C is wrong", ANGLES, None),
+    ("All except C", ANGLES, None),
+    ("neither A nor C", ANGLES, None),
+    ("A is incorrect, so C", ANGLES, None),
+    ("C, because A is not an arc", ANGLES, "C"),
 ]
 
 
 @pytest.mark.parametrize(("given", "options", "name"), LETTERS)
 def test_the_letter_of_an_answer(given, options, name):
     assert letter(given, options) == name
+
+
+def test_a_number_beyond_a_float_is_read_without_an_error():
+    assert not near("2120!", "5") and not near("5", "2120!")
+    assert not near("2121!", "2120!") and not near("10^{400}", "10^{401}")
+
+
+@pytest.mark.parametrize("said", ["选C", "选择C", "正确答案是C", "C选项正确", "Figure C", "图C"])
+def test_one_option_that_is_named_in_chinese_or_by_its_picture(said):
+    assert chosen(said, "C", ANGLES) and not chosen(said, "B", ANGLES)
+    assert not chosen("C不正确", "C", ANGLES) and not chosen("不选C", "C", ANGLES)
 
 
 def test_a_choice_is_right_by_letter_or_by_text():

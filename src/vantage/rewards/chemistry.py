@@ -10,9 +10,12 @@ CHARGED = re.compile(
 )
 REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
 
+ESCAPING = re.compile(r" ?(?:[↑↓]|\\(?:up|down)arrow)")  # a gas, or what falls out
+
 
 def chemical(text: str) -> str | None:
     """A formula, an ion, or one side of a reaction, in one spelling; None for anything else."""
+    text = ESCAPING.sub("", text)
     if ion := CHARGED.fullmatch(text):
         formula, charge = (part for part in ion.groups() if part)
         return f"{_formula(formula)}^{charge}"

@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import Sequence
 
+from vantage.rewards import units
 from vantage.rewards.accuracy import correct
 from vantage.rewards.comparing import SECONDS
 from vantage.rewards.notation import LONGEST, plain
 from vantage.rewards.references import reference
 from vantage.rewards.string import normal
-from vantage.rewards.text import boxed, text
+from vantage.rewards.text import EXPLANATION, boxed, text
 from vantage.rewards.values import LETTERS, Options, read
 
 NONE: frozenset[str] = frozenset()
@@ -22,6 +23,11 @@ FIRST = re.compile(r"(?:option|choice|answer)?\s*(?:\(([A-J])\)|([A-J])[.:)])(?=
 INSIDE = re.compile(
     r"\(([A-J])\)|\b(?:option|choice|answer)\s*(?:is|:)?\s*([A-J])\b(?!['-])"
     r"|\b([B-HJ])\b(?!['-])|\b(A)\b(?!['-]|\s+(?!or\b|and\b)[a-z])"
+)
+
+DENIED = re.compile(
+    r"\b(?:not|no|neither|nor|never|none|except|without|wrong|incorrect|false|eliminated?)\b|n't\b",
+    re.I,
 )
 
 
@@ -61,7 +67,7 @@ def named(given: str, options: Sequence[str] = ()) -> frozenset[str]:
     known = frozenset(LETTERS[: len(options)] or LETTERS)
     values = read(plain(given)) if len(given) <= LONGEST else ()
     several = [frozenset(value.letters) for value in values if isinstance(value, Options)]
-    return next((letters for letters in several if len(letters) > 1 and letters <= known), NONE)
+    return next((letters for letters in several if letters <= known), NONE)
 
 
 def letter(given: str, options: Sequence[str] = ()) -> str | None:
@@ -85,6 +91,8 @@ def letter(given: str, options: Sequence[str] = ()) -> str | None:
         named = {one.upper() for one in _inside(answer)} | {(found[1] or found[2]).upper()}
         return _known(named.pop(), known) if len(named & set(known)) == 1 else None
     named = {one for one in _inside(answer) if one in known}
+    if named and DENIED.search(EXPLANATION.split(answer)[0]):
+        return None
     if named:
         return named.pop() if len(named) == 1 else None
     return _same_value(answer, options)
@@ -92,6 +100,7 @@ def letter(given: str, options: Sequence[str] = ()) -> str | None:
 
 def _same_value(answer: str, options: Sequence[str]) -> str | None:
     """The only option of that value; None once an answer has taken its time."""
+    units.load()  # before the time runs
     until = time.monotonic() + SECONDS
     equal: list[str] = []
     for name, option in zip(LETTERS, options, strict=False):

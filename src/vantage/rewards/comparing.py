@@ -44,6 +44,7 @@ NUMERIC = frozenset(("=", "\\neq", "\\approx", *TURNED))
 CORRESPONDING = frozenset(("\\cong", "\\sim"))  # of figures, corner by corner
 EQUAL = frozenset(("=", "\\approx"))
 SEGMENT = re.compile(r"[A-Z]{2}")
+PART = re.compile(r"[A-Z]{2}|[A-D]")
 TIGHT = re.compile(r" ?([^\w ]) ?")
 DENIED = re.compile(r"\b(?:not|or)\b|或")
 DEPENDENT = re.compile(r"[fgh]\([a-z]\)")
@@ -153,9 +154,11 @@ class _Comparison:
         brackets = {one.brackets, other.brackets} - {""}
         if len(brackets) > 1 or (one.name and other.name and one.name != other.name):
             return False
-        if brackets and brackets != {"{}"}:
-            return self._in_order(one.items, other.items)
         names = [_names(side.items) for side in (one, other)]
+        if brackets and brackets != {"{}"}:
+            if any(len(each) > 1 and len(set(each)) == 1 for each in names):
+                return False  # x = 1 or x = 2 is no point (1, 2)
+            return self._in_order(one.items, other.items)
         if len({name for each in names for name in each}) == 1 and all(names):
             # x_1 = 2, x_2 = 3 are the values of one unknown, as x = 2 or x = 3.
             numbered = ["_" in side.items[0] for side in (one, other)]
@@ -177,11 +180,22 @@ class _Comparison:
         return len(one) == len(other) and all(map(self.texts, one, other))
 
     def _unordered(self, one: Sequence[str], other: Sequence[str]) -> bool:
-        """Whether each item is one of the others, both ways."""
+        """Whether each item is one of the others, both ways, and as often where as many are named.
+
+        2, 2 and 2, 3, 2 list the roots 2 and 2, 3; but 1, 1, 2 is no 1, 2, 2.
+        """
         if self._in_order(one, other):
             return True
         if max(len(one), len(other)) > MOST_UNORDERED:
             return False
+        if len(one) == len(other):
+            left = list(other)
+            for a in one:
+                place = next((n for n, b in enumerate(left) if self.texts(a, b)), None)
+                if place is None:
+                    return False
+                del left[place]
+            return True
         return all(any(self.texts(a, b) for b in other) for a in one) and all(
             any(self.texts(a, b) for a in one) for b in other
         )
@@ -193,6 +207,15 @@ class _Comparison:
             return False
         left, right = (sorted(region.pieces, key=_start) for region in (one, other))
         return all(map(self._pieces, left, right))
+
+    def _region_and_relation(self, one: Region, other: Relation) -> bool:
+        """All but one number: x < 2 or x > 2, and x is not 2."""
+        if other.signs != ("\\neq",) or one.variable not in ("", *other.members):
+            return False
+        low, high = f"-{INFINITY}", INFINITY
+        number = other.members[_is_name(other.members[0])]
+        but = Piece(low, number, False, False), Piece(number, high, False, False)
+        return any(map(_is_name, other.members)) and self._regions(one, Region(one.variable, but))
 
     def _pieces(self, one: Piece, other: Piece) -> bool:
         if (one.has_low, one.has_high) != (other.has_low, other.has_high):
@@ -243,6 +266,8 @@ class _Comparison:
         """What is said to be equal to something, against a value: x = 3 and 3."""
         if not set(one.signs) <= EQUAL:
             return False
+        if isinstance(other, Options | Words) and all(map(_is_name, one.members)):
+            return False  # a = b does not choose B
         stated = _stated(one)
         return any(self.values(value, other) for member in stated for value in read(member))
 
@@ -268,6 +293,7 @@ class _Comparison:
         (Range, Range): _ranges,
         (Several, Several): _several,
         (Region, Region): _regions,
+        (Region, Relation): _region_and_relation,
         (Relation, Relation): _relations,
         (Matrix, Matrix): _matrices,
         (Words, Words): _words,
@@ -379,11 +405,11 @@ def _is_of_a_curve(node: Node | None) -> bool:
 
 
 def _is_part(text: str) -> bool:
-    """Whether this names a part of a figure: AB, or an angle."""
+    """Whether this names a part of a figure: AB, a point, or an angle."""
     node = expression(text)
     if node is None or isinstance(node, Fraction) or node[0] != "variable":
         return False
-    return node[1].startswith("angle ") or SEGMENT.fullmatch(node[1]) is not None
+    return node[1].startswith("angle ") or PART.fullmatch(node[1]) is not None
 
 
 def _agree(one: Any, other: Any, exact: bool) -> bool:

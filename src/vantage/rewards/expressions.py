@@ -84,6 +84,9 @@ WORDS = set(
     )
 )
 
+# Variables that may be negative: \sqrt{x^2} is no x, while \sqrt{2a^2} is the diagonal a\sqrt{2}.
+UNKNOWNS = frozenset(("x", "y"))
+
 
 class UnreadableError(ValueError):
     """This is no expression that can be read here."""
@@ -176,13 +179,18 @@ def number(node: Node) -> Any:
 
 
 def _same_values(one: Node, other: Node, names: list[str], rounded: bool, scale: Fraction) -> bool:
-    signed = has(one, "abs") or has(other, "abs")
+    rooted = bool(names) and UNKNOWNS.issuperset(names) and any(map(_has_root, (one, other)))
+    points = _points(names, has(one, "abs") or has(other, "abs")) if names else [{}]
+    if rooted:
+        points += [{name: -abs(value) for name, value in point.items()} for point in points[:2]]
     until = time.monotonic() + SECONDS
     told = 0
-    for point in _points(names, signed) if names else [{}]:
+    for place, point in enumerate(points):
         left, right = _value(one, point, until), _value(other, point, until)
         if left is None and right is None:
             continue
+        if rooted and place >= len(points) - 2 and (_is_complex(left) or _is_complex(right)):
+            continue  # a root of something negative
         if left is None or right is None:
             return False
         left = left * scale if isinstance(left, Fraction) else left * _real(scale, _context())
@@ -190,6 +198,21 @@ def _same_values(one: Node, other: Node, names: list[str], rounded: bool, scale:
             return False
         told += 1
     return told >= (2 if names else 1)
+
+
+@functools.lru_cache(maxsize=50_000)
+def _has_root(node: Node) -> bool:
+    """Whether a root of something with variables stands anywhere in an expression."""
+    if isinstance(node, Fraction):
+        return False
+    exponent = number(node[2]) if node[0] == "power" and variables(node[1]) else None
+    if isinstance(exponent, Fraction) and exponent.denominator > 1:
+        return True
+    return any(_has_root(part) for part in node[1:] if isinstance(part, Fraction | tuple))
+
+
+def _is_complex(value: Any) -> bool:
+    return isinstance(value, _context().mpc) and value.imag != 0
 
 
 def _both_nothing(one: Node, other: Node, point: Mapping, left: Any, right: Any) -> bool:

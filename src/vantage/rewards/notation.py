@@ -60,6 +60,8 @@ NAMES = {
     **dict.fromkeys(("mid", "vert", "lvert", "rvert"), "|"),
     "lbrace": "\\{",
     "rbrace": "\\}",
+    "langle": "(",
+    "rangle": ")",
     "lbrack": "[",
     "rbrack": "]",
     **dict.fromkeys(("quad", "qquad", "space", "enspace", "thinspace", "nobreakspace"), " "),
@@ -97,9 +99,11 @@ GREEK = str.split(
     sigmaf sigma tau upsilon phi chi psi omega
 """
 )
+CAPITALS = {"Γ": "Gamma", "Θ": "Theta", "Λ": "Lambda", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi"}
 SIGNS = str.maketrans(
     {
         **{chr(0x3B1 + n): f"\\{name} " for n, name in enumerate(GREEK) if name != "mu"},
+        **{sign: f"\\{name} " for sign, name in CAPITALS.items()},
         **{"\u2212": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "－": "-"},
         **{"×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "✕": "*", "╳": "*", "÷": "/"},
         **{"∶": ":", "։": ":", "⁄": "/", "∕": "/", "。": ".", "；": ";", "،": ","},
@@ -114,7 +118,7 @@ SIGNS = str.maketrans(
         **{"⊥": "\\perp ", "⟂": "\\perp ", "≅": "\\cong ", "≌": "\\cong "},
         **{"∼": "\\sim ", "∽": "\\sim ", "～": "~", "〜": "~", "ℝ": "\\R "},
         **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "µ": "μ", "∣": "|", "″": '"', "′": "'"},
-        **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "\\langle ", "⟩": "\\rangle "},
+        **{"“": '"', "”": '"', "‘": "'", "’": "'", "⟨": "(", "⟩": ")", "〈": "(", "〉": ")"},
         **{"【": "[", "】": "]", "〔": "(", "〕": ")", "⇒": "\\Rightarrow "},
         **{"∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "ϕ": "\\phi ", "ϵ": "\\epsilon "},
     }
@@ -135,6 +139,9 @@ ARROW = re.compile(r"(?<![<-])-{1,3}>")
 # Lines side by side: AB // CD, a||b.
 SLASHES = re.compile(r"(?<=[A-Za-z]) ?// ?(?=[A-Za-z])|(?<=[A-Za-z]) ?\|\| ?(?=[A-Za-z][^|]*$)")
 TIGHT = re.compile(r" +(?=[\^_])|(?<=[\^_]) +")
+UNIT_VECTOR = re.compile(
+    r"\\(?:hat|vec|mathbf)\s*\{\s*(?:\\(?:mathbf|bf)\s*\{?\s*)?\\?([ijk])(?:math)?\s*\}{1,2}"
+)
 BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?")
 ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]+)\*?\}.*?\\end\s*\{\1\*?\}", re.DOTALL)
 LOOSE = re.compile(r"(\\[A-Za-z]+) (?![A-Za-z])")
@@ -148,7 +155,7 @@ def plain(answer: str) -> str:
 
 def _plain(answer: str) -> str:
     found = answer.strip()
-    if not PLAIN.fullmatch(found) or "  " in found:
+    if not PLAIN.fullmatch(found) or "  " in found or " x " in found:
         found = _undressed(_folded(found))
     return found if found.endswith("...") else found.rstrip(" \n.,;:")
 
@@ -192,6 +199,7 @@ def _undressed(answer: str) -> str:
             found = found.replace("**", "^")
         found = EMPHASIS.sub(r"\1", MARKDOWN.sub("", found))
     if "\\" in found:
+        found = UNIT_VECTOR.sub(r" \1", found)
         found = BLACKBOARD.sub(r"\\R ", found)
         found = LOOSE.sub(r"\1", _without_commands(found))
     if "^" in found or "_" in found:

@@ -1,6 +1,7 @@
 """Whether an answer is about the number that the reference is."""
 
 import functools
+import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -70,9 +71,10 @@ def close(number: Any, wanted: Any, tolerance: float, scale: Fraction = Fraction
         return abs(number * scale - wanted) <= part * abs(wanted)
     try:
         one, other = complex(number) * float(scale), complex(wanted)
-    except OverflowError:
+        apart, most = abs(one - other), part * abs(other)
+    except OverflowError:  # a number, or its absolute value, beyond what a float holds
         return False
-    return abs(one - other) <= part * abs(other)
+    return math.isfinite(most) and apart <= most
 
 
 @functools.cache

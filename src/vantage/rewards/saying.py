@@ -16,6 +16,7 @@ YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?: ?[,.;:!]| - )", re.I)
 JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
 # Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
 SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
+CAPITAL = re.compile(r"\\[A-Z][a-z]{1,6}")  # \Lambda is no \lambda
 # A letter that is named: "Bar A is taller".
 LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A [a-z]{1,3}\b")
 COMPOUND_WORD = re.compile(r"\b(north|south|counter|anti) (?=east|west|clockwise)")
@@ -31,8 +32,12 @@ NOT_SAID = re.compile(
 )
 NO_SOLUTION = "no solution"
 SAYINGS = {
-    **dict.fromkeys(("true", "是", "对", "正确"), "yes"),
+    **dict.fromkeys(("true", "是", "是的", "对", "对的", "正确"), "yes"),
     **dict.fromkeys(("false", "否", "错", "错误", "不是"), "no"),
+    **dict.fromkeys(
+        ("infinitely many solutions", "infinite solutions", "无数解", "无数个解", "无穷多解"),
+        "infinitely many",
+    ),
     **dict.fromkeys(("no solutions", "无解", "方程无解"), NO_SOLUTION),
 }
 PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|(?:\b(?:[Tt]he|THE|[Aa]n|a)|^A)\s+(?=\w\w)")
@@ -47,13 +52,13 @@ def yes_or_no(text: str) -> str | None:
 
 def said_in(text: str) -> str:
     """Words without case and punctuation, in one spelling."""
-    if _is_symbol(text):
+    if _is_symbol(text) or (CAPITAL.fullmatch(text) and text != "\\R"):
         return text
     parted = re.sub(r"(?<=[A-Za-z]{2}) ?- ?(?=[A-Za-z]{2})", " ", text)
     said = " ".join(PUNCTUATION.sub("", parted).casefold().split())
     said = COMPOUND_WORD.sub(r"\1", said)
     said = OF_ITSELF.sub("", said, count=1) or said
-    said = re.sub("^是(?=.)", "", said)
+    said = re.sub("^是(?=.)(?!的$)", "", said)
     return " ".join(ORDINALS.get(word, word) for word in SAYINGS.get(said, said).split())
 
 

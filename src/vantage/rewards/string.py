@@ -6,7 +6,7 @@ from vantage.rewards.notation import plain
 from vantage.rewards.references import reference
 from vantage.rewards.text import boxed, text
 
-MARKS = re.compile(r"[\"'`,;:!?]|\b(?:the|an?)\s+")
+MARKS = re.compile(r"[\"'`,;:!?]|(?<=[^\W\d])\.|\b(?:the|an?)\s+")
 
 
 def string(completions: list, answer: list[str], **columns) -> list[float]:

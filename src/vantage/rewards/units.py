@@ -41,7 +41,7 @@ KNOWN = frozenset(
     meter gram second minute hour day week fortnight month year century liter metric_ton ampere
     kelvin mole candela hertz newton joule watt pascal volt ohm coulomb farad siemens weber
     tesla henry lumen lux becquerel gray sievert bar atmosphere standard_atmosphere torr
-    millimeter_Hg pound_force_per_square_inch electron_volt calorie british_thermal_unit
+    meter_Hg pound_force_per_square_inch electron_volt calorie british_thermal_unit
     horsepower watt_hour hectare acre inch foot yard mile nautical_mile knot mile_per_hour
     kilometer_per_hour light_year parsec astronomical_unit angstrom ounce pound stone pint quart
     gallon cup tablespoon teaspoon fluid_ounce cubic_centimeter bit byte radian
@@ -89,6 +89,8 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
     "sqft": "ft^2",
     **dict.fromkeys(("light years", "light year", "light-years", "light-year"), "light_year"),
     "mm Hg": "mmHg",
+    **dict.fromkeys(("r/min", "rev/min", "转/分", "转/分钟"), "rpm"),
+    **dict.fromkeys(("dB", "decibel", "decibels", "分贝"), ("decibel", Fraction(1))),
     **dict.fromkeys(("°", "deg", "degs", "degree", "degrees", "度"), ("degree", Fraction(1))),
     **dict.fromkeys(
         ("%", "percent", "per cent", "pct", "percentage points"), ("percent", Fraction(1))
@@ -118,7 +120,14 @@ CHINESE = {
     **{"焦": "joule", "焦耳": "joule", "瓦": "watt", "瓦特": "watt", "伏": "volt", "伏特": "volt"},
     **{"安": "ampere", "安培": "ampere", "欧": "ohm", "欧姆": "ohm", "赫": "hertz"},
     **{"赫兹": "hertz", "库": "coulomb", "库仑": "coulomb", "法": "farad", "法拉": "farad"},
-    **{"特斯拉": "tesla", "韦伯": "weber", "电子伏": "electron_volt", "电子伏特": "electron_volt"},
+    **{
+        "特斯拉": "tesla",
+        "韦伯": "weber",
+        "亨": "henry",
+        "亨利": "henry",
+        "电子伏": "electron_volt",
+        "电子伏特": "electron_volt",
+    },
 }
 CHINESE_PREFIXES = {
     **{"千": "kilo", "兆": "mega", "毫": "milli", "微": "micro", "纳": "nano"},
@@ -156,6 +165,7 @@ NO_THING = re.compile(
     r"about|but|wait|answer|option|point|minus|plus|over|between|from|until|billion|million|"
     r"thousand|hundred|trillion|dozen|am|pm|no)\b"
 )
+PROPER = re.compile("[A-Z][a-z]+ [A-Z][a-z]")
 ADJECTIVES = re.compile(
     r" (?:long|wide|high|tall|deep|old|away|apart|each|altogether|in (?:total|all|length|area)|"
     r"of [a-z]+)$"
@@ -186,9 +196,14 @@ def unit(written: str) -> Unit | None:
     thing = ADJECTIVES.sub("", name.lower())
     if counted := CHINESE_THING.fullmatch(name):
         thing = counted[1]
-    if found is None and (counted or THING.fullmatch(thing)) and not NO_THING.search(thing):
+    if found is None and (counted or THING.fullmatch(thing)) and not _is_name(name):
         found = Unit(((THINGS + thing.removesuffix("s"), Fraction(1)),), Fraction(1))
     return found
+
+
+def _is_name(written: str) -> bool:
+    """Whether this is no thing that is counted: a name, as in 12 Main Street, or another word."""
+    return bool(NO_THING.search(written.lower()) or PROPER.search(written))
 
 
 def is_thing(one: Unit) -> bool:

@@ -30,6 +30,7 @@ from vantage.rewards.expressions import (
     FUNCTIONS,
     VARIABLES,
     Node,
+    equal,
     expression,
     has,
     number,
@@ -47,7 +48,7 @@ from vantage.rewards.units import (
     same_dimension,
     unit,
 )
-from vantage.rewards.wording import quadrant, symbolic
+from vantage.rewards.wording import COUNT, COUNTS, SMALL, quadrant, symbolic
 
 
 class Quantity(NamedTuple):
@@ -167,11 +168,13 @@ DECIMAL = re.compile(rf"([+-]?) ?({DIGITS})")
 LETTERS = "ABCDEFGHIJ"
 
 ONE_OPTION = re.compile(
-    r"(?:(?:option|choice|answer|选项) ?)?[(<]?([A-J])[)>]?(?: ?选?项)?[.:)]*", re.I
+    r"(?:(?:option|choice|answer|figure|graph|diagram|picture|image|选项|图) ?)?"
+    r"[(<]?([A-J])[)>]?(?: ?选?项)?[.:)]*",
+    re.I,
 )
 RIGHT_OPTION = re.compile(
     r"((?:(?:option|choice|answer) )?\(?[A-J]\)?) is (?:the )?(?:correct|right)"
-    r"(?: (?:option|choice|answer|one))?",
+    r"(?: (?:option|choice|answer|one))?|((?:选项 ?)?\(?[A-J]\)?(?: ?选?项)?) ?(?:是)?正确的?",
     re.I,
 )
 LISTED = r"(?:, ?(?:and )?| ?[、和] ?| and | ?& ?|; ?| )"
@@ -184,7 +187,8 @@ RUN_OF_OPTIONS = re.compile(r"[A-J]{2,6}")
 CIRCLED = re.compile("[①-⑳]")
 SOME_CIRCLED = re.compile(rf"[①-⑳](?:{LISTED}?[①-⑳])*")
 OPTION_AND_CONTENT = re.compile(
-    r"(?:(?:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、]|([a-j])\)) ?(.+)", re.I | re.DOTALL
+    r"(?:(?i:option|choice) )?(?:\(([A-Ja-j])\)|([A-J])[.):、](?![A-Z] ?=)|([a-j])[.)]) ?(.+)",
+    re.DOTALL,
 )
 OPTION_MARK = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J][.):](?= |$)|^(?:or|and|but|is|are)\b")
 
@@ -195,9 +199,12 @@ RANGE = re.compile(
 SPAN = re.compile(r"(?:from )?(.+?)(?: ?- ?| to | through )(.+)")
 TO = re.compile(r" to ")
 
+CLAUSE = re.compile("[\u4e00-\u9fff]{5,}")  # of a sentence
 CONNECTED = re.compile(r"(?:so|thus|hence|therefore|then)\b,? (?=\S)", re.I)
 CHOSEN = re.compile(
-    r"(?:(?:因此|所以|故),?)?(?:答案(?:是|为)?|故?选(?!项)):? ?(?=\S)|(?:the )?points? (?=[A-Z]?\()"
+    r"(?:(?:因此|所以|综上(?:所述)?|故),?)?(?:本题|此题|故|应)?"
+    r"(?:(?:正确)?答案(?:应?是|应?为|选)?|正确(?:的)?选项(?:是|为)|选择?(?!项)):? ?(?=\S)"
+    r"|(?:the )?points? (?=[A-Z]?\()"
     r"|(?:in )?(?:the )?(?:year )?(?=[12]\d{3}$)",
     re.I,
 )
@@ -205,6 +212,10 @@ INTRODUCTION = re.compile(
     r"(?:\\?[A-Za-z]+ ){0,6}?"
     r"(?:is|are|equals|measures|was|were)(?: equal to)?(?::| |: )(?!not\b|no\b)(?=.)",
     re.I,
+)
+STATED = re.compile(  # 周长为12, ∠A的度数是30°, but not 不是5 or 最多有5个
+    r"(?!.*[不没非或多少])(?!.*(?:可能|至少|至多|超过))"
+    r"(?:[\u4e00-\u9fffA-Za-z]|\\(?:angle|triangle) ?){1,16}(?:为|是|有) ?"
 )
 NAMED = re.compile(r"(?!(?:option|choice) [A-J]:)[A-Za-z][A-Za-z ]{2,30}: ?(?=.)", re.I)
 ABOUT = re.compile(
@@ -218,6 +229,8 @@ ROUNDED = re.compile(
 )
 ANSWERS = re.compile(r"\b(?:answer|result|solution|option|choice)\b", re.I)
 
+ASIDE = re.compile(r"([^()]+) \(([^()]+)\)")
+DECLARED = re.compile(r",? ?\((?=[kn] ?\\in)([^()]+)\)$")  # (k \in Z)
 SIGNS = re.compile(
     r"\\(?:neq|leq|geq|approx|in|parallel|nparallel|perp|cong|sim|equiv|subseteq|subset|to|Rightarrow)"
     r"(?![A-Za-z])|<=|>=|!=|==|[=<>]"
@@ -226,6 +239,10 @@ SPELLED = {"<=": "\\leq", ">=": "\\geq", "!=": "\\neq", "==": "="}
 COMMA = r"(?<!\d),|,(?!\d{3}(?!\d))"  # one that does not group digits
 SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]| & |\\cup(?![A-Za-z])")
 IN_BRACKETS = re.compile(r",? and |,? or |[或和、,;\n]")
+ALL_BUT = re.compile(
+    r"(?:\\R ?(?:\\setminus|\\backslash|-) ?\\?\{ ?"
+    r"|all real numbers except (?:for )?(?:[a-z] ?= ?)?)([^{},]+?)(?: ?\\?\})?"
+)
 BUILDER = re.compile(r"\\?\{ ?([A-Za-z])(?: ?\\in ?[^|:]*)? ?[|:] ?(.+?) ?\\?\}", re.DOTALL)
 REVERSED = re.compile(r"([\[\](]) ?([^\[\],;]+)[,;] ?([^\[\],;]+?) ?([\[\])])")  # ]-1, 3]
 POINT = re.compile(r"[A-Z]'?(?:_\{?\d\}?)? ?(?==? ?\()=? ?")
@@ -235,6 +252,7 @@ VARIABLE = re.compile(
 MATRIX = re.compile(
     r"\\begin ?\{([bpBv]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end ?\{\1\}", re.DOTALL
 )
+ROWS_IN_BRACKETS = re.compile(r"\[ ?\[[^\[\]]+\](?: ?, ?\[[^\[\]]+\])+ ?\]")  # [[1, 2], [3, 4]]
 SYSTEM = re.compile(
     r"\\begin ?\{cases\}(.*)\\end ?\{cases\}"
     r"|\\\{ ?\\begin ?\{(array|aligned|matrix)\}(?: ?\{[lcr|]*\})?(.*)\\end ?\{\2\} ?\.?",
@@ -248,6 +266,7 @@ BEYOND = re.compile(
 CURRENCY = re.compile(
     r"([+-]?) ?(US\$|[$€£¥₹]|(?:USD|GBP|EUR|CNY|RMB|JPY|INR|Rs\.?)(?= ?\d)) ?(?=[\d.\\-])"
 )
+RATE = re.compile(r"(-?[\d.,]+) ?(?:per |/ ?|an? (?=hour|day|week|month|year))([a-z][a-z ]*)")
 MAGNITUDES = {
     **{"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9},
     **{"trillion": 10**12, "bn": 10**9, "mn": 10**6, "万": 10**4, "亿": 10**8, "万亿": 10**12},
@@ -268,25 +287,14 @@ TRIANGLE = re.compile(r"\\triangle ?([A-Z]{3})")
 UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢ΩμÅ‰\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
 MICRO = re.compile(r"\\mu ?(?=[A-Za-z])")
 COMPOUND = re.compile(
-    r"(?<=[A-Za-z]),? (?:and )?(?=\d)|(?<=[A-Za-z]\.) (?=\d)|(?<=[小时天分钟米克]),? ?(?=\d)"
+    r"(?<=[A-Za-z]),? (?:and )?(?=\d)|(?<=[A-Za-z]\.) (?=\d)|(?<=[小时天分钟米克元]),? ?(?=\d)"
 )
 A_HALF = re.compile(r" and (?:a|one)[ -]half\b", re.I)
 AND_A_HALF = re.compile(r"(-?\d+) and (\d+ ?/ ?\d+|\\frac ?\{\d+\} ?\{\d+\}|\\frac ?\d ?\d)(.*)")
-SMALL = str.split(
-    """
-    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-    fifteen sixteen seventeen eighteen nineteen
-"""
-)
-TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
-COUNTS = {name: n for n, name in enumerate(SMALL)} | {
-    name: 10 * n for n, name in enumerate(TENS, start=2)
-}
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "eighth": 8}
 PART = re.compile(
     rf"(?:(a|{'|'.join(SMALL[1:10])})[ -]({'|'.join(PARTS)})s?|(half|quarter))\b", re.I
 )
-COUNT = re.compile(rf"(?:{'|'.join(sorted(COUNTS, key=len, reverse=True))})\b", re.I)
 PHRASE = re.compile(r"(?=.*[A-Za-z]{2})[A-Za-z]+(?:[ -][A-Za-z]+)+")  # Mr Li, x-ray
 FRACTION = re.compile(r"(-)?(?:\\frac ?\{ ?(\d+) ?\} ?\{ ?(\d+) ?\}|(\d+) ?/ ?(\d+))")
 MEASURED = re.compile(
@@ -322,7 +330,7 @@ def read(text: str) -> tuple[Value, ...]:
     found = list(_values(text))
     if (formula := chemical(text)) is not None:
         found.append(Words(formula))
-    if not found or SPOKEN.fullmatch(text):
+    if not found or SPOKEN.fullmatch(text) or any(map(_counts_things, found)):
         found += _words(text)
     return tuple(dict.fromkeys(found))
 
@@ -341,6 +349,11 @@ def _quickly(text: str) -> Value | None:
     if LONG_WORD.fullmatch(text) and text.casefold() not in NO_WORDS:
         return Words(text.casefold())  # without a `short`
     return None
+
+
+def _counts_things(one: Value) -> bool:
+    """Whether this may be a name with a number in it too: 12 main street."""
+    return isinstance(one, Quantity) and one.unit is not None and is_thing(one.unit)
 
 
 def _quantity_of(number: Node, measure: Unit, rounded: bool) -> Quantity:
@@ -402,11 +415,11 @@ def _values(text: str) -> Iterator[Value]:
 
 def _bare(text: str) -> str:
     """A text without words before its value: "The area is", "Answer:", "about", "No."."""
-    text = ROUNDED.sub("", text)
+    text = DECLARED.sub(r", \1", ROUNDED.sub("", text))
     text = CHOSEN.sub("", CONNECTED.sub("", text, count=1), count=1) or text
     if right := RIGHT_OPTION.fullmatch(text):
-        return right[1]
-    for pattern in (INTRODUCTION, NAMED, ABOUT):
+        return right[1] or right[2]
+    for pattern in (INTRODUCTION, STATED, NAMED, ABOUT):
         found = pattern.match(text)
         if found is None:
             continue
@@ -520,6 +533,10 @@ def _matrices(text: str) -> Iterator[Value]:
         if not any("&" in row.replace("&=", "") for row in rows):
             yield from read("; ".join(row.replace("&", "") for row in rows if row))
         return
+    if ROWS_IN_BRACKETS.fullmatch(text):
+        cells = [re.split(", ?", row.strip("], ")) for row in text[1:-1].split("[")[1:]]
+        yield Matrix(tuple(map(tuple, cells)))
+        return
     if text[:1] + text[-1:] in ("()", "[]"):
         text = text[1:-1].strip()
     found = MATRIX.fullmatch(text)
@@ -535,6 +552,10 @@ def _brackets(text: str) -> Iterator[Value]:
         return
     if text in ("\\R", "all real numbers", "all reals"):
         yield Region("", (Piece(f"-{INFINITY}", INFINITY, False, False),))
+        return
+    if (found := ALL_BUT.fullmatch(text)) and expression(found[1]) is not None:
+        below = Piece(f"-{INFINITY}", found[1], False, False)
+        yield Region("", (below, Piece(found[1], INFINITY, False, False)))
         return
     if builder := BUILDER.fullmatch(text):
         yield from (
@@ -563,6 +584,9 @@ def _brackets(text: str) -> Iterator[Value]:
 
 def _several(text: str) -> Iterator[Value]:
     """Values without brackets around them: 1, 2 and 3; x = 1 or x = 2; two signs of ±."""
+    if (aside := ASIDE.fullmatch(text)) and (stated := _twice(aside[1], aside[2])):
+        yield stated
+        return
     if " and " in text and (compound := _compound(text)):
         yield compound
     if directed := DIRECTION.fullmatch(text):
@@ -588,13 +612,27 @@ def _several(text: str) -> Iterator[Value]:
         yield Several((plus.lstrip("+ "), minus), "")
 
 
+def _twice(one: str, other: str) -> Quantity | None:
+    """What is stated twice, the second time in parentheses: 1/2 (0.5), 5 cm (50 mm)."""
+    first, second = _plain_quantity(one), _plain_quantity(other)
+    if first is None or second is None:
+        return None
+    rounded = first.rounded or second.rounded
+    same = (
+        equal(first.number, second.number, rounded=rounded, scale=scale)
+        for scale in scales(first, second)
+    )
+    return first if any(same) else None
+
+
 def _lists(items: tuple[str, ...], joined: set[str]) -> bool:
     """Whether items stand side by side, rather than in a union, a choice or a conjunction.
 
-    "A or B" names neither option, "red or blue" no colour, and "x > 1 and x < 4" is not what
-    "x > 1 or x < 4" lists. "1 or 2" are solutions.
+    两直线平行,同位角相等 says the converse of 同位角相等,两直线平行. "A or B" names neither option,
+    "red or blue" no colour, and "x > 1 and x < 4" is not what "x > 1 or x < 4" lists. "1 or 2" are
+    solutions.
     """
-    if "\\cup" in joined:
+    if "\\cup" in joined or ("," in joined and all(map(CLAUSE.fullmatch, items))):
         return False
     if "or" in joined and not all(map(_is_solution, items)):
         return False
@@ -605,7 +643,10 @@ def _is_solution(item: str) -> bool:
     """Whether an item is mathematics rather than an option or a word."""
     if ONE_OPTION.fullmatch(item) or CIRCLED.search(item):
         return False
-    return any(not isinstance(value, Words | Options | Date | Time) for value in read(item))
+    values = read(item)
+    if any(isinstance(value, Options) and value.content for value in values):
+        return False
+    return any(not isinstance(value, Words | Options | Date | Time) for value in values)
 
 
 def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
@@ -650,6 +691,8 @@ def _relations(text: str) -> Iterator[Value]:
         return
     yield from _inequality(members, signs)
     yield Relation(tuple(members), tuple(signs))
+    if signs == ["="] and all(map(chemical, members)):
+        yield Relation(tuple(members), ("\\to",))  # 2H2 + O2 = 2H2O
 
 
 def _chain(text: str) -> tuple[list[str], list[str]]:
@@ -727,6 +770,10 @@ def _plain_quantity(text: str) -> Quantity | None:
     currency = CURRENCY.match(text)
     if currency:
         amount = currency[1] + text[currency.end() :]
+        if (rate := RATE.fullmatch(amount)) and (
+            paid := _measured(f"{rate[1]} {currency[2]}/{rate[2]}")
+        ):
+            return paid
         if short := SHORT_MAGNITUDE.fullmatch(amount):
             amount = f"{short[1]} {SHORT_MAGNITUDES[short[2]]}"
         rest = _measured(amount)

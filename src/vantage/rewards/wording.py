@@ -10,7 +10,20 @@ import re
 
 from vantage.rewards.units import is_thing, unit
 
-SMALL = "one|two|three|four|five|six|seven|eight|nine|ten"
+SMALL = str.split(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+    fifteen sixteen seventeen eighteen nineteen
+"""
+)
+TENS = str.split("twenty thirty forty fifty sixty seventy eighty ninety")
+COUNTS = {name: n for n, name in enumerate(SMALL)} | {
+    name: 10 * n for n, name in enumerate(TENS, start=2)
+}
+COUNT = re.compile(rf"(?:{'|'.join(sorted(COUNTS, key=len, reverse=True))})\b", re.I)
+NUMERALS = re.compile(
+    rf"(-?)({COUNT.pattern}(?:[- ](?:and )?(?:{COUNT.pattern}|(?:hundred|thousand)\b))+)", re.I
+)
 # In order: what is longer, or denied, before what it contains.
 REPLACED = tuple(
     (re.compile(pattern), sign)
@@ -33,8 +46,10 @@ REPLACED = tuple(
         (r"圆 ?(?=[A-Z](?![A-Za-z]))|\b[Cc]ircle (?=[A-Z]\b)", r"\\odot "),
         (r"线段 ?(?=[A-Z]{2}(?![A-Za-z]))|\b(?:line )?[Ss]egment (?=[A-Z]{2}\b)", "segment "),
         (r"点 ?(?=[A-Z]?\()", ""),
-        (rf"(?:[Nn]egative|[Mm]inus) (?=[\d.\\]|(?:{SMALL})\b)", "-"),
+        (rf"(?:[Nn]egative|\b[Mm]inus) (?=[\d.\\]|(?:{'|'.join(SMALL[1:11])})\b)", "-"),
         (r"负(?=[\d.\\零一二两三四五六七八九十百千])", "-"),
+        (r"^(\d+) out of (\d+)$", r"\1/\2"),
+        (r"(?<=[A-Z\d)]) only$", ""),
         (r"(\d+)个半(?=小时|月|$)", r"\1.5"),
         (r"(?<=\d) ?[至到] ?(?=\d)", "-"),
     )
@@ -44,7 +59,7 @@ ALONE = {
     **{"等于": "=", "空集": "\\emptyset", "empty set": "\\emptyset", "一半": "1/2"},
     **dict.fromkeys(("全体实数", "一切实数", "任意实数", "实数集"), "\\R"),
 }
-WORDY = re.compile(r"[\u4e00-\u9fff]|[A-Za-z]{4}")
+WORDY = re.compile(r"[\u4e00-\u9fff]|[A-Za-z]{4}| out of ")
 QUADRANT = re.compile(
     r"(?:quadrant (?P<after>\w+)|(?:the )?(?P<before>\w+) quadrant|第(?P<chinese>[一二三四])象限)",
     re.I,
@@ -84,8 +99,29 @@ def quadrant(text: str) -> int | None:
     return FIRST_FOUR.get((found[1] or found[2] or found[3]).lower()) if found else None
 
 
+def spelled_out(written: str) -> int | None:
+    """The number that words are: two thousand five hundred and six; None where they are none."""
+    total = group = 0
+    if re.search("(?<!hundred)(?<!thousand) and ", written, re.I):
+        return None  # twenty and three are two numbers
+    for word in re.split("[- ]", written.lower()):
+        if word == "thousand":
+            total, group = total + 1000 * group, 0
+        elif word == "hundred" and 0 < group < 100:
+            group *= 100
+        elif word != "and":
+            count = COUNTS.get(word, 0)
+            last = group % 100
+            if not count or (last and (count > 9 or last % 10 or last < 20)):
+                return None
+            group += count
+    return total + group
+
+
 def _in_digits(text: str) -> str:
-    """A text with the Chinese number that it begins with in digits, if it is no word with one."""
+    """A text with the number in words that it begins with in digits, if it is no word with one."""
+    if (long := NUMERALS.match(text)) and (spelled := spelled_out(long[2])):
+        return f"{long[1]}{spelled}{text[long.end() :]}"
     found = CHINESE.match(text)
     if found is None:
         return text
