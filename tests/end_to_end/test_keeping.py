@@ -339,6 +339,22 @@ def test_a_reward_that_raises_leaves_a_checkpoint_and_is_named(values, train):
     assert numbers(commands.logged()) == numbers(commands.logged("unbroken"))
 
 
+MISFITS = {
+    "one too few": ("return [1.0] * (len(completions) - 1)", "returned 7 rewards, but 8 were"),
+    "texts": ("return ['1'] * len(completions)", "the rewards (late) cannot be used: too many"),
+    "nothing": ("return None", "the rewards (late) cannot be used: "),
+    "an exit": ("raise SystemExit(0)", "late.py, line 2, in late: SystemExit: 0"),
+}
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_a_reward_that_gives_no_rewards_or_ends_the_process_is_told(values, train, kind):
+    commands.by_datasets(Path("rows.parquet"))
+    code, words = MISFITS[kind]
+    Path("late.py").write_text(f"def late(completions, **columns):\n    {code}\n")
+    assert_refused(*train(put(values, rewards={"late.py:late": 1.0}, run__batches=1)), words)
+
+
 def test_a_recipe_that_raises_leaves_a_checkpoint_and_is_named(values, train):
     commands.by_datasets(Path("rows.parquet"))
     code = """
