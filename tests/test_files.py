@@ -1,7 +1,6 @@
 """Paths are refused before any work, with the option that names them."""
 
 import errno
-from pathlib import Path
 
 import pytest
 
