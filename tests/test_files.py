@@ -1,11 +1,27 @@
 """Paths are refused before any work, with the option that names them."""
 
-from pathlib import Path
+import errno
 
 import pytest
 
 from vantage import files
 from vantage.errors import ConfigError
+
+
+def test_a_file_is_there_whole_or_as_it_was_and_a_full_disk_names_it(tmp_path):
+    file = tmp_path / "a.json"
+    files.write(file, b"before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for change in (full, lambda place: place.with_name("b").read_bytes()):
+        with pytest.raises(OSError, match="No s") as error, files.whole(file) as unfinished:
+            unfinished.write_bytes(b"half")
+            change(unfinished)
+        assert error.value.filename == str(file if change is full else tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert file.read_bytes() == b"before"
 
 
 @pytest.fixture
@@ -52,6 +68,6 @@ def test_a_path_that_cannot_be_written_is_named_with_its_option(path, folder, wo
 
 def test_a_home_is_that_of_the_user_or_stays_as_it_is(monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
-    assert files.home("~/rows.jsonl") == Path("/somewhere/rows.jsonl")
-    assert files.home("~nobody-here/rows.jsonl") == Path("~nobody-here/rows.jsonl")
-    assert files.home("rows~.jsonl") == Path("rows~.jsonl")
+    assert files.home("~/rows.jsonl") == "/somewhere/rows.jsonl"
+    assert files.home("~nobody-here/rows.jsonl") == "~nobody-here/rows.jsonl"
+    assert files.home("rows~.jsonl") == "rows~.jsonl"

@@ -105,6 +105,7 @@ BASES = {
     "a chain": ("zip://a::https://example.org", "expected a model"),
     "a name on the hub": ("somebody/something", "run: hf download 'somebody/something'"),
     "no name": ("a/b/c/d", "is not on this machine"),
+    "a home of nobody": ("~nobody-here/model", "is not on this machine"),
     "a number": (3, "expected a model"),
     "nothing": (None, "expected a model"),
     "a nul": ("a\0b", "expected a model"),

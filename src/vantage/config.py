@@ -406,7 +406,7 @@ def plain(config: Config) -> dict[str, Any]:
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, defaults included; paths of code start where it stands."""
     values = renamed(plain(config), lambda name: plugins.relative(name, path.parent))
-    path.write_text(text_of(values), encoding="utf-8")
+    files.write(path, text_of(values).encode())
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from vantage.errors import ConfigError
@@ -170,12 +172,38 @@ def check_readable(path: Path, what: str) -> None:
         raise ConfigError(f"{what} {str(path)!r} is {kind}, expected a file")
 
 
+@contextlib.contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """While a file is written, an error of the disk names it, which that of a full one does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(place)
+        raise
+
+
+@contextlib.contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """Where to write a file that is there whole at the end, and not at all after an error.
+
+    Raises:
+        OSError: names `place`, or what else cannot be read or written.
+    """
+    unfinished = place.with_name(f".{place.name}")
+    try:
+        with naming(place):
+            yield unfinished
+            flush(unfinished)
+            unfinished.rename(place)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
 def write(place: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all."""
-    unfinished = place.with_name(f".{place.name}")
-    unfinished.write_bytes(content)
-    flush(unfinished)
-    unfinished.rename(place)
+    with whole(place) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def flush(place: Path) -> None:

@@ -63,8 +63,8 @@ def base_of(folder: Path) -> str:
     base = _settings(place).get("base_model_name_or_path")
     if not isinstance(base, str) or not base or "\0" in base or "://" in base:
         raise ConfigError(f"{place}: base_model_name_or_path={base!r}: expected a model")
-    if Path(base).expanduser().is_dir():
-        return str(Path(base).expanduser())
+    if Path(files.home(base)).is_dir():  # of pathlib it fails where there is no such user
+        return files.home(base)
     if not _is_cached(base):
         raise ConfigError(
             f"{place}: the adapters belong to {base!r}, which is not on this machine, and nothing "

@@ -151,6 +151,7 @@ def test_a_reward_that_does_not_pay_or_fails_is_named(vantage, tiny_model, clean
     (tmp_path / "mine.py").write_text(
         "def flat(completions, **columns):\n    return [0.5] * len(completions)\n\n\n"
         "def broken(completions, answer, **columns):\n    return [a.no for a in answer]\n\n\n"
+        "def leaves(completions, **columns):\n    raise SystemExit(0)\n\n\n"
         "async def fine(completions, answer, **columns):\n"
         "    pairs = zip(completions, answer)\n"
         "    return [float(a in c[0]['content']) for c, a in pairs]\n\n\n"
@@ -167,6 +168,10 @@ def test_a_reward_that_does_not_pay_or_fails_is_named(vantage, tiny_model, clean
     status, out, _ = vantage("check", path)
     assert status == 1
     assert "failed on a response: AttributeError" in out
+    path = written(tmp_path, tiny_model, clean, rewards={f"{mine}:leaves": 1.0})
+    status, out, _ = vantage("check", path)
+    assert status == 1
+    assert "failed on a response: SystemExit: 0" in out
     path = written(tmp_path, tiny_model, clean, rewards={f"{mine}:needs": 1.0})
     status, out, _ = vantage("check", path)
     assert status == 1

@@ -200,15 +200,24 @@ def shown(path: Path) -> None:
     commands.Dataset.from_dict({**commands.table(), "photo": photos}).to_parquet(path)
 
 
-OTHER_DATA = {answers: "answer", order: "answer, prompt", shown: "image"}
+OTHER_DATA = {answers: " answer has", order: "s answer, prompt have", shown: " image has"}
 
 
 @pytest.mark.parametrize("change", OTHER_DATA, ids=[change.__name__ for change in OTHER_DATA])
 def test_other_data_of_the_same_length_are_refused(run, train, no_rollout, change):
     change(Path("rows.parquet"))
     settings = yaml.safe_load(Path("run.yaml").read_text())
-    words = "the data are not those that the run began with: the column " + OTHER_DATA[change]
+    words = "the data are not those that the run began with: the column" + OTHER_DATA[change]
     assert_refused(*train(settings, "--run.batches=3", "--resume"), words)
+
+
+def test_a_dry_run_refuses_other_data_too(run, monkeypatch, capfd):
+    settings = yaml.safe_load(Path("run.yaml").read_text())
+    answers(Path("rows.parquet"))
+    (run / "checkpoint-4" / marks.SAMPLING).write_text("{")  # what older ones say counts
+    status, said = dry_run(settings, monkeypatch, capfd)
+    assert status == 2 and "--resume: checkpoint-2: the data are not those that" in said
+    assert "began with: the column answer has other values" in said
 
 
 def test_another_model_in_the_same_place_is_refused(run, train, no_rollout, tiny_model):
@@ -328,6 +337,22 @@ def test_a_reward_that_raises_leaves_a_checkpoint_and_is_named(values, train):
     Path("late.py").write_text(LATE.format(nth=0))
     assert train(mine, "--resume")[0] == 0
     assert numbers(commands.logged()) == numbers(commands.logged("unbroken"))
+
+
+MISFITS = {
+    "one too few": ("return [1.0] * (len(completions) - 1)", "returned 7 rewards, but 8 were"),
+    "texts": ("return ['1'] * len(completions)", "the rewards (late) cannot be used: too many"),
+    "nothing": ("return None", "the rewards (late) cannot be used: "),
+    "an exit": ("raise SystemExit(0)", "late.py, line 2, in late: SystemExit: 0"),
+}
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_a_reward_that_gives_no_rewards_or_ends_the_process_is_told(values, train, kind):
+    commands.by_datasets(Path("rows.parquet"))
+    code, words = MISFITS[kind]
+    Path("late.py").write_text(f"def late(completions, **columns):\n    {code}\n")
+    assert_refused(*train(put(values, rewards={"late.py:late": 1.0}, run__batches=1)), words)
 
 
 def test_a_recipe_that_raises_leaves_a_checkpoint_and_is_named(values, train):

@@ -11,6 +11,7 @@ from served import Served
 
 from vantage.demo import digits
 from vantage.demo.cold_start import Settings, cold_start
+from vantage.evaluation.differences import Difference
 
 SAMPLES = 3
 ASKED = ["--question", "question", "--image", "image", "--samples", SAMPLES, "--max-tokens", 12]
@@ -97,3 +98,8 @@ def test_the_table_says_what_the_recorded_answers_say(vantage, start, tmp_path):
             assert f"| digits | {one} | {other} | 24 | {told(gaps, '+')}{mark} |" in lines
     gaps = [means["otherwise"][question] - means["after"][question] for question in means["after"]]
     assert f"digits: otherwise - after: {told(gaps, '+')} points (asked differently" in printed
+
+
+def test_a_difference_of_nothing_is_no_loss():
+    for mean in (0.0, -0.0, -0.0004):
+        assert Difference("b", "m", "o", 9, mean, 0.0, True, (None, None)).points == "+0.0 ± 0.0"

@@ -439,6 +439,10 @@ def not_a_recipe():
 
 def not_a_plan():
     return vantage.Recipe("empty", composition=lambda samples, ranked, rng: None)
+
+
+def nothing_selected():
+    return vantage.Recipe("empty", selection=lambda ranked, rng: None)
 '''
 
 
@@ -475,7 +479,8 @@ def test_a_composition_of_your_own_sees_the_share_of_the_training_that_is_done(m
         ("mime", {}, ["no function 'mime'", "did you mean 'mine'"]),
         ("mine", {"bond": 1}, ["'bond'", "did you mean 'bound'"]),
         ("not_a_recipe", {}, ["returned str", "Recipe"]),
-        ("not_a_plan", {}, ["something else than Samples"]),
+        ("not_a_plan", {}, ["its composition gave", "expected Samples"]),
+        ("nothing_selected", {}, ["its selection gave NoneType, expected Samples"]),
     ],
 )
 def test_a_recipe_of_your_own_that_does_not_fit_is_refused(my_folder, function, options, named):

@@ -41,7 +41,7 @@ def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level,
         try:
             best = earned(reward, columns, [perfect(answer) for answer in columns["answer"]])
             least = earned(reward, columns, [""] * len(sample))
-        except Exception as error:  # whatever a reward of the user raises
+        except (Exception, SystemExit) as error:  # whatever a reward of the user raises
             found.append(("error", name, f"failed on a response: {type(error).__name__}: {error}"))
             continue
         judge = _standard if name in REWARDS else _own

@@ -102,5 +102,8 @@ def _example(
 def _given(reward: Reward, columns: Mapping[str, list[Any]], answer: str) -> float | None:
     try:
         return earned(reward, columns, [f"\\boxed{{{answer}}}"])[0]
-    except Exception:  # whatever a reward of the user raises, which the self-test tells
+    except (
+        Exception,
+        SystemExit,
+    ):  # of the user's code, which the self-test tells
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from vantage.questions.reading import Reader
 from vantage.questions.schema import IMAGE, images_in, render
 from vantage.questions.tables import names, open_rows
 from vantage.questions.variants import Variants
-from vantage.training import columns
+from vantage.training import checkpoints, columns
 from vantage.training.adapters import lora_of
 from vantage.training.engines import engine_of
 from vantage.training.inputs import load_model, reading_options, reward_of
@@ -99,15 +100,19 @@ def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
     engine = engine_of(config)
     engine.check_run(config, resume=resume)
     run = engine.resolve(config)
-    report = _checked(config, run, None)
+    report = _checked(config, run, None, resume=resume)
     missing = [Finding("error", "machine", words) for words in engine.lacks(config)]
     return report.plus(missing).plus(lacks(report, run))
 
 
-def _checked(config: Config, run: Resolved, test: tuple[str, str] | None) -> CheckReport:
+def _checked(
+    config: Config, run: Resolved, test: tuple[str, str] | None, *, resume: bool = False
+) -> CheckReport:
     model = model_of(config, run)
     trained = HeldOut(config.data.train, config.data.split, True)
     train = surveyed(config, trained, model.processor, rewrites=True)
+    if resume:
+        checkpoints.check_rows(Path(config.run.output), train.rows)
     name = config.data.train
     bad = [*_about_engine(run), *_bad_rows(config, name, train)]
     report = CheckReport(

@@ -43,7 +43,8 @@ class Difference:
     @property
     def points(self) -> str:
         """In percentage points, with half of the 95 % interval."""
-        return f"{100 * self.mean:+.1f} ± {196 * self.error:.1f}"
+        points = round(100 * self.mean, 1) + 0.0  # never -0.0
+        return f"{points:+.1f} ± {196 * self.error:.1f}"
 
     @property
     def turned(self) -> Difference:

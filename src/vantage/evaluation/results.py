@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from pydantic import ConfigDict, Field, Strict, TypeAdapter
 
+from vantage import files
 from vantage.chat.journal import digest
 from vantage.errors import ConfigError, InputError
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
@@ -130,9 +131,8 @@ def write_responses(
     ]
     kinds = {"sample": pa.int32(), "tokens": pa.int32(), "right": pa.bool_(), "judged": pa.bool_()}
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in rows[0]])
-    partial = path.with_name(f".{path.name}.partial")
-    parquet.write_table(pa.Table.from_pylist(rows, schema), partial)
-    partial.replace(path)
+    with files.whole(path) as unfinished:
+        parquet.write_table(pa.Table.from_pylist(rows, schema), unfinished)
 
 
 def _verdict(value: float) -> bool | None:
@@ -157,7 +157,7 @@ def check_same(folder: Path, name: str, new: Result, marks: Sequence[str]) -> No
             another way, or of more questions or samples.
         InputError: a file that is no result of an evaluation.
     """
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("[!.]*.json")):
         old = _read(path)
         _check_alike(path, _identity(old), _identity(new))
         if old.benchmark == new.benchmark or path.stem == name:
@@ -208,9 +208,7 @@ def write(path: Path, result: Result) -> None:
     value = asdict(result)
     del value["path"]
     value["measures"] = {name: one._asdict() for name, one in result.measures.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    files.write(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_all(folder: Path) -> list[Result]:
@@ -219,7 +217,7 @@ def read_all(folder: Path) -> list[Result]:
     Raises:
         InputError: a file that is no result of an evaluation; names it.
     """
-    found = [_read(path) for path in sorted(folder.glob("*/*.json"))]
+    found = [_read(path) for path in sorted(folder.glob("*/[!.]*.json"))]
     order = list(BENCHMARKS)
     last = len(order)
     return sorted(

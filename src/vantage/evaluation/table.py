@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from vantage import terminal
+from vantage import files, terminal
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.differences import Difference
 from vantage.evaluation.differences import markdown as paired
@@ -224,17 +224,18 @@ def _no_formula(text: str) -> str:
 
 def write(folder: Path, results: Sequence[Result], between: Sequence[Difference]) -> list[Path]:
     """table.md, table.csv and, where matplotlib is there, table.png; the files written."""
-    files = [folder / "table.md", folder / "table.csv"]
+    written = [folder / "table.md", folder / "table.csv"]
     text = markdown(results)
     if between:
         text += "\nDifferences in points, on the questions that both answered:\n\n" + paired(
             between
         )
-    files[0].write_text(text, encoding="utf-8")
-    files[1].write_text(comma_separated(results), encoding="utf-8")
+    files.write(written[0], text.encode())
+    files.write(written[1], comma_separated(results).encode())
     if importlib.util.find_spec("matplotlib"):
         from vantage.evaluation.figure import draw
 
-        files.append(folder / "table.png")
-        draw(*lines(results), files[-1])
-    return files
+        written.append(folder / "table.png")
+        with files.whole(written[-1]) as unfinished:
+            draw(*lines(results), unfinished)
+    return written

@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,10 +107,24 @@ class Recipe:
         Returns:
             Samples in order of training. Their number depends on the sizes of the groups
             alone, except under the "non-zero" selection.
+
+        Raises:
+            ConfigError: a stage gives something else than its signature says.
         """
-        ranked = rank(rollouts, self.estimator(rollouts), rng, done)
-        samples = self.sharing(self.selection(ranked, rng), ranked)
-        return self.composition(samples, ranked, rng)
+        ranked = rank(rollouts, self._made("estimator", self.estimator(rollouts)), rng, done)
+        selected = self._made("selection", self.selection(ranked, rng))
+        shared = self._made("sharing", self.sharing(selected, ranked))
+        return self._made("composition", self.composition(shared, ranked, rng))
+
+    def _made(self, stage: str, made: Any) -> Any:
+        """What a stage made, which may be code of the user."""
+        expected = Advantages if stage == "estimator" else Samples
+        if isinstance(made, expected):
+            return made
+        raise ConfigError(
+            f"recipe {self.name!r}: its {stage} gave {type(made).__name__}, expected "
+            f"{expected.__name__}"
+        )
 
     @property
     def rounds(self) -> int | None:
@@ -163,8 +178,7 @@ def _tried(name: str, factory: Callable[..., Recipe], options: Mapping) -> Recip
         raise ConfigError(f"recipe {name!r}: {error}") from error
     if not isinstance(made, Recipe):
         raise ConfigError(f"recipe {name!r} returned {type(made).__name__}, expected a Recipe")
-    if not isinstance(made.plan(_made_up(), np.random.default_rng(0)), Samples):
-        raise ConfigError(f"recipe {name!r} plans something else than Samples")
+    made.plan(_made_up(), np.random.default_rng(0))
     return made
 
 

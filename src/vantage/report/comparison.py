@@ -8,7 +8,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from vantage import terminal
+from vantage import files, terminal
 from vantage.methods import Recipe
 from vantage.record.reading import Record
 from vantage.record.replay import Replay
@@ -84,7 +84,8 @@ def draw(found: Replay, done: str, would: str, file: Path) -> None:
         if "%" in form:
             axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     axes[0, 0].legend(frameon=False)
-    plotted.savefig(file, dpi=120)
+    with files.naming(file):
+        plotted.savefig(file, dpi=120)
     plt.close(plotted)
 
 

@@ -39,7 +39,9 @@ def write(records: Sequence[Record], file: Path) -> None:
     """
     files.check_writable(file, "--output")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page(records), encoding="utf-8")
+    text = page(records)
+    with files.naming(file):
+        file.write_text(text, encoding="utf-8")
 
 
 def page(records: Sequence[Record], room: details.Room | None = None) -> str:

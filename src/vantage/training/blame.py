@@ -23,7 +23,7 @@ def blamed(config: Config) -> Iterator[None]:
         yield
     except VantageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = place_of(error, own_code(config))
         if told is None:
             raise

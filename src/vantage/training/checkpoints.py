@@ -20,11 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from safetensors import SafetensorError
 
 from vantage import files
 from vantage.errors import EngineError, InputError, some_names
-from vantage.training.identity import difference
+from vantage.training.identity import difference, identity
 
 logger = logging.getLogger(__name__)
 
@@ -287,6 +288,21 @@ def load_sampling(checkpoint: Path, questions: int, rows: Mapping[str, str]) -> 
     return saved["state"]
 
 
+def check_rows(run: Path, questions: Dataset) -> None:
+    """Refuse to resume a run with other rows than it began with; all checkpoints have the same.
+
+    Raises:
+        InputError: names what differs.
+    """
+    for checkpoint in reversed(numbered(run)):
+        with contextlib.suppress(InputError):  # a damaged one is passed over
+            before = _read(checkpoint, SAMPLING, "rows")["rows"]
+            break
+    else:
+        return
+    _refuse_others(f"--resume: {checkpoint.name}", before, identity(questions))
+
+
 def load_silent(checkpoint: Path) -> int:
     """The last batches in a row that trained nothing; 0 in checkpoints of earlier versions."""
     return int(_read(checkpoint, SAMPLING).get("silent", 0))
@@ -310,7 +326,11 @@ def check_same_rows(
             f"{where}: the run had {saved['questions']} questions, now there are {questions}: "
             "give it the same data"
         )
-    other = difference(saved["rows"], rows) if saved.get("rows") else None
+    _refuse_others(where, saved.get("rows"), rows)
+
+
+def _refuse_others(where: str, before: Mapping[str, str] | None, rows: Mapping[str, str]) -> None:
+    other = difference(before, rows) if before else None
     if other:
         raise InputError(
             f"{where}: the data are not those that the run began with: {other}: give it the same "

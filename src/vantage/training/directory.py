@@ -166,7 +166,10 @@ def _check_same(before: Config, now: Config) -> None:
     ]
     if changed:
         told = ", ".join(changed)
-        raise ConfigError(f"--resume goes on with the same run, but this changed: {told}")
+        raise ConfigError(
+            f"--resume goes on with the same run, but this changed: {told}; set it as it "
+            "was (a link can stand where a file was), or start a new run in another run.output"
+        )
 
 
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,11 +38,17 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
     gone, new = sorted({*before} - {*now}), sorted({*now} - {*before})
     changed = [name for name in now if name in before and now[name] != before[name]]
     told = [
-        *([f"the column {some_names(gone)} is gone"] if gone else []),
-        *([f"the column {some_names(new)} is new"] if new else []),
-        *([f"the column {some_names(changed)} has other values"] if changed else []),
+        *([_told(gone, "is gone", "are gone")] if gone else []),
+        *([_told(new, "is new", "are new")] if new else []),
+        *([_told(changed, "has other values", "have other values")] if changed else []),
     ]
     return ", ".join(told) or None
+
+
+def _told(columns: list[str], one: str, several: str) -> str:
+    if len(columns) == 1:
+        return f"the column {columns[0]} {one}"
+    return f"the columns {some_names(columns)} {several}"
 
 
 def _parts(array: pa.Array) -> Iterator[list[Any]]:

@@ -29,7 +29,7 @@ class StoppedError(Exception):
         error: what is told: of code of the user that failed on some process, or of silence.
     """
 
-    def __init__(self, error: Exception):
+    def __init__(self, error: BaseException):
         super().__init__(str(error))
         self.error = error
 

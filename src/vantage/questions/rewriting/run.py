@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vantage import files
 from vantage.chat.journal import Journal, digest
 from vantage.chat.pictures import data_url
 from vantage.errors import InputError, check_between
@@ -295,16 +296,14 @@ def _finish(table: Table, out: Path, outcomes: Iterator[Outcome], summary: Summa
     rewrites = []
     beside = out.with_name(out.name + ".rejected.jsonl")
     beside.parent.mkdir(parents=True, exist_ok=True)
-    partial = beside.with_name(f".{beside.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for item, outcome in zip(table.items(with_pictures=False), outcomes, strict=True):
-                summary.count(outcome)
-                rewrites.append(outcome.accepted)
-                file.writelines(json.dumps(line) + "\n" for line in _refused(item, outcome))
-        partial.replace(beside)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        files.whole(beside) as unfinished,
+        unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        for item, outcome in zip(table.items(with_pictures=False), outcomes, strict=True):
+            summary.count(outcome)
+            rewrites.append(outcome.accepted)
+            file.writelines(json.dumps(line) + "\n" for line in _refused(item, outcome))
     table.write(out, rewrites)
 
 

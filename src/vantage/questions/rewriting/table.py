@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -98,15 +97,8 @@ class Table:
         lists = [list(texts) for texts in rewrites]
         whole = self.rows.add_column(REWRITES, lists, feature=List(Value("string")))
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                _write(whole, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with files.whole(path) as unfinished, unfinished.open("wb") as file:
+            _write(whole, file)
 
 
 def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:

@@ -33,6 +33,7 @@ import logging
 import math
 import shutil
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -51,7 +52,7 @@ from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.utils import pad, strip_images_from_messages, use_adapter
 
 from vantage import files
-from vantage.errors import ConfigError, EngineError, InputError
+from vantage.errors import ConfigError, EngineError, InputError, first_line, some_names
 from vantage.methods import Rollouts, Samples
 from vantage.questions.acceptance import acceptance
 from vantage.questions.prompts import Prompts, check, first_with_images, has_images
@@ -580,18 +581,33 @@ class VantageTrainer(GRPOTrainer):
             # What a rollout function found out stands in `inputs`, the other columns do not.
             rows = [{**row, **more} for row, more in zip(self._examples, inputs, strict=True)]
             whole = self._whole(prompts, completions)
-            failed: Exception | None = None
+            failed: BaseException | None = None
             try:
                 rewards_NF = super()._calculate_rewards(rows, prompts, whole, completion_ids_list)
-            except Exception as error:  # whatever the user's own code raises
-                failed = error
+            except (Exception, SystemExit) as error:  # whatever the user's own code raises
+                failed = self._as_of_rewards(error)
                 lost_NF = torch.full((len(prompts), len(self.reward_funcs)), math.nan)
                 rewards_NF = self.accelerator.gather(lost_NF.to(self.accelerator.device))
             self._stop_where_failed(failed)
         self._reward_NF = rewards_NF
         return rewards_NF
 
-    def _stop_where_failed(self, error: Exception | None) -> None:
+    def _as_of_rewards(self, error: BaseException) -> BaseException:
+        """A reward that TRL cannot call, or that gave no rewards, as an error of the user.
+
+        What a reward raises itself stays as it is.
+        """
+        at = traceback.extract_tb(error.__traceback__)[-1].filename
+        if at != inspect.getsourcefile(GRPOTrainer):
+            return error
+        return InputError(
+            f"the rewards ({some_names(self.reward_func_names)}) cannot be used: "
+            f"{first_line(error).rstrip('.')}; a reward is called with prompts, "
+            "completions and the columns of the data, and gives a number or None for each "
+            "completion"
+        )
+
+    def _stop_where_failed(self, error: BaseException | None) -> None:
         """Stop all processes where code of the user failed on one of them."""
         told = f"{type(error).__name__}: {error}" if error else None
         failed = [words for words in gather_object([told]) if words]
@@ -674,7 +690,7 @@ class VantageTrainer(GRPOTrainer):
             done, failed = self.prompts.done, None
             try:
                 plan = make_plan(self.recipe, scored, self.args.seed, self._number, done)
-            except Exception as error:  # of a recipe of the user's own
+            except (Exception, SystemExit) as error:  # of a recipe of the user's own
                 failed = error
             self._stop_where_failed(failed)
             self.silence.take(self._number, plan, says=self.accelerator.is_main_process)

@@ -270,7 +270,7 @@ class VantageTrainer(PPOTrainerSync):
             seed, done = self.settings.run.seed, self.prompts.done
             try:
                 self.plan = make_plan(self.recipe, self.generated, seed, self._number, done)
-            except Exception as error:  # of a recipe of the user's own
+            except (Exception, SystemExit) as error:  # of a recipe of the user's own
                 raise StoppedError(error) from error
             self.silence.take(self._number, self.plan)
             self._layout = lay_out(
