@@ -329,7 +329,7 @@ def replay(
     from vantage.report import comparison
 
     other = named_recipe(recipe, **settings_of(options or []))
-    figure = output or run / f"replay-{other.name}.png"
+    figure = output or run / f"replay-{label(other.name)}.png"
     files.check_writable(figure, "--output")
     record = Record(run)
     _left_out(record)
@@ -338,7 +338,6 @@ def replay(
     console.print(comparison.table(found, done, other.name))
     for line in comparison.remarks(record, other, found):
         console.print(line, soft_wrap=True)
-    figure = output or run / f"replay-{label(other.name)}.png"
     comparison.draw(found, done, other.name, figure)
     console.print(f"figure in {figure!s}", soft_wrap=True)
 

@@ -109,7 +109,7 @@ def lock(handle: int, taken: str, path: Path) -> None:
         raise ConfigError(taken) from error
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise ConfigError(f"{str(path)!r} cannot be locked: {error.strerror}") from error
+            raise ConfigError(f"{str(path)!r} cannot be locked: {reason(error)}") from error
         logger.warning(
             f"{str(path)!r}: this file system has no locks: see to it that no other process "
             "writes there"
@@ -122,9 +122,14 @@ def unwritable(error: OSError) -> str:
     return f"cannot be written: {reason(error)}; {remedy}"
 
 
-def reason(error: OSError) -> str:
-    """What the system says."""
-    return error.strerror or str(error)
+def reason(error: OSError | ValueError) -> str:
+    """What the system says about a path, without the path; of what is no path, what Python says."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def encodable(text: str) -> str:
+    """A text that UTF-8 can encode: `?` stands for each half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_writable(path: Path, option: str, *, folder: bool = False) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vantage import files
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, first_line
 
 ADAPTERS = "adapter_config.json"
 SETTINGS = (
@@ -128,14 +128,13 @@ def _settings(place: Path) -> dict[str, Any]:
 
 def reason(error: BaseException) -> str:
     """Why a library could not load a model, in one line."""
-    told = [line for line in str(error).strip().splitlines() if line.strip()]
     if "trust_remote_code" in str(error):
         return "its files hold code of their own (auto_map), which is run only if you say so"
     if isinstance(error, pickle.UnpicklingError):
         return "its weights hold other things than numbers, which are not loaded"
-    if not told or isinstance(error, KeyError | IndexError | AttributeError):
-        return f"{type(error).__name__} {' '.join(told)[:300]}".strip()
-    return told[0][:300]
+    if isinstance(error, KeyError | IndexError | AttributeError):
+        return f"{type(error).__name__} {' '.join(str(error).split())[:300]}".strip()
+    return first_line(error)
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ FLOAT = re.compile(
 )
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 OTHERWISE = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
-# What PyYAML raises: of a text, and of a tag with a value that does not fit it.
 PLAIN = (
-    None,  # of any other tag: refused
+    None,  # refuses any other tag
     *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")),
     *(f"tag:yaml.org,2002:{kind}" for kind in ("seq", "map")),
 )
+# What PyYAML raises: for a text, and for a tag with a value that does not fit it.
 WRONG = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -139,8 +139,7 @@ def read(path: Path, what: str) -> Any:
         with path.open("rb") as file:
             content = file.read(4 * CHARACTERS + 1)  # no character has more bytes
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read {what} {str(path)!r}: {why}") from error
+        raise ConfigError(f"cannot read {what} {str(path)!r}: {files.reason(error)}") from error
     if len(content) > 4 * CHARACTERS:
         raise ConfigError(f"{path}: more than {CHARACTERS:,} characters")
     try:

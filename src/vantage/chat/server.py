@@ -90,6 +90,11 @@ class Settings:
     retries: int = 5
     per_minute: float | None = None
 
+    @property
+    def address(self) -> str:
+        """The base URL; a slash at its end makes no other."""
+        return self.base_url.rstrip("/")
+
     def __post_init__(self):
         if not self.base_url.startswith(("http://", "https://")) or not _host(self.base_url):
             raise ConfigError(
@@ -201,7 +206,7 @@ class Server:
             StatusError: it is the answer to a request that failed.
             UnreadableError: it is longer than `most` bytes, or packed.
         """
-        url = self.settings.base_url.rstrip("/") + "/chat/completions"
+        url = self.settings.address + "/chat/completions"
         async with self._client.stream("POST", url, content=body) as response:
             packed = response.headers.get("content-encoding", "identity").strip().lower()
             if response.status_code != 200:

@@ -12,6 +12,7 @@ from vantage import config as configuration
 from vantage import files, plugins
 from vantage.config import Config, own_code
 from vantage.errors import ConfigError, InputError
+from vantage.training.checkpoints import numbered
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +116,8 @@ def is_empty(run: Path) -> bool:
 
 def newest(run: Path) -> str | None:
     """Name of the checkpoint of the latest step, whole or not, of either engine."""
-    found = {int(named[1]): named[0] for named in _checkpoints(run)}
-    return found[max(found)] if found else None
+    found = numbered(run, CHECKPOINT)
+    return found[-1].name if found else None
 
 
 def remains(run: Path) -> str | None:
@@ -125,7 +126,7 @@ def remains(run: Path) -> str | None:
     The configuration and the record of a run that died before its first rollout batch was done
     are nothing to keep.
     """
-    if (run / TRACKER).exists() or _checkpoints(run):
+    if (run / TRACKER).exists() or newest(run):
         return "checkpoints"
     if _has_model(run):
         return "a trained model"
@@ -134,13 +135,6 @@ def remains(run: Path) -> str | None:
     if (run / CONFIG).exists() and not (run / RECORD / "about.json").exists():
         return f"a {CONFIG}"
     return None
-
-
-def _checkpoints(run: Path) -> list[re.Match[str]]:
-    if not run.is_dir():
-        return []
-    named = (CHECKPOINT.fullmatch(path.name) for path in run.iterdir() if path.is_dir())
-    return [name for name in named if name]
 
 
 def _has_model(run: Path) -> bool:

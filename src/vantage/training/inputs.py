@@ -86,18 +86,13 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
     sides = {"truncation_side": "left", "padding_side": "left"}
     options = {"trust_remote_code": False, **options}
     model_files.check(path)
-    try:
+    with reading(f"model.path: {path!r} cannot be loaded", model_files.reason):
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
 
         with model_files.alone(path):
             config = AutoConfig.from_pretrained(path, **options)
             _check_weights(Path(path, options.pop("subfolder", None) or "."))
             processor = AutoProcessor.from_pretrained(path, **sides, **options)
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever transformers raises on files of others
-        why = model_files.reason(error)
-        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
     if getattr(processor, "chat_template", None):
         model_files.check_template(path, lambda: opened_by(processor))
     return processor, config
