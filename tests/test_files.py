@@ -1,7 +1,5 @@
 """Paths are refused before any work, with the option that names them."""
 
-from pathlib import Path
-
 import pytest
 
 from vantage import files
