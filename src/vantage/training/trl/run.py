@@ -105,8 +105,8 @@ def _numbers_alone(run: Path) -> Iterator[None]:
         yield
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"--resume: a checkpoint in {str(run)!r} holds other things than numbers, which are "
-            "not loaded: restore it, or choose another directory"
+            f"--resume: a checkpoint in {str(run)!r} holds something other than numbers, which "
+            "is not loaded: restore it, or choose another directory"
         ) from error
 
 
