@@ -105,7 +105,7 @@ def test_a_file_system_without_locks_is_said(values, train, monkeypatch, caplog)
     monkeypatch.setattr("vantage.files.fcntl", SimpleNamespace(flock=none, **kinds))
     commands.by_datasets(Path("rows.parquet"))
     assert train(put(values, run__batches=1))[0] == 0
-    assert "this file system has no locks: see to it that no other process" in caplog.text
+    assert "this file system has no locks: make sure that no other process" in caplog.text
 
 
 REMAINS = {
