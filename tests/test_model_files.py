@@ -131,7 +131,7 @@ def test_adapters_of_themselves_are_refused(theirs, load):
 @pytest.mark.parametrize("value", ["somebody/kernel", {"": "somebody/kernel@main:f"}])
 def test_a_file_names_no_kernel_of_the_hub(theirs, load, option, value):
     change(theirs, "config.json", **{option: value})
-    refused(load, theirs, "code of the hub")
+    refused(load, theirs, "code on the hub")
 
 
 @LOADERS
@@ -191,7 +191,7 @@ WAYS = {
     "stops": {"stop_strings": ["a"], "token_healing": True},
     "no bias": {"sequence_bias": {}},
     "a length": {"min_new_tokens": 10**6, "max_new_tokens": 10**9, "max_length": 10**9},
-    "code of the hub": {"custom_generate": "some/body", "trust_remote_code": True},
+    "code on the hub": {"custom_generate": "some/body", "trust_remote_code": True},
 }
 
 

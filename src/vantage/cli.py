@@ -43,12 +43,12 @@ EXTRAS = {
 
 OPTIONS_OF_THE_FILE = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-# Arguments and options that name a file or a directory, or else a name on the hub or here.
+# Arguments and options that may name a file or a directory, or something else.
 PLACES = ("data", "model", "recipe", "test")
 
 
 class Command(TyperCommand):
-    """A command whose numbers are finite, and in whose paths ~ is the home directory."""
+    """A command that refuses numbers that are not finite and expands ~ in paths."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run it with what was given."""
@@ -72,6 +72,11 @@ InQuestion = Annotated[str | None, typer.Option(help="Column with the question."
 InAnswer = Annotated[str | None, typer.Option(help="Column with the reference answer.")]
 InImage = Annotated[str | None, typer.Option(help="Column with one picture; empty for none.")]
 InImages = Annotated[str | None, typer.Option(help="Column with pictures; empty for none.")]
+Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Concurrent requests.")]
+PerMinute = Annotated[float | None, typer.Option(min=0.01, help="Limit of requests.")]
+Timeout = Annotated[float, typer.Option(min=0.01, help="Seconds per request.")]
+Retries = Annotated[int, typer.Option(min=0, help="Retries of a failed request.")]
 
 INTERRUPTED = 130  # as shells have it after Ctrl-C
 
@@ -157,20 +162,22 @@ def check(
         str, typer.Argument(help="File, directory, name on the hub, or YAML file of a run.")
     ],
     model: Annotated[str | None, typer.Option(help="Directory or name on the hub.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split; train.")] = None,
-    test: Annotated[str | None, typer.Option(help="Data that must not be trained on.")] = None,
-    test_split: Annotated[str, typer.Option(help="Which split of them.")] = "test",
-    layout: Annotated[str | None, typer.Option(help="Layout of the columns.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of DATA, default train.")] = None,
+    test: Annotated[str | None, typer.Option(help="Held-out data to compare DATA with.")] = None,
+    test_split: Annotated[str, typer.Option(help="Split of the held-out data.")] = "test",
+    layout: Annotated[str | None, typer.Option(help="Published layout of the columns.")] = None,
     question: InQuestion = None,
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
-    max_prompt_tokens: Annotated[int | None, typer.Option(help="Longest prompt.")] = None,
-    min_pixels: Annotated[int | None, typer.Option(help="Least of a picture.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Most of a picture.")] = None,
-    rejects: Annotated[Path | None, typer.Option(help="File for all bad rows.")] = None,
+    max_prompt_tokens: Annotated[
+        int | None, typer.Option(help="Length of the longest prompt.")
+    ] = None,
+    min_pixels: Annotated[int | None, typer.Option(help="Smaller pictures are scaled up.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Larger pictures are scaled down.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File to list all bad rows in.")] = None,
 ) -> None:
-    """Whether DATA will train with a model; status 1 if not. A run's YAML names both itself."""
+    """Check whether DATA will train with a model; exit status 1 if not. A YAML file names both."""
     from vantage import config as configuration
 
     if rejects is not None:
@@ -210,19 +217,19 @@ def options() -> None:
 
 @command("eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Directory, name on the hub, or of a server.")],
+    model: Annotated[str, typer.Argument(help="Directory, or name on the hub or server.")],
     data: Annotated[
         list[str],
-        typer.Argument(help="Benchmarks (NAME, or NAME=COPY ON DISK), or your data; any number."),
+        typer.Argument(help="Benchmarks (NAME, or NAME=PATH of a copy) or your own data."),
     ],
     output: Annotated[Path, typer.Option(help="Directory for results.")] = Path("runs/eval"),
-    name: Annotated[str | None, typer.Option(help="Of the model in tables.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Responses a question.")] = 8,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 0.5,
+    name: Annotated[str | None, typer.Option(help="Name of the model in tables.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Responses per question.")] = 8,
+    temperature: Temperature = 0.5,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first questions alone.")] = None,
-    split: Annotated[str, typer.Option(help="Which split of your data.")] = "test",
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
+    split: Annotated[str, typer.Option(help="Split of your own data.")] = "test",
     question: InQuestion = None,
     answer: InAnswer = None,
     image: InImage = None,
@@ -234,16 +241,20 @@ def evaluate(
         str | None, typer.Option(help="Text around {question}; <image> for pictures.")
     ] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System message.")] = None,
-    min_pixels: Annotated[int | None, typer.Option(min=1, help="Least of a picture.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Most of a picture.")] = None,
+    min_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Smaller pictures are scaled up.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Larger pictures are scaled down.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Prompts generated together.")] = 16,
-    base_url: Annotated[str | None, typer.Option(help="Of a server that has MODEL.")] = None,
-    judge: Annotated[str | None, typer.Option(help="Model that judges answers too.")] = None,
-    judge_url: Annotated[str | None, typer.Option(help="Of its server.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
-    requests_per_minute: Annotated[float | None, typer.Option(min=0.01, help="At most.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 600.0,
-    retries: Annotated[int, typer.Option(min=0, help="Of a request that failed.")] = 5,
+    base_url: Annotated[str | None, typer.Option(help="URL of a server that has MODEL.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Model that also judges answers.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="URL of the judge's server.")] = None,
+    concurrency: Concurrency = 16,
+    requests_per_minute: PerMinute = None,
+    timeout: Timeout = 600.0,
+    retries: Retries = 5,
 ) -> None:
     """Measure MODEL on benchmarks or on your data, with 95 % intervals.
 
@@ -299,7 +310,9 @@ def recipes() -> None:
 @command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
+        "report.html"
+    ),
 ) -> None:
     """One HTML page over RUNS: how they learn, where the gradient comes from, every question."""
     from vantage.record.reading import Record
@@ -315,11 +328,11 @@ def report(
 @command()
 def replay(
     run: Annotated[Path, typer.Argument(help="Directory of a run.")],
-    recipe: Annotated[str, typer.Option(help="Its name, or file.py:function.")],
+    recipe: Annotated[str, typer.Option(help="Name, or file.py:function.")],
     options: Annotated[
         list[str] | None, typer.Option("--set", help="Option of the recipe, as name=value.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The figure.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG file.")] = None,
 ) -> None:
     """What another recipe would have trained on the rollouts of RUN; no model is needed."""
     from vantage.evaluation.results import label
@@ -329,7 +342,7 @@ def replay(
     from vantage.report import comparison
 
     other = named_recipe(recipe, **settings_of(options or []))
-    figure = output or run / f"replay-{other.name}.png"
+    figure = output or run / f"replay-{label(other.name)}.png"
     files.check_writable(figure, "--output")
     record = Record(run)
     _left_out(record)
@@ -338,7 +351,6 @@ def replay(
     console.print(comparison.table(found, done, other.name))
     for line in comparison.remarks(record, other, found):
         console.print(line, soft_wrap=True)
-    figure = output or run / f"replay-{label(other.name)}.png"
     comparison.draw(found, done, other.name, figure)
     console.print(f"figure in {figure!s}", soft_wrap=True)
 
@@ -346,10 +358,10 @@ def replay(
 @command()
 def demo(
     recipes: Annotated[
-        str, typer.Option(help="Recipes to compare, with commas between.")
+        str, typer.Option(help="Recipes to compare, separated by commas.")
     ] = "grpo,shuffle-r1,share-grpo,share-shuffle",
     output: Annotated[Path, typer.Option(help="Directory for the runs.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data and runs.")] = 0,
 ) -> None:
     """Teach a tiny vision-language model to add handwritten digits, under several recipes."""
     from vantage.demo import run
@@ -361,23 +373,23 @@ def demo(
 def expand(
     data: Annotated[str, typer.Argument(help="File, directory or name on the hub.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    variants: Annotated[int, typer.Option(min=1, help="Rewrites a question.")],
-    base_url: Annotated[str, typer.Option(help="Of the server, up to /v1.")] = "",
-    model: Annotated[str, typer.Option(help="As the server calls it.")] = "",
+    variants: Annotated[int, typer.Option(min=1, help="Rewrites per question.")],
+    base_url: Annotated[str, typer.Option(help="URL of the server, ending in /v1.")] = "",
+    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "",
     template: Annotated[bool, typer.Option("--template", help="Built-in wordings.")] = False,
     wordings: Annotated[Path | None, typer.Option(help="YAML file of wordings.")] = None,
-    split: Annotated[str, typer.Option(help="Which split.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of DATA.")] = "train",
     question: InQuestion = None,
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
     with_image: Annotated[bool, typer.Option("--with-image", help="Send the pictures.")] = False,
     judge: Annotated[bool, typer.Option(help="Ask if each rewrite means the same.")] = True,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
-    requests_per_minute: Annotated[float | None, typer.Option(min=0.01, help="At most.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 120.0,
-    retries: Annotated[int, typer.Option(min=0, help="Of a request that failed.")] = 5,
+    concurrency: Concurrency = 16,
+    requests_per_minute: PerMinute = None,
+    temperature: Temperature = 1.0,
+    timeout: Timeout = 120.0,
+    retries: Retries = 5,
     journal: Annotated[Path | None, typer.Option(help="Default: OUT.journal.jsonl")] = None,
 ) -> None:
     """Write DATA with other wordings of its questions, asked of a server or from templates."""

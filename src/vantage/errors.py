@@ -6,7 +6,7 @@ Every class inherits `VantageError` and the built-in type that fits, so both
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
 class VantageError(Exception):
@@ -25,28 +25,29 @@ class EngineError(VantageError, RuntimeError):
     """The installed engine (TRL) or model cannot do what is asked."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, at most 300 characters; its type where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
+
+
 @contextlib.contextmanager
-def reading(what: str) -> Iterator[None]:
+def reading(what: str, why: Callable[[BaseException], str] = first_line) -> Iterator[None]:
     """Turn whatever a library raises on broken or hostile files into an error that names them.
 
     Args:
         what: the user's input and what is made of it: "model 'm' cannot be loaded".
+        why: what to tell of an error; by default its first line.
 
     Raises:
-        ConfigError: `what`, and the first line of what the library said.
+        ConfigError: `what` and `why`.
     """
     try:
         yield
     except VantageError:
         raise
     except Exception as error:
-        raise ConfigError(f"{what}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, at most 300 characters; its type where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+        raise ConfigError(f"{what}: {why(error)}") from error
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:

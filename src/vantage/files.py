@@ -1,4 +1,4 @@
-"""Files that reach the disk whole, directories that one process has, and what cannot be read."""
+"""Atomic writes, lock files, and checks of paths before any work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vantage.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# What `flock` says where the file system, as some over a network, has no locks.
+# Errors of `flock` on a file system without locks, such as some network file systems.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 ROOM = "make room there, or choose another directory"
 OTHER = "choose a directory that can be written"
@@ -35,23 +35,23 @@ KINDS = {
 
 
 def home(path: str) -> str:
-    """A path whose ~ is the home directory, wherever a path is named; other texts as they are."""
-    # That of pathlib fails where there is no such user.
+    """A path with ~ or ~user expanded; any other text unchanged."""
+    # pathlib's raises if there is no such user.
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
 
 
 class Lock:
-    """A lock file that one process has, until it is released or the process ends.
+    """A lock file that one process holds until it is released or the process ends.
 
-    Where the file system has no locks, the process goes on, and a warning says so.
+    On a file system without locks a warning is logged and nothing is locked.
 
     Args:
         path: of the file; it is removed when the lock is released.
-        taken: what to say when another process has it.
-        option: that names the directory of the file.
+        taken: the message if another process holds it.
+        option: the option that names the directory of the file, for messages.
 
     Raises:
-        ConfigError: another process has it, or the file cannot be made.
+        ConfigError: another process holds it, or the file cannot be created.
     """
 
     def __init__(self, path: Path, taken: str, option: str):
@@ -72,7 +72,7 @@ class Lock:
         self.release()
 
     def release(self) -> None:
-        """Let others have it."""
+        """Remove the file and unlock it."""
         if self._handle >= 0:
             self.path.unlink(missing_ok=True)
             self._let_go()
@@ -100,10 +100,10 @@ class Lock:
 def lock(handle: int, taken: str, path: Path) -> None:
     """Lock an open file, for as long as it is open.
 
-    Where the file system has no locks, that is said, and nothing is refused.
+    On a file system without locks a warning is logged and nothing is locked.
 
     Raises:
-        ConfigError: `taken`, another process has it.
+        ConfigError: `taken`, if another process holds the lock.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,9 +111,9 @@ def lock(handle: int, taken: str, path: Path) -> None:
         raise ConfigError(taken) from error
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise ConfigError(f"{str(path)!r} cannot be locked: {error.strerror}") from error
+            raise ConfigError(f"{str(path)!r} cannot be locked: {reason(error)}") from error
         logger.warning(
-            f"{str(path)!r}: this file system has no locks: see to it that no other process "
+            f"{str(path)!r}: this file system has no locks: make sure that no other process "
             "writes there"
         )
 
@@ -124,22 +124,27 @@ def unwritable(error: OSError) -> str:
     return f"cannot be written: {reason(error)}; {remedy}"
 
 
-def reason(error: OSError) -> str:
-    """What the system says."""
-    return error.strerror or str(error)
+def reason(error: OSError | ValueError) -> str:
+    """The system's words for an error of a path, or Python's if there are none."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def encodable(text: str) -> str:
+    """A text that UTF-8 can encode: `?` stands for each half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
-    """Refuse, before any work, a path that nothing can be written to; nothing is made there.
+    """Refuse, before any work, a path that cannot be written; nothing is created.
 
     Args:
-        path: of a file to be, or of a directory.
-        option: that names it, for the message.
+        path: of a file or directory that may not exist yet.
+        option: the option that names it, for the message.
         folder: whether it is a directory.
 
     Raises:
-        ConfigError: it is of the other kind, below a file, below a directory that is read-only,
-            or no path.
+        ConfigError: it is a directory instead of a file or the reverse, it is below a file or a
+            read-only directory, or it is no path.
     """
     named = f"{option}: {str(path)[:300]!r}"
     try:
@@ -157,7 +162,11 @@ def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
 
 
 def check_readable(path: Path, what: str) -> None:
-    """Refuse a path at which a read would wait for ever; what a shell hands over is fine.
+    """Refuse a path whose reading could block; the pipes of a shell, as in <(...), are allowed.
+
+    Args:
+        path: of a file; one that does not exist is left to whoever reads it.
+        what: it is, for the message.
 
     Raises:
         ConfigError: a FIFO, a socket or a device.
@@ -165,7 +174,7 @@ def check_readable(path: Path, what: str) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # not there, or no path
-        return  # who reads it says more
+        return  # whoever reads it says more
     kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
     from_shell = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # as <(...) of bash
     if kind and not (from_shell and kind != "a device"):
@@ -174,7 +183,7 @@ def check_readable(path: Path, what: str) -> None:
 
 @contextlib.contextmanager
 def naming(place: Path) -> Iterator[None]:
-    """While a file is written, an error of the disk names it, which that of a full one does not."""
+    """Add the path to an error of the disk; the error of a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -184,7 +193,7 @@ def naming(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole(place: Path) -> Iterator[Path]:
-    """Where to write a file that is there whole at the end, and not at all after an error.
+    """Where to write a file that appears whole at the end, and not at all after an error.
 
     Raises:
         OSError: names `place`, or what else cannot be read or written.
@@ -201,7 +210,7 @@ def whole(place: Path) -> Iterator[Path]:
 
 
 def write(place: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically: afterwards it has either the old or the whole new content."""
     with whole(place) as unfinished:
         unfinished.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""The directory of a model is data: no code in it is run, and no address in it is asked."""
+"""The directory of a model is data: no code in it is run, and no address in it is opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vantage import files
-from vantage.errors import ConfigError
+from vantage.errors import ConfigError, first_line
 
 ADAPTERS = "adapter_config.json"
 SETTINGS = (
@@ -28,8 +28,8 @@ SETTINGS = (
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation")
 MOST_LAYERS = 10_000
 MOST_BYTES = 100_000_000  # of settings
-SECONDS = 5  # of a processor, for a prompt of one word
-ROOM = 2**29  # bytes, for the same
+SECONDS = 5  # of processor time for a prompt of one word
+ROOM = 2**29  # bytes of memory for the same
 
 
 def check(path: str) -> None:
@@ -67,8 +67,8 @@ def base_of(folder: Path) -> str:
         return files.home(base)
     if not _is_cached(base):
         raise ConfigError(
-            f"{place}: the adapters belong to {base!r}, which is not on this machine, and nothing "
-            "that a file names is fetched: if you trust it, run: hf download " + ascii(base)
+            f"{place}: the adapters belong to {base!r}, which is not on this machine; nothing "
+            "that a file names is downloaded. If you trust it, run: hf download " + ascii(base)
         )
     return base
 
@@ -87,8 +87,8 @@ def _check_option(place: Path, option: str, value: Any) -> None:
     named = value.values() if isinstance(value, Mapping) else (value,)
     if option in KERNELS and any("/" in str(one) for one in named):
         raise ConfigError(
-            f"{place}: {option}={value!r} is code of the hub, which no file can ask for; where you "
-            "trust it, take it out of the file and give it as model.attention"
+            f"{place}: {option}={value!r} is code on the hub, which a file must not name; if you "
+            "trust it, remove it from the file and set model.attention"
         )
     counts = "layers" in option or "depth" in option
     if counts and isinstance(value, int | float) and value > MOST_LAYERS:
@@ -128,19 +128,18 @@ def _settings(place: Path) -> dict[str, Any]:
 
 def reason(error: BaseException) -> str:
     """Why a library could not load a model, in one line."""
-    told = [line for line in str(error).strip().splitlines() if line.strip()]
     if "trust_remote_code" in str(error):
         return "its files hold code of their own (auto_map), which is run only if you say so"
     if isinstance(error, pickle.UnpicklingError):
-        return "its weights hold other things than numbers, which are not loaded"
-    if not told or isinstance(error, KeyError | IndexError | AttributeError):
-        return f"{type(error).__name__} {' '.join(told)[:300]}".strip()
-    return told[0][:300]
+        return "its weights hold something other than numbers, which is not loaded"
+    if isinstance(error, KeyError | IndexError | AttributeError):
+        return f"{type(error).__name__} {' '.join(str(error).split())[:300]}".strip()
+    return first_line(error)
 
 
 @contextlib.contextmanager
 def alone(path: str) -> Iterator[None]:
-    """While a directory is read, the hub is not asked for anything that is named there."""
+    """Keep the hub offline while a directory is read; a name on the hub may be downloaded."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -152,13 +151,13 @@ def alone(path: str) -> Iterator[None]:
 
 
 def check_template(path: str, render: Callable[[], Any]) -> None:
-    """Refuse a chat template that does not end, or fills the memory; tried in a process of its own.
+    """Refuse a chat template that does not end or fills the memory, by trying it in a fork.
 
-    What else is wrong with it is told by who uses it.
+    Any other error is left to those who use the template.
 
     Args:
         path: of the model.
-        render: writes a prompt.
+        render: renders a prompt of one word.
 
     Raises:
         ConfigError: it took more than `SECONDS` of a processor, or more than `ROOM` bytes.
@@ -184,7 +183,7 @@ def check_template(path: str, render: Callable[[], Any]) -> None:
 
 
 def _try(render: Callable[[], Any], tells: int) -> None:
-    """Render under limits, tell how it went, and end the process."""
+    """Render under limits, write the outcome to a pipe, and exit the process."""
     answer = b"."
     try:
         with Path("/proc/self/statm").open("rb") as file:

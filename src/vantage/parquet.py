@@ -1,4 +1,4 @@
-"""One way to read a table that may be damaged, foreign, or made to do harm."""
+"""Reads a parquet file that may be damaged, foreign or malicious."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def read(
     columns: Sequence[str] | None = None,
     absent: Mapping[str, Any] | None = None,
 ) -> pa.Table:
-    """Columns of a parquet file in the types of a schema; what else is in the file is left alone.
+    """Columns of a parquet file, cast to the types of a schema; other columns are ignored.
 
-    Whole numbers and floats of other sizes are taken where no value is lost, and every kind of
-    text. What is null is left to the caller.
+    Integers and floats of other sizes are cast if no value is lost, and so is every type of text.
+    The caller decides about nulls.
 
     Args:
         place: the file.
         schema: of all its columns. A field of an empty struct stands for any struct of floats.
         columns: those to read, None for all of the schema.
-        absent: values of columns that files of an earlier version do not have.
+        absent: default values of columns that files of an earlier version do not have.
 
     Raises:
-        InputError: no file, no parquet, damaged, without one of the columns, with values of
-            another type, or too large; names the file.
+        InputError: the file is missing, not parquet, damaged or too large, lacks a column, or
+            has one of another type; names the file.
     """
     wanted = list(schema.names if columns is None else columns)
     try:

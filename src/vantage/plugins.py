@@ -1,7 +1,7 @@
-"""Code of the user's own, named in a configuration: loaded in this place alone, each file once.
+"""Loads the user's own code, which a configuration names; each file once.
 
-A file is a module of its own, whatever its name, and its name says where the file is: a worker
-that unpickles a function of it, or a subclass, imports it again.
+Each file is a module, whose name encodes the path of the file. So two files with the same name are
+two modules, and a worker that unpickles a function or class of one can import it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PREFIX = f"{__name__}.file_"
 
 
 class _Source(importlib.abc.FileLoader, importlib.abc.SourceLoader):  # type: ignore[misc]
-    """Compiles a file each time: no bytecode is read or written beside it."""
+    """Compiles a file each time; bytecode is neither read nor written."""
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the file that the name of a module says."""
+    """Finds the file whose path the name of a module encodes."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -50,16 +50,16 @@ sys.meta_path.append(_Finder())
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is one of the user's own code, "file.py:function" or "module:function"."""
+    """Whether a name is one of the user's own code: "file.py:function" or "module:function"."""
     return ":" in name
 
 
 def whole(name: str, folder: Path) -> str:
-    """A name with the whole path of its file; any other name as it is.
+    """A name with the absolute path of its file; any other name unchanged.
 
     Args:
         name: as it was written.
-        folder: where the path starts.
+        folder: to which its path is relative.
     """
     where, _, function = name.rpartition(":")
     if not where.endswith(".py"):
@@ -68,7 +68,7 @@ def whole(name: str, folder: Path) -> str:
 
 
 def relative(name: str, folder: Path) -> str:
-    """A name with the path of its file from a directory; any other name as it is."""
+    """A name with the path of its file relative to a directory; any other name unchanged."""
     where, _, function = name.rpartition(":")
     if not where.endswith(".py"):
         return name
@@ -92,10 +92,10 @@ def load(name: str) -> Callable[..., Any]:
     """The user's own function at "file.py:function" or "package.module:function".
 
     Args:
-        name: a path that is not whole starts in the working directory.
+        name: a path in it that is not absolute is relative to the working directory.
 
     Raises:
-        ConfigError: no such file, module or function, or one that fails as it is loaded.
+        ConfigError: there is no such file, module or function, or it raises when it is loaded.
     """
     where, _, function = name.rpartition(":")
     module = _of_file(where) if where.endswith(".py") else _module(where)
@@ -117,18 +117,18 @@ def _of_file(where: str) -> ModuleType:
     if file is None or not file.is_file():
         name = Path(where).name
         raise ConfigError(
-            f"no file {name!r} in {str(Path(where).absolute().parent)!r}: paths start at the YAML "
-            "file that names them, on the command line in the working directory"
+            f"no file {name!r} in {str(Path(where).absolute().parent)!r}: paths are relative to "
+            "the YAML file that names them, on the command line to the working directory"
         )
     try:
         return importlib.import_module(PREFIX + os.fsencode(file).hex())
-    except (Exception, SystemExit) as error:  # whatever it does as it is loaded
+    except (Exception, SystemExit) as error:  # whatever it raises when it is loaded
         place = place_in(error, [str(file)]) or f"{file}: {_told(error)}"
         raise ConfigError(f"{file.name!r} cannot be loaded: {place}") from error
 
 
 def _resolved(where: str) -> Path | None:
-    """The file of a path without links; None for what is no path."""
+    """The file of a path, with links resolved; None for what is no path."""
     try:
         file = Path(files.home(where)).resolve()
         file.stat()
@@ -148,11 +148,11 @@ def _module(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def failing(what: str, files: Collection[str]) -> Iterator[None]:
-    """Errors that code of the user raises, as errors of the user; others pass.
+    """Turn exceptions raised in the user's files into a ConfigError; others pass.
 
     Args:
         what: the first words of the message.
-        files: of that code.
+        files: of the user's code.
 
     Raises:
         ConfigError: names the file and the line.
@@ -169,7 +169,7 @@ def failing(what: str, files: Collection[str]) -> Iterator[None]:
 
 
 def place_in(error: BaseException, files: Collection[str]) -> str | None:
-    """Where in files an error came up and which, None where none of them was at work."""
+    """File, line and text of an error that was raised in or below `files`; None for any other."""
     if isinstance(error, SyntaxError) and error.filename in files:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -181,5 +181,5 @@ def place_in(error: BaseException, files: Collection[str]) -> str | None:
 def _told(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # of its own way to be written
+    except Exception:  # its __str__ raises
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""What is printed: texts of data and of others are shown, and do nothing to a terminal."""
+"""Printing texts of others: invisible characters are escaped, so that none acts on a terminal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import rich.console
 from rich.segment import Segment
 from rich.text import Text
 
-# Control, format and private characters, halves of others, and ends of lines and paragraphs.
+# Unicode categories: control, format, unassigned, private use, surrogates, separators of lines.
 UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-# Letters and marks without ink, by which two names look the same: fillers of Hangul, Khmer and
-# braille, the joiner of graphemes, and the selectors of variants.
+# Letters and marks without a glyph, with which two different names look the same: fillers of
+# Hangul, Khmer and braille, the grapheme joiner, and variation selectors.
 BLANK = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
@@ -29,9 +29,9 @@ LONGEST = 100_000  # characters of an error
 
 
 def shown(text: str) -> str:
-    r"""A text whose invisible characters are written as in Python, `\x1b` or `\u202e`.
+    r"""A text with invisible characters escaped as in Python, `\x1b` or `\u202e`.
 
-    Lines and tabs stay.
+    Line breaks and tabs stay.
     """
     if PLAIN.match(text):
         return text
@@ -44,7 +44,7 @@ def line(text: str) -> str:
 
 
 def named(text: str) -> str:
-    """A text whose invisible characters are named as on the page of a report, `[U+202E]`."""
+    """A text with invisible characters named as on the page of a report, `[U+202E]`."""
     if PLAIN.match(text):
         return text
     return "".join(f"[U+{ord(one):04X}]" if _is_unseen(one) else one for one in text)
@@ -61,17 +61,17 @@ def _is_unseen(character: str) -> bool:
 
 
 class Console(rich.console.Console):
-    """Prints texts as they are: no markup in them, no names of emoji, nothing invisible."""
+    """Prints texts literally: without markup and emoji codes, invisible characters escaped."""
 
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Cells are measured as they are shown."""
+        """Escape before the width of a cell is measured."""
         return super().render_str(shown(text), **options)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """Whatever was made elsewhere is shown too."""
+        """Escape what was rendered elsewhere."""
         return map(_segment, super().render(renderable, options))
 
 
@@ -82,7 +82,7 @@ def _segment(found: Segment) -> Segment:
 
 
 def install() -> None:
-    """Logs of ours, errors that nobody expected, and letters that a terminal does not have."""
+    """Escape our logs, uncaught tracebacks, and characters that the terminal cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -91,7 +91,7 @@ def install() -> None:
 
 
 class _Record(logging.LogRecord):
-    """A line of a log; ours are shown."""
+    """A record of a log; those of vantage are escaped."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)

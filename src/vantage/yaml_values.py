@@ -1,4 +1,4 @@
-"""Values written in YAML, read safely: bounded, each key once, numbers as everybody writes them."""
+"""Reads plain values from YAML safely: bounded, each key once, only usual forms of numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vantage.errors import ConfigError
 DEPTH = 50
 NODES = 20_000  # aliases counted as often as they are used
 CHARACTERS = 500_000
-TOLD = 500  # characters of what is wrong
+TOLD = 500  # characters of an error
 
 # YAML 1.1 reads 1e-6 as a text, 010 as 8, 12:30 as 750 and 2026-01-01 as a date; nobody means that.
 FLOAT = re.compile(
@@ -25,17 +25,17 @@ FLOAT = re.compile(
 )
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 OTHERWISE = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
-# What PyYAML raises: of a text, and of a tag with a value that does not fit it.
 PLAIN = (
-    None,  # of any other tag: refused
+    None,  # refuses any other tag
     *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")),
     *(f"tag:yaml.org,2002:{kind}" for kind in ("seq", "map")),
 )
+# What PyYAML raises: for a text, and for a tag with a value that does not fit it.
 WRONG = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class _Forms(yaml.resolver.BaseResolver):
-    """What a value without quotes is: by the rules of YAML 1.1, but for numbers and dates."""
+    """Types of values without quotes: those of YAML 1.1 except for numbers and dates."""
 
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
         first: [(tag, form) for tag, form in known if tag not in OTHERWISE]
@@ -48,7 +48,7 @@ _Forms.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 
 
 class _Loader(_Forms, yaml.SafeLoader):
-    """Plain values alone. Refuses a key that comes twice and numbers that are not finite."""
+    """Loads plain values only. Refuses duplicate keys and numbers that are not finite."""
 
     yaml_constructors: ClassVar = {
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in PLAIN
@@ -59,7 +59,7 @@ class _Loader(_Forms, yaml.SafeLoader):
         self._levels = self._nodes = 0
 
     def compose_node(self, parent, index):
-        """Stops as soon as there are too many, before time and memory are spent on the rest."""
+        """Stop at the first level or value too many."""
         self._levels, self._nodes = self._levels + 1, self._nodes + 1
         _check(self._levels, self._nodes)
         node = super().compose_node(parent, index)
@@ -67,7 +67,7 @@ class _Loader(_Forms, yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor):
-        """Looks at keys before a merge (<<) brings those of other mappings in."""
+        """Check keys before a merge (<<) adds those of other mappings."""
         node = super().compose_mapping_node(anchor)
         seen: set[Any] = set()
         for key, _ in node.value:
@@ -91,21 +91,21 @@ class _Loader(_Forms, yaml.SafeLoader):
 
 
 class _Dumper(_Forms, yaml.SafeDumper):
-    """Puts a text into quotes where `_Loader` would read something else."""
+    """Quotes a text that `_Loader` would otherwise read as something else."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 def value_of(text: str, where: str) -> Any:
-    """What a text means in YAML.
+    """The value of a YAML document.
 
     Args:
         text: one document, of at most `CHARACTERS`, `DEPTH` levels and `NODES` values.
-        where: it was written; stands first in the message.
+        where: the text comes from; the first words of an error message.
 
     Raises:
-        ConfigError: the text is not YAML, a key comes twice, a number is not finite, or there
+        ConfigError: the text is not YAML, a key occurs twice, a number is not finite, or there
             are too many levels or values.
     """
     if len(text) > CHARACTERS:
@@ -125,22 +125,21 @@ def value_of(text: str, where: str) -> Any:
 
 
 def read(path: Path, what: str) -> Any:
-    """What stands in a YAML file; see `value_of`.
+    """The value in a YAML file; see `value_of`.
 
     Args:
         path: of the file.
-        what: it is, in a word.
+        what: the file is, for the message.
 
     Raises:
-        ConfigError: no file that can be read, no UTF-8, or as `value_of`; names the file.
+        ConfigError: the file cannot be read or is not UTF-8, or as `value_of`; names the file.
     """
     files.check_readable(path, what)
     try:
         with path.open("rb") as file:
             content = file.read(4 * CHARACTERS + 1)  # no character has more bytes
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read {what} {str(path)!r}: {why}") from error
+        raise ConfigError(f"cannot read {what} {str(path)!r}: {files.reason(error)}") from error
     if len(content) > 4 * CHARACTERS:
         raise ConfigError(f"{path}: more than {CHARACTERS:,} characters")
     try:

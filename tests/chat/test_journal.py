@@ -125,9 +125,7 @@ def test_damaged_lines_are_passed_over_and_said_and_the_journal_goes_on(path, ca
     keep(path, c="3")
     begun = not end and SPOILED[name].startswith(b'{"key": "')  # as a killed process leaves it
     said = capsys.readouterr().err
-    assert ("1 damaged lines are passed over, the first is line 2" in said) == bool(
-        told and not begun
-    )
+    assert ("1 damaged lines are skipped, the first is line 2" in said) == bool(told and not begun)
     assert kept(path, "abc") == {"a": "1", "c": "3"}
 
 

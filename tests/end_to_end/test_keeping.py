@@ -105,7 +105,7 @@ def test_a_file_system_without_locks_is_said(values, train, monkeypatch, caplog)
     monkeypatch.setattr("vantage.files.fcntl", SimpleNamespace(flock=none, **kinds))
     commands.by_datasets(Path("rows.parquet"))
     assert train(put(values, run__batches=1))[0] == 0
-    assert "this file system has no locks: see to it that no other process" in caplog.text
+    assert "this file system has no locks: make sure that no other process" in caplog.text
 
 
 REMAINS = {
@@ -123,7 +123,7 @@ def test_what_is_left_of_a_run_is_never_written_over(run, train, finished, no_ro
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = files(run)
     settings = yaml.safe_load(Path("run.yaml").read_text())
-    assert_refused(*train(settings), f"run.output: 'run' has {kept} of an earlier run: go on with")
+    assert_refused(*train(settings), f"run.output: 'run' has {kept} of an earlier run: continue it")
     assert files(run) == before
 
 
@@ -263,7 +263,7 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(run, train, caplog):
     lines = commands.logged()
     (run / "checkpoint-4" / "scheduler.pt").write_bytes(bytes(1000))
     assert train(settings, "--run.batches=3", "--resume")[0] == 0
-    assert "checkpoint-4 is damaged and passed over: scheduler.pt has 1,000 bytes" in caplog.text
+    assert "checkpoint-4 is damaged and skipped: scheduler.pt has 1,000 bytes" in caplog.text
     assert commands.checkpoints() == {2: True, 4: True, 6: True}
     again = [line for line in commands.logged() if line["step"] <= 4]
     assert numbers(again) == numbers(lines)
@@ -332,7 +332,7 @@ def test_a_reward_that_raises_leaves_a_checkpoint_and_is_named(values, train):
     status, err = train(mine)
     assert_refused(status, err, "the reward 'late.py:late' failed: ")
     assert "late.py, line 8, in <listcomp>" in err or "late.py, line 8, in late" in err
-    assert "ZeroDivisionError" in err and "up to there is in checkpoint-4: mend it, and" in err
+    assert "ZeroDivisionError" in err and "the run so far is in checkpoint-4: fix the code" in err
     assert commands.checkpoints() == {4: True}
     Path("late.py").write_text(LATE.format(nth=0))
     assert train(mine, "--resume")[0] == 0

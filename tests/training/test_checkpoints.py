@@ -151,7 +151,7 @@ def test_damage_is_named_and_the_last_whole_one_is_taken(damage, tmp_path, caplo
     damage(newer)
     assert DAMAGE[damage] in damage_of(newer)
     assert last_complete(tmp_path) == older
-    assert "checkpoint-16 is damaged and passed over" in caplog.text
+    assert "checkpoint-16 is damaged and skipped" in caplog.text
 
 
 def test_a_bit_in_the_last_of_many_blocks_is_seen(tmp_path):

@@ -1,4 +1,4 @@
-"""What a server says, read once into a checked form: nothing behind this sees anything else."""
+"""Reads and validates the answers of a server, once; the rest of the package sees only `Answer`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MOST_TOKENS = 2**31  # counts from here on are not believed
 
 
 class UnreadableError(Exception):
-    """An answer that is none of the protocol's."""
+    """An answer that does not follow the protocol."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said.
+    """A valid answer of a server.
 
     Attributes:
         text: without lone surrogates, so that any file can hold it.
-        prompt_tokens, completion_tokens: as the server counts them, 0 where it does not.
+        prompt_tokens, completion_tokens: as the server counts them; 0 if it does not.
     """
 
     text: str
@@ -29,10 +29,10 @@ class Answer:
 
 
 def read(body: bytes) -> Answer:
-    """The answer in the body of a chat completion; its text is empty where the model said nothing.
+    """The answer in the body of a chat completion; its text is empty if the model said nothing.
 
     Raises:
-        UnreadableError: something else.
+        UnreadableError: the body is not a chat completion.
     """
     told = parsed(body)
     if not isinstance(told, dict) or not isinstance(told.get("choices"), list):
@@ -47,10 +47,10 @@ def read(body: bytes) -> Answer:
 
 
 def parsed(body: bytes) -> Any:
-    """What is written as JSON.
+    """The value of a body in JSON.
 
     Raises:
-        UnreadableError: no JSON, nested too deeply, or with a number of too many digits.
+        UnreadableError: it is not JSON, is nested too deeply, or has a number with too many digits.
     """
     try:
         return json.loads(body)
@@ -69,7 +69,7 @@ def is_count(value: Any) -> bool:
 
 
 def stored(record: Mapping[str, Any]) -> Answer | None:
-    """The answer that a journal holds, None where it is none."""
+    """The answer in a record of a journal; None if the record holds none."""
     text: Any = record.get("text")
     asked: Any = record.get("prompt_tokens")
     said: Any = record.get("completion_tokens")
@@ -87,7 +87,7 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def _text(content: Any) -> str:
-    """Text, a list of parts with text, or nothing."""
+    """The text of a content: a text, a list of parts with texts, or nothing."""
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, list):
@@ -103,7 +103,7 @@ def _part(part: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    """A number of tokens, also as text or as a float; 0 for what is none."""
+    """A number of tokens, also from a text or a float; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 11:
         value = int(value)
     if isinstance(value, float) and value.is_integer():

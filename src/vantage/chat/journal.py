@@ -1,4 +1,4 @@
-"""Every answer of a server on disk before it is used, so that it is never asked for twice."""
+"""Every answer of a server is on disk before it is used, so that it is never requested twice."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ BEGINNING = b'{"key": "'  # of every line
 class Journal:
     """Answers by key, in a file that only grows: one JSON object a line, synced one by one.
 
-    A last line that a killed process left half written is taken off. Lines that are damaged are
-    passed over, and said: what they held is asked for again. Only one process can have a journal
-    open.
+    A last line that a killed process left unfinished is removed. Damaged lines are skipped with a
+    message, and their requests are repeated. Only one process can have a journal open.
 
     Raises:
         ConfigError: another process has it open, or it cannot be written.
-        InputError: something in the file, and no line of it is a journal's.
+        InputError: the file has content, and no line of it is one of a journal.
     """
 
     def __init__(self, path: Path):
@@ -94,7 +93,7 @@ class Journal:
         self._records[key] = record
 
     def close(self) -> None:
-        """Let others have it."""
+        """Close the file, which unlocks it."""
         os.close(self._file)
 
     def _lock(self) -> None:
@@ -134,8 +133,8 @@ class Journal:
 
     def _tell(self, count: int, first: int) -> None:
         told = (
-            f"journal {str(self.path)!r}: {count} damaged lines are passed over, the first is line "
-            f"{first}; what they held is asked for again"
+            f"journal {str(self.path)!r}: {count} damaged lines are skipped, the first is line "
+            f"{first}; their requests are repeated"
         )
         print(shown(told), file=sys.stderr)
 

@@ -25,7 +25,7 @@ from vantage.errors import ConfigError, VantageError, check_between, reading
 
 LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server asks for more
 LONGEST_ASKED = 600.0  # seconds that a server may ask for
-SAID = 5.0  # seconds of a wait from which on it is said
+SAID = 5.0  # seconds; longer waits are printed
 FAILURES_TO_STOP = 40  # requests without an answer, one after another, after which it stops
 
 BASE_BYTES = 2**20  # of an answer that may have so many tokens, beside their own
@@ -90,6 +90,11 @@ class Settings:
     retries: int = 5
     per_minute: float | None = None
 
+    @property
+    def address(self) -> str:
+        """The base URL; a slash at its end makes no other."""
+        return self.base_url.rstrip("/")
+
     def __post_init__(self):
         if not self.base_url.startswith(("http://", "https://")) or not _host(self.base_url):
             raise ConfigError(
@@ -131,7 +136,7 @@ class Server:
     requests: int = 0
     _failures: int = 0
     _free: float = 0.0
-    _waiting: float = 0.0  # until when a wait was said
+    _waiting: float = 0.0  # end of the last wait that was printed
     _client: httpx2.AsyncClient = field(init=False)
 
     def __post_init__(self):
@@ -201,7 +206,7 @@ class Server:
             StatusError: it is the answer to a request that failed.
             UnreadableError: it is longer than `most` bytes, or packed.
         """
-        url = self.settings.base_url.rstrip("/") + "/chat/completions"
+        url = self.settings.address + "/chat/completions"
         async with self._client.stream("POST", url, content=body) as response:
             packed = response.headers.get("content-encoding", "identity").strip().lower()
             if response.status_code != 200:
@@ -223,7 +228,7 @@ class Server:
         await asyncio.sleep(start - now)
 
     def _say(self, state: RetryCallState) -> None:
-        """Say a long wait, once for all requests that wait together."""
+        """Print a long wait, once for all requests that wait together."""
         seconds = state.upcoming_sleep
         error = state.outcome.exception() if state.outcome else None
         until = time.monotonic() + seconds
@@ -236,7 +241,7 @@ class Server:
         tqdm.write(line, file=sys.stderr)
 
     def _give_up(self, error: Exception) -> None:
-        """Stop it all where no further request can succeed."""
+        """Raise if no further request can succeed."""
         where = f"{self.settings.base_url}, model {self.settings.model!r}"
         status = error.status if isinstance(error, StatusError) else 0
         told = self._told(error)
@@ -263,7 +268,7 @@ class Server:
             ) from None
 
     def _told(self, error: BaseException) -> str:
-        """An error in one line of signs that can be shown, without the key."""
+        """An error as one printable line without the key."""
         why = str(error) or type(error).__name__
         if isinstance(error, httpx2.HTTPError):
             why = f"Connection error. {why}"
@@ -330,7 +335,7 @@ def _reason(body: bytes) -> tuple[str, str | None]:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether another attempt may succeed."""
+    """Whether an error is temporary, so that another attempt may succeed."""
     if isinstance(error, StatusError):
         status = error.status
         return (status in (408, 409, 425, 429) or status >= 500) and not _no_credit(error)

@@ -18,8 +18,7 @@ from transformers import (
 
 from vantage import files, model_files
 from vantage.chat.journal import digest
-from vantage.errors import ConfigError
-from vantage.model_files import reason
+from vantage.errors import ConfigError, reading
 from vantage.rewards.opening import opened_by
 
 TOKENS = (
@@ -68,20 +67,16 @@ def load(path: str) -> Loaded:
     model_files.check(path)
     has_adapters = (Path(path) / model_files.ADAPTERS).is_file()
     base = model_files.base_of(Path(path)) if has_adapters else path
-    try:
-        with model_files.alone(path):
-            config = AutoConfig.from_pretrained(base, trust_remote_code=False)
-            processor = _processor(path, base, sees(config))
-            model_files.check_template(path, lambda: opened_by(processor))
-            kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
-            model = kind.from_pretrained(
-                path, dtype="auto", device_map="auto", trust_remote_code=False
-            )
-            model.generation_config = _plain(model.generation_config)
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever transformers raises on files of others
-        raise ConfigError(f"model {path!r} cannot be loaded: {reason(error)}") from error
+    with (
+        reading(f"model {path!r} cannot be loaded", model_files.reason),
+        model_files.alone(path),
+    ):
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        processor = _processor(path, base, sees(config))
+        model_files.check_template(path, lambda: opened_by(processor))
+        kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+        model = kind.from_pretrained(path, dtype="auto", device_map="auto", trust_remote_code=False)
+        model.generation_config = _plain(model.generation_config)
     return Loaded(path, model, processor, identity(path))
 
 

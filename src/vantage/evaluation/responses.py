@@ -148,14 +148,9 @@ class Remote:
     concurrency: int = 16
 
     @property
-    def server(self) -> str:
-        """Its address, of which one slash at the end makes no other."""
-        return self.settings.base_url.rstrip("/")
-
-    @property
     def origin(self) -> dict[str, str]:
         """See `Model`; nobody can tell what weights a server has."""
-        return {"model": self.settings.model, "server": self.server}
+        return {"model": self.settings.model, "server": self.settings.address}
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
         """See `Model`; a sample a request.
@@ -198,7 +193,7 @@ class Remote:
             name = key(question, self.settings.model, self.sampling)
             names = [f"{name}/{sample}" for sample in range(self.sampling.samples)]
             # Another server may have another model under this name; it is asked with equal seeds.
-            keys.append([digest([self.server, one]) for one in names])
+            keys.append([digest([self.settings.address, one]) for one in names])
             spoken = functools.cache(functools.partial(messages, question))
             for kept_as, one in zip(keys[-1], names, strict=True):
                 options = {

@@ -116,10 +116,10 @@ def write_responses(
             "sample": sample,
             "question": item.question.text,
             "reference": item.reference,
-            "response": _writable(response.text),
+            "response": files.encodable(response.text),
             "tokens": response.tokens,
             "failed": response.failed,
-            "answer": None if told.answer is None else _writable(told.answer),
+            "answer": None if told.answer is None else files.encodable(told.answer),
             "right": bool(told.right),
             **({} if judged_QN is None else {"judged": _verdict(judged_QN[place, sample])}),
             **{name: item.parts.get(name) for name in divisions},
@@ -137,10 +137,6 @@ def write_responses(
 
 def _verdict(value: float) -> bool | None:
     return None if np.isnan(value) else bool(value)
-
-
-def _writable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_same(folder: Path, name: str, new: Result, marks: Sequence[str]) -> None:

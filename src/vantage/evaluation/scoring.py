@@ -61,7 +61,7 @@ class Judge:
         """What its verdicts depend on."""
         return {
             "model": self.settings.model,
-            "server": self.settings.base_url.rstrip("/"),
+            "server": self.settings.address,
             "temperature": TEMPERATURE,
             "wording": digest([SYSTEM, ASK])[:8],
         }

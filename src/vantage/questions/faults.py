@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vantage import files
 from vantage.errors import ConfigError
 
 SHOWN = 20  # faults in a message
@@ -38,7 +39,7 @@ class Fault:
     def of(cls, row: int, column: str, value: Any, reason: str) -> Fault:
         """A fault, with the beginning of any value as text that can be written anywhere."""
         shown = value if isinstance(value, str) else SHORT.repr(value)
-        return cls(row, _written(column), _written(shown[:80]), _written(reason[:LONGEST]))
+        return cls(row, *map(files.encodable, (column, shown[:80], reason[:LONGEST])))
 
     def __str__(self) -> str:
         where = f"row {self.row}, column {self.column!r}" if self.column else f"row {self.row}"
@@ -71,7 +72,8 @@ def write_all(path: Path, faults: Iterable[tuple[str, Fault]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"rejects={str(path)!r} cannot be written: {error.strerror}") from error
+        why = files.reason(error)
+        raise ConfigError(f"rejects={str(path)!r} cannot be written: {why}") from error
 
 
 class _Short(reprlib.Repr):
@@ -82,7 +84,3 @@ class _Short(reprlib.Repr):
 
 
 SHORT = _Short()
-
-
-def _written(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from vantage import files
 from vantage.errors import InputError
 
 # A larger picture is refused before it is decoded: 64 million pixels are 192 MB in RGB.
@@ -225,7 +226,7 @@ def _content(path: Path) -> bytes:
         if 0 <= size <= MOST_BYTES:
             return path.read_bytes()
     except (OSError, ValueError) as error:  # a name too long or no UTF-8, no permission
-        why = getattr(error, "strerror", None) or error
+        why = files.reason(error)
         raise InputError(f"no picture that can be read: {str(path)[:200]!r}: {why}") from error
     if size < 0:
         raise InputError(

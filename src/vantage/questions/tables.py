@@ -55,7 +55,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
     try:
         path = _table(Path(source), split)
     except OSError as error:
-        raise InputError(f"{source[:200]!r}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{source[:200]!r}: cannot be read: {files.reason(error)}") from error
     files.check_readable(path, "data")
     if path != Path(source) and not stays(path, Path(source)):
         raise InputError(f"{source}: {path.name} is a link that leads out of the directory")
@@ -147,7 +147,7 @@ def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {files.reason(error)}") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path}: is UTF-16: save it as UTF-8")
     return content.removeprefix(codecs.BOM_UTF8)

@@ -1,4 +1,4 @@
-"""What has to hold of the tables of a record: nothing behind this sees other values."""
+"""Checks the tables of a record as they are read, so that all other code can trust them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vantage.record.step import About
 LARGEST = 2.0**50  # of what is counted, so that sums stay exact
 ANY = float("inf")
 
-# Least and most of a column, and whether NaN stands for a value that there is none of.
+# Lowest and highest value of a column, and whether NaN may stand for a missing value.
 RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
     "batch": {
         "updates": (0, LARGEST, False),
@@ -42,23 +42,23 @@ RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
 # Columns that number the rows, or name each of them.
 NUMBERED = {"rollouts": "rollout", "samples": "sample"}
 NAMED = {"prompts": "prompt"}
-# Places where a null stands for what was not kept.
+# Fields in which a null stands for what the record did not keep.
 NULL = ("response", "text", "earlier", "later", "pictures", "pictures.picture")
 
 
 def besides(name: str, columns: Sequence[str]) -> list[str]:
-    """Columns that are read with others, since they say whether the rows are whole."""
+    """Columns to read besides others, because they show whether rows are missing."""
     known = ["batch", NUMBERED.get(name), NAMED.get(name)]
     return [column for column in known if column is not None and column not in columns]
 
 
 def wrong(name: str, table: pa.Table, step: int | None) -> str | None:
-    """What is wrong with a table, None where it is whole.
+    """What is wrong with a table; None if nothing is.
 
     Args:
         name: of the table.
-        table: some of its columns.
-        step: number of the rollout batch whose table it is, None where there is none.
+        table: some of its columns, with those that `besides` names.
+        step: number of the rollout batch that the table belongs to; None for any.
     """
     return next(_faults(name, table, step), None)
 
@@ -91,7 +91,7 @@ def _outside(column: str, value_N: np.ndarray, least: float, most: float, nan: b
 
 
 def _nulls(place: str, values: pa.Array, allowed: bool) -> Iterator[str]:
-    """Nulls in a column, or in what is inside it, where nothing may be missing."""
+    """Nulls in a column or inside it where none is allowed."""
     if values.null_count and not allowed:
         yield f"column {place} lacks values"
     kind = values.type
@@ -109,12 +109,12 @@ def _nulls(place: str, values: pa.Array, allowed: bool) -> Iterator[str]:
 
 
 def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str | None:
-    """What in the tables of a step does not fit together, None where all does.
+    """How the tables of a step contradict each other; None if they do not.
 
     Args:
-        prompts: prompt, question.
-        rollouts: question, prompt, reward, trained.
-        samples: rollout, prompt, pair, filler.
+        prompts: with the columns prompt and question.
+        rollouts: with question, prompt, reward and trained.
+        samples: with rollout, prompt, pair and filler.
     """
     asked = _mapped(prompts["prompt"], prompts["question"])
     if any(
@@ -143,11 +143,11 @@ def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str |
 
 
 def incomplete(rollouts: pa.Table, samples: pa.Table) -> int | None:
-    """The first batch of which not as many samples are there as were trained; None where all are.
+    """The first batch whose number of samples is not the number trained; None if there is none.
 
     Args:
-        rollouts: batch, trained; of a whole run.
-        samples: batch, filler.
+        rollouts: of a whole run, with the columns batch and trained.
+        samples: of a whole run, with batch and filler.
     """
     batch_N, trained_N = (rollouts[name].to_numpy() for name in ("batch", "trained"))
     batch_M = samples["batch"].to_numpy()[~samples["filler"].to_numpy()]
@@ -167,10 +167,10 @@ def _lists(table: pa.Table, *columns: str) -> list[list[Any]]:
 
 
 def about(told: Mapping[str, Any]) -> About:
-    """What a run says of itself.
+    """The description of a run, from the JSON object in its record.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: a value has another type or is out of range.
     """
     about = About(**told)
     recipe = about.recipe

@@ -1,4 +1,4 @@
-"""Reading what a run left behind, also while it goes on.
+"""Reads the record of a run, also while the run continues.
 
 Every file is checked as it is read (`vantage.parquet`, `vantage.record.checks`): a record that is
 damaged or foreign is refused with the name of the file.
@@ -44,10 +44,10 @@ class Record:
         run: the same.
         about: what the run is.
         steps: numbers of the recorded rollout batches, ascending.
-        foreign: what else lies among them and is left out.
+        foreign: other files among them, which are ignored.
 
     Raises:
-        InputError: no record there, or one of another version.
+        InputError: there is no record, or one of another version.
     """
 
     def __init__(self, run: str | Path):
@@ -179,7 +179,7 @@ class Record:
         place = self.folder / "about.json"
         try:
             if place.exists() and not (place.is_file() and _size(place) <= LARGEST_ABOUT):
-                raise ValueError("it is no file of a record")
+                raise ValueError("it is not a file of a record")
             told = json.loads(place.read_text(encoding="utf-8"))
             json.dumps(told, ensure_ascii=False, allow_nan=False).encode()  # as it is shown
             if not isinstance(told, dict) or told.pop("format", None) != FORMAT:
@@ -194,7 +194,7 @@ class Record:
     def _read(
         self, place: Path, name: str, columns: Sequence[str] | None, step: int | None
     ) -> pa.Table:
-        """Columns of a table, and with them those that tell whether its rows are whole."""
+        """Columns of a table, checked with those that show whether rows are missing."""
         schema = SCHEMAS[name]
         asked = schema.names if columns is None else columns
         try:
@@ -216,7 +216,7 @@ class Record:
 
 
 def _number(place: Path) -> int | None:
-    """The number that a step or a validation has by its name, None where it is something else."""
+    """The number in the name of a step or a validation; None for any other file."""
     name = place.stem if place.suffix == ".parquet" and place.parent.name != "steps" else place.name
     known = name.isascii() and name.isdecimal() and name == f"{int(name[:20]):08d}"
     is_step = place.parent.name == "steps"

@@ -1,4 +1,4 @@
-"""Whose code failed: errors in the user's own rewards and recipes, told by name, file and line."""
+"""Errors in the user's own rewards, recipes and samplings, reported by name, file and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vantage.training.directory import newest
 
 @contextlib.contextmanager
 def blamed(config: Config) -> Iterator[None]:
-    """Errors that code of the user raises, as errors of the user.
+    """Turn an exception from the user's own code into an error that says where it was raised.
 
     Raises:
         EngineError: names the function, its file and line, and the checkpoint to resume from.
@@ -28,12 +28,17 @@ def blamed(config: Config) -> Iterator[None]:
         if told is None:
             raise
         last = newest(Path(config.run.output))
-        rest = f"the run up to there is in {last}: mend it, and go on with --resume"
+        rest = f"the run so far is in {last}: fix the code, then continue with --resume"
         raise EngineError(f"{told}; {rest if last else 'no rollout batch was done'}") from error
 
 
 def place_of(error: BaseException, code: Mapping[str, str]) -> str | None:
-    """What failed where, None where no code of the user was at work."""
+    """Which code of the user raised an error, and where; None if none of it is in the traceback.
+
+    Args:
+        error: what was raised.
+        code: kind by name, as `vantage.config.own_code`.
+    """
     for name, kind in code.items():
         place = plugins.place_in(error, [plugins.file_of(name)])
         if place is not None:

@@ -1,8 +1,8 @@
 """Checkpoints that are whole: marked as written, and unchanged since.
 
-The mark lists every file with its size and a digest of all of its content: SHA-256 over the
-SHA-256 of blocks, which threads read side by side. That reads what was written once more, which
-costs less than writing it did.
+The mark lists every file with its size and a digest of its content: SHA-256 over the SHA-256 of
+blocks, which threads read in parallel. This reads all files once more, which takes less time than
+writing them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOADED = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".json", ".distcp")
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """List what is in the directory, after making sure that all of it reached the disk."""
+    """Write the list of all files in the directory, after flushing them to the disk."""
     paths = sorted(checkpoint.rglob("*"))
     for path in [*paths, checkpoint]:
         files.flush(path)
@@ -54,7 +54,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """Digest of the whole content of each file."""
+    """SHA-256 digest of the content of each file, in hexadecimal; see above."""
     sizes = {path: path.stat().st_size for path in paths}
     blocks = [(path, start) for path, size in sizes.items() for start in range(0, size, BLOCK)]
     found = {path: hashlib.sha256() for path in sizes}
@@ -72,9 +72,9 @@ def _digest(block: tuple[Path, int]) -> bytes:
 
 
 def damage_of(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, None where it is whole.
+    """What is wrong with a checkpoint; None if it is whole.
 
-    Files that the run did not write are nothing wrong unless an engine could load them.
+    Files that the run did not write count only if an engine could load them.
     """
     mark = checkpoint / MARK
     if not mark.is_file():
@@ -140,7 +140,7 @@ def last_complete(run: Path, *, between_batches: bool = False) -> Path | None:
         if damage is None and not (between_batches and stops_inside(checkpoint)):
             return checkpoint
         if damage and marked(checkpoint):
-            logger.warning(f"{checkpoint} is damaged and passed over: {damage}")
+            logger.warning(f"{checkpoint} is damaged and skipped: {damage}")
     return None
 
 
@@ -156,7 +156,7 @@ def numbered(run: Path, name: re.Pattern[str] = NAME) -> list[Path]:
 
 
 def check_none_lost(run: Path) -> None:
-    """Refuse to begin anew in a run without a whole checkpoint, where it had one.
+    """Refuse to restart a run that had checkpoints of which none is whole.
 
     Raises:
         InputError: names what is wrong with each.
@@ -172,7 +172,7 @@ def check_none_lost(run: Path) -> None:
 
 @contextlib.contextmanager
 def written(checkpoint: Path) -> Iterator[None]:
-    """A checkpoint that cannot be written is told, and what is there of it makes room.
+    """Remove a checkpoint that cannot be written, and say which one to resume from.
 
     Raises:
         EngineError: names the checkpoint and the last whole one.
@@ -189,10 +189,10 @@ def written(checkpoint: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Failures of the disk are told as such.
+    """Turn errors of the disk, as libraries raise them, into an error that names the place.
 
     Raises:
-        EngineError: names the place.
+        EngineError: names the place and what to do.
     """
     try:
         yield
@@ -204,14 +204,14 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def _as_of_disk(error: Exception) -> OSError:
-    """torch tells no reason: where it failed to write, the disk was full."""
+    """The error number that a library names; torch names none, so the disk is taken to be full."""
     said = re.search(r"os error (\d+)", str(error))
     number = int(said[1]) if said else errno.ENOSPC
     return OSError(number, os.strerror(number))
 
 
 def _of_disk(error: Exception) -> bool:
-    """Whether it is about writing files, as libraries say that."""
+    """Whether an error is one of writing files, by its type or its words."""
     told = str(error)
     return isinstance(error, OSError) or any(words in told for words in DISK)
 
@@ -222,9 +222,9 @@ def marked(checkpoint: Path) -> bool:
 
 
 def remove_old(newest: Path, keep: int | None, best: str | None) -> None:
-    """Remove checkpoints that came before the newest, but for the last ones and the best.
+    """Remove checkpoints before the newest one, except for the last ones and the best one.
 
-    Those of later steps, which a run left that was resumed before them, do not count.
+    Later steps, which remain if a run was resumed from an earlier checkpoint, are not counted.
 
     Args:
         newest: it was just marked.
@@ -243,7 +243,7 @@ def remove_old(newest: Path, keep: int | None, best: str | None) -> None:
 
 
 def stops_inside(checkpoint: Path) -> bool:
-    """Whether some updates of a rollout batch were still to come: training cannot go on there."""
+    """Whether a checkpoint lies inside a rollout batch, so that training cannot resume from it."""
     return bool(_read(checkpoint, SAMPLING).get("inside"))
 
 
@@ -261,7 +261,7 @@ def save_sampling(
     inside: bool = False,
     silent: int = 0,
 ) -> None:
-    """Write down which questions come next, and of which rows.
+    """Save which questions come next, and the digests of their rows.
 
     Args:
         checkpoint: where to.
@@ -339,7 +339,7 @@ def _refuse_others(where: str, before: Mapping[str, str] | None, rows: Mapping[s
 
 
 def _read(checkpoint: Path, name: str, *needed: str) -> dict[str, Any]:
-    """What a file of a checkpoint says, some names among it."""
+    """The JSON object in a file of a checkpoint, which has all names in `needed`."""
     try:
         said = dict(json.loads((checkpoint / name).read_text(encoding="utf-8")))
         missing = [wanted for wanted in needed if wanted not in said]

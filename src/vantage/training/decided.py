@@ -1,7 +1,7 @@
-"""One rule for both engines: where a section decides an option of the engine, the section counts.
+"""Options of an engine must not contradict the sections of a configuration, on either engine.
 
-The option under the name of the engine may repeat the value, and nothing else: of two values one
-would be left out without a word.
+An option under `trl` or `verl` may repeat the value of the section that decides it. Any other value
+is refused, since one of the two would be dropped silently.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vantage.errors import ConfigError
 def check_decided(
     engine: str, decided: Mapping[str, Any], given: Mapping[str, Any], instead: Mapping[str, str]
 ) -> None:
-    """Refuse options of an engine that say something else than the sections.
+    """Refuse options of an engine that contradict the sections.
 
     Args:
         engine: section of the options.
-        decided: option -> the value that the sections make.
-        given: option -> what stands under the engine's name; others are not looked at.
-        instead: option -> what to do, for each that is decided.
+        decided: option -> the value that follows from the sections.
+        given: option -> the value under the engine's name; those not decided are ignored.
+        instead: option -> what to set instead, for each that is decided.
 
     Raises:
         ConfigError: names both values.
@@ -37,7 +37,11 @@ def check_decided(
 
 
 def same(given: Any, value: Any) -> bool:
-    """Whether two values say the same: some options of all, a text alone, a path."""
+    """Whether a given value repeats a decided one.
+
+    A mapping may give some of the options, one value stands for a list of it, and paths are
+    compared as absolute paths.
+    """
     if isinstance(given, Mapping) and isinstance(value, Mapping):
         return all(name in value and same(given[name], value[name]) for name in given)
     if isinstance(given, list | tuple) or isinstance(value, list | tuple):

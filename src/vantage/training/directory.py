@@ -1,4 +1,4 @@
-"""The directory of a run: what stands there, whose it is, and who may write there."""
+"""The directory of a run: its lock, its contents, and whether a run may start or resume there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vantage import config as configuration
 from vantage import files, plugins
 from vantage.config import Config, own_code
 from vantage.errors import ConfigError, InputError
+from vantage.training.checkpoints import numbered
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ FREE = ("run", "verl", "batch.forward", "judge")
 
 
 def locked(config: Config) -> files.Lock:
-    """The directory of a run, for this process alone until the lock is released.
+    """Lock the directory of a run for this process until the lock is released.
 
     Raises:
         ConfigError: another process trains there, or nothing can be written there.
@@ -48,18 +49,18 @@ def locked(config: Config) -> files.Lock:
 
 
 def check_output(config: Config, *, resume: bool) -> None:
-    """Refuse to write over another run, or to resume another one, or what is no run.
+    """Refuse to overwrite another run, or to resume another run or what is not a run.
 
-    A run is resumed from the start where it died before its first checkpoint.
+    A run that ended before its first checkpoint is resumed from its beginning.
 
     Args:
         config: of the run that is to start.
-        resume: whether it is to go on.
+        resume: whether it continues the run in the directory.
 
     Raises:
-        ConfigError: the directory is a file, cannot be written, or has something of an earlier
-            run although this one is not to go on; it is no directory of a run, or an option that
-            decides what the run computes has changed since it started.
+        ConfigError: the directory is a file or cannot be written; without `resume`, it has
+            remains of an earlier run; with it, it is not the directory of a run, or an option
+            that decides what the run computes has changed.
         InputError: the checkpoints of the run are gone.
     """
     run = Path(config.run.output)
@@ -70,8 +71,8 @@ def check_output(config: Config, *, resume: bool) -> None:
     found = remains(run)
     if found:
         raise ConfigError(
-            f"run.output: {config.run.output!r} has {found} of an earlier run: go on with "
-            "--resume, or choose another directory"
+            f"run.output: {config.run.output!r} has {found} of an earlier run: continue it "
+            "with --resume, or choose another directory"
         )
 
 
@@ -82,7 +83,7 @@ def _check_resumed(config: Config, run: Path) -> None:
     if not (run / CONFIG).is_file():
         found = remains(run)
         raise ConfigError(
-            f"--resume: {str(run)!r} has {found}, but its {CONFIG} is gone, so that nobody knows "
+            f"--resume: {str(run)!r} has {found}, but its {CONFIG} is gone, so it is unknown "
             "whether it is the same run: restore it, or choose another directory"
             if found
             else f"--resume: {str(run)!r} is no directory of a run: there is no {CONFIG}; choose "
@@ -93,7 +94,7 @@ def _check_resumed(config: Config, run: Path) -> None:
 
 
 def _check_not_lost(config: Config, run: Path) -> None:
-    """Refuse to begin anew, and to write over, a run whose checkpoints were removed."""
+    """Refuse to restart, and so overwrite, a run whose checkpoints were removed."""
     if newest(run) is not None:
         return
     own = {"save_strategy", "save_steps"} & set(config.trl)
@@ -107,7 +108,7 @@ def _check_not_lost(config: Config, run: Path) -> None:
 
 
 def is_empty(run: Path) -> bool:
-    """Whether nothing is there, but for a lock and hidden files."""
+    """Whether a directory is missing or holds only a lock and hidden files."""
     if not run.is_dir():
         return True
     return all(path.name == LOCK or path.name.startswith(".") for path in run.iterdir())
@@ -115,17 +116,17 @@ def is_empty(run: Path) -> bool:
 
 def newest(run: Path) -> str | None:
     """Name of the checkpoint of the latest step, whole or not, of either engine."""
-    found = {int(named[1]): named[0] for named in _checkpoints(run)}
-    return found[max(found)] if found else None
+    found = numbered(run, CHECKPOINT)
+    return found[-1].name if found else None
 
 
 def remains(run: Path) -> str | None:
-    """What a directory has of a run, so that another one must not write there.
+    """What a directory holds of a run that another run must not overwrite; None for nothing.
 
-    The configuration and the record of a run that died before its first rollout batch was done
-    are nothing to keep.
+    The configuration and the record of a run that ended before its first rollout batch was done
+    do not count.
     """
-    if (run / TRACKER).exists() or _checkpoints(run):
+    if (run / TRACKER).exists() or newest(run):
         return "checkpoints"
     if _has_model(run):
         return "a trained model"
@@ -134,13 +135,6 @@ def remains(run: Path) -> str | None:
     if (run / CONFIG).exists() and not (run / RECORD / "about.json").exists():
         return f"a {CONFIG}"
     return None
-
-
-def _checkpoints(run: Path) -> list[re.Match[str]]:
-    if not run.is_dir():
-        return []
-    named = (CHECKPOINT.fullmatch(path.name) for path in run.iterdir() if path.is_dir())
-    return [name for name in named if name]
 
 
 def _has_model(run: Path) -> bool:
@@ -167,8 +161,8 @@ def _check_same(before: Config, now: Config) -> None:
     if changed:
         told = ", ".join(changed)
         raise ConfigError(
-            f"--resume goes on with the same run, but this changed: {told}; set it as it "
-            "was (a link can stand where a file was), or start a new run in another run.output"
+            f"--resume continues the same run, but this changed: {told}; set it as it was (a link "
+            "can stand where a file was), or start a new run in another run.output"
         )
 
 
@@ -177,12 +171,12 @@ def _options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moved(old: str, new: str) -> bool:
-    """Whether code of the user is that of a run in another place: the old file is gone."""
+    """Whether a file of the user's code was moved: same name, and the old file is gone."""
     return plugins.short(old) == plugins.short(new) and not Path(plugins.file_of(old)).exists()
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options by their whole names, without those that are free."""
+    """Options by their dotted names, without those in `FREE`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         whole = f"{prefix}{name}"

@@ -1,4 +1,4 @@
-"""Which rows a run was trained on, in a few bytes."""
+"""A digest of the rows that a run is trained on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def identity(rows: Dataset) -> dict[str, str]:
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """What data have otherwise than those before; None where they are the same."""
+    """How the digests of two data sets differ, in words; None if they are equal."""
     gone, new = sorted({*before} - {*now}), sorted({*now} - {*before})
     changed = [name for name in now if name in before and now[name] != before[name]]
     told = [

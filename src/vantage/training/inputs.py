@@ -29,12 +29,12 @@ GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the refere
 def rows_of(
     config: Config, processor: Any = None, *, write_rejects: bool = True
 ) -> tuple[Dataset, Dataset | None]:
-    """The rows to train on and those to validate on, every one of them looked at.
+    """The rows to train on and those to validate on, all of them checked.
 
     Args:
         config: of the run.
-        processor: of the model, which has to take the pictures; None to try none.
-        write_rejects: whether bad rows are written to the run's directory.
+        processor: of the model, to find pictures that it cannot take; None to skip this.
+        write_rejects: whether to write bad rows to the run's directory.
 
     Raises:
         ConfigError, InputError: as `vantage.questions.loading.load`.
@@ -79,32 +79,27 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
             which no processor has.
 
     Raises:
-        ConfigError: there is none, it has neither processor nor tokenizer, weights that are cut,
-            or a chat template without bounds.
+        ConfigError: there is no such model, it has neither processor nor tokenizer, its weights
+            are truncated, or its chat template does not end.
     """
     path = files.home(path)
     sides = {"truncation_side": "left", "padding_side": "left"}
     options = {"trust_remote_code": False, **options}
     model_files.check(path)
-    try:
+    with reading(f"model.path: {path!r} cannot be loaded", model_files.reason):
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
 
         with model_files.alone(path):
             config = AutoConfig.from_pretrained(path, **options)
             _check_weights(Path(path, options.pop("subfolder", None) or "."))
             processor = AutoProcessor.from_pretrained(path, **sides, **options)
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever transformers raises on files of others
-        why = model_files.reason(error)
-        raise ConfigError(f"model.path: {path!r} cannot be loaded: {why}") from error
     if getattr(processor, "chat_template", None):
         model_files.check_template(path, lambda: opened_by(processor))
     return processor, config
 
 
 def _check_weights(folder: Path) -> None:
-    """Raise what safetensors says of a file that is no whole one; headers alone are read."""
+    """Refuse safetensors files that are truncated; only their headers are read."""
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, "pt"):
@@ -120,7 +115,7 @@ def processes(*, cpu: bool = False) -> PartialState:
         cpu: whether they train on CPUs, whatever the machine has.
 
     Raises:
-        ConfigError: a launcher's variables that make no sense.
+        ConfigError: the variables that a launcher sets are no numbers or contradict each other.
     """
     for name in LAUNCHED:
         with reading(f"{name} in the environment, which a launcher sets, is no number"):

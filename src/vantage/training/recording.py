@@ -35,10 +35,10 @@ def columns_of(outcomes: Outcomes, prompts: Prompts) -> dict[str, Any]:
 
 
 class Writing:
-    """Writes a record down in order.
+    """Writes a record in order.
 
-    A full disk must not end a run whose weights are well: what cannot be written is kept, and
-    tried again before whatever comes next.
+    A full disk must not end a run whose weights are fine: what cannot be written is kept in memory
+    and written before whatever comes next.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Writing:
                 self._waiting[0][0]()
             except OSError as error:
                 told = some_names(what for _, what in self._waiting)
-                logger.warning(f"{told} is not in the record: {error}; it is tried again")
+                logger.warning(f"{told} is not in the record yet: {error}; writing is retried")
                 if len(self._waiting) > MOST:
                     self._waiting.popleft()
                 return

@@ -1,4 +1,4 @@
-"""What ends a run between two rollout batches: code of the user that fails, or no signal."""
+"""What ends a run between two rollout batches: the user's code fails, or nothing is trained."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ RIGHT = "Are the questions too easy for the model, or does the reward accept any
 
 
 class StoppedError(Exception):
-    """The run ends before the rollout batch at work is trained.
+    """The run ends before the current rollout batch is trained.
 
     Attributes:
-        error: what is told: of code of the user that failed on some process, or of silence.
+        error: the reason, to be raised to the user once a checkpoint is saved.
     """
 
     def __init__(self, error: BaseException):
@@ -35,35 +35,35 @@ class StoppedError(Exception):
 
 
 class Silence:
-    """Rollout batches in a row that trained nothing.
+    """Counts rollout batches in a row that train nothing.
 
     Attributes:
-        most: of them the run ends; None for no end.
-        count: of them so far; it belongs into checkpoints.
+        most: number of them at which the run ends; None for never.
+        count: number of them so far; saved in checkpoints.
     """
 
     def __init__(self, most: int | None, count: int = 0):
         self.most, self.count = most, count
 
     def take(self, number: int, plan: Plan, *, says: bool = True) -> None:
-        """Count a batch, and say so at the first in a row.
+        """Count a batch if it trains nothing, and log a warning at the first in a row.
 
         Args:
             number: of the batch, from 0.
-            plan: what is trained of it.
-            says: whether this process speaks for all.
+            plan: of the batch.
+            says: whether this process logs the warning.
 
         Raises:
-            StoppedError: it is the last that a run may have; it is not counted, as it is not
-                trained.
+            StoppedError: the number of batches in a row reaches `most`. The last one is not
+                counted, since it is not trained.
         """
         now = 0 if trains(plan) else self.count + 1
         if self.most is not None and now >= self.most:
             raise StoppedError(
                 EngineError(
                     f"nothing was trained in {now} rollout batches in a row: {told(number, plan)} "
-                    "Mend it and go on with --resume; run.silent_batches says after how many "
-                    "a run ends, null for never"
+                    "Fix the cause and continue with --resume; run.silent_batches sets after "
+                    "how many a run ends, null for never"
                 )
             )
         self.count = now
@@ -78,7 +78,7 @@ def trains(plan: Plan) -> bool:
 
 
 def told(number: int, plan: Plan) -> str:
-    """What became of a batch that trains nothing, and why that may be."""
+    """Counts of a batch that trains nothing, and likely causes."""
     if plan.rollouts is None:
         return f"of the {plan.unscored} rollouts of batch {number} {NO_REWARD}"
     found = plan.diagnosis

@@ -55,18 +55,18 @@ def train(
 ) -> VantageTrainer:
     """Train as the configuration says, and save the model into the run's directory.
 
-    Ctrl-C and SIGTERM end the run after the rollout batch at work, with a checkpoint. Nothing is
+    Ctrl-C and SIGTERM end the run after the current rollout batch, with a checkpoint. Nothing is
     written before the directory is locked.
 
     Args:
         config: the configuration; it is written to `config.yaml` in the run's directory.
-        resume: go on from the last whole checkpoint, if there is one.
-        callbacks: to be told how it goes; each can reach the trainer as `self.trainer`.
-        interrupt: knows afterwards which signal ended the run.
+        resume: continue from the last whole checkpoint, if there is one.
+        callbacks: of the trainer; each gets it as its attribute `trainer`.
+        interrupt: listens to signals; afterwards its `asked` is the signal that ended the run.
 
     Raises:
-        VantageError: whatever cannot work, before the first rollout; code of the user that fails,
-            or a checkpoint that cannot be written.
+        VantageError: the configuration, data or model cannot be trained, before the first
+            rollout; later, code of the user fails or a checkpoint cannot be written.
     """
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
     is_main = processes(cpu=bool(config.trl.get("use_cpu"))).is_main_process
@@ -90,9 +90,9 @@ def train(
 
 
 def part() -> None:
-    """End the group of processes that trained together; the last thing that they do together.
+    """Wait for all processes of the run, then destroy their group.
 
-    PyTorch's own threads may abort a process that exits with its group.
+    PyTorch's threads may abort a process that exits without doing so.
     """
     PartialState().wait_for_everyone()
     PartialState().destroy_process_group()
@@ -100,22 +100,22 @@ def part() -> None:
 
 @contextlib.contextmanager
 def _numbers_alone(run: Path) -> Iterator[None]:
-    """What torch says of a checkpoint that holds code, as an error of the user."""
+    """Turn torch's error about a checkpoint that holds code into an InputError."""
     try:
         yield
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"--resume: a checkpoint in {str(run)!r} holds other things than numbers, which are "
-            "not loaded: restore it, or choose another directory"
+            f"--resume: a checkpoint in {str(run)!r} holds something other than numbers, which "
+            "is not loaded: restore it, or choose another directory"
         ) from error
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to write over another run, or to resume another one or damaged checkpoints.
+    """Refuse to overwrite another run, or to resume another one or damaged checkpoints.
 
     Raises:
-        ConfigError, InputError: as `vantage.training.directory.check_output`; no checkpoint is
-            whole any more.
+        ConfigError, InputError: as `vantage.training.directory.check_output`, or no checkpoint
+            is whole.
     """
     check_output(config, resume=resume)
     run = Path(config.run.output)
@@ -146,7 +146,7 @@ def build(config: Config) -> VantageTrainer:
 
 @contextlib.contextmanager
 def _weights(path: str) -> Iterator[None]:
-    """What libraries say of damaged weights, or of code in their place, as an error of the user."""
+    """Turn errors about weights that are damaged or hold code into a ConfigError."""
     try:
         yield
     except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError) as error:
@@ -165,11 +165,11 @@ def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
 
 
 def arguments(config: Config) -> VantageConfig:
-    """TRL's options for a configuration: what its sections decide, and the others under `trl`.
+    """TRL's options for a configuration: those that its sections decide, and the others under `trl`.
 
     Raises:
-        ConfigError: an option under `trl` that is unknown, or says something else than a section;
-            sizes that do not divide.
+        ConfigError: an option under `trl` is unknown, has a wrong value or contradicts a section,
+            or sizes do not divide.
     """
     given = values.checked(config.trl)
     decided, exact = _decided(config), precision.options(config)
@@ -193,7 +193,7 @@ def arguments(config: Config) -> VantageConfig:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """What TRL, transformers or peft say about an option of theirs, as an error of the user."""
+    """Turn errors of TRL, transformers or peft about their options into a ConfigError."""
     try:
         yield
     except VantageError:
@@ -274,7 +274,7 @@ def _sizes(config: Config) -> dict[str, Any]:
 
 
 def _validation(config: Config, steps: int) -> dict[str, Any]:
-    """How and when questions that are held out are asked; a rollout batch has so many steps."""
+    """TRL's options of the validation; `steps` is the number of updates of a rollout batch."""
     run, validation = config.run, config.validation
     if run.validate_every % run.save_every:
         raise ConfigError(
@@ -291,7 +291,7 @@ def _validation(config: Config, steps: int) -> dict[str, Any]:
 
 
 def _rows_to_validate(config: Config) -> int:
-    """Responses that a process samples at once, all of a question together."""
+    """Responses that a process samples at once; a multiple of those of a question."""
     least = AT_ONCE if config.trl.get("use_vllm") else 8 * config.batch.forward
     return math.ceil(least / config.validation.rollouts) * config.validation.rollouts
 
@@ -322,7 +322,7 @@ class FinishOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_train_begin(self, args, state, control, **rest):
-        """One process speaks for all."""
+        """Let only the main process print."""
         self._says = state.is_world_process_zero
 
     def on_step_end(self, args, state, control, **rest):

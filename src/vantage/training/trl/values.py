@@ -1,7 +1,7 @@
-"""Values of TRL's options: of the type and in the range with which a run gets through.
+"""Checks the values of TRL's options: their types and ranges.
 
-TRL and transformers look at few of them when a run starts, and fail with others after the model
-is loaded, in the first update, or never, where a text counts as true.
+TRL and transformers check few of them when a run starts. With others they fail after the model is
+loaded or in the first update, or they misread them silently, such as a text that counts as true.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ INSTEAD = {
     "eval_temperature": "set validation.temperature",
     "num_generations_eval": "set validation.rollouts",
 }
-# Of TRL's options with options of their own, those that are compared as one.
+# Options that have options of their own and are compared as a whole.
 WHOLE = ("recipe", "variants", "sampling", "record")
 
 
@@ -151,7 +151,7 @@ RANGES: dict[str, Range] = {
     "delta": Range(1, low_open=True),
     "dataloader_num_workers": Range(0, 1_000),
 }
-# Texts of which TRL or transformers know some alone.
+# Options whose texts are one of a few.
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 TEXTS: dict[str, tuple[str, ...]] = {
     "log_level": LOG_LEVELS,
@@ -176,7 +176,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Of those that may be null by their type, what a run cannot do without.
+# Options that may be null by their type, but that a run needs.
 NEEDED = ("report_to", "num_generations", "max_completion_length")
 # Options by name, which are no file.
 NAMED = tuple(
@@ -208,10 +208,10 @@ OPTIM_ARGS = re.compile(r"\s*\w+\s*=[^,=]+(?:,\s*\w+\s*=[^,=]+)*")
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as TRL takes them; names that it does not know, and others, are refused.
+    """Values as TRL takes them; unknown names and wrong values are refused.
 
     Args:
-        options: what a configuration has under `trl`.
+        options: those under `trl` in a configuration.
 
     Raises:
         ConfigError: names the option, its value and what is expected.
@@ -315,11 +315,13 @@ def _content(name: str, path: str) -> str:
 
 
 def _check_options(name: str, value: str, text: str) -> None:
-    """Refuse a text that is no object of JSON."""
+    """Refuse a text that is not a JSON object."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"trl.{name}={value!r:.200}: no JSON: {error}") from error
+        raise ConfigError(
+            f"trl.{name}={value!r:.200}: expected options by name, found no JSON: {error}"
+        ) from error
     if not isinstance(found, dict):
         raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
 
@@ -339,7 +341,7 @@ def _is_default(name: str, value: Any) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value that a file can have is one of a type."""
+    """Whether a value from YAML has a type."""
     kind, inside = typing.get_origin(hint), typing.get_args(hint)
     if kind in (Union, types.UnionType):
         return any(_fits(value, one) for one in inside)
