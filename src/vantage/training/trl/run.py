@@ -165,7 +165,7 @@ def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
 
 
 def arguments(config: Config) -> VantageConfig:
-    """TRL's options for a configuration: those that its sections decide, and the others under `trl`.
+    """TRL's options: those that the sections of a configuration decide, and those under `trl`.
 
     Raises:
         ConfigError: an option under `trl` is unknown, has a wrong value or contradicts a section,
