@@ -86,7 +86,9 @@ def test_every_option_is_described_with_its_default():
     assert described["model.path"] == ("str", "required")
     assert described["batch.rollouts"] == ("int", "8")
     assert described["model.lora.r"] == ("int", "16")
-    assert "bfloat16" in described["model.dtype"][0]
+    assert described["model.dtype"][0] == "'auto' | 'float32' | 'bfloat16' | 'float16'"
+    assert described["data.validation"] == ("str | None", "None")
+    assert described["data.columns.images"][0] == "str | list[str] | None"
     for name in described:
         section, *_, option = name.split(".") if "." in name else ("", name)
         assert option

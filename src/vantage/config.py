@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import types
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -389,10 +391,24 @@ def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, st
         if held is not None:
             yield from describe(held, f"{prefix}{name}.")
         else:
-            kind = getattr(field.annotation, "__name__", str(field.annotation))
-            named = str(field.annotation) if kind in ("Union", "Literal", "Optional") else kind
             default = "required" if field.is_required() else repr(field.default)
-            yield f"{prefix}{name}", named.replace("typing.", ""), default
+            yield f"{prefix}{name}", _type(field.annotation), default
+
+
+def _type(annotation: Any) -> str:
+    """A type as a user writes it, without what checks its values."""
+    kind, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if kind is typing.Annotated:
+        return _type(inside[0])
+    if kind is typing.Literal:
+        return " | ".join(map(repr, inside))
+    if kind in (typing.Union, types.UnionType):
+        return " | ".join(map(_type, inside))
+    if annotation in (None, types.NoneType):
+        return "None"
+    if kind is None:
+        return getattr(annotation, "__name__", str(annotation))
+    return f"{kind.__name__}[{', '.join(map(_type, inside))}]"
 
 
 def plain(config: Config) -> dict[str, Any]:
