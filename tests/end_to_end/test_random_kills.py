@@ -85,8 +85,10 @@ def without_room(training, run, rng) -> str:
 
 
 def damaged(training, run, rng) -> str:
-    """Killed, and the newest checkpoint is not what it was."""
-    stopped = killed_while_it_trains(training, run, rng)
+    """Killed once there are two checkpoints, and the newest is not what it was."""
+    launch = training.start(run)
+    resuming.wait(lambda: len(list(run.glob(f"checkpoint-*/{checkpoints.MARK}"))) > 1, launch)
+    stopped = "SIGKILL" if resuming.was_cut_short(launch) else ""
     whole = [path for path in checkpoints.numbered(run) if checkpoints.is_complete(path)]
     if not stopped or len(whole) < 2:
         return stopped
