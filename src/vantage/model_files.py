@@ -28,7 +28,7 @@ SETTINGS = (
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation")
 MOST_LAYERS = 10_000
 MOST_BYTES = 100_000_000  # of settings
-SECONDS = 5  # of processor time for a prompt of one word
+SECONDS = 3  # of processor time for a prompt of one word
 ROOM = 2**29  # bytes of memory for the same
 
 
