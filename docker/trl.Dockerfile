@@ -14,6 +14,7 @@ RUN pip install torch==2.13.0 torchvision==0.28.0 transformers==5.23.0 trl==1.16
 
 COPY pyproject.toml README.md LICENSE /opt/vantage/
 COPY src /opt/vantage/src
+COPY recipes /opt/vantage/recipes
 RUN pip install '/opt/vantage[vllm,eval]'
 
 WORKDIR /workspace

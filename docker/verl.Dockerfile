@@ -18,6 +18,7 @@ RUN pip install ninja packaging psutil setuptools wheel \
 
 COPY pyproject.toml README.md LICENSE /opt/vantage/
 COPY src /opt/vantage/src
+COPY recipes /opt/vantage/recipes
 RUN pip install '/opt/vantage[verl]'
 
 WORKDIR /workspace

@@ -86,7 +86,7 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(cli, "app", command)
-    assert vantage() == (2, "", f"error: {missing} is missing: pip install -e '.[{extra}]'\n")
+    assert vantage() == (2, "", f"error: {missing} is missing: pip install 'vantage-rl[{extra}]'\n")
 
 
 def test_recipes_lists_all_with_options_and_papers(vantage):

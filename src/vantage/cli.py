@@ -84,7 +84,9 @@ INTERRUPTED = 130  # as shells have it after Ctrl-C
 @command(context_settings=OPTIONS_OF_THE_FILE)
 def train(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="YAML file; see recipes/ for some to copy.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file; `vantage recipes` names a directory of them.")
+    ],
     resume: Annotated[bool, typer.Option(help="Resume from the last whole checkpoint.")] = False,
     print_engine_config: Annotated[
         bool, typer.Option("--print-engine-config", help="Show what the engine gets, and stop.")
@@ -295,7 +297,8 @@ def evaluate(
 
 @command()
 def recipes() -> None:
-    """The recipes there are, with their papers and options."""
+    """The recipes there are, with their papers and options, and where recipe files are."""
+    from vantage import recipe_files
     from vantage.methods import RECIPES
 
     table = Table("recipe", "options", "updates a batch", "what it does")
@@ -305,6 +308,7 @@ def recipes() -> None:
         summary = " ".join((inspect.getdoc(factory) or "").split())
         table.add_row(name, options, str(factory().loss.updates or 1), summary)
     console.print(table)
+    console.print(f"recipe files to copy: {recipe_files.directory()!s}", soft_wrap=True)
 
 
 @command()
@@ -500,7 +504,7 @@ def main() -> None:
         extra = EXTRAS.get(error.name or "")
         if extra is None:
             raise
-        _complain(f"{error.name} is missing: pip install -e '.[{extra}]'")
+        _complain(f"{error.name} is missing: pip install 'vantage-rl[{extra}]'")
     except VantageError as error:
         _complain(str(error))
     except OSError as error:

@@ -25,7 +25,7 @@ def test_a_missing_engine_is_told_and_everything_else_is_checked(folder, vantage
     status, out, _ = vantage("check", path)
     assert status == 0
     assert "warning engine: verl is not installed here" in out
-    assert "pip install -e '.[verl]'" in out
+    assert "pip install 'vantage-rl[verl]'" in out
     assert "equal on all 40 rows compared" in out
     assert "10 rollout batches, 40 updates, 160 rollouts" in out
     assert "memory of a process" not in out
@@ -43,11 +43,11 @@ def test_a_run_needs_its_engine(folder, vantage, tiny_model):
     path = alike.written("verl", tiny_model, {}, {})
     status, out, _ = vantage("train", path, "--dry-run")
     assert status == 1
-    assert "error machine: verl is missing: pip install -e '.[verl]'" in out
+    assert "error machine: verl is missing: pip install 'vantage-rl[verl]'" in out
     assert "verl (not installed)" in out
     status, _, err = vantage("train", path)
     assert status == 2
-    assert "verl is missing: pip install -e '.[verl]'" in err
+    assert "verl is missing: pip install 'vantage-rl[verl]'" in err
 
 
 def test_pictures_that_an_engine_cannot_train_are_an_error(

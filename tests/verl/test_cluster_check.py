@@ -33,8 +33,8 @@ def test_workers_that_cannot_load_vantage_are_named_before_anything_is_trained(t
     (package / "__init__.py").write_text("raise ImportError('not for this machine')\n")
     told = looked(str(tmp_path))
     assert "refused: the nodes of the cluster do not agree" in told
-    assert "vantage cannot be loaded (ImportError: not for this machine)" in told
-    assert "Install the same vantage[verl] on every node" in told
+    assert "vantage-rl cannot be loaded (ImportError: not for this machine)" in told
+    assert "Install the same vantage-rl[verl] on every node" in told
 
 
 def test_a_cluster_of_equal_nodes_is_taken():

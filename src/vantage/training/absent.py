@@ -39,4 +39,4 @@ def lacks(config: Config) -> Iterator[str]:
 
 
 def _install(config: Config) -> str:
-    return f"pip install -e '.[{config.engine}]'"
+    return f"pip install 'vantage-rl[{config.engine}]'"

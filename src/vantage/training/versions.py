@@ -25,5 +25,5 @@ def check_version(engine: str, installed: str | None = None) -> None:
     if installed not in wanted:
         raise EngineError(
             f"{engine} {installed} is installed, vantage needs {engine}{wanted}: "
-            f"pip install -e '.[{engine}]'"
+            f"pip install 'vantage-rl[{engine}]'"
         )

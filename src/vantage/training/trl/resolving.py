@@ -81,7 +81,7 @@ def lacks(config: Config) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
     if config.trl.get("use_vllm") and not is_vllm_available():
-        yield "trl.use_vllm: vllm is missing: pip install -e '.[vllm]'"
+        yield "trl.use_vllm: vllm is missing: pip install 'vantage-rl[vllm]'"
     own = (config.trl.get("model_init_kwargs") or {}).get("attn_implementation")
     kind = own or config.model.attention or ""
     if kind in FLASH and not FLASH[kind]():

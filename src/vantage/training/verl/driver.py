@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vantage.errors import EngineError
 
 # What must be the same on every node.
-PACKAGES = ("vantage", "verl", "transformers", "torch", "ray", "TransferQueue")
+PACKAGES = ("vantage-rl", "verl", "transformers", "torch", "ray", "TransferQueue")
 
 
 def differences(of_node: dict[str, dict[str, str]], here: dict[str, str]) -> list[str]:
@@ -44,7 +44,7 @@ def check_cluster() -> None:
         try:
             importlib.import_module("vantage.training.verl.dataset")
         except Exception as error:
-            found["vantage"] = f"cannot be loaded ({type(error).__name__}: {error})"
+            found["vantage-rl"] = f"cannot be loaded ({type(error).__name__}: {error})"
         return found
 
     remote = ray.remote(num_cpus=0, max_retries=0)(look)
@@ -58,7 +58,7 @@ def check_cluster() -> None:
     if wrong:
         raise EngineError(
             "the nodes of the cluster do not agree: " + "; ".join(wrong) + ". Install the same "
-            "vantage[verl] on every node (see docs/verl.md)"
+            "vantage-rl[verl] on every node (see docs/verl.md)"
         )
 
 
