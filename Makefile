@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: browser demo hostile test test-long test-models test-trl test-verl test-vllm clean
+.PHONY: browser demo docs hostile test test-long test-models test-trl test-verl test-vllm clean
 
 demo: $(VENV)/demo-installed
 	$(BIN)/vantage demo
@@ -12,7 +13,12 @@ test: $(VENV)/dev-installed browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(SITE)
 	$(BIN)/python -m pytest
+
+# The documentation, in build/site. A broken link fails it.
+docs: $(VENV)/docs-installed
+	$(SITE)
 
 # Sweeps that repeat in other ways what `test` tries.
 test-long: $(VENV)/dev-installed

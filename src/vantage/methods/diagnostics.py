@@ -29,11 +29,11 @@ def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dic
         - silent_rollouts: share of rollouts whose advantage is exactly 0.
         - silent_samples: share of samples trained whose advantage is exactly 0.
         - useful_rollouts: number of rollouts trained at least once with an advantage that
-          is not 0; useful_share: their share of all rollouts.
+            is not 0; useful_share: their share of all rollouts.
         - dropped_rollouts: share of rollouts that no sample trains.
         - collapse_before, collapse_after: share with |advantage| < 0.1.
         - abs_advantage_before_p10 (p50, p90), abs_advantage_after_p10 (p50, p90):
-          quantiles of |advantage|.
+            quantiles of |advantage|.
         - distinct_samples: number of distinct (prompt, rollout) trained.
         - repeats: mean times that a distinct sample is trained; max_repeats: the most.
         - shared_samples: share of samples under a prompt that did not generate them.

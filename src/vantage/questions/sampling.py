@@ -100,7 +100,8 @@ class SkipSilent(Shuffle):
     Source: GRESO, https://arxiv.org/abs/2506.02177, sec. 4.
 
     Args:
-        questions, seed: as `Shuffle`.
+        questions: as `Shuffle`.
+        seed: as `Shuffle`.
         explore: 1 never passes over a question, 0 for ever after its first silent time.
     """
 
