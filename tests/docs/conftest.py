@@ -1,4 +1,4 @@
-"""What the pages speak of: recorded runs, a model under its name on the hub, and rows."""
+"""What the pages speak of: recorded runs, a model under its name on the hub, a data set."""
 
 import sys
 from pathlib import Path
@@ -13,20 +13,15 @@ from vantage.record import Recorder
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch):
-    """Working directory with the recorded runs that pages name."""
+def page_directory(tmp_path, monkeypatch, tiny_model, digit_rows):
+    """Working directory with what pages name; the model is a tiny one."""
     monkeypatch.chdir(tmp_path)
     for run in ("runs/mine", "runs/other", "runs/demo/grpo"):
         with Recorder(Path(run), steps.ABOUT) as recorder:
             for number in range(3):
                 recorder.append(steps.made(number))
-    return tmp_path
-
-
-@pytest.fixture
-def page_directory(runs, tiny_model, digit_rows):
-    """The same, with a tiny model at the path that is the name of a real one."""
     model = Path("Qwen") / "Qwen2.5-VL-3B-Instruct"
     model.parent.mkdir()
     model.symlink_to(tiny_model)
-    return runs
+    digit_rows.to_parquet("data.parquet")
+    return tmp_path
