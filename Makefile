@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: browser demo docs hostile test test-long test-models test-trl test-verl test-vllm clean
+.PHONY: browser demo docs hostile test test-long test-models test-trl test-verl test-vllm wheel-check clean
 
 demo: $(VENV)/demo-installed
 	$(BIN)/vantage demo
@@ -27,6 +27,19 @@ test-long: $(VENV)/dev-installed
 # What becomes of every hostile input, in one table.
 hostile: $(VENV)/dev-installed
 	$(BIN)/python tests/hostile/summary.py
+
+# sdist and wheel in dist/, and the wheel in an environment that has nothing else. Commands run in
+# build/bare, or Python would import a package of the working directory.
+wheel-check:
+	rm -rf dist build/wheel build/bare
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build
+	build/wheel/bin/python -m build --outdir dist .
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/bare && bin/python -c 'import vantage; print("vantage", vantage.__version__)'
+	cd build/bare && bin/vantage --help
+	cd build/bare && bin/vantage recipes
 
 # The tests look at the report in Chromium: the system's own, or else one of Playwright's.
 browser: $(VENV)/dev-installed
