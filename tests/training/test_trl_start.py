@@ -41,7 +41,7 @@ def knows(processor) -> bool:
 
 def settings(model: str, output, **trl) -> configuration.Config:
     """A run of the configuration file; its data are never read."""
-    return configuration.check(
+    return configuration.parse(
         {
             "model": {"path": model, "dtype": "float32"},
             "data": {"train": "data.parquet", "template": "{question}"},

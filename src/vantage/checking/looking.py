@@ -115,7 +115,7 @@ def _moved(parts: Iterable[tuple[int, Mapping[int, Any]]]) -> dict[int, Any]:
 
 
 @dataclass(frozen=True)
-class Looker:
+class Inspection:
     """Looks at rows by their numbers; every picture is decoded once.
 
     Attributes:

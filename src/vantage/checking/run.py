@@ -17,7 +17,7 @@ from vantage.checking.examples import examples
 from vantage.checking.findings import CheckReport, Finding
 from vantage.checking.leakage import Keys, Shared
 from vantage.checking.levels import Level
-from vantage.checking.looking import Looker, Looks
+from vantage.checking.looking import Inspection, Looks
 from vantage.checking.machine import lacks
 from vantage.checking.memory import Memory, Sampler
 from vantage.checking.parity import Model
@@ -86,7 +86,7 @@ def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport
     return _checked(config, engine_of(config).resolve(config), test)
 
 
-def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
+def dry_run(config: Config, *, resume: bool = False) -> CheckReport:
     """`check`, and what the machine at hand and the run's directory say to a run.
 
     Args:
@@ -101,7 +101,7 @@ def rehearse(config: Config, *, resume: bool = False) -> CheckReport:
     engine.check_run(config, resume=resume)
     run = engine.resolve(config)
     report = _checked(config, run, None, resume=resume)
-    missing = [Finding("error", "machine", words) for words in engine.lacks(config)]
+    missing = [Finding("error", "machine", words) for words in engine.missing_packages(config)]
     return report.plus(missing).plus(lacks(report, run))
 
 
@@ -175,12 +175,12 @@ def surveyed(
 
 def looked_at(model: Model, prompts: Prompts, found: Surveyed) -> Looks:
     """What is kept of each row; keys alone where the processor cannot read the pictures."""
-    looker = Looker(prompts)
+    inspection = Inspection(prompts)
     if _is_readable(model, found.rows):
         words = getattr(model.processor, "tokenizer", model.processor)
         prompts = replace(prompts, length=lambda text: len(words(text)["input_ids"]))
-        looker = Looker(prompts, model, _every(len(found.rows)))
-    return looker.over(found.numbers, "Measuring prompts")
+        inspection = Inspection(prompts, model, _every(len(found.rows)))
+    return inspection.over(found.numbers, "Measuring prompts")
 
 
 def _every(rows: int) -> int:
@@ -244,7 +244,7 @@ def _columns(
 ) -> Iterator[Finding]:
     """Columns that rewards and variants need."""
     try:
-        columns.check(name, rows, rewards, variants, run.supplied, run.withheld)
+        columns.check_columns(name, rows, rewards, variants, run.supplied, run.withheld)
     except InputError as error:
         yield Finding("error", "rewards", str(error))
 
@@ -411,8 +411,8 @@ def _compared(
         looks = looked_at(model, prompts, found)
         findings += _validated(config, run, model, name, prompts, looks, found.rows)
     elif len(found.rows):
-        looker = Looker(Prompts(Reader(found.rows)))
-        looks = looker.over(found.numbers, "Comparing with held-out rows")
+        inspection = Inspection(Prompts(Reader(found.rows)))
+        looks = inspection.over(found.numbers, "Comparing with held-out rows")
     shared = leakage.shared(train, looks.keys)
     return report.plus(
         [*findings, *_leaking(name, shared, len(looks))],

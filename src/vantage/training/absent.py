@@ -33,7 +33,7 @@ def check_run(config: Config, *, resume: bool) -> None:
     check_output(config, resume=resume)
 
 
-def lacks(config: Config) -> Iterator[str]:
+def missing_packages(config: Config) -> Iterator[str]:
     """The engine."""
     yield f"{config.engine} is missing: {_install(config)}"
 

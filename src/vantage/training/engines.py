@@ -28,7 +28,7 @@ class Engine(Protocol):
                 checkpoint that is gone or damaged.
         """
 
-    def lacks(self, config: Config) -> Iterator[str]:
+    def missing_packages(self, config: Config) -> Iterator[str]:
         """What the machine at hand lacks for the run."""
 
 

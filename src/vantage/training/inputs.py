@@ -85,7 +85,7 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
     path = files.home(path)
     sides = {"truncation_side": "left", "padding_side": "left"}
     options = {"trust_remote_code": False, **options}
-    model_files.check(path)
+    model_files.check_model_files(path)
     with reading(f"model.path: {path!r} cannot be loaded", model_files.reason):
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
 

@@ -14,7 +14,7 @@ from vantage.questions.schema import Question
 logger = logging.getLogger(__name__)
 
 
-def fitting(
+def short_enough(
     prompts: Prompts, tokens_of: Callable[[Question], int], limit: int | None, policy: str
 ) -> list[int]:
     """Rows of the data whose longest prompt has at most `limit` tokens.

@@ -34,7 +34,7 @@ from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.loading import config_source
 from vantage.training.trl.run import arguments, check_run
 
-__all__ = ["check_run", "lacks", "resolve"]
+__all__ = ["check_run", "missing_packages", "resolve"]
 
 FLASH = {
     "flash_attention_2": is_flash_attn_2_available,
@@ -74,7 +74,7 @@ def resolve(config: Config) -> Resolved:
     )
 
 
-def lacks(config: Config) -> Iterator[str]:
+def missing_packages(config: Config) -> Iterator[str]:
     """Options that do not work on the machine at hand, and packages that are missing."""
     try:
         arguments(config)

@@ -313,11 +313,11 @@ def _check_gpus(made: DictConfig) -> None:
 
 def _absolute(config: Config) -> Config:
     """The configuration with whole paths: workers start in directories of their own."""
-    values = configuration.plain(config)
+    values = configuration.as_values(config)
     values["run"]["output"] = str(Path(config.run.output).absolute())
     for section, name in LOCAL_PATHS:
         values[section][name] = _whole(values[section][name])
-    return configuration.check(values)
+    return configuration.parse(values)
 
 
 def _whole(path: str | None) -> str | None:

@@ -18,7 +18,7 @@ from vantage.training.verl.precision import check_steps, chosen
 from vantage.training.verl.sampler import PACKAGES
 from vantage.training.verl.translation import template_options
 
-__all__ = ["check_run", "lacks", "resolve"]
+__all__ = ["check_run", "missing_packages", "resolve"]
 
 # Names of the samplers.
 SAMPLERS = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
@@ -55,7 +55,7 @@ def resolve(config: Config) -> Resolved:
     )
 
 
-def lacks(config: Config) -> Iterator[str]:
+def missing_packages(config: Config) -> Iterator[str]:
     """Packages that are missing on the machine at hand."""
     made = composed(config)
     name = made.actor_rollout_ref.rollout.name

@@ -11,7 +11,7 @@ from vantage.training.directory import newest
 from vantage.training.shape import Shape
 
 
-def outline(config: Config, shape: Shape, batches: int, resume: bool) -> dict[str, str]:
+def summary(config: Config, shape: Shape, batches: int, resume: bool) -> dict[str, str]:
     """What would run, by name.
 
     Args:
