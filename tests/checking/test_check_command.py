@@ -275,7 +275,7 @@ def test_prompts_that_cannot_be_made_are_named(vantage, tiny_model, clean, tmp_p
     def refuse(question):
         raise ValueError("no such role")
 
-    monkeypatch.setattr("vantage.checking.looking.render", refuse)
+    monkeypatch.setattr("vantage.checking.inspecting.render", refuse)
     status, out, _ = vantage("check", written(tmp_path, tiny_model, clean))
     assert status == 1
     assert "rows 0, 1, 2, 3, 4 and 35 more: cannot be encoded" in out

@@ -11,6 +11,7 @@ import pytest
 
 from vantage import config as configuration
 from vantage.checking import run
+from vantage.checking.checks.processor import trying_pictures
 from vantage.errors import EngineError
 from vantage.training.trl import resolving
 
@@ -58,8 +59,7 @@ def test_pictures_that_an_engine_cannot_train_are_an_error(
         raise EngineError(f"{type(processor).__name__}: no place for {len(ids)} ids")
 
     path = alike.written("trl", tiny_model, {}, {})
-    made = replace(resolving.resolve(configuration.load(path)), check_pictures=refuse)
-    monkeypatch.setattr(resolving, "resolve", lambda config: made)
+    monkeypatch.setattr(resolving, "CHECKS", (trying_pictures(refuse),))
     report = run.check(configuration.load(path))
     assert report.status == 1
     assert [finding.words for finding in report.of("error")] == [

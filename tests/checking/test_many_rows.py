@@ -7,8 +7,8 @@ from datasets import Dataset
 from planting import encoded, painted
 from transformers import AutoConfig, AutoProcessor
 
+from vantage.checking.inspecting import Inspection, Looks
 from vantage.checking.leakage import Key, Keys, repeats
-from vantage.checking.looking import Inspection, Looks
 from vantage.checking.parity import Model
 from vantage.questions import loading
 from vantage.questions.prompts import Prompts, has_images

@@ -6,7 +6,7 @@ from families import qwen
 from planting import painted
 from transformers import AutoProcessor
 
-from vantage.checking.looking import Inspection
+from vantage.checking.inspecting import Inspection
 from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, lengths, remedy
 from vantage.demo import model as demo

@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import TrainerState
 
-from vantage.checking.levels import Level
+from vantage.checking.findings import Level
 from vantage.questions.reading import Reader
 from vantage.rewards import REWARDS
 from vantage.rewards.references import perfect

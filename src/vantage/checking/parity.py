@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from transformers import ProcessorMixin
 
-from vantage.checking.levels import Level
+from vantage.checking.findings import Level
 from vantage.questions.schema import PLACEHOLDERS, images_in, taken
 from vantage.training.resolved import Tokenize
 

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from vantage.checking.check_report import CheckReport
 from vantage.checking.examples import Example
-from vantage.checking.findings import CheckReport
 from vantage.checking.memory import FORMULA, Memory
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions import faults

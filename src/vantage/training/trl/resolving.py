@@ -22,24 +22,27 @@ from trl.import_utils import is_vllm_available
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
+from vantage.checking.context import Check
 from vantage.config import Config
 from vantage.errors import ConfigError, reading
 from vantage.questions.schema import taken
 from vantage.training import columns
 from vantage.training.inputs import processes
-from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize, settings_of
 from vantage.training.shape import Shape
 from vantage.training.trl import precision, values
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.loading import config_source
 from vantage.training.trl.run import arguments, check_run
 
-__all__ = ["check_run", "missing_packages", "resolve"]
+__all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
 FLASH = {
     "flash_attention_2": is_flash_attn_2_available,
     "flash_attention_3": is_flash_attn_3_available,
 }
+# Checks of this engine alone.
+CHECKS: tuple[Check, ...] = ()
 TILE = (TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK)
 
 
@@ -54,6 +57,7 @@ def resolve(config: Config) -> Resolved:
     options = args.chat_template_kwargs or {}
     limits = [limit for limit in (args.max_prompt_length, args.room) if limit]
     return Resolved(
+        settings_of(config),
         shape_of(args),
         args.build_prompts,
         min(limits, default=None),
@@ -62,8 +66,8 @@ def resolve(config: Config) -> Resolved:
         _forward(config, args),
         limit_validation=args.room,
         cut=cut,
-        freezes_vision=args.freeze_vision_tower,
-        judge_steps=partial(precision.foreseen, config, args),
+        steps=precision.steps(args),
+        kept_in=precision.kept_in(config, args),
         loading=config_source(args),
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),

@@ -8,18 +8,22 @@ from importlib.util import find_spec
 
 from omegaconf import DictConfig
 
+from vantage.checking.checks.processor import trying_pictures
+from vantage.checking.context import Check
 from vantage.config import Config
-from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of, settings_of
 from vantage.training.shape import shape_of
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.dataset import ASKED, tokenizer_of
 from vantage.training.verl.launch import check_run, composed, gpus_of, loading
-from vantage.training.verl.precision import check_steps, chosen
+from vantage.training.verl.precision import chosen, steps
 from vantage.training.verl.sampler import PACKAGES
 from vantage.training.verl.translation import template_options
 
-__all__ = ["check_run", "missing_packages", "resolve"]
+__all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
+# Checks of this engine alone.
+CHECKS: tuple[Check, ...] = (trying_pictures(check_pictures),)
 # Names of the samplers.
 SAMPLERS = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
 # Tokens of a tile of logits in veRL's fused kernels.
@@ -35,6 +39,7 @@ def resolve(config: Config) -> Resolved:
     made = composed(config)
     actor, options = made.actor_rollout_ref.actor, template_options(config)
     return Resolved(
+        settings_of(config),
         shape_of(config),
         partial(prompts_of, config),
         made.data.max_prompt_length,
@@ -43,12 +48,11 @@ def resolve(config: Config) -> Resolved:
         _forward(made),
         limit_validation=made.data.max_prompt_length,
         cut=Cut(_shards(actor.fsdp_config.fsdp_size, gpus_of(made)), "fsdp"),
-        freezes_vision=config.model.freeze_vision_tower,
-        judge_steps=partial(check_steps, actor),
+        steps=steps(actor),
+        kept_in=chosen(actor.fsdp_config).loaded,
         loading=loading(made),
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),
-        check_pictures=check_pictures,
         withheld=ASKED,
         colocated=_colocated(made),
         more_gpus="take more GPUs (verl.trainer.n_gpus_per_node, nnodes)",
