@@ -143,13 +143,11 @@ def _engine_config(settings: Config, resume: bool) -> str:
 def _dry_run(settings: Config, resume: bool) -> int:
     """Everything but the run; the exit status, as of `check`."""
     from vantage.checking import report, run
-    from vantage.training.summary import summary
 
     found = run.dry_run(settings, resume=resume)
     report.show(found, console)
     table = Table("what would run", "")
-    batches = found.pace.batches if found.pace else 0
-    for name, value in summary(settings, found.shape, batches, resume).items():
+    for name, value in found.summary.items():
         table.add_row(name, value)
     console.print(table)
     return found.status

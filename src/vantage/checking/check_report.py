@@ -10,7 +10,7 @@ from vantage.checking.leakage import Shared
 from vantage.checking.memory import Memory, Sampler
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions.faults import Fault
-from vantage.training.shape import Pace, Shape
+from vantage.training.shape import Pace
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class CheckReport:
 
     Attributes:
         source, model: the data set and the model that were checked.
-        shape: of a rollout batch.
         rows: number of rows that can be trained.
         faults: of the training rows.
         held_out_faults: of each held-out data set, by its name.
@@ -32,11 +31,11 @@ class CheckReport:
         sampler: the sampler that shares the GPU, if there is one.
         pace: batches, updates and rollouts of an epoch; None without rows.
         examples: one rendered prompt of each layout.
+        summary: what the run would do, by name; empty unless this is a dry run.
     """
 
     source: str
     model: str
-    shape: Shape
     rows: int
     faults: list[Fault] = field(default_factory=list)
     held_out_faults: dict[str, list[Fault]] = field(default_factory=dict)
@@ -49,6 +48,7 @@ class CheckReport:
     sampler: Sampler | None = None
     pace: Pace | None = None
     examples: list[Example] = field(default_factory=list)
+    summary: dict[str, str] = field(default_factory=dict)
 
     def of(self, level: Level) -> list[Finding]:
         """Findings of a level."""

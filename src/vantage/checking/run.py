@@ -13,6 +13,7 @@ from vantage.config import Config
 from vantage.training import checkpoints
 from vantage.training.engines import engine_of
 from vantage.training.resolved import Source
+from vantage.training.summary import summary
 
 
 def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport:
@@ -50,7 +51,9 @@ def dry_run(config: Config, *, resume: bool = False) -> CheckReport:
     context = Context(run, machine=here)
     if resume:
         checkpoints.check_rows(run.settings.output, context.rows)
-    return report(context, (*CHECKS, *engine.CHECKS))
+    found = report(context, (*CHECKS, *engine.CHECKS))
+    batches = found.pace.batches if found.pace else 0
+    return replace(found, summary=summary(run, batches, resume=resume))
 
 
 def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
@@ -64,7 +67,6 @@ def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
     report = CheckReport(
         settings.train.path,
         settings.model,
-        context.run.shape,
         len(train.rows),
         train.faults,
         findings=findings,

@@ -1,37 +1,35 @@
-"""What a run would do, in a few lines; whichever the engine."""
+"""A summary of what a run would do, in a few lines."""
 
 from __future__ import annotations
 
 import math
 from importlib import metadata
-from pathlib import Path
 
-from vantage.config import Config, Model
 from vantage.training.directory import newest
-from vantage.training.shape import Shape
+from vantage.training.resolved import Resolved, RunSettings
 
 
-def summary(config: Config, shape: Shape, batches: int, resume: bool) -> dict[str, str]:
-    """What would run, by name.
+def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
+    """What a run would do, by name.
 
     Args:
-        config: of the run.
-        shape: of a rollout batch.
+        run: as its engine resolves it.
         batches: rollout batches of an epoch.
-        resume: whether it goes on from its last checkpoint, where there is one.
+        resume: whether the run continues from its last checkpoint, if there is one.
     """
-    run = config.run
-    length = run.batches or math.ceil(batches * (run.epochs or 1))
-    begun = newest(Path(run.output)) if resume else None
+    settings, shape = run.settings, run.shape
+    length = settings.batches or math.ceil(batches * (settings.epochs or 1))
+    checkpoint = newest(settings.output) if resume else None
+    begins = f"resumed from {checkpoint}" if checkpoint else "from the start"
     return {
-        "engine": f"{config.engine} {_version(config.engine)}",
-        "model": f"{config.model.path}, {_trained(config.model)}",
-        "data": f"{config.data.train}, {batches:,} rollout batches an epoch",
-        "recipe": str(config.recipe),
-        "rewards": ", ".join(f"{weight:g} {name}" for name, weight in config.rewards.items()),
+        "engine": f"{settings.engine} {_version(settings.engine)}",
+        "model": f"{settings.model}, {_trained(settings)}",
+        "data": f"{settings.train.path}, {batches:,} rollout batches an epoch",
+        "recipe": str(settings.recipe),
+        "rewards": ", ".join(f"{weight:g} {name}" for name, weight in settings.rewards.items()),
         "rollout batch": str(shape),
         "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
-        "output": f"{run.output}, {f'resumed from {begun}' if begun else 'from the start'}",
+        "output": f"{settings.output}, {begins}",
     }
 
 
@@ -42,6 +40,6 @@ def _version(engine: str) -> str:
         return "(not installed)"
 
 
-def _trained(model: Model) -> str:
-    what = f"adapters of rank {model.lora.r}" if model.lora else "all weights"
-    return what + (" but those of the vision tower" if model.freeze_vision_tower else "")
+def _trained(settings: RunSettings) -> str:
+    what = f"adapters of rank {settings.lora.r}" if settings.lora else "all weights"
+    return what + (" but those of the vision tower" if settings.freezes_vision else "")
