@@ -1,4 +1,4 @@
-"""What TRL makes of a configuration, refuses, and lacks on a machine; nothing is trained."""
+"""TRL before a run starts: the resolved run, refused options, missing packages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TILE = (TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK)
 
 
 def resolve(config: Config) -> Resolved:
-    """What TRL makes of a configuration, on a machine that need not have a GPU.
+    """What TRL makes of a configuration; needs no GPU.
 
     Raises:
         ConfigError: as `vantage.training.trl.run.arguments`.
@@ -79,7 +79,7 @@ def resolve(config: Config) -> Resolved:
 
 
 def missing_packages(config: Config) -> Iterator[str]:
-    """Options that do not work on the machine at hand, and packages that are missing."""
+    """Options that do not work on this machine, and missing packages, a sentence each."""
     try:
         arguments(config)
     except ConfigError as error:
@@ -99,14 +99,14 @@ def missing_packages(config: Config) -> Iterator[str]:
 
 
 def planned(config: Config) -> VantageConfig:
-    """TRL's options for a run, on a machine that need not have a GPU.
+    """TRL's options for a run; needs no GPU.
 
     Raises:
         ConfigError: as `vantage.training.trl.run.arguments`.
     """
     given = values.checked(config.trl)
     there = {name: value for name, value in given.items() if name != "tf32"}
-    # The GPU that is to train is taken to have bfloat16.
+    # Assumes that the GPU that will train supports bfloat16.
     forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
     model = config.model.model_copy(update={"dtype": forward})
     return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
@@ -120,13 +120,13 @@ def shape_of(args: VantageConfig) -> Shape:
 
 
 def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None) -> Tokenize:
-    """Prompt -> ids, by the very method that the trainer calls.
+    """Prompt -> ids, by the method that the trainer calls.
 
     Args:
         processor: processor or tokenizer of the model.
         template_options: TRL's `chat_template_kwargs`.
     """
-    # All that TRL's method reads of a trainer without tools.
+    # The attributes that TRL's method reads of a trainer without tools.
     trainer: Any = SimpleNamespace(
         processing_class=processor,
         _is_vlm=isinstance(processor, ProcessorMixin),
@@ -168,7 +168,7 @@ def _forward(config: Config, args: VantageConfig) -> Forward:
 
 
 def _colocated(args: VantageConfig) -> Colocated | None:
-    """vLLM where it shares the GPUs of the training."""
+    """vLLM, if it shares the GPUs with the training."""
     if not args.colocated:
         return None
     return Colocated(

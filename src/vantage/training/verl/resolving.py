@@ -1,4 +1,4 @@
-"""What veRL makes of a configuration, refuses, and lacks on a machine; Ray is not started."""
+"""veRL before a run starts: the resolved run, missing packages; Ray is not started."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
 # Checks of this engine alone.
 CHECKS: tuple[Check, ...] = (trying_pictures(check_pictures),)
-# Names of the samplers.
+# Samplers by their names in veRL.
 SAMPLERS = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
-# Tokens of a tile of logits in veRL's fused kernels.
+# Number of tokens in a tile of logits of veRL's fused kernels.
 FUSED = 512
 
 
@@ -60,7 +60,7 @@ def resolve(config: Config) -> Resolved:
 
 
 def missing_packages(config: Config) -> Iterator[str]:
-    """Packages that are missing on the machine at hand."""
+    """Packages that this machine does not have, a sentence each."""
     made = composed(config)
     name = made.actor_rollout_ref.rollout.name
     if name in SAMPLERS and not find_spec(PACKAGES.get(name, name)):
@@ -90,12 +90,12 @@ def _attention(made: DictConfig) -> str:
 
 
 def _shards(size: int, gpus: int) -> int:
-    """GPUs among which veRL cuts the model; all of them unless it is told otherwise."""
+    """Number of GPUs that share a model; all of them unless `size` is smaller."""
     return size if 0 < size < gpus else gpus
 
 
 def _forward(made: DictConfig) -> Forward:
-    """A forward is filled up with rows; veRL counts its tokens, or its rows if told so."""
+    """The forward of an update; veRL limits its tokens, or its rows without dynamic batches."""
     actor, data = made.actor_rollout_ref.actor, made.data
     model = made.actor_rollout_ref.model
     longest = data.max_prompt_length + data.max_response_length
@@ -115,7 +115,7 @@ def _forward(made: DictConfig) -> Forward:
 
 
 def _colocated(made: DictConfig) -> Colocated | None:
-    """The sampler, which shares the GPUs of the training."""
+    """The sampler, which shares the GPUs with the training."""
     rollout = made.actor_rollout_ref.rollout
     if rollout.name not in SAMPLERS:
         return None
