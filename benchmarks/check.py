@@ -73,7 +73,7 @@ def check(folder: Path, rows: int) -> dict:
 
     before = peak()
     data = str(folder / f"small-{rows}.parquet")
-    settings = config.of_check(data, {"model.path": str(folder / "model")})
+    settings = config.config_to_check(data, {"model.path": str(folder / "model")})
     start = time.perf_counter()
     report = check(settings)
     seconds = time.perf_counter() - start

@@ -86,7 +86,7 @@ def needs(config: Config, cut: Cut) -> Needs:
     sizes = memory.sizes(
         published(size),
         precision.chosen(config),
-        lora=lora_of(config),
+        lora=lora_of(config.model.lora),
         freeze_vision=config.model.freeze_vision_tower,
     )
     longest = (config.data.max_prompt_tokens or 0) + config.generation.max_tokens

@@ -181,7 +181,7 @@ def train(
                 args,
                 data,
                 processing_class=processor_of(SIDE),
-                peft_config=run.lora_of(config),
+                peft_config=run.lora_of(config.model.lora),
             )
         trainer.tape, tape.played = tape, 0
         trainer.remove_callback(PrinterCallback)

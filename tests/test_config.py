@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vantage.config import Config, check, describe, load, save
+from vantage.config import Config, describe, load, parse, save
 from vantage.errors import ConfigError
 from vantage.yaml_values import text_of
 
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_named(file, values, words):
 
 def test_all_that_is_wrong_is_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        check(changed(modle={}, batch__rollouts=1, run__output=None))
+        parse(changed(modle={}, batch__rollouts=1, run__output=None))
     assert len(str(caught.value).splitlines()) == 4
 
 
@@ -265,7 +265,7 @@ def test_no_number_is_infinite_wherever_it_stands(file, where, number):
 def test_no_number_given_in_python_is_infinite(number):
     for values in (changed(rewards={"a": number}), changed(optimizer__learning_rate=number)):
         with pytest.raises(ConfigError, match=r"finite number|greater than 0"):
-            check(values)
+            parse(values)
 
 
 TEXTS = ["1e5", "007", "2026-01-01", "12:30", "no", "123", "null", "~", "", "a: b", "é", "x\ny"]

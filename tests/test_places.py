@@ -13,7 +13,7 @@ from vantage import config as configuration
 from vantage.config import Config, describe
 from vantage.errors import ConfigError
 from vantage.methods import recipe
-from vantage.sections import Function, Named, Place, inner
+from vantage.sections import Function, Named, Place, section_type
 
 COMMANDS = get_command(cli.app).commands
 MINIMAL = {
@@ -36,7 +36,7 @@ def home(tmp_path, monkeypatch):
 def places(section=Config, prefix=""):
     """Options of a configuration that hold a path, by their types."""
     for name, field in section.model_fields.items():
-        held = inner(field.annotation)
+        held = section_type(field.annotation)
         if held is not None:
             yield from places(held, f"{prefix}{name}.")
         elif any("home" in repr(one) or "_named" in repr(one) for one in hints(field)):
@@ -60,11 +60,11 @@ def test_options_that_name_a_path_or_a_function_have_its_type():
 def test_a_path_in_a_configuration_starts_at_home(name, home, tmp_path):
     section, option = name.split(".")
     values = {**MINIMAL, section: MINIMAL[section] | {option: "~/there"}}
-    found = configuration.plain(configuration.check(values))[section][option]
+    found = configuration.as_values(configuration.parse(values))[section][option]
     assert found == str(home / "there")
     (home / "run.yaml").write_text(WRITTEN)
     overridden = configuration.load("~/run.yaml", {name: "~/there"})
-    assert configuration.plain(overridden)[section][option] == str(home / "there")
+    assert configuration.as_values(overridden)[section][option] == str(home / "there")
 
 
 def test_functions_of_the_user_s_own_start_at_home(home):
@@ -75,10 +75,10 @@ def test_functions_of_the_user_s_own_start_at_home(home):
         "def order(questions, seed): return Shuffle(questions, seed)\n"
     )
     values = {**MINIMAL, "recipe": {"name": "~/own.py:mine"}, "rewards": {"~/own.py:good": 1.0}}
-    made = configuration.check(values)
+    made = configuration.parse(values)
     assert made.recipe == {"name": f"{home}/own.py:mine"}
     assert made.rewards == {f"{home}/own.py:good": 1.0}
-    assert configuration.check({**MINIMAL, "recipe": "~/own.py:mine"}).recipe.startswith(str(home))
+    assert configuration.parse({**MINIMAL, "recipe": "~/own.py:mine"}).recipe.startswith(str(home))
 
 
 def test_texts_that_only_have_one_stay(home):
@@ -167,7 +167,7 @@ def test_a_number_of_a_configuration_is_finite(place, number, home):
         held = held.setdefault(section, {})
     held[name] = number
     with pytest.raises(ConfigError, match=rf"{name}[=:].* finite number"):
-        configuration.check(values)
+        configuration.parse(values)
     (home / "run.yaml").write_text(WRITTEN)
     with pytest.raises(ConfigError, match="no finite number"):
         configuration.load(home / "run.yaml", {place: f".{number}".replace(".-", "-.")})

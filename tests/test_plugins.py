@@ -12,7 +12,7 @@ import yaml
 
 from vantage import config as configuration
 from vantage import plugins
-from vantage.config import load, plain, saved
+from vantage.config import as_values, load, saved
 from vantage.errors import ConfigError
 from vantage.methods.recipe import recipe
 from vantage.questions.sampling import sampling
@@ -238,7 +238,7 @@ def test_evaluation_runs_nothing_that_a_configuration_names(foreign, given):
 
 
 def test_resuming_in_a_foreign_directory_runs_nothing_of_it(foreign):
-    mine = configuration.check(run_of(foreign) | {"run": {"output": str(foreign), "batches": 1}})
+    mine = configuration.parse(run_of(foreign) | {"run": {"output": str(foreign), "batches": 1}})
     with pytest.raises(ConfigError, match=r"this changed: .*evil\.py"):
         check_output(mine, resume=True)
 
@@ -247,7 +247,7 @@ def resumed(folder: Path, before: Path, now: Path) -> None:
     run = folder / "run"
     run.mkdir(exist_ok=True)
     then, later = (
-        configuration.check(run_of(folder, recipe=named(file), rewards={named(file, "half"): 1.0}))
+        configuration.parse(run_of(folder, recipe=named(file), rewards={named(file, "half"): 1.0}))
         for file in (before, now)
     )
     configuration.save(then, run / "config.yaml")
@@ -268,4 +268,4 @@ def test_a_saved_configuration_names_code_by_its_whole_path(written, tmp_path, m
     monkeypatch.chdir(tmp_path / "a")
     settings = load(in_yaml(tmp_path / "a", recipe="mine.py:mine"))
     configuration.save(settings, tmp_path / "config.yaml")
-    assert plain(saved(tmp_path / "config.yaml"))["recipe"] == named(file)
+    assert as_values(saved(tmp_path / "config.yaml"))["recipe"] == named(file)

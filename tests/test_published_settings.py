@@ -37,7 +37,7 @@ def options_of(config: Config) -> dict[str, Any]:
     conditions = variants.count if recipe.shares else 1
     rows = batch.questions * variants.count * batch.rollouts * conditions * chosen.get("keep", 1)
     return {
-        **configuration.plain(config),
+        **configuration.as_values(config),
         "recipe": chosen,
         "loss": asdict(recipe.loss),
         "trl": trl,

@@ -65,11 +65,11 @@ def of_arm(
     job: Job, arm: Arm, model: Path, folder: Path, batches: int, seed: int = SEED
 ) -> tuple[np.ndarray, float]:
     """Gradients of the arm at a model [batches, parameters], and rollouts generated a batch."""
-    values = configuration.plain(running.settings(job, arm, folder))
+    values = configuration.as_values(running.settings(job, arm, folder))
     values["model"]["path"] = str(model)
     values["run"] |= {"batches": batches, "save_every": batches, "seed": seed}
     values["optimizer"] |= {"learning_rate": STANDING_STILL, "max_grad_norm": 0.0}
-    config = configuration.check(values)
+    config = configuration.parse(values)
     shutil.rmtree(config.run.output, ignore_errors=True)
     torch.set_num_threads(1)
     kept = Gradients()
@@ -136,10 +136,10 @@ def _half_way(task: str, folder: Path) -> Path:
     job = replace(_job(task, "half-way"), learning_rate=6e-5)
     target = folder / f"{task}-{SEED}" / "half-way"
     if not target.exists():
-        values = configuration.plain(running.settings(job, Arm("grpo"), folder))
+        values = configuration.as_values(running.settings(job, Arm("grpo"), folder))
         half = running.BATCHES // 2
         values["run"] |= {"batches": half, "save_every": half}
-        config = configuration.check(values)
+        config = configuration.parse(values)
         shutil.rmtree(config.run.output, ignore_errors=True)
         training.train(config)
         (Path(config.run.output) / "model").rename(target)

@@ -113,7 +113,7 @@ def found(folder: Path, **wanted: Any) -> list[Job]:
 def settings(job: Job, arm: Arm, folder: Path) -> Config:
     """The configuration of a job."""
     made = prepared(job.task, job.seed, folder)
-    return configuration.check(
+    return configuration.parse(
         {
             "model": {"path": str(made.model), "dtype": "float32"},
             "data": {
@@ -199,5 +199,5 @@ def results(
     table["accuracy"] = table["batch"].map(accuracy)
     for name, value in asdict(job).items():
         table[name] = value
-    table["settings"] = json.dumps(configuration.plain(config), sort_keys=True)
+    table["settings"] = json.dumps(configuration.as_values(config), sort_keys=True)
     return table

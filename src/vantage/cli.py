@@ -145,13 +145,11 @@ def _engine_config(settings: Config, resume: bool) -> str:
 def _dry_run(settings: Config, resume: bool) -> int:
     """Everything but the run; the exit status, as of `check`."""
     from vantage.checking import report, run
-    from vantage.training.outline import outline
 
-    found = run.rehearse(settings, resume=resume)
+    found = run.dry_run(settings, resume=resume)
     report.show(found, console)
     table = Table("what would run", "")
-    batches = found.pace.batches if found.pace else 0
-    for name, value in outline(settings, found.shape, batches, resume).items():
+    for name, value in found.summary.items():
         table.add_row(name, value)
     console.print(table)
     return found.status
@@ -196,7 +194,7 @@ def check(
         "data.columns.image": image,
         "data.columns.images": images,
     }
-    settings = configuration.of_check(data, given, overrides(context.args))
+    settings = configuration.config_to_check(data, given, overrides(context.args))
     from vantage.checking import report, run
 
     found = run.check(settings, test=(test, test_split) if test else None)

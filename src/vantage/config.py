@@ -18,7 +18,7 @@ from vantage.questions.layouts import Columns
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import Function, Named, Place, Section, inner, made
+from vantage.sections import Function, Named, Place, Section, parsed, section_type
 from vantage.yaml_values import read, text_of, value_of
 
 INSTRUCTION = (
@@ -239,7 +239,7 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
     values = _values(path)
     for name, text in (overrides or {}).items():
         _put(values, *_from_here(values, name, value_of(text, f"--{name}")))
-    return check(with_code_in(values, _folder(path)))
+    return parse(with_code_in(values, _folder(path)))
 
 
 def saved(path: str | Path) -> Config:
@@ -248,7 +248,7 @@ def saved(path: str | Path) -> Config:
     Raises:
         ConfigError: as `load`, but for what only code could tell.
     """
-    return made(Config, with_code_in(_values(path), _folder(path)), str(path))
+    return parsed(Config, with_code_in(_values(path), _folder(path)), str(path))
 
 
 def with_code_in(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -310,9 +310,11 @@ def sections(path: str | Path, *names: str) -> list[Any]:
         ConfigError: as `load`.
     """
     values = _values(path)
-    kinds = {name: inner(Config.model_fields[name].annotation) for name in names}
+    kinds = {name: section_type(Config.model_fields[name].annotation) for name in names}
     return [
-        made(kind, values.get(name, {}), f"{path}: {name}") for name, kind in kinds.items() if kind
+        parsed(kind, values.get(name, {}), f"{path}: {name}")
+        for name, kind in kinds.items()
+        if kind
     ]
 
 
@@ -325,11 +327,11 @@ def _values(path: str | Path) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def check(values: dict[str, Any]) -> Config:
+def parse(values: dict[str, Any]) -> Config:
     """The configuration made of plain values, see `load`; paths of code start in the working
     directory.
     """
-    config = made(Config, with_code_in(values, Path.cwd()), "configuration")
+    config = parsed(Config, with_code_in(values, Path.cwd()), "configuration")
     parse_recipe(config.recipe)
     sampling(config.data.sampling, 1, config.run.seed)
     if (config.run.batches is None) == (config.run.epochs is None):
@@ -359,7 +361,9 @@ def check(values: dict[str, Any]) -> Config:
     return config
 
 
-def of_check(data: str, given: dict[str, Any], overrides: dict[str, str] | None = None) -> Config:
+def config_to_check(
+    data: str, given: dict[str, Any], overrides: dict[str, str] | None = None
+) -> Config:
     """The configuration of a check: of a run's YAML file, or of data and a model alone.
 
     Args:
@@ -381,13 +385,13 @@ def of_check(data: str, given: dict[str, Any], overrides: dict[str, str] | None 
     values: dict[str, Any] = {"data": {"train": data}, "run": {"output": "runs", "epochs": 1}}
     for name, value in there.items():
         _put(values, name, value)
-    return check(values)
+    return parse(values)
 
 
 def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Every option of a section and those inside it: (name, type, default as text)."""
     for name, field in section.model_fields.items():
-        held = inner(field.annotation)
+        held = section_type(field.annotation)
         if held is not None:
             yield from describe(held, f"{prefix}{name}.")
         else:
@@ -411,8 +415,8 @@ def _type(annotation: Any) -> str:
     return f"{kind.__name__}[{', '.join(map(_type, inside))}]"
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """The resolved configuration as plain values, defaults included; `check` reads it back."""
+def as_values(config: Config) -> dict[str, Any]:
+    """The resolved configuration as plain values, defaults included; `parse` reads it back."""
     values = config.model_dump()
     # A column that is not named follows the layout; null would say that there is none.
     values["data"]["columns"] = config.data.columns.model_dump(exclude_unset=True)
@@ -421,7 +425,7 @@ def plain(config: Config) -> dict[str, Any]:
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, defaults included; paths of code start where it stands."""
-    values = renamed(plain(config), lambda name: plugins.relative(name, path.parent))
+    values = renamed(as_values(config), lambda name: plugins.relative(name, path.parent))
     files.write(path, text_of(values).encode())
 
 

@@ -32,7 +32,7 @@ SECONDS = 3  # of processor time for a prompt of one word
 ROOM = 2**29  # bytes of memory for the same
 
 
-def check(path: str) -> None:
+def check_model_files(path: str) -> None:
     """Refuse a directory whose settings name code or models elsewhere; a name on the hub passes.
 
     Raises:
@@ -50,7 +50,7 @@ def check(path: str) -> None:
         base = base_of(folder)
         if Path(base).is_dir() and (Path(base) / ADAPTERS).is_file():
             raise ConfigError(f"{folder / ADAPTERS}: {base!r} has adapters itself: merge them")
-        check(base)
+        check_model_files(base)
 
 
 def base_of(folder: Path) -> str:

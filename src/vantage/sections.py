@@ -63,10 +63,10 @@ Function = Annotated[str, AfterValidator(files.home)]
 Named = Annotated[str | dict[str, Any], AfterValidator(_named)]
 
 
-Made = TypeVar("Made", bound=Section)
+Parsed = TypeVar("Parsed", bound=Section)
 
 
-def made(kind: type[Made], values: Any, where: str) -> Made:
+def parsed(kind: type[Parsed], values: Any, where: str) -> Parsed:
     """A section made of plain values.
 
     Args:
@@ -85,7 +85,7 @@ def made(kind: type[Made], values: Any, where: str) -> Made:
         raise ConfigError("\n".join([f"{where} refused:", *problems])) from error
 
 
-def inner(annotation: Any) -> type[Section] | None:
+def section_type(annotation: Any) -> type[Section] | None:
     """The section that an option holds, if it holds one."""
     kinds = (annotation, *getattr(annotation, "__args__", ()))
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
@@ -106,5 +106,5 @@ def _explain(kind: type[Section], problem: Any) -> str:
 def _known(kind: type[Section], path: tuple[Any, ...]) -> list[str]:
     """Options of the section at a path."""
     for part in path:
-        kind = inner(kind.model_fields[part].annotation) or kind
+        kind = section_type(kind.model_fields[part].annotation) or kind
     return list(kind.model_fields)

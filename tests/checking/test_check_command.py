@@ -226,7 +226,7 @@ def test_rows_are_numbered_as_in_the_data_and_processes_agree(tiny_model, tmp_pa
         "data": {"train": data, "max_prompt_tokens": 60},
         "run": {"output": "r", "epochs": 1},
     }
-    report = run.check(configuration.check(values))
+    report = run.check(configuration.parse(values))
     assert report.rows == len(rows) - 1
     assert report.long.rows[0][0] == len(rows) - 1
     assert report.prompt_tokens.longest == len(rows) - 1
@@ -252,12 +252,12 @@ def test_what_cannot_be_checked_ends_with_a_reason(vantage, arguments, words):
 def test_a_file_of_a_run_takes_the_options_too(tiny_model, clean, tmp_path):
     path = written(tmp_path, tiny_model, clean)
     given = {"model.max_pixels": 900, "data.split": None, "data.columns.image": "image"}
-    config = configuration.of_check(path, given, {"batch.questions": "8"})
+    config = configuration.config_to_check(path, given, {"batch.questions": "8"})
     assert config.model.max_pixels == 900
     assert config.data.columns.image == "image"
     assert config.batch.questions == 8
     with pytest.raises(ConfigError, match="max_pixel"):
-        configuration.of_check(path, {}, {"model.max_pixel": "3"})
+        configuration.config_to_check(path, {}, {"model.max_pixel": "3"})
 
 
 def test_a_template_may_place_the_pictures_once(vantage, tiny_model, clean, tmp_path):
@@ -275,7 +275,7 @@ def test_prompts_that_cannot_be_made_are_named(vantage, tiny_model, clean, tmp_p
     def refuse(question):
         raise ValueError("no such role")
 
-    monkeypatch.setattr("vantage.checking.looking.render", refuse)
+    monkeypatch.setattr("vantage.checking.inspecting.render", refuse)
     status, out, _ = vantage("check", written(tmp_path, tiny_model, clean))
     assert status == 1
     assert "rows 0, 1, 2, 3, 4 and 35 more: cannot be encoded" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,10 @@ import alike
 import pytest
 
 from vantage import config as configuration
-from vantage.checking import run
+from vantage.checking import checks, run
+from vantage.checking.checks import CHECKS
+from vantage.checking.checks.processor import trying_pictures
+from vantage.checking.findings import Finding
 from vantage.errors import EngineError
 from vantage.training.trl import resolving
 
@@ -58,8 +62,7 @@ def test_pictures_that_an_engine_cannot_train_are_an_error(
         raise EngineError(f"{type(processor).__name__}: no place for {len(ids)} ids")
 
     path = alike.written("trl", tiny_model, {}, {})
-    made = replace(resolving.resolve(configuration.load(path)), check_pictures=refuse)
-    monkeypatch.setattr(resolving, "resolve", lambda config: made)
+    monkeypatch.setattr(resolving, "CHECKS", (trying_pictures(refuse),))
     report = run.check(configuration.load(path))
     assert report.status == 1
     assert [finding.words for finding in report.of("error")] == [
@@ -111,3 +114,20 @@ def test_validation_prompts_that_cannot_be_made_are_named(folder, tiny_model, mo
     report = run.check(configuration.load(path))
     words = [finding.words for finding in report.of("error") if finding.about == "prompts"]
     assert words == ["long.parquet (train): row 39: cannot be encoded: ValueError: no room"]
+
+
+def test_an_engine_adds_a_check_of_its_own(folder, vantage, tiny_model, monkeypatch):
+    def few(context):
+        yield Finding("note", "mine", f"{len(context.rows)} rows")
+
+    monkeypatch.setattr(resolving, "CHECKS", (few,))
+    path = alike.written("trl", tiny_model, {}, {})
+    for command in (["check", path], ["train", path, "--dry-run"]):
+        status, out, _ = vantage(*command)
+        assert status == 0
+        assert "note mine: 40 rows" in out
+
+
+def test_every_file_of_checks_has_a_check_in_the_tuple():
+    names = {check.__module__.rpartition(".")[2] for check in CHECKS}
+    assert names == {module.name for module in pkgutil.iter_modules(checks.__path__)}

@@ -7,8 +7,8 @@ from datasets import Dataset
 from planting import encoded, painted
 from transformers import AutoConfig, AutoProcessor
 
+from vantage.checking.inspecting import Inspection, Looks
 from vantage.checking.leakage import Key, Keys, repeats
-from vantage.checking.looking import Looker, Looks
 from vantage.checking.parity import Model
 from vantage.questions import loading
 from vantage.questions.prompts import Prompts, has_images
@@ -43,13 +43,13 @@ def test_rows_read_together_are_those_read_one_by_one(columns, order):
 
 def test_looks_of_parts_are_those_of_each_row(model):
     prompts = Prompts(Reader(Dataset.from_dict({"prompt": TALKS, "answer": ["1", "2", "3", "4"]})))
-    looker = Looker(prompts, model)
+    inspection = Inspection(prompts, model)
     parts = [
-        Looks.of(looker.part(part), range(10, 14)[part.start : part.stop])
+        Looks.of(inspection.part(part), range(10, 14)[part.start : part.stop])
         for part in (range(0, 3), range(3, 4))
     ]
     looks = Looks.joined(parts)
-    assert looks.token_Q.tolist() == [looker(row).tokens for row in range(4)]
+    assert looks.token_Q.tolist() == [inspection(row).tokens for row in range(4)]
     assert looks.token_Q[2] > looks.token_Q[0] > 0
     assert looks.row_Q.tolist() == [10, 11, 12, 13]
     assert repeats(looks.keys).contradicting == [(13, 10)]
@@ -65,7 +65,7 @@ def test_a_prompt_that_cannot_be_encoded_spoils_no_other_of_its_part(model):
 
     spoiled = Model(model.processor, model.config, {}, type(model.tokenize)(failing))
     prompts = Prompts(Reader(Dataset.from_dict({"prompt": TALKS})))
-    problems = [look.problem for look in Looker(prompts, spoiled).part(range(4))]
+    problems = [look.problem for look in Inspection(prompts, spoiled).part(range(4))]
     assert problems == ["", "cannot be encoded: ValueError: no how", "", ""]
 
 

@@ -8,7 +8,7 @@ from families import FAMILIES, qwen2, qwen3
 from planting import painted
 from transformers import AutoConfig, AutoProcessor
 
-from vantage.checking.looking import texts
+from vantage.checking.inspecting import texts
 from vantage.checking.parity import Model, of_model, placed, same_ids
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question, read, render

@@ -6,7 +6,7 @@ from families import qwen
 from planting import painted
 from transformers import AutoProcessor
 
-from vantage.checking.looking import Looker
+from vantage.checking.inspecting import Inspection
 from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, lengths, remedy
 from vantage.demo import model as demo
@@ -78,7 +78,7 @@ def test_lengths_and_the_longest_prompts_are_the_trainers(tiny_model, digit_rows
     )
     processor = AutoProcessor.from_pretrained(tiny_model)
     model = Model(processor, trainer.model.config, {}, tokenizer_of(processor))
-    look = Looker(prompts, model)
+    look = Inspection(prompts, model)
     for row in range(len(rows)):
         encoding = trainer._encode(render(trainer.prompts.longest(trainer.prompts.rows[row])))
         found = look(row)

@@ -137,7 +137,7 @@ def test_an_example_of_the_page_trains_two_updates(name, tiny_model):
         "rewards": {"accuracy": 0.9, "format": 0.1},
         "trl": {"use_cpu": True, "bf16": False, "gradient_checkpointing": False},
     }
-    made = run.train(configuration.check({**rest, **example}))
+    made = run.train(configuration.parse({**rest, **example}))
     assert made.state.global_step == 2
     assert len(made.train_dataset) == 6
     count = example["variants"]["count"]

@@ -203,7 +203,7 @@ def values_of_options() -> Iterator[Case]:
 
             def look() -> None:
                 from vantage import config
-                from vantage.checking.run import rehearse
+                from vantage.checking.run import dry_run
                 from vantage.errors import VantageError
 
                 for value in VALUES:
@@ -211,7 +211,7 @@ def values_of_options() -> Iterator[Case]:
                     if option == "run.epochs":
                         options.pop("batches", None)
                     try:
-                        rehearse(config.check({**base, section: options}))
+                        dry_run(config.parse({**base, section: options}))
                     except VantageError as error:
                         print(error)
 
@@ -1187,7 +1187,7 @@ def api() -> Iterator[Case]:
             def call() -> None:
                 from vantage import config
 
-                config.check(given)
+                config.parse(given)
 
             return call
 

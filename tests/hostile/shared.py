@@ -63,7 +63,7 @@ def _trained(folder: Path, model: Path, rows: Path) -> Path:
     from vantage import config
     from vantage.training.trl import run
 
-    made = config.check(settings(model, rows, folder / "run"))
+    made = config.parse(settings(model, rows, folder / "run"))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run.train(made)
     return folder / "run"

@@ -105,11 +105,11 @@ def test_a_run_names_its_judge_in_a_section():
     from vantage.training.inputs import reward_of
 
     section = {"base_url": "http://localhost:8000/v1", "model": "Qwen/Qwen3-8B", "retries": 2}
-    config = configuration.check({**VALUES, "judge": section})
+    config = configuration.parse({**VALUES, "judge": section})
     reward = reward_of("judge", config.judge)
     assert reward.__name__ == "judge"
     assert (reward.settings.model, reward.settings.retries) == ("Qwen/Qwen3-8B", 2)
-    assert configuration.check(json.loads(json.dumps(configuration.plain(config)))) == config
+    assert configuration.parse(json.loads(json.dumps(configuration.as_values(config)))) == config
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_run_names_its_judge_in_a_section():
 )
 def test_a_judge_without_its_section_is_refused_and_the_other_way_round(change):
     with pytest.raises(ConfigError, match="belong together"):
-        configuration.check(VALUES | change)
+        configuration.parse(VALUES | change)
 
 
 @pytest.mark.parametrize(("word", "reward"), [("correct", 1), ("incorrect", 0)])
@@ -135,7 +135,7 @@ def test_a_run_trains_on_the_verdicts(tiny_model, digit_rows, tmp_path, word, re
             "judge": {"base_url": bench.url, "model": "m"},
             "trl": {"use_cpu": True, "bf16": False},
         }
-        state = run.train(configuration.check(values)).state
+        state = run.train(configuration.parse(values)).state
     earned = [line["rewards/judge/mean"] for line in state.log_history if "loss" in line]
     assert earned == [reward]
     assert 4 <= bench.asked.total() <= 8  # the same response to a question is asked about once

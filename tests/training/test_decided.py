@@ -21,10 +21,10 @@ VALUES = {
 def with_trl(name: str, value) -> configuration.Config:
     outer, _, inner = name.partition(".")
     given = {outer: {inner: value}} if inner else {outer: value}
-    return configuration.check({**VALUES, "trl": VALUES["trl"] | given})
+    return configuration.parse({**VALUES, "trl": VALUES["trl"] | given})
 
 
-DECIDED = _decided(configuration.check(VALUES))
+DECIDED = _decided(configuration.parse(VALUES))
 OTHERS = {
     "recipe": "rloo",
     "variants": {"count": 3},
@@ -71,8 +71,8 @@ def test_an_option_of_a_section_is_refused_unless_it_says_the_same(name):
 def test_the_same_twice_is_taken():
     twice = {name: value for name, value in DECIDED.items() if "." not in name}
     given = VALUES["trl"] | twice | {"model_init_kwargs": {"attn_implementation": "sdpa"}}
-    made = arguments(configuration.check({**VALUES, "trl": given}))
-    assert made == arguments(configuration.check(VALUES))
+    made = arguments(configuration.parse({**VALUES, "trl": given}))
+    assert made == arguments(configuration.parse(VALUES))
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_the_same_twice_is_taken():
 def test_what_a_section_leaves_open_is_said_there(options, name, value):
     values = {**VALUES, **options, "trl": {"use_cpu": True, name: value}}
     with pytest.raises(ConfigError, match=rf"trl\.{name}={value}.*must stay .*; {INSTEAD[name]}"):
-        arguments(configuration.check(values))
+        arguments(configuration.parse(values))
 
 
 def test_the_loss_of_a_recipe_and_what_no_section_says_are_open():
     given = {"beta": 0.1, "epsilon": 0.1, "loss_type": "grpo", "num_iterations": 2, "optim": "sgd"}
-    made = arguments(configuration.check({**VALUES, "trl": VALUES["trl"] | given}))
+    made = arguments(configuration.parse({**VALUES, "trl": VALUES["trl"] | given}))
     assert {name: getattr(made, name) for name in given} == given
     assert made.max_steps == 3 * 2 * 2
 

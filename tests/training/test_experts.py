@@ -121,7 +121,7 @@ def test_a_file_of_a_run_leaves_the_balance_out_and_says_so(given, tmp_path, mon
     monkeypatch.setattr(run, "rows_of", lambda *_: (ROWS, None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     made = run.build(
-        configuration.check(
+        configuration.parse(
             {
                 "model": {"path": str(tmp_path / "model"), "dtype": "float32"},
                 "data": {"train": "data.parquet"},

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vantage import config as configuration
-from vantage.checking.run import check, rehearse
+from vantage.checking.run import check, dry_run
 from vantage.config import Config
 from vantage.errors import VantageError
-from vantage.sections import inner
+from vantage.sections import section_type
 from vantage.training.trl import run
 from vantage.training.trl.values import HINTS
 from vantage.yaml_values import text_of
@@ -77,7 +77,7 @@ ODD = [
 def leaves(section, prefix=""):
     """Every option, those of engines apart."""
     for name, field in section.model_fields.items():
-        held = inner(field.annotation)
+        held = section_type(field.annotation)
         if held is not None:
             yield from leaves(held, f"{prefix}{name}.")
         elif f"{prefix}{name}" not in ("engine", "trl", "verl"):
@@ -147,9 +147,9 @@ def test_a_value_is_refused_alike_by_every_command(option, value, named, base, v
 @pytest.mark.parametrize(("option", "value"), NOT_FINITE)
 def test_what_is_not_finite_is_refused_from_python_and_from_yaml(option, value, base, tmp_path):
     values = changed(base, (option, value))
-    for call in (check, rehearse, run.train):
+    for call in (check, dry_run, run.train):
         with pytest.raises(VantageError, match=option.rpartition(".")[2]):
-            call(configuration.check(values))
+            call(configuration.parse(values))
     written = tmp_path / "odd.yaml"
     written.write_text(text_of(values))
     with pytest.raises(VantageError, match="no finite number"):
@@ -158,8 +158,8 @@ def test_what_is_not_finite_is_refused_from_python_and_from_yaml(option, value, 
 
 def assert_train_takes_what_the_dry_run_takes(values):
     try:
-        config = configuration.check(values)
-        if rehearse(config).status:
+        config = configuration.parse(values)
+        if dry_run(config).status:
             return
     except VantageError:
         return

@@ -166,4 +166,4 @@ def configured(**sections):
     values = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"output": "r", "batches": 1}}
     for name, options in sections.items():
         values[name] = {**values.get(name, {}), **options}
-    return configuration.check(values)
+    return configuration.parse(values)

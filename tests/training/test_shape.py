@@ -56,7 +56,7 @@ def test_updates_are_the_user_s_then_the_recipe_s():
             "data": {"train": "d"},
             "run": {"output": "o", "epochs": 1},
         }
-        return shape_of(configuration.check({**given, **options}))
+        return shape_of(configuration.parse({**given, **options}))
 
     assert shape(recipe="shuffle-r1").updates == recipe("shuffle-r1").loss.updates
     assert shape(recipe="shuffle-r1", batch={"updates": 2}).updates == 2

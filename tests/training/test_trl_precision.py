@@ -22,7 +22,7 @@ def configured(path: str = "m", **sections):
     for name, options in {"trl": {"use_cpu": True}, **sections}.items():
         values[name] = {**values.get(name, {}), **options}
     values["trl"] = {"use_cpu": True, **values["trl"]}
-    return configuration.check(values)
+    return configuration.parse(values)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from training_cases import Reward, mixed_rows, trained, trainer
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from vantage import config as configuration
-from vantage.checking.run import model_of
+from vantage.checking.context import Context
 from vantage.errors import ConfigError
 from vantage.training.trl import run
 from vantage.training.trl.loading import config_source, source
@@ -41,7 +41,7 @@ def knows(processor) -> bool:
 
 def settings(model: str, output, **trl) -> configuration.Config:
     """A run of the configuration file; its data are never read."""
-    return configuration.check(
+    return configuration.parse(
         {
             "model": {"path": model, "dtype": "float32"},
             "data": {"train": "data.parquet", "template": "{question}"},
@@ -68,7 +68,7 @@ def test_a_file_of_a_run_says_the_revision_to_training_and_check(
     monkeypatch.setattr(run, "rows_of", lambda *_: (mixed_rows(2), None))
     monkeypatch.setattr(run, "reward_of", lambda name, judge: Reward())
     assert knows(run.build(config).processing_class) == (revision == "v2")
-    assert knows(model_of(config, resolve(config)).processor) == (revision == "v2")
+    assert knows(Context(resolve(config)).model.processor) == (revision == "v2")
 
 
 @pytest.mark.parametrize(

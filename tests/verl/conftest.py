@@ -85,7 +85,7 @@ def settings(tiny, tmp_path):
             for section in sections:
                 held = held.setdefault(section, {})
             held[option] = value
-        return configuration.check(values)
+        return configuration.parse(values)
 
     return make
 

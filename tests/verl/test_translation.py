@@ -21,7 +21,7 @@ from vantage.training.resolved import Colocated, Cut, Forward, prompts_of
 from vantage.training.verl import driver
 from vantage.training.verl.dataset import config_of, conversation, loaded
 from vantage.training.verl.launch import INSTEAD, engine_config, train, whole_checkpoint
-from vantage.training.verl.resolving import lacks, resolve
+from vantage.training.verl.resolving import missing_packages, resolve
 from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
 
@@ -381,12 +381,12 @@ def test_steps_that_cannot_move_the_weights_are_refused(rate, optim, words, sett
     ],
 )
 def test_a_dry_run_says_what_the_machine_lacks(options, words, settings):
-    (found,) = lacks(settings(**options))
+    (found,) = missing_packages(settings(**options))
     assert words in found
 
 
 def test_a_machine_with_everything_lacks_nothing(settings):
-    assert not [*lacks(settings())]
+    assert not [*missing_packages(settings())]
 
 
 def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path):

@@ -20,12 +20,12 @@ NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M
 def started(config, run: Path, *arguments: str) -> subprocess.Popen:
     """The command, with a Ray of its own."""
     (run / "notes").mkdir(parents=True, exist_ok=True)
-    values = configuration.plain(config)
+    values = configuration.as_values(config)
     values["run"]["output"] = str(run)
     hf = {"notes": str(run / "notes")}
     values["verl"]["actor_rollout_ref"]["rollout"]["engine_kwargs"] = {"+hf": hf}
     file = run.with_suffix(".yaml")
-    configuration.save(configuration.check(values), file)
+    configuration.save(configuration.parse(values), file)
     command = [sys.executable, "-m", "vantage", "train", str(file), *arguments]
     with run.with_suffix(".log").open("ab") as log:
         environment = {**os.environ, "RAY_ADDRESS": "local", "VERL_FILE_LOGGER_ROOT": str(run)}

@@ -185,11 +185,11 @@ def expanded_twice_unseen(model: str, out: Path, rows) -> dict:
     """The same, told by the log-probs alone."""
     from vantage.training.trl import trainer as module
 
-    check, module.check_prompts = module.check_prompts, lambda *_: None
+    check, module.check_same_prompts = module.check_same_prompts, lambda *_: None
     try:
         return expanded_twice(model, out, rows)
     finally:
-        module.check_prompts = check
+        module.check_same_prompts = check
 
 
 def stale_weights(model: str, out: Path, rows) -> dict:

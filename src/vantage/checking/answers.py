@@ -1,4 +1,4 @@
-"""Whether the rewards pay for the reference answer, and for nothing else."""
+"""Self-test of the rewards: reference answers against empty responses."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from datasets import Dataset
 from transformers import TrainerState
 
-from vantage.checking.levels import Level
+from vantage.checking.findings import Level
 from vantage.questions.reading import Reader
 from vantage.rewards import REWARDS
 from vantage.rewards.references import perfect
 
-ASKED = 64  # rows; a reward of the user's own may be slow
+ASKED = 64  # rows; a reward of the user may be slow
 
 Reward = Callable[..., Any]
 
 
 def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level, str, str]]:
-    """What is wrong with the rewards: (level, reward, words).
+    """Problems with the rewards: (level, name of the reward, words).
 
-    Of rewards here, a perfect response earns 1 and an empty one 0. What those of the user want
-    is not known: the perfect response must earn more.
+    A built-in reward must give 1 to a perfect response and 0 to an empty one. What a reward of
+    the user measures is unknown: it must give more to the perfect response.
 
     Args:
-        rewards: by name.
-        rows: with `prompt` and `answer`; at most `ASKED` of them, spread evenly, are asked.
+        rewards: reward functions by name.
+        rows: with `prompt` and `answer`; at most `ASKED` of them, evenly spaced, are used.
     """
     sample = rows.select(range(0, len(rows), -(-len(rows) // ASKED)))
     reader = Reader(sample)
@@ -50,12 +50,15 @@ def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level,
 
 
 def earned(reward: Reward, columns: Mapping[str, list], responses: list[str]) -> list[float | None]:
-    """What responses earn, asked as TRL asks.
+    """Rewards of responses, from a call with TRL's signature.
 
     Args:
-        reward: a function with TRL's signature, or a coroutine function.
-        columns: of the rows, a value a response.
+        reward: a function or a coroutine function.
+        columns: of the rows, one value for each response.
         responses: texts.
+
+    Raises:
+        ValueError: the number of rewards is not that of the responses.
     """
     spoken = [[{"role": "assistant", "content": text}] for text in responses]
     talk = not isinstance(columns["prompt"][0], str)
@@ -83,7 +86,7 @@ def _standard(best: list, least: list) -> list[tuple[Level, str]]:
         found.append(("error", f"{of} reference answers earn {poor[0]} in a perfect response"))
     paid = [value for value in least if value != 0]
     if paid:
-        found.append(("error", f"an empty response earns {paid[0]}, expected nothing"))
+        found.append(("error", f"an empty response earns {paid[0]}, expected 0"))
     return found
 
 
@@ -91,14 +94,14 @@ def _own(best: list, least: list) -> list[tuple[Level, str]]:
     scored = [(b, w) for b, w in zip(best, least, strict=True) if b is not None and w is not None]
     flat = [b for b, w in scored if b <= w]
     if not scored:
-        return [("warning", "it gave no reward at all to the responses of the self-test")]
+        return [("warning", "it gave no response of the self-test a reward")]
     if not flat:
         return []
     words = (
         f"on {len(flat)} of {len(scored)} rows a perfect response (<think>, \\boxed) earns no "
         "more than an empty one"
     )
-    return [("warning", f"{words}: fine only if it wants something else")]
+    return [("warning", f"{words}: fine only if it does not reward correct answers")]
 
 
 async def _awaited(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One finished prompt of each layout that the rows have, with what the rewards give its answer."""
+"""One rendered prompt of each layout of the rows, with the rewards of its reference answer."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from vantage.checking.parity import Model
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import Question, pictures, render
 
-MOST = 6  # layouts that are shown, those of most rows
+MOST = 6  # layouts, the most frequent first
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row as the model gets it.
+    """A row as the model sees it.
 
     Attributes:
         row: its number.
-        layout: what it has in common with others.
-        rows: how many rows have this layout.
-        text: the prompt as the chat template writes it.
-        sizes: width and height of its pictures, as the processor gets them.
-        answer: the reference; None without one.
-        earned: what each reward gives the reference in a box, by name; None where it fails.
+        layout: see `layout`.
+        rows: number of rows with this layout.
+        text: the prompt as the chat template renders it.
+        sizes: width and height of the pictures that the processor gets.
+        answer: the reference answer; None without one.
+        earned: name of each reward -> its value for the boxed reference answer; None if it fails.
     """
 
     row: int
@@ -40,7 +40,7 @@ class Example:
 
 
 def layout(question: Question) -> str:
-    """What a question is made of, in words: its turns and its pictures."""
+    """The parts of a question, in words: its turns and its pictures."""
     if question.earlier is None:
         return "a text alone"
     turns = (*question.earlier, question.turn, *question.later)
@@ -60,12 +60,12 @@ def examples(
     """The first row of each layout.
 
     Args:
-        model: what is known of the model.
-        prompts: the rows, and what is put around them.
-        layouts: that there are.
-        layout_Q: which of them each row has.
-        row_Q: what each row is called in the report.
-        rewards: by name.
+        model: the model without its weights.
+        prompts: the rows, and how they are asked.
+        layouts: all layouts.
+        layout_Q: index of each row's layout.
+        row_Q: numbers of the rows, for the report.
+        rewards: reward functions by name.
     """
     which, first, counts = np.unique(layout_Q, return_index=True, return_counts=True)
     usual = sorted(zip(-counts, first, which, strict=True))[:MOST]
@@ -88,7 +88,7 @@ def _example(
     question = prompts.original(source)
     try:
         text = model.text(render(question))
-    except Exception as error:  # whatever a template raises, which is told as a problem of the row
+    except Exception as error:  # of a template; the check of the prompts reports it too
         text = f"cannot be written: {error}"
     sizes = tuple(image.open().size for image in pictures(question))
     answer = source.get("answer")
@@ -102,8 +102,5 @@ def _example(
 def _given(reward: Reward, columns: Mapping[str, list[Any]], answer: str) -> float | None:
     try:
         return earned(reward, columns, [f"\\boxed{{{answer}}}"])[0]
-    except (
-        Exception,
-        SystemExit,
-    ):  # of the user's code, which the self-test tells
+    except (Exception, SystemExit):  # of the user's code; the self-test reports it
         return None

@@ -1,4 +1,4 @@
-"""Rows that are the same question on the same pictures, told by hashes alone."""
+"""Rows that ask the same question about the same pictures, found by hashes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 
 from vantage.questions.schema import IMAGE, Question, words
 
-# Marks of a sentence, the full-width ones made plain before, and quotation marks. Between digits
-# they mean something, and so does "!" behind one.
+# Punctuation and quotation marks; NFKC has replaced full-width forms before. Marks between digits
+# have a meaning, and so does "!" after a digit.
 QUOTES = "'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 SENTENCE = re.compile(
     rf"(?<!\d)[.,;:?!\u3001\u3002{QUOTES}](?!\d)|(?<=\d)[.,;:?\u3001\u3002{QUOTES}](?!\w)"
@@ -23,11 +23,11 @@ SENTENCE = re.compile(
 
 
 class Key(NamedTuple):
-    """What a row is compared by.
+    """Hashes by which rows are compared.
 
     Attributes:
         pictures: a hash of the pixels of each picture, in order.
-        asked: a hash of what is asked, pictures and words.
+        asked: a hash of the question, pictures and words.
         answer: a hash of the reference answer.
     """
 
@@ -38,12 +38,12 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of many rows, column by column; each hash is two numbers.
+    """Keys of many rows, column by column; a hash is two integers of 64 bits.
 
     Attributes:
         row_Q: number of each row.
-        asked_Q2, answer_Q2: as of `Key`.
-        pictures: those of the rows that have some, by place.
+        asked_Q2, answer_Q2: see `Key`.
+        pictures: of the rows that have some, by their index.
     """
 
     row_Q: np.ndarray
@@ -53,7 +53,7 @@ class Keys:
 
     @classmethod
     def of(cls, keys: Sequence[tuple[int, Key]]) -> Keys:
-        """Of rows with their numbers."""
+        """Combine keys of rows, given with the numbers of the rows."""
         return cls(
             np.array([row for row, _ in keys], dtype=np.int64),
             _numbers(key.asked for _, key in keys),
@@ -63,7 +63,7 @@ class Keys:
 
     @classmethod
     def joined(cls, parts: Sequence[Keys]) -> Keys:
-        """Of all parts, one behind the other."""
+        """Concatenate parts."""
         starts = np.cumsum([0, *(len(part.row_Q) for part in parts)]).tolist()
         return cls(
             np.concatenate([np.zeros(0, np.int64), *(part.row_Q for part in parts)]),
@@ -77,8 +77,8 @@ class Keys:
         )
 
     def first_Q(self) -> np.ndarray:
-        """The first place at which each row's question is asked."""
-        order_Q = np.lexsort(self.asked_Q2.T)  # keeps the order of equal ones
+        """Index of the first row that asks the same question, for each row."""
+        order_Q = np.lexsort(self.asked_Q2.T)  # stable
         sorted_Q2 = self.asked_Q2[order_Q]
         new_Q = np.ones(len(order_Q), dtype=bool)
         new_Q[1:] = (sorted_Q2[1:] != sorted_Q2[:-1]).any(axis=1)
@@ -89,11 +89,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Shared:
-    """Rows of a held-out set that stand among the training rows: (held-out row, training row).
+    """Rows of a held-out set that are also training rows: (held-out row, training row).
 
     Attributes:
-        both: the same words on the same pictures.
-        pictures: a picture in common, with other words.
+        both: with the same words and pictures.
+        pictures: with a picture in common but other words.
     """
 
     both: list[tuple[int, int]]
@@ -102,7 +102,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows that ask what an earlier row asks: (row, earlier row).
+    """Rows that ask the question of an earlier row: (row, earlier row).
 
     Attributes:
         same: with the same answer.
@@ -117,7 +117,7 @@ def key(question: Question, opened: Sequence[Image.Image], answer: str) -> Key:
     """The key of a row.
 
     Args:
-        question: in its original words, no template around it.
+        question: in its original words, without a template.
         opened: all its pictures as they are stored, in RGB.
         answer: the reference answer; empty without one.
     """
@@ -127,19 +127,19 @@ def key(question: Question, opened: Sequence[Image.Image], answer: str) -> Key:
 
 
 def normalised(text: str) -> str:
-    """The words of a text: case, white space, marks of a sentence and `<image>` left out."""
+    """A text without case, extra white space, punctuation and `<image>`."""
     plain = unicodedata.normalize("NFKC", text.replace(IMAGE, " ")).casefold()
     return " ".join(SENTENCE.sub(" ", plain).split())
 
 
 def pixels(image: Image.Image) -> bytes:
-    """A hash of what is seen; another encoding of the same pixels has the same."""
+    """A hash of the pixels, whatever the encoding of the file."""
     size = f"{image.width}x{image.height}:".encode()
     return digest(size, image.convert("RGB").tobytes())
 
 
 def digest(*parts: bytes) -> bytes:
-    """Sixteen bytes of BLAKE2."""
+    """A BLAKE2 hash of 16 bytes."""
     hashed = hashlib.blake2b(digest_size=16)
     for part in parts:
         hashed.update(part)
@@ -151,7 +151,7 @@ def _numbers(hashes: Iterable[bytes]) -> np.ndarray:
 
 
 def shared(train: Keys, held_out: Keys) -> Shared:
-    """Rows of the held-out set that the model would be trained on."""
+    """Rows of the held-out set that are also training rows."""
     trained = len(train.row_Q)
     first_H = Keys.joined([train, held_out]).first_Q()[trained:]
     asked_H = first_H < trained
@@ -172,7 +172,7 @@ def shared(train: Keys, held_out: Keys) -> Shared:
 
 
 def repeats(keys: Keys) -> Repeats:
-    """Rows that ask what an earlier one asks."""
+    """Rows that ask the question of an earlier row."""
     first_Q = keys.first_Q()
     again = np.flatnonzero(first_Q != np.arange(len(first_Q)))
     equal = (keys.answer_Q2[again] == keys.answer_Q2[first_Q[again]]).all(axis=1)

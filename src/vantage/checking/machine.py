@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
-from vantage.checking.findings import CheckReport, Finding
-from vantage.checking.memory import GIB
-from vantage.training.resolved import Resolved
 
+@dataclass(frozen=True)
+class Machine:
+    """The machine that is to train.
 
-def lacks(report: CheckReport, run: Resolved) -> Iterator[Finding]:
-    """Memory of its GPU, where the estimate needs more.
-
-    Args:
-        report: what a check of the run found.
-        run: the run.
+    Attributes:
+        gpu: bytes of its first GPU; None without one.
+        missing: what the engine needs and does not find, a sentence each.
     """
-    gpu = gpu_memory()
-    if not gpu or not report.memory or report.memory.fits(report.sampler, gpu):
-        return
-    needed = report.memory.beside(report.sampler, gpu)
-    sleep = ""
-    if run.colocated and not run.colocated.sleeps:
-        sleep = f"let {run.colocated.name} sleep ({run.colocated.switch}), "
-    words = (
-        f"an estimated {needed / GIB:.1f} GiB on one process, the GPU has {gpu / GIB:.1f}: "
-        f"{sleep}lower batch.forward or max_pixels, train adapters (model.lora), or {run.more_gpus}"
-    )
-    yield Finding("warning", "memory", words)
+
+    gpu: int | None
+    missing: tuple[str, ...]
 
 
 def gpu_memory() -> int | None:

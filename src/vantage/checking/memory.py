@@ -1,4 +1,4 @@
-"""How much memory training takes, and how far an epoch goes: estimates, from sizes alone."""
+"""Estimate of the memory of training, from sizes alone."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class Sampler:
 
     Attributes:
         share: of the GPU's memory that it takes.
-        sleeps: whether it gives that back while an update runs.
-        needs: bytes of its weights and of the cache of one of the longest rows.
-        name: what it is called.
+        sleeps: whether it frees this memory during updates.
+        needs: bytes of its weights and of the cache of one longest row.
+        name: in the report.
     """
 
     share: float
@@ -95,7 +95,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one process; see `estimate`."""
+    """Bytes of one process; see `estimate`."""
 
     weights: int
     gradients: int
@@ -107,15 +107,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it, while an update runs."""
+        """Bytes during an update."""
         parts = (self.weights, self.gradients, self.optimizer, self.copies, self.reference)
         return sum(parts) + self.activations + self.logits
 
     def beside(self, sampler: Sampler | None, gpu: int) -> int:
-        """Bytes at most beside a sampler on a GPU of so many bytes.
+        """Peak of this process and a sampler, in bytes, on a GPU of `gpu` bytes.
 
-        One that sleeps while the update runs meets weights, the optimizer's states and the
-        reference alone.
+        A sampler that sleeps during updates shares the GPU with the weights, the optimizer's
+        states and the reference alone.
         """
         if sampler is None:
             return self.total
@@ -125,7 +125,7 @@ class Memory:
         return max(self.total, self.weights + self.optimizer + self.reference + taken)
 
     def fits(self, sampler: Sampler | None, gpu: int) -> bool:
-        """Whether a GPU of so many bytes is enough, `USABLE` of them being there."""
+        """Whether a GPU of `gpu` bytes is enough; the fraction `USABLE` of it can be used."""
         if sampler and sampler.share * gpu < sampler.needs:
             return False
         return self.beside(sampler, gpu) <= USABLE * gpu
@@ -138,17 +138,17 @@ def sizes(
     lora: PeftConfig | None = None,
     freeze_vision: bool = False,
 ) -> Sizes:
-    """The sizes of a model, from its configuration; no weight is loaded or allocated.
+    """Sizes of a model, from its configuration; no weight is loaded or allocated.
 
     Args:
         config: of the model.
         precision: in which it is loaded and trained.
-        lora: adapters, if they are trained instead.
-        freeze_vision: whether the vision tower is left as it is.
+        lora: adapters that are trained instead of the weights.
+        freeze_vision: whether the vision tower is not trained.
 
     Raises:
-        ConfigError: no vision tower to freeze.
-        ValueError: adapters that fit no module.
+        ConfigError: there is no vision tower to freeze.
+        ValueError: the adapters fit no module.
     """
     model = empty(config)
     parameters = sum(p.numel() for p in model.parameters())
@@ -183,7 +183,7 @@ def empty(config: Any) -> PreTrainedModel:
     """The model of a configuration, without memory for its weights.
 
     Raises:
-        ConfigError: no model has such sizes.
+        ConfigError: no model can be built from the configuration.
     """
     name = next(iter(config.architectures or ()), "")
     kind = getattr(transformers, name, None)
@@ -250,7 +250,7 @@ def estimate(
 
 
 def sampler_needs(sizes: Sizes, *, length: int, value_bytes: int) -> int:
-    """Bytes that vLLM takes for its weights, and the cache of a row of so many tokens."""
+    """Bytes of vLLM's weights and of the cache of a row of `length` tokens."""
     cache = sizes.layers * sizes.cached * length
     return value_bytes * (sizes.parameters + cache)
 
@@ -283,7 +283,7 @@ def _logits(sizes: Sizes, forward: Forward, length: int, forward_bytes: int) -> 
 
 
 def _shared(whole: Memory, sizes: Sizes, forward_bytes: int, cut: Cut) -> Memory:
-    """What is left of it on each of the processes that share a model."""
+    """Memory of each of the processes that share a model."""
     if cut.by == "copies" or cut.processes == 1:
         return whole
 

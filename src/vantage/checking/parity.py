@@ -1,4 +1,4 @@
-"""Whether what is generated from is what is trained on: template, placeholders, special tokens."""
+"""Parity of the prompts in generation and update: template, placeholders, special tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from transformers import ProcessorMixin
 
-from vantage.checking.levels import Level
+from vantage.checking.findings import Level
 from vantage.questions.schema import PLACEHOLDERS, images_in, taken
 from vantage.training.resolved import Tokenize
 
@@ -22,13 +22,13 @@ IN_CONFIG = ("image_token_id", "image_token_index")
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model without its weights.
+    """A model without its weights.
 
     Attributes:
-        processor: its processor, or tokenizer where there is no processor.
+        processor: its processor, or its tokenizer if it has no processor.
         config: its configuration.
         template_options: of the chat template.
-        tokenize: prompt -> ids, as the engine makes them; None for the usual way.
+        tokenize: prompt -> ids, as the engine computes them; None for the processor's own way.
     """
 
     processor: Any
@@ -43,25 +43,25 @@ class Model:
 
     @property
     def reads_images(self) -> bool:
-        """Whether there is a processor: AutoProcessor hands out a tokenizer where it finds none."""
+        """Whether there is a processor; without one AutoProcessor returns a tokenizer."""
         return isinstance(self.processor, ProcessorMixin)
 
     @property
     def configured_image_id(self) -> int | None:
-        """The id that the model replaces by what it sees."""
+        """The id that the model replaces by features of an image."""
         found = (getattr(self.config, name, None) for name in IN_CONFIG)
         return next((number for number in found if isinstance(number, int)), None)
 
     @property
     def image_ids(self) -> set[int]:
-        """The ids that processor and tokenizer have for images; of Gemma 3 they are two."""
+        """The ids of processor and tokenizer for images; Gemma 3 has two."""
         holders = (self.processor, self.tokenizer)
         found = (getattr(holder, "image_token_id", None) for holder in holders)
         return {number for number in found if isinstance(number, int)}
 
     @functools.cached_property
     def image_id(self) -> int | None:
-        """The id that stands for a piece of a picture."""
+        """The id of an image token."""
         configured = self.configured_image_id
         return next(iter(self.image_ids), None) if configured is None else configured
 
@@ -82,7 +82,7 @@ class Model:
 
     @functools.cached_property
     def mark(self) -> str | None:
-        """What the chat template writes where a picture stands; None if it writes nothing."""
+        """The text that the chat template writes for a picture; None if it writes none."""
         parts = [{"type": "image"}, {"type": "text", "text": "."}]
         try:
             shown = self.text([{"role": "user", "content": parts}])
@@ -94,7 +94,7 @@ class Model:
 
     @functools.cached_property
     def special(self) -> re.Pattern | None:
-        """Any token that the tokenizer never makes of ordinary text."""
+        """A pattern of all tokens that ordinary text never becomes."""
         added = self.tokenizer.added_tokens_decoder.values()
         names = {token.content for token in added if token.special}
         names |= {*self.placeholders, *self.tokenizer.all_special_tokens}
@@ -102,7 +102,7 @@ class Model:
         return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def text(self, prompt: Any) -> str:
-        """A conversation as the chat template writes it; a plain text as it is."""
+        """A conversation rendered by the chat template; a plain text as it is."""
         if isinstance(prompt, str):
             return prompt
         return self.processor.apply_chat_template(
@@ -113,36 +113,36 @@ class Model:
         )
 
     def ids(self, prompt: Any) -> list[int]:
-        """A prompt as the trainer takes it."""
+        """Ids of a prompt, as in training."""
         if self.tokenize is not None:
             return self.tokenize(prompt)
         return _from_text(self, self.text(prompt), images_in(prompt))
 
     def ids_of(self, prompts: Sequence[Any]) -> list[list[int]]:
-        """Prompts without pictures as the trainer takes them, encoded together."""
+        """Ids of prompts without pictures, as in training, encoded together."""
         if self.tokenize is not None:
             return self.tokenize.many(prompts)
         return [self.ids(prompt) for prompt in prompts]
 
     def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Special tokens that are written in some texts."""
+        """Special tokens that are written in texts."""
         if self.special is None:
             return ()
         return tuple(dict.fromkeys(f for text in texts for f in self.special.findall(text)))
 
     def grave(self, token: str) -> bool:
-        """Whether a token in a text breaks the prompt: a picture, padding, or its end."""
+        """Whether a token in a text breaks the prompt: it means a picture, padding or the end."""
         ends = (self.tokenizer.pad_token, self.tokenizer.eos_token)
         return token in self.placeholders or token in ends
 
 
 def placed(model: Model, prompt: Any, ids: list[int]) -> str:
-    """Whether every picture has its place in text and ids; what is wrong, or nothing.
+    """Check that each picture has a place in the text and in the ids; the problem, or "".
 
     Args:
-        model: what is known of the model.
-        prompt: as the trainer takes it, pictures opened.
-        ids: what the trainer makes of it.
+        model: the model without its weights.
+        prompt: in the format of the trainer, with opened pictures.
+        ids: of the prompt, as in training.
     """
     pictures = len(images_in(prompt))
     if model.mark is not None:
@@ -157,12 +157,12 @@ def placed(model: Model, prompt: Any, ids: list[int]) -> str:
 
 
 def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
-    """Whether text and pictures, given to the processor, and the ids, decoded, are the same prompt.
+    """Check that text and pictures encode to the ids, and back; the problem, or "".
 
     Args:
-        model: what is known of the model.
-        prompt: as the trainer takes it, pictures opened.
-        ids: what the trainer makes of it.
+        model: the model without its weights.
+        prompt: in the format of the trainer, with opened pictures.
+        ids: of the prompt, as in training.
     """
     pictures = images_in(prompt)
     if not isinstance(prompt, str):
@@ -185,10 +185,10 @@ def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
 
 
 def of_model(model: Model, *, with_images: bool) -> list[tuple[Level, str]]:
-    """What is wrong with the model's processor, whatever the rows: (level, words).
+    """Problems of the model's processor that do not depend on the rows: (level, words).
 
     Args:
-        model: what is known of the model.
+        model: the model without its weights.
         with_images: whether rows have pictures.
     """
     found = _tokens(model)
@@ -211,11 +211,18 @@ def _tokens(model: Model) -> list[tuple[Level, str]]:
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         found.append(("error", "its tokenizer has neither a padding token nor an end token"))
     elif tokenizer.pad_token is None:
-        found.append(("warning", "its tokenizer has no padding token; training takes the end"))
+        found.append(
+            ("warning", "its tokenizer has no padding token; training pads with the end token")
+        )
     elif not _pads_left(tokenizer):
         found.append(("error", "its tokenizer does not pad on the left, as generation needs"))
     if tokenizer.eos_token is None:
-        found.append(("warning", "its tokenizer has no end token: responses run to the limit"))
+        found.append(
+            (
+                "warning",
+                "its tokenizer has no end token: each response is generated up to the limit",
+            )
+        )
     vocabulary = getattr(model.config.get_text_config(), "vocab_size", None)
     if vocabulary is not None and len(tokenizer) > vocabulary:
         found.append(
@@ -234,11 +241,11 @@ def _pads_left(tokenizer) -> bool:
 
 
 def _from_text(model: Model, text: str, pictures: list[Image.Image]) -> list[int]:
-    """Ids of a text that the template wrote, as `apply_chat_template` would make them."""
+    """Ids of a rendered text, as `apply_chat_template` would encode it."""
     starts = getattr(model.tokenizer, "bos_token", None)
     options: dict[str, Any] = {"text": [text]}
     if not model.reads_images or (starts is not None and text.startswith(starts)):
-        options["add_special_tokens"] = False  # the template wrote them
+        options["add_special_tokens"] = False  # the text has them already
     if pictures:
         options["images"] = [pictures]
     return np.asarray(model.processor(**options)["input_ids"][0]).tolist()

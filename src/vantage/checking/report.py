@@ -1,4 +1,4 @@
-"""A check's report as tables in a terminal."""
+"""The report of a check in a terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from vantage.checking.check_report import CheckReport
 from vantage.checking.examples import Example
-from vantage.checking.findings import CheckReport
 from vantage.checking.memory import FORMULA, Memory
 from vantage.checking.tokens import Lengths, LongRows
 from vantage.questions import faults
@@ -24,7 +24,7 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def show(report: CheckReport, console: Console) -> None:
-    """Print all of a report, its verdict last."""
+    """Print a report; its verdict is the last line."""
     _say(console, f"{report.source}: {report.rows:,} rows can be trained")
     for name, found in {report.source: report.faults, **report.held_out_faults}.items():
         if found:
@@ -58,16 +58,16 @@ def show(report: CheckReport, console: Console) -> None:
 
 
 def write_rejects(report: CheckReport, path: Path) -> int:
-    """Write every fault as a line of JSON, and say how many there are."""
+    """Write each fault as a line of JSON; the number of faults."""
     named = {report.source: report.faults, **report.held_out_faults}
     faults.write_all(path, ((name, fault) for name, found in named.items() for fault in found))
     return sum(map(len, named.values()))
 
 
 def _show(console: Console, example: Example) -> None:
-    """A finished prompt, its pictures and its reference."""
+    """Print a rendered prompt, the sizes of its pictures and its reference answer."""
     words = f"row {example.row} as the model gets it, of {example.rows:,} ({example.layout})"
-    title = Text(shown(words))  # a text would be taken for markup
+    title = Text(shown(words))  # rich would read markup in a str
     console.print(Panel(_short(example.text), title=title, title_align="left"))
     if example.sizes:
         _say(console, f"pictures: {', '.join(f'{w} x {h}' for w, h in example.sizes)}")
@@ -80,7 +80,7 @@ def _show(console: Console, example: Example) -> None:
 
 
 def _short(text: str) -> str:
-    """A text, the middle of a long one left out."""
+    """A text; the middle of a long one is left out."""
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"
 

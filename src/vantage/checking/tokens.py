@@ -1,4 +1,4 @@
-"""How long prompts are, and how small pictures must be for all of them to fit."""
+"""Lengths of prompts, and the size of pictures with which all prompts fit."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vantage.questions.prompts import Prompts
 from vantage.questions.schema import Question, pictures, render, with_pictures
 
 BINS = 12
-# Less is no picture: a square of 28 pixels is one token of most models.
+# The smallest useful picture: 28 x 28 pixels are one token of most models.
 SMALLEST = 28 * 28
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens a row, summed up.
+    """Statistics of tokens per row.
 
     Attributes:
-        least, median, p95, most: of all rows.
-        longest: the row with most.
-        edges, counts: of the histogram; one edge more than counts.
+        least, median, p95, most: over all rows.
+        longest: number of the row with the most tokens.
+        edges, counts: of the histogram; there is one edge more than counts.
     """
 
     least: int
@@ -40,15 +40,15 @@ class Lengths:
 
 @dataclass(frozen=True)
 class LongRows:
-    """Rows whose longest prompt is over the limit.
+    """Rows whose longest prompt exceeds the limit.
 
     Attributes:
         limit: in tokens.
         rows: (row, tokens), the longest first.
-        max_pixels: the largest bound with which all others than the hopeless ones fit; None
-            when there are none.
-        hopeless: rows that stay too long however small their pictures are.
-        wordy: those of them whose text alone is too long.
+        max_pixels: the largest bound with which all rows fit but the hopeless ones; None if all
+            are hopeless.
+        hopeless: rows that are too long however small their pictures are.
+        wordy: hopeless rows whose text alone is too long.
     """
 
     limit: int
@@ -59,11 +59,11 @@ class LongRows:
 
 
 def lengths(tokens: ArrayLike, rows: Sequence[int] | np.ndarray) -> Lengths:
-    """The lengths of some rows, summed up.
+    """Statistics of tokens per row.
 
     Args:
-        tokens: of each row, at least one row.
-        rows: their numbers.
+        tokens: of each row; at least one row.
+        rows: numbers of the rows.
     """
     token_Q = np.asarray(tokens)
     low, high = int(token_Q.min()), int(token_Q.max())
@@ -83,7 +83,7 @@ def lengths(tokens: ArrayLike, rows: Sequence[int] | np.ndarray) -> Lengths:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Whether the longest prompt of a row fits, its pictures under some bound.
+    """Whether the longest prompt of a row fits, with a bound on its pictures.
 
     Attributes:
         prompts: the rows.
@@ -96,18 +96,18 @@ class Fitting:
     limit: int
 
     def __call__(self, row: int, max_pixels: int) -> bool:
-        """Whether it does."""
+        """Whether the row at an index fits if its pictures have at most `max_pixels`."""
         question = self.prompts.longest(self.prompts.rows[row])
         bounds = Bounds(self.prompts.bounds.least, max_pixels)
         return len(self.tokenize(render(bounded(question, bounds)))) <= self.limit
 
     @property
     def smallest(self) -> int:
-        """The smallest bound that makes sense."""
+        """The smallest useful bound, in pixels."""
         return max(SMALLEST, self.prompts.bounds.least or 0)
 
     def largest(self, row: int, too_large: int) -> int:
-        """The largest bound with which a row fits that fits under the smallest one."""
+        """The largest bound below `too_large` with which a row fits; it fits with the smallest."""
         low, high = self.smallest, too_large
         while high - low > 1:
             middle = (low + high) // 2
@@ -116,7 +116,7 @@ class Fitting:
 
 
 def bounded(question: Question, bounds: Bounds) -> Question:
-    """The question with other bounds for its pictures than those that are its first step."""
+    """The question with other bounds on its pictures; bounds are the first step of a picture."""
     images = (replace(i, steps=(bounds, *i.steps[1:])) for i in pictures(question))
     return with_pictures(question, images)
 
@@ -124,15 +124,15 @@ def bounded(question: Question, bounds: Bounds) -> Question:
 def remedy(
     fitting: Fitting, long: Sequence[tuple[int, int]], numbers: Sequence[int] | None = None
 ) -> LongRows:
-    """What would bring long rows under the limit.
+    """What would make long rows fit.
 
-    The worst row is bisected; the others are tried with what it allows, and the worst of those
-    that are still too long is next.
+    The bound of the longest row is found by bisection. The other rows are tried with this bound;
+    the longest of those that do not fit is next.
 
     Args:
-        fitting: of the rows.
-        long: (row, tokens) of those that are too long.
-        numbers: what each row is called in the report; None for its place.
+        fitting: decides whether a row fits.
+        long: (index, tokens) of rows that are too long.
+        numbers: of the rows, for the report; None for their indices.
     """
     found = [*sorted(long, key=lambda row: -row[1])]
     waiting = [row for row, _ in found]
@@ -153,13 +153,13 @@ def remedy(
 
 
 def _too_long(fitting: Fitting, rows: Sequence[int], max_pixels: int) -> list[int]:
-    """Those of some rows that do not fit under a bound."""
+    """Rows that do not fit with a bound."""
     fits = over_rows(lambda place: fitting(rows[place], max_pixels), len(rows), "Fitting pictures")
     return [row for row, fit in zip(rows, fits, strict=True) if not fit]
 
 
 def _most_pixels(fitting: Fitting, row: int) -> int:
-    """The pixels of the row's largest picture, as it is too large now."""
+    """Pixels of the largest picture of a row."""
     images = pictures(fitting.prompts.longest(fitting.prompts.rows[row]))
     sizes = [image.open().size for image in images]
     return max((width * height for width, height in sizes), default=0)

@@ -105,7 +105,7 @@ def settings(name: str, model: Path, output: Path, seed: int) -> Config:
     """The run of one recipe; the same number of rollouts for each."""
     shares = recipe(name).shares
     variants = {"count": 2, "rewrites": "new_questions", "transforms": {}}
-    return configuration.check(
+    return configuration.parse(
         {
             "model": {"path": str(model), "dtype": "float32"},
             "data": {

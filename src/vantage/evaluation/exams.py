@@ -244,7 +244,7 @@ def _is_there(file: Path, folder: Path) -> bool:
 
 def _check(found: Exam, source: str) -> None:
     """Look at every question, so that none fails in the middle of a run."""
-    looked = over_rows(_Looker(found), found.size, f"Checking {found.benchmark.title}")
+    looked = over_rows(_QuestionCheck(found), found.size, f"Checking {found.benchmark.title}")
     faults = [one for one in looked if isinstance(one, Fault)]
     again = Counter(one for one in looked if isinstance(one, str))
     faults += [
@@ -257,7 +257,7 @@ def _check(found: Exam, source: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Looker:
+class _QuestionCheck:
     exam: Exam
 
     def __call__(self, number: int) -> str | Fault:

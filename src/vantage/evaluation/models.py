@@ -64,7 +64,7 @@ def load(path: str) -> Loaded:
         ConfigError: it cannot be loaded.
     """
     path = files.home(path)
-    model_files.check(path)
+    model_files.check_model_files(path)
     has_adapters = (Path(path) / model_files.ADAPTERS).is_file()
     base = model_files.base_of(Path(path)) if has_adapters else path
     with (

@@ -73,7 +73,7 @@ class Prompts:
         """Refuse a template that names what is no column."""
         rows = self.rows.rows
         if rows.format["type"] is None:  # a transform makes its columns row by row
-            templates.check(self.template, rows.column_names)
+            templates.check_template(self.template, rows.column_names)
 
     def begin(self, done: float) -> None:
         """Forget the last batch; a share `done` of the training is done."""
@@ -170,7 +170,7 @@ def put(question: Question, template: str, system: str | None, bounds: Bounds) -
 
 
 @dataclass(frozen=True)
-class _Looker:
+class _RowCheck:
     """Looks at rows as training will."""
 
     prompts: Prompts
@@ -213,7 +213,7 @@ class _Looker:
             refuse(with_text(question, text), self.prompts.reserved)
 
 
-def check(
+def check_prompts(
     prompts: Prompts,
     name: str,
     rows: Dataset | IterableDataset,
@@ -235,8 +235,8 @@ def check(
         InputError: rows that cannot become a prompt; names the first twenty.
     """
     read_from = _opened(rows)
-    looker = _Looker(prompts, read_from, pixels, takes)
-    found = over_parts(looker.part, len(read_from), f"Checking {name}")
+    row_check = _RowCheck(prompts, read_from, pixels, takes)
+    found = over_parts(row_check.part, len(read_from), f"Checking {name}")
     faults = [fault for part in found for fault in part]
     if faults:
         raise InputError(message(name, faults))

@@ -24,7 +24,7 @@ def columns_in(template: str) -> list[str]:
     return [name for name in found if name is not None and name != QUESTION]
 
 
-def check(template: str, columns: Collection[str]) -> None:
+def check_template(template: str, columns: Collection[str]) -> None:
     """Refuse a template that names what is no column.
 
     Raises:
@@ -45,10 +45,10 @@ def filled(template: str, row: Mapping[str, Any]) -> str:
     """The template with the values of a row; `{question}` stays.
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `check_template`.
         InputError: a column that is empty in this row, or holds no text.
     """
-    check(template, row)
+    check_template(template, row)
 
     def value(match: re.Match[str]) -> str:
         if match["plain"] is not None:

@@ -1,10 +1,11 @@
-"""A run whose engine is not installed, as far as the configuration alone tells it."""
+"""The engine that stands in for one that is not installed; it knows the configuration alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from vantage.checking.context import Check
 from vantage.config import Config
 from vantage.training import resolved
 from vantage.training.directory import check_output
@@ -12,7 +13,7 @@ from vantage.training.resolved import Resolved
 
 
 def resolve(config: Config) -> Resolved:
-    """What any engine makes of a configuration.
+    """What every engine makes of a configuration, with a warning that the engine is missing.
 
     Raises:
         ConfigError: as `vantage.training.resolved.resolved`.
@@ -25,7 +26,7 @@ def resolve(config: Config) -> Resolved:
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to write over another run, or to resume another one.
+    """Refuse to overwrite another run, or to resume another one.
 
     Raises:
         ConfigError, InputError: as `vantage.training.directory.check_output`.
@@ -33,8 +34,12 @@ def check_run(config: Config, *, resume: bool) -> None:
     check_output(config, resume=resume)
 
 
-def lacks(config: Config) -> Iterator[str]:
-    """The engine."""
+# No engine, no checks of its own.
+CHECKS: tuple[Check, ...] = ()
+
+
+def missing_packages(config: Config) -> Iterator[str]:
+    """The engine itself."""
     yield f"{config.engine} is missing: {_install(config)}"
 
 

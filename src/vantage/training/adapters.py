@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from peft import LoraConfig
 
-from vantage.config import Config
+from vantage.config import Lora
 
 
-def lora_of(config: Config) -> LoraConfig | None:
-    """The adapters that a configuration trains, if it does."""
-    lora = config.model.lora
+def lora_of(lora: Lora | None) -> LoraConfig | None:
+    """The adapters of a run in peft's terms; None if it trains the weights."""
     if lora is None:
         return None
     return LoraConfig(

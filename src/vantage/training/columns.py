@@ -30,7 +30,7 @@ def named(eval_dataset: Any) -> dict[str, Any]:
     return {"eval_dataset": eval_dataset}
 
 
-def check(
+def check_columns(
     name: str,
     rows: Any,
     rewards: list,

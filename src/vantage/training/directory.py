@@ -151,8 +151,10 @@ def _steps(run: Path) -> list[Path]:
 
 def _check_same(before: Config, now: Config) -> None:
     moved = {old: new for old in own_code(before) for new in own_code(now) if _moved(old, new)}
-    old = _options(configuration.renamed(configuration.plain(before), lambda n: moved.get(n, n)))
-    new = _options(configuration.plain(now))
+    old = _options(
+        configuration.renamed(configuration.as_values(before), lambda n: moved.get(n, n))
+    )
+    new = _options(configuration.as_values(now))
     changed = [
         f"{name} from {old.get(name)!r} to {new.get(name)!r}"
         for name in sorted({*old, *new})

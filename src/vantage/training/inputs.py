@@ -1,4 +1,4 @@
-"""What a run reads, whichever the engine: rows and rewards of a configuration."""
+"""What every run reads: rows, model and rewards."""
 
 from __future__ import annotations
 
@@ -12,61 +12,58 @@ from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 
 from vantage import config as configuration
-from vantage import files, model_files, plugins
-from vantage.config import Config
+from vantage import model_files, plugins
 from vantage.errors import ConfigError, nearest, reading
 from vantage.questions.acceptance import acceptance
 from vantage.questions.loading import load
-from vantage.questions.pixels import Bounds
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
 from vantage.rewards.opening import opened_by
+from vantage.training.resolved import RunSettings, Source
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
 GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
 
 
 def rows_of(
-    config: Config, processor: Any = None, *, write_rejects: bool = True
+    settings: RunSettings, processor: Any = None, *, write_rejects: bool = True
 ) -> tuple[Dataset, Dataset | None]:
     """The rows to train on and those to validate on, all of them checked.
 
     Args:
-        config: of the run.
+        settings: of the run.
         processor: of the model, to find pictures that it cannot take; None to skip this.
         write_rejects: whether to write bad rows to the run's directory.
 
     Raises:
         ConfigError, InputError: as `vantage.questions.loading.load`.
     """
-    data, run = config.data, Path(config.run.output)
     writes = write_rejects and PartialState().is_main_process
 
-    def rows(source: str, split: str, rejects: str, **options) -> Dataset:
+    def rows(source: Source, rejects: str, **options) -> Dataset:
         return load(
-            source,
-            split=split,
-            on_bad_row=data.on_bad_row,
-            rejects=run / rejects if writes else None,
-            **reading_options(config, processor),
+            source.path,
+            split=source.split,
+            on_bad_row=settings.on_bad_row,
+            rejects=settings.output / rejects if writes else None,
+            **reading_options(settings, processor),
             **options,
         )
 
-    train = rows(data.train, data.split, "rejects.jsonl", variants=config.variants)
-    if data.validation is None:
+    train = rows(settings.train, "rejects.jsonl", variants=settings.variants)
+    if settings.validation is None:
         return train, None
-    return train, rows(data.validation, data.validation_split, "rejects-validation.jsonl")
+    return train, rows(settings.validation, "rejects-validation.jsonl")
 
 
-def reading_options(config: Config, processor: Any = None) -> dict[str, Any]:
-    """How the data of a run are read, as `vantage.questions.loading.survey` takes it."""
-    data, model = config.data, config.model
+def reading_options(settings: RunSettings, processor: Any = None) -> dict[str, Any]:
+    """Options of `vantage.questions.loading.survey` with which the data of a run are read."""
     return {
-        "columns": data.columns,
-        "layout": data.layout,
-        "image_root": data.image_root,
-        "graded_by": next((REWARDS[name] for name in GRADING if name in config.rewards), None),
-        "takes": acceptance(processor, Bounds(model.min_pixels, model.max_pixels)),
+        "columns": settings.columns,
+        "layout": settings.layout,
+        "image_root": settings.image_root,
+        "graded_by": next((REWARDS[name] for name in GRADING if name in settings.rewards), None),
+        "takes": acceptance(processor, settings.bounds),
     }
 
 
@@ -74,7 +71,7 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
     """Processor (or tokenizer) and configuration of a model, as every engine loads them.
 
     Args:
-        path: directory, or name on the hub.
+        path: directory (`~` expanded), or name on the hub.
         options: such as revision and trust_remote_code; a `subfolder` is that of the weights,
             which no processor has.
 
@@ -82,10 +79,9 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
         ConfigError: there is no such model, it has neither processor nor tokenizer, its weights
             are truncated, or its chat template does not end.
     """
-    path = files.home(path)
     sides = {"truncation_side": "left", "padding_side": "left"}
     options = {"trust_remote_code": False, **options}
-    model_files.check(path)
+    model_files.check_model_files(path)
     with reading(f"model.path: {path!r} cannot be loaded", model_files.reason):
         from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
 

@@ -1,4 +1,4 @@
-"""Which questions have prompts short enough to be trained."""
+"""Questions whose prompts are short enough to be trained."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vantage.questions.schema import Question
 logger = logging.getLogger(__name__)
 
 
-def fitting(
+def short_enough(
     prompts: Prompts, tokens_of: Callable[[Question], int], limit: int | None, policy: str
 ) -> list[int]:
     """Rows of the data whose longest prompt has at most `limit` tokens.
 
     Args:
-        prompts: how the rows are asked.
-        tokens_of: length of a prompt as the model takes it, images included.
-        limit: None measures nothing.
-        policy: "refuse" longer prompts, or "drop" their questions.
+        prompts: the rows, and how they are asked.
+        tokens_of: number of tokens of a prompt, image tokens included.
+        limit: None for no limit; then nothing is measured.
+        policy: "refuse" to raise an error, "drop" to leave questions with longer prompts out.
 
     Raises:
-        InputError: prompts are longer, and the policy refuses them or nothing else is left.
+        InputError: prompts are longer, and the policy refuses them or no others are left.
     """
     rows = range(len(prompts.rows))
     if limit is None:

@@ -1,20 +1,23 @@
-"""The run that a configuration means, as far as a check has to know; whichever the engine."""
+"""The run that a configuration means: its settings, and what its engine makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from datasets import Dataset
 
-from vantage.config import Config
+from vantage.config import Config, Judge, Lora
 from vantage.methods.recipe import parse_recipe
+from vantage.questions.layouts import Columns
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
+from vantage.questions.variants import Variants
 from vantage.training.columns import FROM_ANY
-from vantage.training.precision import Precision, Verdict, precision_of
+from vantage.training.precision import Precision, Steps, precision_of
 from vantage.training.shape import Shape, check_recipe, shape_of
 
 
@@ -95,10 +98,99 @@ class Colocated:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A split of a data set.
+
+    Attributes:
+        path: a file, a directory, or a name on the hub.
+        split: its name, where there are several.
+    """
+
+    path: str
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.split})"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of a run that mean the same for every engine.
+
+    Attributes:
+        engine: "trl" or "verl".
+        model: directory, or name on the hub.
+        lora: adapters that are trained instead of the weights; None for the weights.
+        freezes_vision: whether the vision tower is not trained.
+        train, validation: the data; `validation` is None without validation.
+        columns, layout, image_root: how the data are read, see
+            `vantage.questions.loading.survey`.
+        on_bad_row: what happens to rows that cannot be trained.
+        bounds: pixels of an image.
+        variants: prompts of a question.
+        template, system_prompt: text around every question.
+        rewards: name -> weight.
+        judge: the server that the reward "judge" asks.
+        recipe: as the user wrote it.
+        batches, epochs: length of the run; one of them is None.
+        output: directory of the run.
+    """
+
+    engine: str
+    model: str
+    lora: Lora | None
+    freezes_vision: bool
+    train: Source
+    validation: Source | None
+    columns: Columns
+    layout: str | None
+    image_root: str | None
+    on_bad_row: Literal["stop", "skip"]
+    bounds: Bounds
+    variants: Variants
+    template: str
+    system_prompt: str | None
+    rewards: Mapping[str, float]
+    judge: Judge | None
+    recipe: str | dict[str, Any]
+    batches: int | None
+    epochs: float | None
+    output: Path
+
+
+def settings_of(config: Config) -> RunSettings:
+    """The settings of a configuration that mean the same for every engine."""
+    data, model, run = config.data, config.model, config.run
+    return RunSettings(
+        engine=config.engine,
+        model=model.path,
+        lora=model.lora,
+        freezes_vision=model.freeze_vision_tower,
+        train=Source(data.train, data.split),
+        validation=Source(data.validation, data.validation_split) if data.validation else None,
+        columns=data.columns,
+        layout=data.layout,
+        image_root=data.image_root,
+        on_bad_row=data.on_bad_row,
+        bounds=Bounds(model.min_pixels, model.max_pixels),
+        variants=config.variants,
+        template=data.template,
+        system_prompt=data.system_prompt,
+        rewards=config.rewards,
+        judge=config.judge,
+        recipe=config.recipe,
+        batches=run.batches,
+        epochs=run.epochs,
+        output=Path(run.output),
+    )
+
+
+@dataclass(frozen=True)
 class Resolved:
     """What an engine makes of a configuration.
 
     Attributes:
+        settings: those that mean the same for every engine.
         shape: of a rollout batch.
         prompts: rows -> how they are asked.
         limit: tokens of the longest prompt to train on; None for none.
@@ -107,13 +199,11 @@ class Resolved:
         precision: of forwards and weights.
         forward: of the update; None where the engine that makes it is not known.
         cut: how processes share the model.
-        freezes_vision: whether the vision tower stays as it is.
-        judge_steps: spread of the model's matrices, where known -> whether steps move them.
+        steps: of the optimizer; None where the engine that makes them is not known.
+        kept_in: precision of the weights that these steps move.
         loading: options with which the model's configuration and processor are loaded.
         template_options: of the chat template.
         tokenizer: processor -> (prompt -> ids), as the engine makes them; None for the usual way.
-        check_pictures: refuses a processor whose pictures the engine cannot train, by the ids of
-            a prompt and its pictures.
         check_model: refuses a configuration of a model that options of the engine do not fit.
         supplied: what rewards get besides columns; withheld: columns that they do not get.
         colocated: a sampler on the GPUs that train.
@@ -121,6 +211,7 @@ class Resolved:
         more_gpus: how to spread a model that is too large for one GPU.
     """
 
+    settings: RunSettings
     shape: Shape
     prompts: Callable[[Dataset], Prompts]
     limit: int | None
@@ -129,12 +220,11 @@ class Resolved:
     forward: Forward | None
     limit_validation: int | None = None
     cut: Cut = Cut()
-    freezes_vision: bool = False
-    judge_steps: Callable[[float | None], Verdict] = lambda spread: Verdict()
+    steps: Steps | None = None
+    kept_in: str = "float32"
     loading: Mapping[str, Any] = field(default_factory=dict)
     template_options: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: Callable[[Any], Tokenize] | None = None
-    check_pictures: Callable[[Any, list[int], list[Any]], None] | None = None
     check_model: Callable[[Any], None] = lambda known: None
     supplied: Collection[str] = frozenset(FROM_ANY)
     withheld: Collection[str] = ()
@@ -153,6 +243,7 @@ def resolved(config: Config) -> Resolved:
     check_recipe(recipe, config.variants, shape.updates)
     shape.check_not_empty()
     return Resolved(
+        settings_of(config),
         shape,
         lambda rows: prompts_of(config, rows),
         config.data.max_prompt_tokens,
@@ -165,7 +256,6 @@ def resolved(config: Config) -> Resolved:
             written_out=config.model.attention == "eager",
             compensated=config.optimizer.weights == "bfloat16",
         ),
-        freezes_vision=config.model.freeze_vision_tower,
     )
 
 

@@ -21,7 +21,7 @@ from vantage.questions.reading import Reader
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import made, not_finite
+from vantage.sections import not_finite, parsed
 from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
@@ -232,7 +232,7 @@ class VantageConfig(GRPOConfig):
 
     def build_variants(self) -> Variants:
         """The variants that the options describe."""
-        return made(Variants, self.variants or {}, "variants")
+        return parsed(Variants, self.variants or {}, "variants")
 
     def build_prompts(self, rows: Dataset) -> Prompts:
         """How the rows of a data set are asked."""
@@ -247,7 +247,7 @@ class VantageConfig(GRPOConfig):
 
     def build_keep(self) -> Keep:
         """What the record of the run keeps."""
-        return made(Keep, self.record or {}, "record")
+        return parsed(Keep, self.record or {}, "record")
 
     @property
     def colocated(self) -> bool:

@@ -20,9 +20,7 @@ from vantage.training.precision import (
     FORMATS,
     Precision,
     Steps,
-    Verdict,
     Weights,
-    expected,
     judge,
     precision_of,
     steps_of,
@@ -126,25 +124,23 @@ def prepare(trainer: Trainer) -> None:
             )
         _check_loaded(trainer.model)
         trainer.optimizer_cls_and_kwargs = _compensated(trainer.args)
-    steps = _steps_of_instance(own) if own else _steps(trainer.args, _count(trainer.model))
-    verdict = judge([*_sampled(trainer.model, _has_masters(trainer.args))], steps)
+    made = _steps_of_instance(own) if own else steps(trainer.args, _count(trainer.model))
+    verdict = judge([*_sampled(trainer.model, _has_masters(trainer.args))], made)
     if verdict.error:
         raise ConfigError(verdict.error)
     if verdict.warning and trainer.accelerator.is_main_process:
         logger.warning(verdict.warning)
 
 
-def foreseen(config: Config, args: TrainingArguments, spread: float | None) -> Verdict:
-    """What `prepare` is likely to find, without the model.
+def kept_in(config: Config, args: TrainingArguments) -> str:
+    """Precision of the weights that the optimizer's steps move.
 
     Args:
         config: of the run.
         args: the same in TRL's words.
-        spread: standard deviation of the model's matrices, where its configuration says it.
     """
     trained = chosen(config, has_bfloat16=args.bf16).trained
-    dtype = "float32" if _has_masters(args) else trained
-    return judge(expected(dtype, spread), _steps(args))
+    return "float32" if _has_masters(args) else trained
 
 
 def _has_masters(args: TrainingArguments) -> bool:
@@ -153,7 +149,8 @@ def _has_masters(args: TrainingArguments) -> bool:
     return (args.bf16 or args.fp16) and any(sharded)
 
 
-def _steps(args: TrainingArguments, trained: int | None = None) -> Steps:
+def steps(args: TrainingArguments, trained: int | None = None) -> Steps:
+    """How the optimizer of TRL's options moves a weight; `trained` counts the trained weights."""
     name, more = str(getattr(args.optim, "value", args.optim)), _parse_optim_args(args.optim_args)
     if args.compensated_sums:
         name, more = COMPENSATED, {}

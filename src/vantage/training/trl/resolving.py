@@ -1,4 +1,4 @@
-"""What TRL makes of a configuration, refuses, and lacks on a machine; nothing is trained."""
+"""TRL before a run starts: the resolved run, refused options, missing packages."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ from trl.import_utils import is_vllm_available
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
+from vantage.checking.context import Check
 from vantage.config import Config
 from vantage.errors import ConfigError, reading
 from vantage.questions.schema import taken
 from vantage.training import columns
 from vantage.training.inputs import processes
-from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize, settings_of
 from vantage.training.shape import Shape
 from vantage.training.trl import precision, values
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.loading import config_source
 from vantage.training.trl.run import arguments, check_run
 
-__all__ = ["check_run", "lacks", "resolve"]
+__all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
 FLASH = {
     "flash_attention_2": is_flash_attn_2_available,
     "flash_attention_3": is_flash_attn_3_available,
 }
+# Checks of this engine alone.
+CHECKS: tuple[Check, ...] = ()
 TILE = (TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK)
 
 
 def resolve(config: Config) -> Resolved:
-    """What TRL makes of a configuration, on a machine that need not have a GPU.
+    """What TRL makes of a configuration; needs no GPU.
 
     Raises:
         ConfigError: as `vantage.training.trl.run.arguments`.
@@ -54,6 +57,7 @@ def resolve(config: Config) -> Resolved:
     options = args.chat_template_kwargs or {}
     limits = [limit for limit in (args.max_prompt_length, args.room) if limit]
     return Resolved(
+        settings_of(config),
         shape_of(args),
         args.build_prompts,
         min(limits, default=None),
@@ -62,8 +66,8 @@ def resolve(config: Config) -> Resolved:
         _forward(config, args),
         limit_validation=args.room,
         cut=cut,
-        freezes_vision=args.freeze_vision_tower,
-        judge_steps=partial(precision.foreseen, config, args),
+        steps=precision.steps(args),
+        kept_in=precision.kept_in(config, args),
         loading=config_source(args),
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),
@@ -74,8 +78,8 @@ def resolve(config: Config) -> Resolved:
     )
 
 
-def lacks(config: Config) -> Iterator[str]:
-    """Options that do not work on the machine at hand, and packages that are missing."""
+def missing_packages(config: Config) -> Iterator[str]:
+    """Options that do not work on this machine, and missing packages, a sentence each."""
     try:
         arguments(config)
     except ConfigError as error:
@@ -95,14 +99,14 @@ def lacks(config: Config) -> Iterator[str]:
 
 
 def planned(config: Config) -> VantageConfig:
-    """TRL's options for a run, on a machine that need not have a GPU.
+    """TRL's options for a run; needs no GPU.
 
     Raises:
         ConfigError: as `vantage.training.trl.run.arguments`.
     """
     given = values.checked(config.trl)
     there = {name: value for name, value in given.items() if name != "tf32"}
-    # The GPU that is to train is taken to have bfloat16.
+    # Assumes that the GPU that will train supports bfloat16.
     forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
     model = config.model.model_copy(update={"dtype": forward})
     return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
@@ -116,13 +120,13 @@ def shape_of(args: VantageConfig) -> Shape:
 
 
 def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None) -> Tokenize:
-    """Prompt -> ids, by the very method that the trainer calls.
+    """Prompt -> ids, by the method that the trainer calls.
 
     Args:
         processor: processor or tokenizer of the model.
         template_options: TRL's `chat_template_kwargs`.
     """
-    # All that TRL's method reads of a trainer without tools.
+    # The attributes that TRL's method reads of a trainer without tools.
     trainer: Any = SimpleNamespace(
         processing_class=processor,
         _is_vlm=isinstance(processor, ProcessorMixin),
@@ -164,7 +168,7 @@ def _forward(config: Config, args: VantageConfig) -> Forward:
 
 
 def _colocated(args: VantageConfig) -> Colocated | None:
-    """vLLM where it shares the GPUs of the training."""
+    """vLLM, if it shares the GPUs with the training."""
     if not args.colocated:
         return None
     return Colocated(

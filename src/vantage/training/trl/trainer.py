@@ -55,7 +55,7 @@ from vantage import files
 from vantage.errors import ConfigError, EngineError, InputError, first_line, some_names
 from vantage.methods import Rollouts, Samples
 from vantage.questions.acceptance import acceptance
-from vantage.questions.prompts import Prompts, check, first_with_images, has_images
+from vantage.questions.prompts import Prompts, check_prompts, first_with_images, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.sampling import Asked, sampling
 from vantage.questions.schema import images_in, pictures, placeholders, render, taken
@@ -64,7 +64,7 @@ from vantage.rewards.opening import judged, opened, opened_by
 from vantage.training import checkpoints, columns
 from vantage.training.dealing import FILLER, Update, deal, loss_weights, share_of
 from vantage.training.identity import identity
-from vantage.training.lengths import fitting
+from vantage.training.lengths import short_enough
 from vantage.training.planning import make_plan, totals
 from vantage.training.sampler import (
     FIRST_BATCHES,
@@ -104,7 +104,7 @@ from vantage.training.trl.samples import SampleTables
 from vantage.training.trl.vllm import (
     PACKAGES,
     REMEDY,
-    check_prompts,
+    check_same_prompts,
     sampling_what_is_trained,
     written,
 )
@@ -178,9 +178,9 @@ class VantageTrainer(GRPOTrainer):
                 raise ConfigError(f"{name}: tools and environments are not supported")
         self.recipe, variants = args.build_recipe(), args.build_variants()
         rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-        columns.check("train_dataset", train_dataset, rewards, variants)
+        columns.check_columns("train_dataset", train_dataset, rewards, variants)
         for name, rows in columns.named(eval_dataset).items():
-            columns.check(name, rows, rewards, streamed=True)
+            columns.check_columns(name, rows, rewards, streamed=True)
         check_metric(args, eval_dataset)
         self.prompts = args.build_prompts(train_dataset)
         model = files.home(model) if isinstance(model, str) else model
@@ -261,7 +261,7 @@ class VantageTrainer(GRPOTrainer):
         takes = acceptance(self.processing_class, **self.chat_template_kwargs)
         if self.args.check_data or self.prompts.reserved:
             for name, rows in sets.items():
-                check(self.prompts, name, rows, pixels=self.args.check_data, takes=takes)
+                check_prompts(self.prompts, name, rows, pixels=self.args.check_data, takes=takes)
         if self.args.check_data:
             for name, rows in sets.items():
                 columns.check_pictures(name, rows, self.reward_funcs)
@@ -283,9 +283,9 @@ class VantageTrainer(GRPOTrainer):
         if self.train_dataset is train and self.eval_dataset is validation:
             return
         variants, rewards = self.prompts.variants, self.reward_funcs
-        columns.check("train_dataset", self.train_dataset, rewards, variants)
+        columns.check_columns("train_dataset", self.train_dataset, rewards, variants)
         for name, rows in columns.named(self.eval_dataset).items():
-            columns.check(name, rows, rewards, streamed=True)
+            columns.check_columns(name, rows, rewards, streamed=True)
         check_metric(self.args, self.eval_dataset)
         self.prompts = self.args.build_prompts(self.train_dataset)
         self.__dict__.pop("_pictured_prompt", None)
@@ -293,7 +293,7 @@ class VantageTrainer(GRPOTrainer):
 
     def _short_enough(self, prompts: Prompts, limit: int | None) -> list[int]:
         """Rows whose longest prompt has at most `limit` tokens."""
-        return fitting(
+        return short_enough(
             replace(prompts, length=self._tokens),
             lambda prompt: len(self._encode(render(prompt)).ids),
             limit,
@@ -443,7 +443,7 @@ class VantageTrainer(GRPOTrainer):
             self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
         seen, ids, log_probs, _ = self.vllm_generation.generate(asked, images, num_generations)
-        check_prompts(seen, prompt_ids, self.model.config.model_type)
+        check_same_prompts(seen, prompt_ids, self.model.config.model_type)
         return ids, [[best[0] for best in row] for row in log_probs]
 
     def _generates_with_all(self, images) -> Encoding | None:

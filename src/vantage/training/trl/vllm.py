@@ -179,7 +179,7 @@ def written(processor: ProcessorMixin, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=not begins)["input_ids"]
 
 
-def check_prompts(
+def check_same_prompts(
     seen: Sequence[Sequence[int]], trained: Sequence[Sequence[int]], family: str
 ) -> None:
     """Refuse to go on where vLLM reads another prompt than the one that is trained.

@@ -25,9 +25,9 @@ from vantage.questions.schema import Question, Turn, images_in, in_parts, render
 from vantage.questions.schema import conversation as asked
 from vantage.questions.variants import Variants
 from vantage.rewards.opening import opened_by
+from vantage.training import lengths
 from vantage.training.inputs import rows_of
-from vantage.training.lengths import fitting
-from vantage.training.resolved import Tokenize, prompts_of
+from vantage.training.resolved import Tokenize, prompts_of, settings_of
 from vantage.training.verl import agent as _registered  # noqa: F401, in every agent worker
 from vantage.training.verl.translation import template_options
 
@@ -37,17 +37,17 @@ ASKED = ("prompt", "image", "images")
 
 def config_of(data: DictConfig) -> Config:
     """Our configuration, which travels in the data section of veRL's."""
-    return configuration.check(json.loads(data.vantage))
+    return configuration.parse(json.loads(data.vantage))
 
 
 @functools.cache
 def _loaded(text: str, processor: Any) -> tuple[Any, Any]:
-    return rows_of(configuration.check(json.loads(text)), processor)
+    return rows_of(settings_of(configuration.parse(json.loads(text))), processor)
 
 
 def loaded(config: Config, processor: Any) -> tuple[Any, Any]:
     """Rows to train on and to validate on; looked at once a process."""
-    return _loaded(json.dumps(configuration.plain(config)), processor)
+    return _loaded(json.dumps(configuration.as_values(config)), processor)
 
 
 def row_of(
@@ -147,11 +147,11 @@ def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: An
     """Rows whose prompts fit, by the policy of the configuration.
 
     Raises:
-        InputError: as `vantage.training.lengths.fitting`.
+        InputError: as `vantage.training.lengths.short_enough`.
     """
     by_tokens = replace(prompts, length=lambda text: len(tokenizer(text)["input_ids"]))
     tokenize = tokenizer_of(processor or tokenizer, template_options(config))
-    return fitting(
+    return lengths.short_enough(
         by_tokens,
         lambda question: len(tokenize(render(question))),
         config.data.max_prompt_tokens,

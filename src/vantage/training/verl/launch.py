@@ -29,7 +29,8 @@ from vantage.training import checkpoints
 from vantage.training.decided import check_decided
 from vantage.training.directory import CONFIG, TRACKER, check_output, locked
 from vantage.training.inputs import check_attention, load_model, reward_of
-from vantage.training.verl.precision import check_steps, chosen
+from vantage.training.precision import expected, judge
+from vantage.training.verl.precision import chosen, steps
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
 
@@ -230,7 +231,8 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
 def _check_precision(config: Config, made: DictConfig) -> None:
     """Refuse steps that cannot move weights of the precision that they are kept in."""
     actor = made.actor_rollout_ref.actor
-    found = check_steps(actor, _spread(config.model.path))
+    weights = expected(chosen(actor.fsdp_config).loaded, _spread(config.model.path))
+    found = judge(weights, steps(actor))
     if found.error:
         raise ConfigError(found.error)
     if found.warning:
@@ -313,11 +315,11 @@ def _check_gpus(made: DictConfig) -> None:
 
 def _absolute(config: Config) -> Config:
     """The configuration with whole paths: workers start in directories of their own."""
-    values = configuration.plain(config)
+    values = configuration.as_values(config)
     values["run"]["output"] = str(Path(config.run.output).absolute())
     for section, name in LOCAL_PATHS:
         values[section][name] = _whole(values[section][name])
-    return configuration.check(values)
+    return configuration.parse(values)
 
 
 def _whole(path: str | None) -> str | None:

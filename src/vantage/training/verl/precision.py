@@ -12,9 +12,7 @@ from vantage.training.precision import (
     COMPENSATED_BETAS,
     EPSILON,
     Precision,
-    Verdict,
-    expected,
-    judge,
+    Steps,
     steps_of,
 )
 
@@ -75,18 +73,16 @@ def _dtype(option: str, given: Any) -> str:
     return DTYPES[str(given)]
 
 
-def check_steps(actor: Mapping[str, Any], spread: float | None) -> Verdict:
-    """Whether the optimizer's steps can move weights of the precision that they are kept in.
+def steps(actor: Mapping[str, Any]) -> Steps:
+    """How the optimizer moves a weight.
 
     Args:
         actor: veRL's options of the actor, those under `verl` included.
-        spread: standard deviation of the model's matrices, where its configuration says it.
     """
     optim = actor["optim"]
-    steps = steps_of(
+    return steps_of(
         f"{optim['optimizer_impl']}.{optim['optimizer']}",
         optim["lr"],
         options=optim.get("override_optimizer_config"),
         clip=optim["clip_grad"] or 0.0,
     )
-    return judge(expected(chosen(actor["fsdp_config"]).loaded, spread), steps)

@@ -100,7 +100,7 @@ def means_of_scored(
 
 def about(settings: Config, batches: int, questions: int) -> About:
     """What a run is, before its first rollout."""
-    values = configuration.plain(settings)
+    values = configuration.as_values(settings)
     for name in ("seed", "output", "record"):
         values["run"].pop(name)
     return About(

@@ -1,4 +1,4 @@
-"""What veRL makes of a configuration, refuses, and lacks on a machine; Ray is not started."""
+"""veRL before a run starts: the resolved run, missing packages; Ray is not started."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from importlib.util import find_spec
 
 from omegaconf import DictConfig
 
+from vantage.checking.checks.processor import trying_pictures
+from vantage.checking.context import Check
 from vantage.config import Config
-from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of, settings_of
 from vantage.training.shape import shape_of
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.dataset import ASKED, tokenizer_of
 from vantage.training.verl.launch import check_run, composed, gpus_of, loading
-from vantage.training.verl.precision import check_steps, chosen
+from vantage.training.verl.precision import chosen, steps
 from vantage.training.verl.sampler import PACKAGES
 from vantage.training.verl.translation import template_options
 
-__all__ = ["check_run", "lacks", "resolve"]
+__all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
-# Names of the samplers.
+# Checks of this engine alone.
+CHECKS: tuple[Check, ...] = (trying_pictures(check_pictures),)
+# Samplers by their names in veRL.
 SAMPLERS = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
-# Tokens of a tile of logits in veRL's fused kernels.
+# Number of tokens in a tile of logits of veRL's fused kernels.
 FUSED = 512
 
 
@@ -35,6 +39,7 @@ def resolve(config: Config) -> Resolved:
     made = composed(config)
     actor, options = made.actor_rollout_ref.actor, template_options(config)
     return Resolved(
+        settings_of(config),
         shape_of(config),
         partial(prompts_of, config),
         made.data.max_prompt_length,
@@ -43,20 +48,19 @@ def resolve(config: Config) -> Resolved:
         _forward(made),
         limit_validation=made.data.max_prompt_length,
         cut=Cut(_shards(actor.fsdp_config.fsdp_size, gpus_of(made)), "fsdp"),
-        freezes_vision=config.model.freeze_vision_tower,
-        judge_steps=partial(check_steps, actor),
+        steps=steps(actor),
+        kept_in=chosen(actor.fsdp_config).loaded,
         loading=loading(made),
         template_options=options,
         tokenizer=partial(tokenizer_of, template_options=options),
-        check_pictures=check_pictures,
         withheld=ASKED,
         colocated=_colocated(made),
         more_gpus="take more GPUs (verl.trainer.n_gpus_per_node, nnodes)",
     )
 
 
-def lacks(config: Config) -> Iterator[str]:
-    """Packages that are missing on the machine at hand."""
+def missing_packages(config: Config) -> Iterator[str]:
+    """Packages that this machine does not have, a sentence each."""
     made = composed(config)
     name = made.actor_rollout_ref.rollout.name
     if name in SAMPLERS and not find_spec(PACKAGES.get(name, name)):
@@ -86,12 +90,12 @@ def _attention(made: DictConfig) -> str:
 
 
 def _shards(size: int, gpus: int) -> int:
-    """GPUs among which veRL cuts the model; all of them unless it is told otherwise."""
+    """Number of GPUs that share a model; all of them unless `size` is smaller."""
     return size if 0 < size < gpus else gpus
 
 
 def _forward(made: DictConfig) -> Forward:
-    """A forward is filled up with rows; veRL counts its tokens, or its rows if told so."""
+    """The forward of an update; veRL limits its tokens, or its rows without dynamic batches."""
     actor, data = made.actor_rollout_ref.actor, made.data
     model = made.actor_rollout_ref.model
     longest = data.max_prompt_length + data.max_response_length
@@ -111,7 +115,7 @@ def _forward(made: DictConfig) -> Forward:
 
 
 def _colocated(made: DictConfig) -> Colocated | None:
-    """The sampler, which shares the GPUs of the training."""
+    """The sampler, which shares the GPUs with the training."""
     rollout = made.actor_rollout_ref.rollout
     if rollout.name not in SAMPLERS:
         return None

@@ -14,7 +14,7 @@ import numpy as np
 
 from vantage.config import Judge
 from vantage.rewards.opening import judged
-from vantage.sections import made
+from vantage.sections import parsed
 from vantage.training.inputs import part_names, reward_of
 from vantage.training.planning import totals
 
@@ -61,7 +61,7 @@ def compute_score(
 
 @functools.cache
 def _function(name: str, judge: str | None) -> Callable[..., Any]:
-    return reward_of(name, made(Judge, json.loads(judge), "judge") if judge else None)
+    return reward_of(name, parsed(Judge, json.loads(judge), "judge") if judge else None)
 
 
 def _number(given: Any) -> float:

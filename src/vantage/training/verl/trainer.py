@@ -116,7 +116,9 @@ class VantageTrainer(PPOTrainerSync):
             ("data.validation", validation, None),
         ):
             if rows_ is not None:
-                columns.check(name, rows_, rewards, varied, columns.FROM_ANY, withheld=ASKED)
+                columns.check_columns(
+                    name, rows_, rewards, varied, columns.FROM_ANY, withheld=ASKED
+                )
         self.prompts = prompts_of(settings, train)
         options = self.config.data.get("apply_chat_template_kwargs") or {}
         self._tag = opened_by(self.processor or self.tokenizer, **options)

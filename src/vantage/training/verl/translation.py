@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vantage.config import Config, plain
+from vantage.config import Config, as_values
 from vantage.errors import ConfigError
 from vantage.methods import Loss
 from vantage.methods.recipe import parse_recipe
@@ -93,7 +93,7 @@ def _check(config: Config, shape: Shape) -> None:
 def _data(config: Config, shape: Shape) -> dict[str, Any]:
     return {
         # A text, since OmegaConf would read what stands in ${} of a template.
-        "vantage": json.dumps(plain(config)).replace("$", "\\u0024"),
+        "vantage": json.dumps(as_values(config)).replace("$", "\\u0024"),
         "custom_cls": {"path": f"{PACKAGE}.dataset", "name": "Questions"},
         "train_files": "train",
         "val_files": "validation" if config.data.validation else "train",

@@ -1,4 +1,4 @@
-"""A look at rows that can be trained: their tokens, keys, and what hides in their texts."""
+"""Inspection of rows: their tokens, keys, special tokens in their texts, and problems."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from vantage.questions.schema import (
 
 
 class Look(NamedTuple):
-    """What is kept of a row.
+    """Result of the inspection of a row.
 
     Attributes:
-        key: what it is compared by.
-        tokens, image_tokens: of its longest prompt; 0 where the processor failed.
-        hidden: special tokens of the model that are written in its text.
-        problem: why the processor cannot take it, or takes it in two ways; empty if neither.
-        layout: what it is made of, see `vantage.checking.examples.layout`.
+        key: identifies what the row asks.
+        tokens, image_tokens: of the longest prompt; 0 if the processor failed.
+        hidden: special tokens of the model that are written in the text.
+        problem: why the processor cannot encode the row, or encodes it in two ways; else empty.
+        layout: see `vantage.checking.examples.layout`.
     """
 
     key: Key
@@ -50,13 +50,14 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Looks:
-    """What is kept of many rows, column by column, see `Look`.
+    """Results of many rows, column by column; see `Look`.
 
     Attributes:
-        keys: with the numbers of the rows.
-        token_Q, image_token_Q: tokens.
-        layout_Q: place of each row's layout among `layouts`.
-        hidden, problems: of the rows that have some, by place.
+        keys: of the rows, with their numbers.
+        token_Q, image_token_Q: tokens of the longest prompt.
+        layout_Q: index of each row's layout in `layouts`.
+        layouts: all layouts.
+        hidden, problems: of the rows that have some, by their index.
     """
 
     keys: Keys
@@ -69,7 +70,7 @@ class Looks:
 
     @classmethod
     def of(cls, looks: Sequence[Look], numbers: Sequence[int]) -> Looks:
-        """Of rows with their numbers."""
+        """Combine the results of rows, given the numbers of the rows."""
         layouts = list(dict.fromkeys(look.layout for look in looks))
         return cls(
             Keys.of([(row, look.key) for row, look in zip(numbers, looks, strict=True)]),
@@ -83,7 +84,7 @@ class Looks:
 
     @classmethod
     def joined(cls, parts: Sequence[Looks]) -> Looks:
-        """Of all parts, one behind the other."""
+        """Concatenate parts."""
         layouts = list(dict.fromkeys(name for part in parts for name in part.layouts))
         places = [
             np.array([layouts.index(n) for n in part.layouts], np.int16)[part.layout_Q]
@@ -110,18 +111,18 @@ class Looks:
 
 
 def _moved(parts: Iterable[tuple[int, Mapping[int, Any]]]) -> dict[int, Any]:
-    """Values by place, each part's behind those of the one before."""
+    """Values by index, after the indices of the parts before are added."""
     return {start + place: value for start, part in parts for place, value in part.items()}
 
 
 @dataclass(frozen=True)
-class Looker:
-    """Looks at rows by their numbers; every picture is decoded once.
+class Inspection:
+    """Inspects rows by their index; every picture is decoded once.
 
     Attributes:
-        prompts: the rows, and what is put around them.
-        model: what is known of the model; None to make keys alone.
-        every: of so many rows, one is also encoded from its text.
+        prompts: the rows, and how they are asked.
+        model: the model without its weights; None to compute keys alone.
+        every: one of so many rows is also encoded from its text.
     """
 
     prompts: Prompts
@@ -129,11 +130,11 @@ class Looker:
     every: int = 1
 
     def over(self, numbers: Sequence[int], words: str) -> Looks:
-        """What is kept of all rows.
+        """Results of all rows, computed in several processes.
 
         Args:
-            numbers: what each row is called in the report.
-            words: of the progress bar.
+            numbers: of the rows, for the report.
+            words: description of the progress bar.
         """
         parts = over_parts(
             lambda part: Looks.of(self.part(part), numbers[part.start : part.stop]),
@@ -143,13 +144,13 @@ class Looker:
         return Looks.joined(parts)
 
     def __call__(self, row: int) -> Look:
-        """What is kept of the row."""
+        """The result of a row."""
         return self.part(range(row, row + 1))[0]
 
     def part(self, rows: range) -> list[Look]:
-        """What is kept of rows that follow each other; their texts are encoded together."""
+        """Results of consecutive rows; prompts without pictures are encoded together."""
         if multiprocessing.parent_process() is not None:
-            torch.set_num_threads(1)  # one process a core is enough
+            torch.set_num_threads(1)  # there is a process for each core
         sources = self.prompts.rows.part(rows)
         seen = [self._seen(row, source) for row, source in zip(rows, sources, strict=True)]
         waiting = [(place, one) for place, one in enumerate(seen) if isinstance(one, _Waiting)]
@@ -160,7 +161,7 @@ class Looker:
         return looks
 
     def _seen(self, row: int, source: Mapping[str, Any]) -> Look | _Waiting:
-        """A row as far as it can be looked at by itself."""
+        """The result of a row, or the row if it is encoded together with others."""
         original = read(source)
         opened = [image.open() for image in pictures(original)]
         known = key(original, opened, str(source.get("answer") or ""))
@@ -177,16 +178,16 @@ class Looker:
         return self._measured(waiting, None) if opened else waiting
 
     def _encoded(self, prompts: list[Any]) -> list[list[int] | None]:
-        """Ids of prompts; None of all where one cannot be encoded."""
+        """Ids of prompts; None for each of them if one cannot be encoded."""
         if self.model is None or not prompts:
             return []
         try:
             return [*self.model.ids_of(prompts)]
-        except Exception:  # whatever a template or a processor raises, told of the row it is of
+        except Exception:  # of a template or a processor; each row is tried again by itself
             return [None] * len(prompts)
 
     def _measured(self, waiting: _Waiting, ids: list[int] | None) -> Look:
-        """The look at a row with its tokens, encoded by itself where it is not yet."""
+        """The result of a row with its tokens, encoded by itself if `ids` is None."""
         row, look, prompt = waiting
         model = self.model
         if model is None:
@@ -204,7 +205,7 @@ class Looker:
 
 
 class _Waiting(NamedTuple):
-    """A row whose prompt waits to be encoded with others."""
+    """A row whose prompt is encoded together with others."""
 
     row: int
     look: Look
@@ -216,13 +217,13 @@ def _unencoded(error: Exception) -> str:
 
 
 def texts(question: Question, source: Mapping[str, Any], rewrites_in: str | None) -> list[str]:
-    """Every text that the row may put in a prompt, the places of its pictures left out."""
+    """All texts that a row may put into a prompt, without the places of its pictures."""
     reworded = [with_text(question, text) for text in rewrites(source, rewrites_in)]
     return [text for wording in (question, *reworded) for text in words(wording)]
 
 
 def _with(question: Question, opened: list[Image.Image]) -> Question:
-    """The question on pictures that were opened already."""
+    """The question with pictures that are already opened."""
     if not opened:
         return question
     pairs = zip(pictures(question), opened, strict=True)

@@ -1,0 +1,49 @@
+"""Prompts that are longer than the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vantage.checking.context import Context, needs_rows
+from vantage.checking.findings import Finding, rows_named
+from vantage.checking.tokens import LongRows
+
+
+@needs_rows
+def long_prompts(context: Context) -> Iterator[Finding]:
+    """Training rows whose longest prompt is longer than the limit."""
+    if context.long:
+        yield from too_long(context.long, len(context.rows), context.run.long_prompts)
+
+
+def too_long(long: LongRows, rows: int, policy: str, of: str = "") -> Iterator[Finding]:
+    """Rows that are longer than the limit, and what would make them fit.
+
+    Args:
+        long: these rows.
+        rows: number of all rows.
+        policy: `data.long_prompts`.
+        of: name of the data set, after "of"; empty for the training rows.
+    """
+    if not long.rows:
+        return
+    of = f"{len(long.rows)} of {rows} rows{of} are longer than {long.limit} tokens"
+    if policy == "refuse":
+        yield Finding("error", "long prompts", f"{of}: {_advice(long)}")
+    elif len(long.rows) == rows:
+        yield Finding("error", "long prompts", f"{of}, nothing is left: {_advice(long)}")
+    else:
+        yield Finding("warning", "long prompts", f"{of} and would be dropped; {_advice(long)}")
+
+
+def _advice(long: LongRows) -> str:
+    words = []
+    if long.max_pixels is not None:
+        which = "the others" if long.hopeless else "all"
+        words.append(f"max_pixels={long.max_pixels} would make {which} fit")
+    if long.wordy:
+        words.append(f"the text alone of {rows_named(long.wordy)} is too long")
+    rest = [row for row in long.hopeless if row not in set(long.wordy)]
+    if rest:
+        words.append(f"however small their pictures, {rows_named(rest)} would not fit")
+    return "; ".join(words)

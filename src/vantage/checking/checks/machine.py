@@ -1,0 +1,33 @@
+"""The machine at hand, where a run is to start on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vantage.checking.context import Context, needs_rows
+from vantage.checking.findings import Finding
+from vantage.checking.memory import GIB
+
+
+def packages(context: Context) -> Iterator[Finding]:
+    """What the engine needs and the machine does not have."""
+    for words in context.machine.missing if context.machine else ():
+        yield Finding("error", "machine", words)
+
+
+@needs_rows
+def gpu(context: Context) -> Iterator[Finding]:
+    """Whether the GPU has the memory of the estimate."""
+    available = context.machine.gpu if context.machine else None
+    memory, sampler, run = context.memory, context.sampler, context.run
+    if not available or memory is None or memory.fits(sampler, available):
+        return
+    sleep = ""
+    if run.colocated and not run.colocated.sleeps:
+        sleep = f"let {run.colocated.name} sleep ({run.colocated.switch}), "
+    words = (
+        f"an estimated {memory.beside(sampler, available) / GIB:.1f} GiB on one process, the GPU "
+        f"has {available / GIB:.1f}: {sleep}lower batch.forward or max_pixels, train adapters "
+        f"(model.lora), or {run.more_gpus}"
+    )
+    yield Finding("warning", "memory", words)

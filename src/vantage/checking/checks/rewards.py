@@ -1,0 +1,36 @@
+"""The rewards: the columns that they need, and what they give for known responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from datasets import Dataset
+
+from vantage.checking.answers import self_test
+from vantage.checking.context import Context, needs_rows
+from vantage.checking.findings import Finding
+from vantage.errors import InputError
+from vantage.questions.variants import Variants
+from vantage.training.columns import check_columns
+
+
+@needs_rows
+def rewards(context: Context) -> Iterator[Finding]:
+    """Columns that rewards and variants need, then the self-test of the rewards."""
+    variants = context.run.settings.variants
+    missing = [*missing_columns(context, "the data", context.rows, variants)]
+    yield from missing
+    if not missing:
+        for level, name, words in self_test(context.rewards, context.rows):
+            yield Finding(level, "rewards", f"reward {name!r}: {words}")
+
+
+def missing_columns(
+    context: Context, name: str, rows: Dataset, variants: Variants | None = None
+) -> Iterator[Finding]:
+    """Columns that rewards and variants need and a data set does not have."""
+    run, functions = context.run, [*context.rewards.values()]
+    try:
+        check_columns(name, rows, functions, variants, run.supplied, run.withheld)
+    except InputError as error:
+        yield Finding("error", "rewards", str(error))

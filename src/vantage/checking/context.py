@@ -1,0 +1,285 @@
+"""What checks read: the run, its model and its data sets, each computed once, when first read."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from datasets import Dataset
+
+from vantage.checking import data_sets, leakage, memory
+from vantage.checking.answers import Reward
+from vantage.checking.data_sets import DataSet
+from vantage.checking.examples import Example, examples
+from vantage.checking.findings import Finding
+from vantage.checking.inspecting import Inspection, Looks
+from vantage.checking.leakage import Shared
+from vantage.checking.machine import Machine
+from vantage.checking.memory import Memory, Sampler, Sizes
+from vantage.checking.parity import Model
+from vantage.checking.tokens import Fitting, Lengths, LongRows, lengths, remedy
+from vantage.errors import ConfigError, VantageError
+from vantage.questions.prompts import Prompts, has_images
+from vantage.questions.reading import Reader
+from vantage.questions.variants import Variants
+from vantage.training.adapters import lora_of
+from vantage.training.inputs import load_model, reward_of
+from vantage.training.precision import BYTES
+from vantage.training.resolved import Resolved, Source
+from vantage.training.shape import Pace
+
+# Number of rows that are encoded a second time, from their text.
+TWICE = 256
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that must not be trained on.
+
+    Attributes:
+        data: the rows.
+        validation: whether the run validates on them, so that their bad rows stop it too.
+        prompts: how the run asks them; None if it does not.
+        looks: results of their inspection.
+        long: rows that are too long to validate on; None without a limit.
+        shared: rows that are also training rows.
+    """
+
+    data: DataSet
+    validation: bool
+    prompts: Prompts | None
+    looks: Looks
+    long: LongRows | None
+    shared: Shared
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that checks may read.
+
+    Loading the model and the data raises ConfigError or InputError where they cannot be loaded.
+
+    Attributes:
+        run: as its engine resolves it.
+        test: rows that must not be among the training rows, besides those of the validation.
+        machine: the machine that is to train; None to check for any machine.
+    """
+
+    run: Resolved
+    test: Source | None = None
+    machine: Machine | None = None
+
+    @cached_property
+    def model(self) -> Model:
+        """The model without its weights, loaded as training loads it."""
+        run = self.run
+        processor, known = load_model(run.settings.model, **run.loading)
+        run.check_model(known)
+        tokenize = run.tokenizer(processor) if run.tokenizer else None
+        return Model(processor, known, run.template_options, tokenize)
+
+    @cached_property
+    def train(self) -> DataSet:
+        """The training rows."""
+        return data_sets.training_rows(self.run.settings, self.model.processor)
+
+    @property
+    def rows(self) -> Dataset:
+        """The training rows that can be used."""
+        return self.train.rows
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """How the training rows are asked."""
+        return self.run.prompts(self.rows)
+
+    @cached_property
+    def rewards(self) -> Mapping[str, Reward]:
+        """Reward functions by their names."""
+        settings = self.run.settings
+        return {name: reward_of(name, settings.judge) for name in settings.rewards}
+
+    @property
+    def readable(self) -> bool:
+        """Whether the processor can encode the training rows."""
+        return _is_readable(self.model, self.rows)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """Results of the inspection of the training rows."""
+        return _inspected(self.model, self.prompts, self.train)
+
+    @property
+    def every(self) -> int:
+        """One of so many training rows is encoded a second time."""
+        return _every(len(self.rows))
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """One rendered prompt of each layout."""
+        looks = self.looks
+        by_layout = (looks.layouts, looks.layout_Q, looks.row_Q)
+        return examples(self.model, self.prompts, *by_layout, self.rewards)
+
+    @cached_property
+    def prompt_tokens(self) -> Lengths | None:
+        """Statistics of the longest prompt of each row; None if none can be encoded."""
+        return self._lengths(self.looks.token_Q)
+
+    @cached_property
+    def image_tokens(self) -> Lengths | None:
+        """The same of its image tokens."""
+        return self._lengths(self.looks.image_token_Q)
+
+    def _lengths(self, number_Q: np.ndarray) -> Lengths | None:
+        measured_Q = self.looks.token_Q > 0
+        if not measured_Q.any():
+            return None
+        return lengths(number_Q[measured_Q], self.looks.row_Q[measured_Q])
+
+    @cached_property
+    def long(self) -> LongRows | None:
+        """Training rows over the limit; None without a limit, or if none can be encoded."""
+        if self.run.limit is None or self.prompt_tokens is None:
+            return None
+        return _long(self.prompts, self.model, self.run.limit, self.looks)
+
+    @cached_property
+    def held_out(self) -> tuple[HeldOut, ...]:
+        """Rows of the validation and of the test."""
+        found = []
+        if self.run.settings.validation:
+            found.append(self._validation(self.run.settings.validation))
+        if self.test:
+            found.append(self._test(self.test))
+        return tuple(found)
+
+    def _validation(self, source: Source) -> HeldOut:
+        model, limit = self.model, self.run.limit_validation
+        data = data_sets.validation_rows(self.run.settings, source, model.processor)
+        if not len(data.rows):
+            return self._compared(data, validation=True)
+        prompts = replace(self.run.prompts(data.rows), variants=Variants())
+        looks = _inspected(model, prompts, data)
+        long = None if limit is None else _long(prompts, model, limit, looks)
+        return self._compared(data, looks, validation=True, prompts=prompts, long=long)
+
+    def _test(self, source: Source) -> HeldOut:
+        data = data_sets.test_rows(self.run.settings, source)
+        if not len(data.rows):
+            return self._compared(data)
+        inspection = Inspection(Prompts(Reader(data.rows)))
+        return self._compared(data, inspection.over(data.numbers, "Comparing with held-out rows"))
+
+    def _compared(
+        self,
+        data: DataSet,
+        looks: Looks | None = None,
+        *,
+        validation: bool = False,
+        prompts: Prompts | None = None,
+        long: LongRows | None = None,
+    ) -> HeldOut:
+        looks = looks or Looks.joined([])
+        shared = leakage.shared(self.looks.keys, looks.keys)
+        return HeldOut(data, validation, prompts, looks, long, shared)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """Batches, updates and rollouts of an epoch."""
+        return self.run.shape.pace(self.trained)
+
+    @property
+    def trained(self) -> int:
+        """Number of rows that are trained on."""
+        dropped = self.long.rows if self.long and self.run.long_prompts == "drop" else []
+        return len(self.rows) - len(dropped)
+
+    @cached_property
+    def memory(self) -> Memory | None:
+        """Memory of a process, estimated; None if a length or the engine is unknown."""
+        run = self.run
+        if self._longest is None or run.forward is None:
+            return None
+        return memory.estimate(
+            self._sizes,
+            run.forward,
+            prompt=self._longest,
+            forward_bytes=BYTES[run.precision.forward],
+            cut=run.cut,
+        )
+
+    @cached_property
+    def sampler(self) -> Sampler | None:
+        """The sampler that shares the GPUs of the training; it loads the model as it was saved."""
+        beside, forward = self.run.colocated, self.run.forward
+        if beside is None or forward is None or self._longest is None:
+            return None
+        length = beside.length or self._longest + forward.response
+        needs = memory.sampler_needs(self._sizes, length=length, value_bytes=2)
+        return Sampler(beside.share, beside.sleeps, needs // beside.parallel, beside.name)
+
+    @property
+    def _longest(self) -> int | None:
+        """Tokens of the longest prompt that is trained on."""
+        if self.prompt_tokens is None:
+            return None
+        return int(min(self.prompt_tokens.most, self.run.limit or math.inf))
+
+    @cached_property
+    def _sizes(self) -> Sizes:
+        settings = self.run.settings
+        try:
+            return memory.sizes(
+                self.model.config,
+                self.run.precision,
+                lora=lora_of(settings.lora),
+                freeze_vision=settings.freezes_vision,
+            )
+        except VantageError:
+            raise
+        except ValueError as error:  # peft, of adapters that fit no module
+            raise ConfigError(f"model.lora: {error}") from error
+
+
+Check = Callable[[Context], Iterator[Finding]]
+
+
+def needs_rows(check: Check) -> Check:
+    """A check that finds nothing where no training row can be used."""
+
+    @functools.wraps(check)
+    def guarded(context: Context) -> Iterator[Finding]:
+        return check(context) if len(context.rows) else iter(())
+
+    return guarded
+
+
+def _inspected(model: Model, prompts: Prompts, data: DataSet) -> Looks:
+    """Results for each row; keys alone where the processor cannot encode the rows."""
+    inspection = Inspection(prompts)
+    if _is_readable(model, data.rows):
+        words = getattr(model.processor, "tokenizer", model.processor)
+        prompts = replace(prompts, length=lambda text: len(words(text)["input_ids"]))
+        inspection = Inspection(prompts, model, _every(len(data.rows)))
+    return inspection.over(data.numbers, "Measuring prompts")
+
+
+def _every(rows: int) -> int:
+    return max(1, rows // TWICE)
+
+
+def _is_readable(model: Model, rows: Dataset) -> bool:
+    return model.reads_images or not has_images(rows)
+
+
+def _long(prompts: Prompts, model: Model, limit: int, looks: Looks) -> LongRows:
+    numbers = looks.row_Q.tolist()
+    long = [(int(row), int(looks.token_Q[row])) for row in np.flatnonzero(looks.token_Q > limit)]
+    found = remedy(Fitting(prompts, model.ids, limit), long, numbers)
+    text = {numbers[row]: tokens - int(looks.image_token_Q[row]) for row, tokens in long}
+    return replace(found, wordy=[row for row in found.hopeless if text[row] > limit])

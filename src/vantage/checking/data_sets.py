@@ -1,0 +1,81 @@
+"""Data sets of a check, read as a run reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+
+from vantage.questions.faults import Fault
+from vantage.questions.layouts import those_there
+from vantage.questions.loading import survey
+from vantage.questions.tables import names, open_rows
+from vantage.training.inputs import reading_options
+from vantage.training.resolved import RunSettings, Source
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Rows of a data set.
+
+    Attributes:
+        name: in the report.
+        rows: those that can be used.
+        numbers: of these rows in the data set.
+        faults: of the other rows.
+        remarks: facts about the choice of columns.
+    """
+
+    name: str
+    rows: Dataset
+    numbers: Sequence[int]
+    faults: list[Fault]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def bad(self) -> int:
+        """Number of rows that cannot be used."""
+        return len({fault.row for fault in self.faults})
+
+
+def training_rows(settings: RunSettings, processor: Any) -> DataSet:
+    """The rows that a run trains on.
+
+    Raises:
+        ConfigError, InputError: as `vantage.questions.loading.survey`.
+    """
+    options = {**reading_options(settings, processor), "variants": settings.variants}
+    return _read(settings.train.path, settings.train, options)
+
+
+def validation_rows(settings: RunSettings, source: Source, processor: Any) -> DataSet:
+    """The rows that a run validates on.
+
+    Raises:
+        ConfigError, InputError: as `vantage.questions.loading.survey`.
+    """
+    return _read(str(source), source, reading_options(settings, processor))
+
+
+def test_rows(settings: RunSettings, source: Source) -> DataSet:
+    """Rows that a run does not read; columns of the run count where the data have them.
+
+    Raises:
+        ConfigError, InputError: as `vantage.questions.loading.survey`.
+    """
+    options = {**reading_options(settings), "takes": None, "layout": None}
+    if settings.columns.model_fields_set:
+        there, _ = open_rows(source.path, source.split)
+        options["columns"] = those_there(settings.columns, names(there))
+    return _read(str(source), source, options)
+
+
+def _read(name: str, source: Source, options: dict[str, Any]) -> DataSet:
+    found = survey(source.path, split=source.split, **options)
+    bad = {fault.row for fault in found.faults}
+    numbers: Sequence[int] = range(len(found.rows) + len(bad))
+    if bad:
+        numbers = [row for row in numbers if row not in bad]
+    return DataSet(name, found.rows, numbers, found.faults, found.remarks)

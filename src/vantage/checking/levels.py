@@ -1,5 +1,0 @@
-"""How bad a finding is."""
-
-from typing import Literal
-
-Level = Literal["error", "warning", "note"]

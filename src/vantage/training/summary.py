@@ -1,0 +1,45 @@
+"""A summary of what a run would do, in a few lines."""
+
+from __future__ import annotations
+
+import math
+from importlib import metadata
+
+from vantage.training.directory import newest
+from vantage.training.resolved import Resolved, RunSettings
+
+
+def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
+    """What a run would do, by name.
+
+    Args:
+        run: as its engine resolves it.
+        batches: rollout batches of an epoch.
+        resume: whether the run continues from its last checkpoint, if there is one.
+    """
+    settings, shape = run.settings, run.shape
+    length = settings.batches or math.ceil(batches * (settings.epochs or 1))
+    checkpoint = newest(settings.output) if resume else None
+    begins = f"resumed from {checkpoint}" if checkpoint else "from the start"
+    return {
+        "engine": f"{settings.engine} {_version(settings.engine)}",
+        "model": f"{settings.model}, {_trained(settings)}",
+        "data": f"{settings.train.path}, {batches:,} rollout batches an epoch",
+        "recipe": str(settings.recipe),
+        "rewards": ", ".join(f"{weight:g} {name}" for name, weight in settings.rewards.items()),
+        "rollout batch": str(shape),
+        "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
+        "output": f"{settings.output}, {begins}",
+    }
+
+
+def _version(engine: str) -> str:
+    try:
+        return metadata.version(engine)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _trained(settings: RunSettings) -> str:
+    what = f"adapters of rank {settings.lora.r}" if settings.lora else "all weights"
+    return what + (" but those of the vision tower" if settings.freezes_vision else "")
