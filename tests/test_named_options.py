@@ -27,7 +27,7 @@ SECTIONS = {name for name, *_ in describe(Config)} | {"recipe", "rewards"}
 # Whose messages a directory or a file has, the closest first; what several share names none.
 SPEAKS_OF = {
     "evaluation": {"eval"},
-    "questions/rewriting": {"expand"},
+    "rewriting": {"expand"},
     "training": {"train"},
     "checking": {"check"},
     "config.py": {"train", "check"},

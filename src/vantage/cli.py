@@ -393,8 +393,8 @@ def expand(
     journal: Annotated[Path | None, typer.Option(help="Default: OUT.journal.jsonl")] = None,
 ) -> None:
     """Write DATA with other wordings of its questions, asked of a server or from templates."""
-    from vantage.questions.rewriting import report, run
-    from vantage.questions.rewriting import template as templates
+    from vantage.rewriting import report, run
+    from vantage.rewriting import template as templates
 
     rewriter: Any
     if template or wordings:

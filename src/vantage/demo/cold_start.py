@@ -22,9 +22,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from vantage.demo import digits, model
 from vantage.questions import schema, transforms, variants
 from vantage.questions.pictures import Picture
-from vantage.questions.rewriting import template
 from vantage.questions.schema import IMAGE, Question, render
 from vantage.questions.variants import Transforms, Variants
+from vantage.rewriting import template
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from vantage.chat.pictures import data_url
 from vantage.errors import InputError, check_between
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import picture
-from vantage.questions.rewriting import guards, replies, template
-from vantage.questions.rewriting.table import Item, Table, open_table
 from vantage.questions.schema import IMAGE
+from vantage.rewriting import guards, replies, template
+from vantage.rewriting.table import Item, Table, open_table
 
 if TYPE_CHECKING:  # what asks a server is an extra, which a template does not need
     from vantage.chat.server import Server, Settings

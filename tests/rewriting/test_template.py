@@ -4,9 +4,9 @@ import pytest
 
 from vantage.demo import digits
 from vantage.errors import ConfigError
-from vantage.questions.rewriting import template
-from vantage.questions.rewriting.guards import Pair, reason
-from vantage.questions.rewriting.template import FAMILIES, load, rewrites
+from vantage.rewriting import template
+from vantage.rewriting.guards import Pair, reason
+from vantage.rewriting.template import FAMILIES, load, rewrites
 
 
 def test_the_demo_s_wordings_are_a_family():
