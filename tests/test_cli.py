@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from vantage import cli
-from vantage.cli import overrides
+from vantage.cli import application
+from vantage.cli.overrides import overrides
 from vantage.errors import ConfigError
 from vantage.methods import RECIPES
 
@@ -70,9 +70,9 @@ def test_a_disk_that_fails_is_told_in_a_sentence(error, told, monkeypatch, capsy
     def fail():
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(application, "app", fail)
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        application.main()
     assert (caught.value.code, capsys.readouterr().err) == (2, told)
 
 
@@ -85,7 +85,7 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
     def command(**_):
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(application, "app", command)
     assert vantage() == (2, "", f"error: {missing} is missing: pip install -e '.[{extra}]'\n")
 
 
