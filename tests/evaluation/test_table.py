@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vantage.evaluation.benchmarks import BENCHMARKS
-from vantage.evaluation.passk import Estimate
+from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.results import Result, read_all, write
 from vantage.evaluation.table import comma_separated, lines, markdown, published
 

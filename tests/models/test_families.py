@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from vantage.errors import ConfigError, EngineError
-from vantage.evaluation.answers import generate
+from vantage.evaluation.generation import generate
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.responses import Sampling
 from vantage.questions.schema import read

@@ -69,7 +69,8 @@ def evaluate(
     Questions are asked as in the run that trained MODEL. Models evaluated into one directory
     share a table. If interrupted, rerun the command to resume.
     """
-    from vantage.evaluation import exams, report, run
+    from vantage.evaluation import report, run
+    from vantage.evaluation.question_sets import question_sets
     from vantage.evaluation.responses import Sampling
 
     if temperature == 0 and samples > 1:
@@ -81,7 +82,7 @@ def evaluate(
     judging = server_settings(judge_url or "", judge, *how) if judge else None
     framing = run.framing(model, run_asked, template, system_prompt, min_pixels, max_pixels)
     columns = named_columns(question=question, answer=answer, image=image, images=images)
-    asked = exams.exams(data, limit=limit, split=split, columns=columns)
+    asked = question_sets(data, limit=limit, split=split, columns=columns)
     sampling = Sampling(samples, temperature, max_tokens, seed)
     try:
         found = run.evaluate(

@@ -48,11 +48,11 @@ def expand(
 ) -> None:
     """Write DATA with other wordings of its questions, asked of a server or from templates."""
     from vantage.rewriting import report, run
-    from vantage.rewriting import template as templates
+    from vantage.rewriting.wordings import FAMILIES, load
 
     rewriter: Any
     if template or wordings:
-        rewriter = templates.load(wordings) if wordings else templates.FAMILIES
+        rewriter = load(wordings) if wordings else FAMILIES
     else:
         if not base_url or not model:
             raise ConfigError("expected --base-url and --model of a server, or --template")

@@ -22,8 +22,8 @@ from vantage import files
 from vantage.config import Config
 from vantage.demo import digits, figure
 from vantage.demo.cold_start import cold_start
-from vantage.evaluation.answers import answer, right_answers
-from vantage.evaluation.passk import Estimate, pass_at_k
+from vantage.evaluation.generation import answer, right_answers
+from vantage.evaluation.pass_at_k import Estimate, pass_at_k
 from vantage.methods import recipe
 from vantage.methods.advantages import group_advantage
 from vantage.record import Record

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vantage.evaluation.passk import Estimate
+from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.table import PUBLISHED, Column, Line, heading
 from vantage.terminal import line
 

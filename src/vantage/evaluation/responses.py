@@ -101,7 +101,7 @@ class Local:
         """See `Model`."""
         import torch
 
-        from vantage.evaluation.answers import batches, generate
+        from vantage.evaluation.generation import batches, generate
 
         found: list[list[Response]] = [[] for _ in range(size)]
         keys: dict[int, str] = {}

@@ -16,7 +16,7 @@ from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.differences import Difference
 from vantage.evaluation.differences import markdown as paired
 from vantage.evaluation.naming import data, data_marks, model, model_names, written
-from vantage.evaluation.passk import Estimate
+from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.results import RULE, Result
 from vantage.yaml_values import value_of
 
