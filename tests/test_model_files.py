@@ -13,7 +13,7 @@ from unasked import guard
 
 from vantage.errors import ConfigError
 from vantage.evaluation import generation, models
-from vantage.evaluation.responses import Sampling
+from vantage.evaluation.sampling import Sampling
 from vantage.questions.schema import read
 from vantage.training.inputs import load_model
 

@@ -73,7 +73,7 @@ def _evaluated(folder: Path, rows: Path, url: str) -> Path:
     from vantage.chat.server import Settings
     from vantage.evaluation import run
     from vantage.evaluation.question_sets import question_sets
-    from vantage.evaluation.responses import Sampling
+    from vantage.evaluation.sampling import Sampling
     from vantage.questions.layouts import Columns
 
     asked = question_sets([str(rows)], limit=2, split="train", columns=Columns())

@@ -71,7 +71,7 @@ def evaluate(
     """
     from vantage.evaluation import report, run
     from vantage.evaluation.question_sets import question_sets
-    from vantage.evaluation.responses import Sampling
+    from vantage.evaluation.sampling import Sampling
 
     if temperature == 0 and samples > 1:
         raise ConfigError(f"--temperature 0 gives {samples} times the same: add --samples 1")

@@ -20,7 +20,7 @@ from vantage.errors import ConfigError, InputError
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vantage.evaluation.items import Item
 from vantage.evaluation.pass_at_k import Estimate
-from vantage.evaluation.responses import Response
+from vantage.evaluation.sampling import Response
 from vantage.evaluation.scoring import Score
 
 RULE = "rule"

@@ -18,8 +18,9 @@ from vantage.evaluation import results, table
 from vantage.evaluation.differences import Difference, differences
 from vantage.evaluation.items import Item
 from vantage.evaluation.question_sets import QuestionSet
-from vantage.evaluation.responses import Local, Model, Remote, Response, Sampling, content
+from vantage.evaluation.responses import Local, Model, Remote, content
 from vantage.evaluation.results import Result
+from vantage.evaluation.sampling import Response, Sampling
 from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.acceptance import Acceptance, acceptance
 from vantage.questions.pixels import Bounds
