@@ -10,43 +10,6 @@ from vantage.cli.overrides import overrides
 from vantage.errors import ConfigError
 from vantage.methods import RECIPES
 
-HEAVY = {"torch", "transformers", "trl", "datasets", "accelerate", "peft", "sklearn", "matplotlib"}
-HEAVY |= {"pyarrow", "jinja2"}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["train", "--help"],
-        ["eval", "--help"],
-        ["expand", "--help"],
-        ["replay", "--help"],
-        ["report", "--help"],
-        ["recipes"],
-        ["options"],
-        [],
-    ],
-    ids=str,
-)
-def test_help_and_recipes_load_nothing_heavy(arguments):
-    script = f"""if True:
-        import sys
-        from vantage import cli
-        sys.argv = ["vantage", *{arguments}]
-        try:
-            cli.main()
-        finally:
-            print("LOADED", *{{name.partition(".")[0] for name in sys.modules}})
-    """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    printed, _, loaded = ran.stdout.partition("LOADED")
-    assert "Traceback" not in ran.stderr
-    assert "vantage" in loaded.split()
-    assert not HEAVY & set(loaded.split())
-    expected = {"recipes": "share-grpo", "options": "learning_rate"}
-    assert expected.get("".join(arguments), "Usage") in printed
-
 
 def test_python_m_vantage_is_the_command():
     ran = subprocess.run(
