@@ -34,15 +34,15 @@ def digit_rows():
 @pytest.fixture
 def vantage(monkeypatch, capsys):
     """Calls the command; its exit status, what it printed and what it complained about."""
-    from vantage import cli
+    from vantage.cli import application
 
     monkeypatch.setenv("COLUMNS", "300")
 
     def call(*arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["vantage", *map(str, arguments)])
-        monkeypatch.setattr(cli, "console", cli.Console(width=300))
+        monkeypatch.setattr(application, "console", application.Console(width=300))
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            application.main()
         out, err = capsys.readouterr()
         return caught.value.code or 0, out, err
 

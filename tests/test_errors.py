@@ -4,7 +4,7 @@ import pytest
 
 from vantage.chat.server import Settings
 from vantage.errors import ConfigError, InputError, check_between, reading
-from vantage.evaluation.responses import Sampling
+from vantage.evaluation.sampling import Sampling
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import torch
 from unasked import guard
 
 from vantage.errors import ConfigError
-from vantage.evaluation import answers, models
-from vantage.evaluation.responses import Sampling
+from vantage.evaluation import generation, models
+from vantage.evaluation.sampling import Sampling
 from vantage.questions.schema import read
 from vantage.training.inputs import load_model
 
@@ -200,7 +200,7 @@ def test_a_model_does_not_say_how_it_is_sampled(theirs, way):
     change(theirs, "generation_config.json", **way)
     loaded = models.load(str(theirs))
     asked = read({"prompt": [{"role": "user", "content": "How many?"}]})
-    ((first, second),) = answers.generate(loaded, [asked], Sampling(2, 1.0, 4, 0))
+    ((first, second),) = generation.generate(loaded, [asked], Sampling(2, 1.0, 4, 0))
     assert max(first.tokens, second.tokens) <= 4
 
 

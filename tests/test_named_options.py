@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from vantage import cli
+from vantage.cli import application
 from vantage.config import Config, describe
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "vantage"
 NAMED = re.compile(r"(?<![\w/-])--([a-z][\w.-]*[a-z_])")
-COMMANDS = typer.main.get_command(cli.app).commands
+COMMANDS = typer.main.get_command(application.app).commands
 OPTIONS = {
     name: {
         flag.removeprefix("--")
@@ -26,14 +26,14 @@ SECTIONS = {name for name, *_ in describe(Config)} | {"recipe", "rewards"}
 # Whose messages a directory or a file has, the closest first; what several share names none.
 SPEAKS_OF = {
     "evaluation": {"eval"},
-    "questions/rewriting": {"expand"},
+    "rewriting": {"expand"},
     "training": {"train"},
     "checking": {"check"},
     "config.py": {"train", "check"},
     "record": {"replay", "report"},
     "report": {"replay", "report"},
     "demo": {"demo"},
-    "cli.py": set(COMMANDS),
+    "cli": set(COMMANDS),
 }
 # Of accelerate, which starts `vantage train`; and what stands for any option of the file.
 OF_OTHERS = {"mixed_precision", "section.option"}

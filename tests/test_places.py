@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from vantage import cli, files
 from vantage import config as configuration
+from vantage import files
+from vantage.cli import application
 from vantage.config import Config, describe
 from vantage.errors import ConfigError
 from vantage.methods import recipe
 from vantage.sections import Function, Named, Place, section_type
 
-COMMANDS = get_command(cli.app).commands
+COMMANDS = get_command(application.app).commands
 MINIMAL = {
     "model": {"path": "m"},
     "data": {"train": "d"},
@@ -92,7 +93,7 @@ def test_texts_that_only_have_one_stay(home):
 def parameters(kind):
     """Pairs of a command and an argument or option whose annotation has a type."""
     found = []
-    for one in cli.app.registered_commands:
+    for one in application.app.registered_commands:
         name = one.name or one.callback.__name__
         hints = typing.get_type_hints(one.callback)
         for option, hint in hints.items():
@@ -110,7 +111,7 @@ def test_options_that_name_a_path_are_known_as_such():
     helped = {(name, one.name): one.help for name in COMMANDS for one in COMMANDS[name].params}
     named = [key for key in TEXTS if re.search(r"\b([Dd]irectory|[Ff]ile|file\.py)\b", helped[key])]
     assert {option for _, option in named} == {"data", "model", "recipe"}
-    assert {option for _, option in named} <= set(cli.PLACES)
+    assert {option for _, option in named} <= set(application.PLACES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -118,7 +119,9 @@ def test_paths_of_a_command_start_at_home(command, home):
     seen = {}
     made = COMMANDS[command]
     given = {option: [Path("~/x")] for name, option in PATHS if name == command}
-    given |= {option: "~/x" for name, option in TEXTS if name == command and option in cli.PLACES}
+    given |= {
+        option: "~/x" for name, option in TEXTS if name == command and option in application.PLACES
+    }
     ctx = made.make_context(command, [], resilient_parsing=True)
     ctx.params = dict(given)
     made.callback, kept = (lambda **params: seen.update(params)), made.callback

@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vantage.demo import digits
 from vantage.demo.cold_start import Settings, cold_start
-from vantage.evaluation.answers import answer, right_answers
+from vantage.evaluation.generation import answer, right_answers
 from vantage.rewards import accuracy
 
 SPLITS = {"reinforcement": 2_000, "validation": 1_280, "test": 1_280}  # questions of each

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import alike
@@ -79,21 +77,6 @@ def test_validation_rows_need_what_rewards_need_and_room(folder, tiny_model, mon
     report = run.check(configuration.load(path))
     about = {finding.about: finding.words for finding in report.of("error")}
     assert about["long prompts"].startswith("1 of 40 rows of long.parquet (train) are longer than")
-
-
-def test_the_check_imports_no_engine():
-    script = """if True:
-        import sys
-        import vantage.checking.report, vantage.checking.run
-        print(*{name.partition(".")[0] for name in sys.modules})
-        print(*(name for name in sys.modules if name.startswith("vantage.training.")))
-    """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    packages, rooms = map(str.split, ran.stdout.splitlines()[-2:])
-    assert "transformers" in packages
-    assert not {"trl", "verl"} & set(packages)
-    engines = ("vantage.training.trl", "vantage.training.verl")
-    assert not [room for room in rooms if room.startswith(engines)]
 
 
 def test_validation_prompts_that_cannot_be_made_are_named(folder, tiny_model, monkeypatch):

@@ -3,9 +3,9 @@
 import blocks
 import pytest
 import yaml
+from vantage.rewriting import wordings
 
 from vantage import config as configuration
-from vantage.questions.rewriting import template
 
 YAML = blocks.blocks("yaml")
 # Blocks that are no configuration, by page and first line.
@@ -37,7 +37,7 @@ def test_yaml_block_is_a_configuration(block, tmp_path):
 def test_wordings_block_is_a_file_for_expand(tmp_path):
     file = tmp_path / "wordings.yaml"
     file.write_text(only(*WORDINGS).text)
-    assert len(template.load(file)) == 2
+    assert len(wordings.load(file)) == 2
 
 
 def test_ray_job_starts_as_many_workers_as_its_command_names():

@@ -10,7 +10,7 @@ from published import CASES, as_json, box, case, math_vision_table, mm_eval, png
 
 from vantage.errors import InputError
 from vantage.evaluation.benchmarks import BENCHMARKS
-from vantage.evaluation.exams import exam
+from vantage.evaluation.question_sets import question_set
 from vantage.evaluation.scoring import score
 from vantage.questions.schema import IMAGE, in_parts, render
 
@@ -23,8 +23,11 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exams(tmp_path_factory):
-    return {name: exam(f"{name}={publish(name, tmp_path_factory.mktemp(name))}") for name in CASES}
+def sets(tmp_path_factory):
+    return {
+        name: question_set(f"{name}={publish(name, tmp_path_factory.mktemp(name))}")
+        for name in CASES
+    }
 
 
 def test_all_benchmarks_of_the_papers_have_at_least_ten_cases():
@@ -36,17 +39,17 @@ ALL = [(name, number) for name, cases in CASES.items() for number in range(len(c
 
 
 @pytest.mark.parametrize(("name", "number"), ALL)
-def test_a_response_is_right_as_by_hand(exams, name, number):
-    item = exams[name].read(number)
+def test_a_response_is_right_as_by_hand(sets, name, number):
+    item = sets[name].read(number)
     _, response, right = case(name, item.id, number)
-    told = score(exams[name].benchmark, item, response)
+    told = score(sets[name].benchmark, item, response)
     assert told.right is right, told.answer
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_question_can_be_asked_with_its_pictures(exams, name):
-    assert exams[name].size == len(CASES[name])
-    items = [exams[name].read(number) for number in range(exams[name].size)]
+def test_every_question_can_be_asked_with_its_pictures(sets, name):
+    assert sets[name].size == len(CASES[name])
+    items = [sets[name].read(number) for number in range(sets[name].size)]
     for number, item in enumerate(items):
         row, *_ = case(name, item.id, number)
         asked = render(item.question)[-1]["content"]
@@ -59,39 +62,44 @@ def test_every_question_can_be_asked_with_its_pictures(exams, name):
         assert "<image1>" not in item.question.text
 
 
-def first(exams, name):
-    return exams[name].read(0)
+def first(sets, name):
+    return sets[name].read(0)
 
 
-def test_mathverse_asks_its_own_query_and_reads_the_options(exams):
-    item = first(exams, "mathverse")
+def test_mathverse_asks_its_own_query_and_reads_the_options(sets):
+    item = first(sets, "mathverse")
     assert item.question.text.startswith(f"{IMAGE}Please first conduct reasoning")
     assert item.options == ("40°", "60°", "120°", "140°")
     assert item.parts == {"version": "Text Lite", "subject": "Plane Geometry"}
     assert item.cluster == "0"
-    assert exams["mathverse"].read(8).options == ()
+    assert sets["mathverse"].read(8).options == ()
 
 
-def test_mathvision_puts_the_picture_where_the_question_mentions_it(exams):
-    item = first(exams, "mathvision")
+def test_mathvision_puts_the_picture_where_the_question_mentions_it(sets):
+    item = first(sets, "mathvision")
     assert item.question.text.startswith(f"How many are there in {IMAGE} (row 1)?\nChoices:\n(A) 3")
-    assert exams["mathvision"].read(8).question.text == f"How many are there in {IMAGE} (row 9)?"
+    assert sets["mathvision"].read(8).question.text == f"How many are there in {IMAGE} (row 9)?"
 
 
-def test_mathvista_asks_its_own_query_and_knows_the_letter(exams):
-    item = first(exams, "mathvista")
+def test_mathvista_asks_its_own_query_and_knows_the_letter(sets):
+    item = first(sets, "mathvista")
     assert item.question.text.startswith(f"{IMAGE}Hint: ")
     assert (item.reference, item.options) == ("B", ("3/11", "8/11", "6/11", "3/5"))
     assert item.parts == {"task": "math word problem", "category": "math-targeted-vqa"}
 
 
-def test_wemath_reads_its_options_from_their_line(exams):
-    assert first(exams, "wemath").options == ("10 cm", "20 cm", "3, 40", "No correct answer")
-    assert exams["wemath"].read(6).options == ("F", "D", "B", "I", "No correct answer")
+def test_wemath_reads_its_options_from_their_line(sets):
+    assert first(sets, "wemath").options == (
+        "10 cm",
+        "20 cm",
+        "3, 40",
+        "No correct answer",
+    )
+    assert sets["wemath"].read(6).options == ("F", "D", "B", "I", "No correct answer")
 
 
-def test_mmmu_places_pictures_in_questions_and_options_and_names_repeats(exams):
-    by_id = {item.id: item for item in exams["mmmu"].items()}
+def test_mmmu_places_pictures_in_questions_and_options_and_names_repeats(sets):
+    by_id = {item.id: item for item in sets["mmmu"].items()}
     item = by_id["validation_Art_Theory_1"]
     assert item.question.text == (
         f"{IMAGE} Which matches image 1?\nChoices:\n(A) {IMAGE}\n(B) {IMAGE}\n(C) a cow's head"
@@ -100,8 +108,8 @@ def test_mmmu_places_pictures_in_questions_and_options_and_names_repeats(exams):
     assert by_id["validation_Math_1"].options == ()
 
 
-def test_hallusionbench_asks_both_parts(exams):
-    items = [exams["hallusionbench"].read(number) for number in range(12)]
+def test_hallusionbench_asks_both_parts(sets):
+    items = [sets["hallusionbench"].read(number) for number in range(12)]
     assert [bool(item.question.images) for item in items].count(False) == 3
     assert {item.reference for item in items} == {"yes", "no"}
 
@@ -109,7 +117,7 @@ def test_hallusionbench_asks_both_parts(exams):
 def test_chartqa_reads_the_older_columns_too(tmp_path):
     rows = {"query": ["Which?"] * 2, "label": [["62", "Paris"]] * 2, "human_or_machine": [0, 1]}
     Dataset.from_dict({**rows, "image": [None, None]}).to_parquet(tmp_path / "test-0.parquet")
-    found = exam(f"chartqa={tmp_path}")
+    found = question_set(f"chartqa={tmp_path}")
     assert found.read(0).parts == {"written by": "human"}
     answers = [
         score(found.benchmark, found.read(1), box(one)).right for one in ("paris", "62", "x")
@@ -121,17 +129,17 @@ def test_a_json_file_with_pictures_beside_it_works_too(tmp_path):
     folder = as_json(
         "mathverse", tmp_path, "testmini.json", lambda n: ("image", f"images/v/image_{n}.png")
     )
-    found = exam(f"mathverse={folder}")
+    found = question_set(f"mathverse={folder}")
     assert found.size == len(CASES["mathverse"])
     (part, *_) = render(found.read(3).question)[-1]["content"]
     assert part["image"].getpixel((0, 0)) == (3, 0, 0)
-    assert exam(f"mathverse={folder}/testmini.json").size == found.size
+    assert question_set(f"mathverse={folder}/testmini.json").size == found.size
 
 
 @pytest.fixture(scope="module")
 def downloaded(tmp_path_factory):
     copies = mm_eval(tmp_path_factory.mktemp("MM_Eval"))
-    return {name: exam(f"{name}={copy}") for name, copy in copies.items()}
+    return {name: question_set(f"{name}={copy}") for name, copy in copies.items()}
 
 
 AS_DOWNLOADED = (
@@ -146,14 +154,14 @@ AS_DOWNLOADED = (
 
 
 @pytest.mark.parametrize("name", AS_DOWNLOADED)
-def test_the_evaluation_data_of_shuffle_r1_are_read_as_downloaded(downloaded, exams, name):
+def test_the_evaluation_data_of_shuffle_r1_are_read_as_downloaded(downloaded, sets, name):
     found = downloaded[name]
     assert found.size == len(CASES[name])
     for number in range(found.size):
-        item, on_the_hub = found.read(number), exams[name].read(number)
+        item, on_the_hub = found.read(number), sets[name].read(number)
         row, *_ = case(name, item.id, number)
         if name == "hallusionbench":  # on the hub, questions without a figure stand last
-            on_the_hub = next(one for one in exams[name].items() if one.id == item.id)
+            on_the_hub = next(one for one in sets[name].items() if one.id == item.id)
         assert (item.reference, item.options) == (on_the_hub.reference, on_the_hub.options)
         assert len(item.question.images) == (0 if row.get("filename", "") is None else 1)
         for picture in item.question.images:
@@ -179,11 +187,11 @@ def test_a_folder_whose_question_is_broken_is_named(tmp_path):
     copy = mm_eval(tmp_path)["geometry3k"]
     (tmp_path / "geometry3k" / "test" / "2405" / "data.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"row 4.*test/2405: no JSON"):
-        exam(f"geometry3k={copy}")
+        question_set(f"geometry3k={copy}")
 
 
 def test_a_table_may_hold_its_pictures_in_base64(tmp_path):
-    found = exam(f"mathvision={math_vision_table(tmp_path / 'data', written_out=True)}")
+    found = question_set(f"mathvision={math_vision_table(tmp_path / 'data', written_out=True)}")
     (picture,) = found.read(3).question.images
     assert picture.open().getpixel((0, 0)) == (3, 0, 0)
     assert found.read(7).parts == {"subject": "logic"}
@@ -195,19 +203,19 @@ def test_options_that_a_question_lists_are_not_listed_again(tmp_path):
     asked = "Which?\nChoices:\n(A) 3\n(B) 4"
     row = f"index\tquestion\tanswer\tcategory\tchoices\n1\t\"{asked}\"\tB\tlogic\t\"['3', '4']\"\n"
     (tmp_path / "MathVision.tsv").write_text(row, encoding="utf-8")
-    item = exam(f"mathvision={tmp_path}").read(0)
+    item = question_set(f"mathvision={tmp_path}").read(0)
     assert item.question.text == f"{IMAGE}{asked}"
     assert item.options == ("3", "4")
 
 
-def test_scoring_holds_no_pictures(exams):
-    for item in exams["hallusionbench"].items() + exams["mmmu"].items():
+def test_scoring_holds_no_pictures(sets):
+    for item in sets["hallusionbench"].items() + sets["mmmu"].items():
         assert not item.question.images
         assert not any(isinstance(one, bytes | dict) for one in item.row.values())
 
 
 def test_the_first_questions_alone(tmp_path):
-    found = exam(f"ai2d={publish('ai2d', tmp_path)}", limit=3)
+    found = question_set(f"ai2d={publish('ai2d', tmp_path)}", limit=3)
     assert len(found.items()) == 3
 
 
@@ -221,7 +229,7 @@ def test_without_a_copy_the_hub_is_asked_for_the_published_name(monkeypatch):
     monkeypatch.setattr("vantage.questions.tables.load_dataset", load)
     for name in ("mathverse", "hallusionbench"):
         with pytest.raises(InputError, match="no network"):
-            exam(name)
+            question_set(name)
     assert asked == [("AI4Math/MathVerse", "testmini"), ("lmms-lab/HallusionBench", None)]
 
 
@@ -240,20 +248,20 @@ def test_rows_that_cannot_be_asked_are_named_before_anything_is_asked(tmp_path, 
     rows[2] |= change
     Dataset.from_list(rows).to_parquet(tmp_path / "test.parquet")
     with pytest.raises(InputError, match=f"row 2.*{words}"):
-        exam(f"ai2d={tmp_path}")
+        question_set(f"ai2d={tmp_path}")
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
     Dataset.from_dict({"ask": ["?"], "answer": ["1"]}).to_parquet(tmp_path / "test.parquet")
     with pytest.raises(InputError, match=r"column 'problem' or 'annotat_text'; there are answer"):
-        exam(f"geometry3k={tmp_path}")
+        question_set(f"geometry3k={tmp_path}")
 
 
 def test_ids_that_come_twice_are_refused(tmp_path):
     row = CASES["mmstar"][0][0]
     Dataset.from_list([row, row]).to_parquet(tmp_path / "mmstar.parquet")
     with pytest.raises(InputError, match="2 questions have this id"):
-        exam(f"mmstar={tmp_path}")
+        question_set(f"mmstar={tmp_path}")
 
 
 HOSTILE = [
@@ -266,12 +274,12 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_hostile_responses_are_wrong_in_time(exams, name):
-    for item in (exams[name].read(0), exams[name].read(len(CASES[name]) - 1)):
+def test_hostile_responses_are_wrong_in_time(sets, name):
+    for item in (sets[name].read(0), sets[name].read(len(CASES[name]) - 1)):
         for text in HOSTILE:
             began = time.perf_counter()
-            right = score(exams[name].benchmark, item, box(text)).right
-            assert not right or exams[name].benchmark.unclear(item)
+            right = score(sets[name].benchmark, item, box(text)).right
+            assert not right or sets[name].benchmark.unclear(item)
             assert time.perf_counter() - began < 8
 
 
@@ -286,16 +294,16 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(PIECES, max_size=15).map("".join), st.integers(0, 11))
-def test_any_response_gets_a_score(exams, response, number):
-    for exam_ in exams.values():
-        told = score(exam_.benchmark, exam_.read(number), response)
+def test_any_response_gets_a_score(sets, response, number):
+    for asked in sets.values():
+        told = score(asked.benchmark, asked.read(number), response)
         assert told.right in (True, False)
         assert told.answer is None or told.answer.strip()
 
 
-def test_an_empty_box_is_no_answer(exams):
-    for exam_ in exams.values():
-        assert score(exam_.benchmark, exam_.read(0), "\\boxed{ }").answer is None
+def test_an_empty_box_is_no_answer(sets):
+    for asked in sets.values():
+        assert score(asked.benchmark, asked.read(0), "\\boxed{ }").answer is None
 
 
 def test_rows_of_other_columns_are_named(tmp_path):
@@ -304,4 +312,4 @@ def test_rows_of_other_columns_are_named(tmp_path):
     with pytest.raises(
         InputError, match=r"row 0.*no row of HallusionBench: KeyError\('category'\)"
     ):
-        exam(f"hallusionbench={tmp_path}")
+        question_set(f"hallusionbench={tmp_path}")

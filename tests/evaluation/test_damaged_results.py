@@ -12,7 +12,7 @@ import pytest
 from vantage.errors import InputError
 from vantage.evaluation import table
 from vantage.evaluation.differences import differences
-from vantage.evaluation.passk import Estimate
+from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.results import Result, read_all, write
 
 ROWS = {

@@ -98,7 +98,7 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
     def refuse(*_, **__):
         raise AssertionError("asked again")
 
-    monkeypatch.setattr("vantage.evaluation.answers.generate", refuse)
+    monkeypatch.setattr("vantage.evaluation.generation.generate", refuse)
     assert evaluate(*arguments)[0] == 0
     assert pq.read_table(next((tmp_path / "out").glob("*/sums.parquet"))) == before
 

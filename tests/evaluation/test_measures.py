@@ -6,7 +6,7 @@ from published import CASES
 
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.measures import accuracies, hallusion, we_math
-from vantage.evaluation.passk import average, pass_at_k, ratio
+from vantage.evaluation.pass_at_k import average, pass_at_k, ratio
 
 
 def items(name):

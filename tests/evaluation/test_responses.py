@@ -20,7 +20,7 @@ from vantage.chat.server import Settings
 from vantage.errors import ConfigError, EngineError
 from vantage.evaluation import run
 from vantage.evaluation.differences import differences
-from vantage.evaluation.exams import exam, own
+from vantage.evaluation.question_sets import own, question_set
 from vantage.evaluation.responses import Remote, Sampling, key, messages
 from vantage.evaluation.run import Framing
 from vantage.questions.pictures import picture
@@ -282,7 +282,7 @@ def test_judged_results_stand_beside_those_of_the_rule(rows, tmp_path):
 
 
 def test_an_unclear_answer_without_a_figure_counts_for_the_judge_too(tmp_path):
-    asked = exam(f"hallusionbench={publish('hallusionbench', tmp_path / 'data')}")
+    asked = question_set(f"hallusionbench={publish('hallusionbench', tmp_path / 'data')}")
     with Both({"": ["I cannot know."], "judge yes": ["unclear"], "judge no": ["unclear"]}) as both:
         judging = Settings(both.url, "judge", retries=0)
         found = ask(both, asked, tmp_path / "out", judge=run.Judge(judging, 2))

@@ -15,7 +15,7 @@ from vantage.chat.server import Settings
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.evaluation import run
 from vantage.evaluation.differences import differences
-from vantage.evaluation.exams import exam, exams, own
+from vantage.evaluation.question_sets import own, question_set, question_sets
 from vantage.evaluation.responses import Remote, Sampling
 from vantage.evaluation.results import read_all
 from vantage.evaluation.run import Framing, framing
@@ -219,14 +219,14 @@ def test_own_data_is_not_called_like_a_benchmark(tmp_path, name):
         own(str(tmp_path / "x.parquet"), name=name, split="train")
     (tmp_path / "x.parquet").rename(tmp_path / f"{name.strip('./')}.parquet")
     with pytest.raises(ConfigError, match="called like the benchmark"):
-        exam(str(tmp_path / f"{name.strip('./')}.parquet"), split="train")
+        question_set(str(tmp_path / f"{name.strip('./')}.parquet"), split="train")
 
 
 def test_names_that_differ_in_case_alone_would_share_files_on_some_disks(tmp_path):
     rows(tmp_path / "x.parquet")
     path = tmp_path / "x.parquet"
     with pytest.raises(ConfigError, match="each only once"):
-        exams([f"Mine={path}", f"mine={path}"], split="train")
+        question_sets([f"Mine={path}", f"mine={path}"], split="train")
 
 
 # Models of one name

@@ -195,7 +195,7 @@ def _watched(case: Case, place: Path, arguments: Sequence[str] | Callable[[], An
 def _called(arguments: Sequence[str] | Callable[[], Any]) -> tuple[int, str]:
     from accelerate.state import AcceleratorState
 
-    from vantage import cli
+    from vantage.cli import application
     from vantage.errors import VantageError
 
     AcceleratorState._reset_state(reset_partial_state=True)  # of the run that all share
@@ -204,8 +204,8 @@ def _called(arguments: Sequence[str] | Callable[[], Any]) -> tuple[int, str]:
             arguments()
             return 0, ""
         sys.argv = ["vantage", *arguments]
-        cli.console = cli.Console(width=200)
-        cli.main()
+        application.console = application.Console(width=200)
+        application.main()
     except SystemExit as end:
         return int(end.code or 0), ""
     except VantageError as error:

@@ -71,11 +71,12 @@ def _trained(folder: Path, model: Path, rows: Path) -> Path:
 
 def _evaluated(folder: Path, rows: Path, url: str) -> Path:
     from vantage.chat.server import Settings
-    from vantage.evaluation import exams, run
-    from vantage.evaluation.responses import Sampling
+    from vantage.evaluation import run
+    from vantage.evaluation.question_sets import question_sets
+    from vantage.evaluation.sampling import Sampling
     from vantage.questions.layouts import Columns
 
-    asked = exams.exams([str(rows)], limit=2, split="train", columns=Columns())
+    asked = question_sets([str(rows)], limit=2, split="train", columns=Columns())
     model = run.model_of("m", Sampling(1), Settings(url, "m"), batch=1, concurrency=1)
     run.evaluate(asked, model, folder / "results", name="m", framing=run.Framing())
     return folder / "results"

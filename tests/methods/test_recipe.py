@@ -2,8 +2,6 @@
 
 import itertools
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -498,23 +496,3 @@ def test_a_registered_recipe_is_found_by_its_name(monkeypatch):
         return compose(selection={"name": "random", "keep": keep})
 
     assert len(recipe("mine", keep=0.25).plan(rollouts_of([[1, 2, 3, 4]]), seeded())) == 1
-
-
-# ------------------------------------------------------------------------------- what is loaded
-
-
-@pytest.mark.parametrize("module", ["vantage", "vantage.methods"])
-def test_importing_the_methods_loads_numpy_and_the_standard_library_alone(module):
-    script = f"""if True:
-        import sys, numpy, numpy.random
-        before = set(sys.modules)
-        import {module}
-        new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
-        print(*sorted(new - sys.stdlib_module_names - {{"numpy"}}))
-    """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded = set(ran.stdout.split())
-    assert "vantage" in loaded
-    assert not loaded & {"torch", "transformers", "trl", "datasets", "accelerate", "peft", "PIL"}
-    if module == "vantage.methods":
-        assert loaded == {"vantage"}

@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from vantage.errors import ConfigError, EngineError
-from vantage.evaluation.answers import generate
+from vantage.evaluation.generation import generate
 from vantage.evaluation.models import Loaded
-from vantage.evaluation.responses import Sampling
+from vantage.evaluation.sampling import Sampling
 from vantage.questions.schema import read
 from vantage.training.towers import VISION_TOWERS
 from vantage.training.trl.vllm import as_saved

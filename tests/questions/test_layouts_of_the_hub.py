@@ -209,7 +209,7 @@ def test_a_picture_in_markdown_or_html_is_not_left_out(shown, folder):
 
 
 def test_numbered_columns_of_late_rows_are_read(folder, monkeypatch):
-    monkeypatch.setattr("vantage.questions.finding.SAMPLE", 2)
+    monkeypatch.setattr("vantage.questions.column_roles.SAMPLE", 2)
     rows = [
         {"question": "Which?", "answer": "1", "image_1": "red.png", "image_2": None}
         for _ in range(5)
@@ -219,7 +219,7 @@ def test_numbered_columns_of_late_rows_are_read(folder, monkeypatch):
 
 
 def test_several_pictures_in_a_late_row_of_a_column_of_one_are_all_seen(folder, monkeypatch):
-    monkeypatch.setattr("vantage.questions.finding.SAMPLE", 2)
+    monkeypatch.setattr("vantage.questions.column_roles.SAMPLE", 2)
     rows = [{"question": "Which?", "answer": "1", "image": "red.png"} for _ in range(5)]
     rows[3]["image"] = ["red.png", "blue.png"]
     assert [len(seen(row)[1]) for row in opened(folder, rows)] == [1, 1, 1, 2, 1]

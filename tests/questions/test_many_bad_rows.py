@@ -7,7 +7,7 @@ import pytest
 from vantage.errors import InputError
 from vantage.questions import faults, loading
 from vantage.questions.layouts import Columns
-from vantage.questions.rewriting import table
+from vantage.rewriting import table
 
 GOOD = {"question": "Why?", "answer": "1"}
 BAD = {"question": "", "answer": "1"}

@@ -1,9 +1,15 @@
 """What of a batch is kept."""
 
+from dataclasses import asdict
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vantage import config
+from vantage.errors import ConfigError
+from vantage.record import Keep
 from vantage.record.bounds import kept, shortened
 
 questions = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(np.array)
@@ -43,3 +49,13 @@ def test_what_is_left_out_is_the_middle():
     assert shortened("a" * 60 + "b" * 60, 100) == (
         "a" * 50 + "\n[... 20 characters are not in the record ...]\n" + "b" * 50
     )
+
+
+def test_a_record_keeps_by_default_what_a_configuration_keeps():
+    assert asdict(Keep()) == config.Keep().model_dump()
+
+
+@pytest.mark.parametrize("given", [{"rollouts": -1}, {"characters": 99}, {"pixels": 0}], ids=str)
+def test_a_limit_that_is_out_of_range_is_named(given):
+    with pytest.raises(ConfigError, match=rf"{next(iter(given))}=-?\d+: expected"):
+        Keep(**given)

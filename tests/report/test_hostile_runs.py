@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vantage.config import Keep
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question
-from vantage.record import About, Recorder, Step
+from vantage.record import About, Keep, Recorder, Step
 from vantage.report.page import embedded
 
 TEXTS = {

@@ -159,8 +159,7 @@ def test_a_run_that_has_only_begun_is_a_page_too(look, tmp_path):
 
 
 def test_questions_whose_texts_are_not_kept_are_in_the_table(look, tmp_path):
-    from vantage.config import Keep
-    from vantage.record import Recorder
+    from vantage.record import Keep, Recorder
 
     with Recorder(tmp_path / "numbers", steps.ABOUT, keep=Keep(rollouts=0)) as recorder:
         recorder.append(steps.made(0))

@@ -5,16 +5,16 @@ import sys
 import pytest
 from PIL import Image
 
-from vantage import cli
+from vantage.cli import application
 
 
 @pytest.fixture
 def replay(monkeypatch, capsys):
     def call(*arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["vantage", "replay", *map(str, arguments)])
-        monkeypatch.setattr(cli, "console", cli.Console(width=200))
+        monkeypatch.setattr(application, "console", application.Console(width=200))
         try:
-            cli.main()
+            application.main()
             code = 0
         except SystemExit as caught:
             code = caught.code or 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vantage.rewards.accuracy import correct
 from vantage.rewards.choice import chosen
 from vantage.rewards.numeric import near
-from vantage.rewards.wording import chinese_number
+from vantage.rewards.signs_in_words import chinese_number
 
 SLOW = settings(deadline=None, max_examples=150)
 

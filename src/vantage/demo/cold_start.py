@@ -22,9 +22,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from vantage.demo import digits, model
 from vantage.questions import schema, transforms, variants
 from vantage.questions.pictures import Picture
-from vantage.questions.rewriting import template
 from vantage.questions.schema import IMAGE, Question, render
 from vantage.questions.variants import Transforms, Variants
+from vantage.rewriting import wordings
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _key(seed: int, settings: Settings) -> str:
     digest.update(
         json.dumps({"seed": seed, **asdict(settings), **versions}, sort_keys=True).encode()
     )
-    for module in (digits, model, schema, template, transforms, variants):
+    for module in (digits, model, schema, transforms, variants, wordings):
         digest.update(inspect.getsource(module).encode())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()[:16]

@@ -17,7 +17,7 @@ from PIL import Image as Pictures
 from sklearn.datasets import load_digits
 
 from vantage.errors import InputError
-from vantage.questions.rewriting.template import SUM_OF_DIGITS
+from vantage.rewriting.wordings import SUM_OF_DIGITS
 
 SPLITS = {
     "cold_start": range(0, 130),

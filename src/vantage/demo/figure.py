@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -11,8 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-if TYPE_CHECKING:
-    from vantage.demo.run import Outcome
+from vantage.demo.outcomes import BINS, Outcome
 
 # Okabe and Ito's colours, told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -49,8 +47,6 @@ def _learning(axis, one: Outcome, against: str, colour: str) -> None:
 
 
 def _histograms(axis, outcomes: list[Outcome], when: str, what: str) -> None:
-    from vantage.demo.run import BINS
-
     for number, one in enumerate(outcomes):
         counts = np.array(getattr(one, when)[what], dtype=float)
         share = counts / max(counts.sum(), 1)

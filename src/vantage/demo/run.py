@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from vantage import files
 from vantage.config import Config
 from vantage.demo import digits, figure
 from vantage.demo.cold_start import cold_start
-from vantage.evaluation.answers import answer, right_answers
-from vantage.evaluation.passk import Estimate, pass_at_k
+from vantage.demo.outcomes import BINS, Outcome
+from vantage.evaluation.generation import answer, right_answers
+from vantage.evaluation.pass_at_k import Estimate, pass_at_k
 from vantage.methods import recipe
 from vantage.methods.advantages import group_advantage
 from vantage.record import Record
@@ -42,36 +43,6 @@ HEADINGS = (
     "distinct\nsamples",
     "\nseconds",
 )
-BINS = np.linspace(0, 4, 41)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came out of one recipe; accuracies are on the held-out test questions at T = 1.
-
-    Attributes:
-        recipe: its name.
-        before, after: accuracy with its standard error.
-        silent_rollouts: share of generated rollouts without an advantage, mean over the run.
-        silent_samples: the same of the samples trained.
-        distinct_samples: distinct (prompt, rollout) trained, mean a rollout batch.
-        seconds: of training, validation included.
-        curve: points of the run: rollout batch, seconds, validation accuracy.
-        silent: share of silent rollouts of each rollout batch.
-        early, late: counts of |advantage| in `BINS`, of rollouts and of samples trained.
-    """
-
-    recipe: str
-    before: Estimate
-    after: Estimate
-    silent_rollouts: float
-    silent_samples: float
-    distinct_samples: float
-    seconds: float
-    curve: list[dict[str, float]]
-    silent: list[float]
-    early: dict[str, list[int]]
-    late: dict[str, list[int]]
 
 
 def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:

@@ -11,8 +11,8 @@ from vantage.evaluation.items import Field, Item, Row, needed, pictures, value
 from vantage.evaluation.measures import Measures
 from vantage.evaluation.rules import Rule
 from vantage.questions.options import lettered, listing
+from vantage.questions.picture_placement import place
 from vantage.questions.pictures import is_encoded
-from vantage.questions.placing import place
 from vantage.questions.schema import texts
 from vantage.rewards.text import boxed, final
 from vantage.rewards.values import LETTERS

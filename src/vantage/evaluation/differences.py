@@ -14,7 +14,7 @@ import numpy as np
 from vantage import parquet
 from vantage.errors import InputError
 from vantage.evaluation.naming import Data, data, data_marks, model, model_names, written
-from vantage.evaluation.passk import average
+from vantage.evaluation.pass_at_k import average
 from vantage.evaluation.results import RULE, Responses, Result
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vantage.evaluation.passk import Estimate
-from vantage.evaluation.table import PUBLISHED, Column, Line, heading
+from vantage.evaluation.pass_at_k import Estimate
+from vantage.evaluation.table_rows import PUBLISHED, Column, Line, heading
 from vantage.terminal import line
 
 # Okabe and Ito's colours, told apart with any colour vision.

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from vantage.evaluation.items import Item
-from vantage.evaluation.passk import Estimate, average, pass_at_k, ratio
+from vantage.evaluation.pass_at_k import Estimate, average, pass_at_k, ratio
 
 Measures: TypeAlias = Callable[[Sequence[Item], np.ndarray], dict[str, Estimate]]
 

@@ -1,16 +1,16 @@
-"""What a model said, by Hugging Face on this machine or by a server, each answer kept at once."""
+"""Models that answer, on this machine or behind a server; each answer is kept at once."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm.auto import tqdm
 
 from vantage.chat.journal import Journal, digest
-from vantage.errors import check_between
+from vantage.evaluation.sampling import Read, Response, Sampling
 from vantage.questions.schema import IMAGE, Question, Turn, conversation, in_parts, pictures
 from vantage.rewards.opening import judged, opened_by_others
 from vantage.terminal import line
@@ -19,43 +19,6 @@ if TYPE_CHECKING:
     from vantage.chat.asking import Answers, Request
     from vantage.chat.server import Settings
     from vantage.evaluation.models import Loaded
-
-Read = Callable[[int], Question]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How responses are sampled; a temperature of 0 takes the likeliest token.
-
-    Raises:
-        ConfigError: a number that no evaluation has.
-    """
-
-    samples: int = 8
-    temperature: float = 0.5
-    max_tokens: int = 2048
-    seed: int = 0
-
-    def __post_init__(self):
-        check_between("samples", self.samples, 1, 100_000)
-        check_between("temperature", self.temperature, 0, 100)
-        check_between("max_tokens", self.max_tokens, 1, 10_000_000)
-        check_between("seed", self.seed, 0, 2**32 - 1)
-
-
-@dataclass(frozen=True)
-class Response:
-    """A response.
-
-    Attributes:
-        text: as it was said.
-        tokens: how many it has.
-        failed: why there is none, None where there is one.
-    """
-
-    text: str
-    tokens: int
-    failed: str | None = None
 
 
 class Model(Protocol):
@@ -101,7 +64,7 @@ class Local:
         """See `Model`."""
         import torch
 
-        from vantage.evaluation.answers import batches, generate
+        from vantage.evaluation.generation import batches, generate
 
         found: list[list[Response]] = [[] for _ in range(size)]
         keys: dict[int, str] = {}

@@ -19,8 +19,8 @@ from vantage.chat.journal import digest
 from vantage.errors import ConfigError, InputError
 from vantage.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vantage.evaluation.items import Item
-from vantage.evaluation.passk import Estimate
-from vantage.evaluation.responses import Response
+from vantage.evaluation.pass_at_k import Estimate
+from vantage.evaluation.sampling import Response
 from vantage.evaluation.scoring import Score
 
 RULE = "rule"

@@ -1,4 +1,4 @@
-"""Evaluation: exams in, responses, scores and tables out."""
+"""Evaluation: question sets in, responses, scores and tables out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from vantage.config import INSTRUCTION
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.evaluation import results, table
 from vantage.evaluation.differences import Difference, differences
-from vantage.evaluation.exams import Exam
 from vantage.evaluation.items import Item
-from vantage.evaluation.responses import Local, Model, Remote, Response, Sampling, content
+from vantage.evaluation.question_sets import QuestionSet
+from vantage.evaluation.responses import Local, Model, Remote, content
 from vantage.evaluation.results import Result
+from vantage.evaluation.sampling import Response, Sampling
 from vantage.evaluation.scoring import Judge, Score, score
 from vantage.questions.acceptance import Acceptance, acceptance
 from vantage.questions.pixels import Bounds
@@ -129,7 +130,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(
-    exams: Sequence[Exam],
+    question_sets: Sequence[QuestionSet],
     model: Model,
     folder: Path,
     *,
@@ -137,15 +138,15 @@ def evaluate(
     framing: Framing,
     judge: Judge | None = None,
 ) -> Evaluated:
-    """Ask a model all exams, score its answers and write everything down.
+    """Ask a model all question sets, score its answers and write everything down.
 
     `folder` gets a directory for the model, with a journal, a parquet file of all responses and
-    a JSON file of all measures for each exam, and files of their own for each judge; and the
-    table over all models in it, which is written anew after each exam. The same call after an
-    interruption goes on, and asks nothing again that was answered.
+    a JSON file of all measures for each question set, and files of their own for each judge; and
+    the table over all models in it, which is written anew after each question set. The same call
+    after an interruption goes on, and asks nothing again that was answered.
 
     Args:
-        exams: what is asked.
+        question_sets: what is asked.
         model: who is asked.
         folder: for results.
         name: of the model in tables, and its directory.
@@ -163,21 +164,23 @@ def evaluate(
     takes = acceptance(processor, framing.bounds)
     blind = isinstance(model, Local) and not (model.loaded.sees and takes)
     reserved = placeholders(processor) if processor is not None else ()
-    marks = [_check(exam, framing, name if blind else None, reserved, takes) for exam in exams]
+    marks = [
+        _check(one, framing, name if blind else None, reserved, takes) for one in question_sets
+    ]
     own = folder / results.label(name)
     begun = [
-        _begun(exam, digest(seen), model, name, framing)
-        for exam, seen in zip(exams, marks, strict=True)
+        _begun(questions, digest(seen), model, name, framing)
+        for questions, seen in zip(question_sets, marks, strict=True)
     ]
-    for exam, new, seen in zip(exams, begun, marks, strict=True):
+    for questions, new, seen in zip(question_sets, begun, marks, strict=True):
         for by in [{}, judge.identity] if judge else [{}]:
-            results.check_same(own, results.stem(exam.file, by), new, seen)
+            results.check_same(own, results.stem(questions.file, by), new, seen)
     results.read_all(folder)  # all are in the table
     found: list[Result] = []
     between: list[Difference] = []
     try:
-        for exam, new in zip(exams, begun, strict=True):
-            found += _one(exam, new, model, own, framing, judge)
+        for questions, new in zip(question_sets, begun, strict=True):
+            found += _one(questions, new, model, own, framing, judge)
             table.write(folder, results.read_all(folder), [])
     finally:
         known = results.read_all(folder)
@@ -188,14 +191,22 @@ def evaluate(
 
 
 def _one(
-    exam: Exam, new: Result, model: Model, own: Path, framing: Framing, judge: Judge | None
+    questions: QuestionSet,
+    new: Result,
+    model: Model,
+    own: Path,
+    framing: Framing,
+    judge: Judge | None,
 ) -> list[Result]:
-    benchmark = exam.benchmark
-    with Journal(own / f"{exam.file}.journal.jsonl") as journal:
+    benchmark = questions.benchmark
+    with Journal(own / f"{questions.file}.journal.jsonl") as journal:
         responses_QN = model.answers(
-            lambda place: framing.ask(exam.read(place)), exam.size, journal, benchmark.title
+            lambda place: framing.ask(questions.read(place)),
+            questions.size,
+            journal,
+            benchmark.title,
         )
-        items = exam.items()
+        items = questions.items()
         scores_QN = [
             [score(benchmark, item, one.text) for one in said]
             for item, said in zip(items, responses_QN, strict=True)
@@ -203,19 +214,19 @@ def _one(
         failed_QN = np.array([[one.failed is not None for one in row] for row in responses_QN])
         if failed_QN.any(axis=1).all():
             why = next(one.failed for one in responses_QN[0] if one.failed)
-            raise EngineError(f"{exam.name}: no question has an answer: {why}")
+            raise EngineError(f"{questions.name}: no question has an answer: {why}")
         verdicts: list[tuple[dict[str, Any], np.ndarray]] = [({}, _right(scores_QN, failed_QN))]
         if judge is not None:
             verdicts.append((judge.identity, judge.right(benchmark, items, responses_QN, journal)))
     found = []
     for by, right_QN in verdicts:
-        path = own / results.stem(exam.file, by)
+        path = own / results.stem(questions.file, by)
         judged_QN = right_QN if by else None
         results.write_responses(
             Path(f"{path}.parquet"), benchmark, items, responses_QN, scores_QN, judged_QN
         )
         file = Path(f"{path}.json")
-        found.append(replace(_result(new, by, exam, items, responses_QN, right_QN), path=file))
+        found.append(replace(_result(new, by, questions, items, responses_QN, right_QN), path=file))
         results.write(file, found[-1])
     return found
 
@@ -226,21 +237,21 @@ def _right(scores_QN: Sequence[Sequence[Score]], failed_QN: np.ndarray) -> np.nd
     return np.where(failed_QN, np.nan, right_QN)
 
 
-def _begun(exam: Exam, mark: str, model: Model, name: str, framing: Framing) -> Result:
+def _begun(questions: QuestionSet, mark: str, model: Model, name: str, framing: Framing) -> Result:
     """A result without measures: what will be asked, of whom and how."""
     return Result(
         name,
-        exam.name,
-        exam.benchmark.title,
+        questions.name,
+        questions.benchmark.title,
         {},
-        exam.size,
+        questions.size,
         model.sampling.samples,
         0,
         0,
         0,
-        {**model.origin, "data": exam.source, "questions": mark},
+        {**model.origin, "data": questions.source, "questions": mark},
         _asked(model.sampling, framing),
-        exam.benchmark.shown,
+        questions.benchmark.shown,
         {},
     )
 
@@ -248,7 +259,7 @@ def _begun(exam: Exam, mark: str, model: Model, name: str, framing: Framing) -> 
 def _result(
     new: Result,
     by: dict[str, Any],
-    exam: Exam,
+    questions: QuestionSet,
     items: Sequence[Item],
     responses_QN: Sequence[Sequence[Response]],
     right_QN: np.ndarray,
@@ -261,9 +272,9 @@ def _result(
     flat = [one for row in responses_QN for one in row]
     told_Q = ~np.isnan(right_QN).any(axis=1)
     if not told_Q.any():
-        raise EngineError(f"{exam.name}: no question has a verdict on all of its responses")
+        raise EngineError(f"{questions.name}: no question has a verdict on all of its responses")
     answered = [item for item, told in zip(items, told_Q, strict=True) if told]
-    measures = exam.benchmark.measures(answered, right_QN[told_Q].astype(bool))
+    measures = questions.benchmark.measures(answered, right_QN[told_Q].astype(bool))
     return replace(
         new,
         judge=by,
@@ -289,7 +300,7 @@ def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
 
 
 def _check(
-    exam: Exam,
+    questions: QuestionSet,
     framing: Framing,
     blind: str | None,
     reserved: Sequence[str],
@@ -297,9 +308,9 @@ def _check(
 ) -> list[str]:
     """A digest of each question, put once so that none fails later; `blind` takes no pictures."""
     marks = []
-    for place in range(exam.size):
+    for place in range(questions.size):
         try:
-            item = exam.read(place)
+            item = questions.read(place)
             asked = framing.ask(item)
             refuse(asked, reserved)
             if takes is not None:
@@ -307,9 +318,9 @@ def _check(
                     takes.check(*image.unread().size)
             marks.append(digest([content(item.question), item.reference, item.options]))
         except InputError as error:
-            raise InputError(f"{exam.name}: question {place}: {error}") from error
+            raise InputError(f"{questions.name}: question {place}: {error}") from error
         if blind and pictures(asked):
             raise InputError(
-                f"{exam.name}: question {place} has pictures, of which {blind!r} takes none"
+                f"{questions.name}: question {place} has pictures, of which {blind!r} takes none"
             )
     return marks

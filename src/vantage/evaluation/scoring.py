@@ -12,7 +12,7 @@ import numpy as np
 from vantage.chat.journal import Journal, digest
 from vantage.evaluation.benchmarks import Benchmark
 from vantage.evaluation.items import Item
-from vantage.evaluation.responses import Response
+from vantage.evaluation.sampling import Response
 from vantage.questions.schema import IMAGE
 from vantage.rewards.judge import ASK, SYSTEM, messages, shown, verdict
 from vantage.rewards.values import LETTERS

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vantage.errors import InputError
-from vantage.questions import kinds
+from vantage.questions import column_kinds
 from vantage.questions.pictures import PLACES, Picture, picture
 
 ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(kinds.ASSISTANT, "assistant"),
+    **dict.fromkeys(column_kinds.ASSISTANT, "assistant"),
     **dict.fromkeys(("tool", "observation", "function"), "tool"),
 }
 TEXTS = ("text", "input_text", "output_text")
@@ -100,7 +100,7 @@ def _characters(message: Mapping[str, Any]) -> int:
 
 def is_as_training_reads(prompt: Any) -> bool:
     """Whether a conversation needs no change: TRL's form, pictures in it as bytes."""
-    messages = kinds.conversation(prompt) if isinstance(prompt, list) else None
+    messages = column_kinds.conversation(prompt) if isinstance(prompt, list) else None
     if not messages or messages[-1].get("role") != "user":
         return False
     return all(_is_plain_content(message.get("content")) for message in messages)
@@ -134,7 +134,7 @@ def is_in_place(value: Any) -> bool:
 
 def _written(text: str) -> Any:
     """A conversation that is written in a text as JSON; any other text as it is."""
-    found = kinds.conversation(text)
+    found = column_kinds.conversation(text)
     return text if found is None else found
 
 

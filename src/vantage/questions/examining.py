@@ -14,9 +14,9 @@ from datasets import Dataset
 
 from vantage.errors import InputError
 from vantage.questions.acceptance import Acceptance
+from vantage.questions.column_kinds import value_at
 from vantage.questions.conversations import Told
 from vantage.questions.faults import Fault
-from vantage.questions.kinds import value_at
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
 from vantage.questions.reading import PICTURES, together

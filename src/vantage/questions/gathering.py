@@ -12,7 +12,7 @@ import pyarrow as pa
 from vantage.questions.examining import Examined, Examiner
 from vantage.questions.faults import Fault
 from vantage.questions.parallel import over_parts
-from vantage.questions.placing import NUMBERED
+from vantage.questions.picture_placement import NUMBERED
 from vantage.questions.schema import IMAGE
 
 # Conversations of texts alone, which most are.

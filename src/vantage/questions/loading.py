@@ -14,9 +14,9 @@ from vantage import files
 from vantage.errors import ConfigError, InputError
 from vantage.questions import assembly, faults
 from vantage.questions.acceptance import Acceptance
+from vantage.questions.column_roles import layout_of
 from vantage.questions.examining import Examiner
 from vantage.questions.faults import Fault
-from vantage.questions.finding import layout_of
 from vantage.questions.gathering import Gathered, gather
 from vantage.questions.layouts import Columns
 from vantage.questions.reading import undecoded

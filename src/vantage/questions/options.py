@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vantage.errors import InputError
-from vantage.questions.kinds import ANSWERING, Data, bare, value_at
+from vantage.questions.column_kinds import ANSWERING, Data, bare, value_at
 from vantage.questions.layouts import Columns, named
 from vantage.questions.schema import literal
 from vantage.rewards.choice import LETTERS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+from vantage import processes
 from vantage.errors import InputError
 from vantage.terminal import line
 
@@ -46,7 +46,7 @@ def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Fo
         rows: how many there are.
         words: of the progress bar.
     """
-    together, words = _processes(), line(words)
+    together, words = processes.count(), line(words)
     parts = _parts(rows, together)
     if together > 1:
         return _shared_out(look, parts, words, together)
@@ -70,9 +70,9 @@ def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Fo
     return found
 
 
-def _parts(rows: int, processes: int) -> list[range]:
+def _parts(rows: int, together: int) -> list[range]:
     """Rows that follow each other; the more there are, the larger are their parts."""
-    size = min(max(PART, rows // MOST_PARTS), LARGEST, -(-rows // processes) or 1)
+    size = min(max(PART, rows // MOST_PARTS), LARGEST, -(-rows // together) or 1)
     return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
@@ -82,25 +82,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _processes() -> int:
-    """Processes of a distributed run, all of which look at the same rows."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available():
-        return 1
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-
-
 def _shared_out(
-    look: Callable[[range], Found], parts: list[range], words: str, processes: int
+    look: Callable[[range], Found], parts: list[range], words: str, together: int
 ) -> list[Found]:
     """As `over_parts`, each process of a distributed run looking at its share."""
-    distributed = sys.modules["torch"].distributed
-    rank = distributed.get_rank()
+    rank = processes.rank()
     quiet = bool(rank) or sum(map(len, parts)) < SMALL
-    found = [look(part) for part in tqdm(parts[rank::processes], words, disable=quiet)]
-    shares: list[Any] = [None] * processes
-    distributed.all_gather_object(shares, found)
-    return [shares[n % processes][n // processes] for n in range(len(parts))]
+    shares = processes.gathered(
+        [look(part) for part in tqdm(parts[rank::together], words, disable=quiet)]
+    )
+    return [shares[n % together][n // together] for n in range(len(parts))]
 
 
 _look: Callable[[range], Any]

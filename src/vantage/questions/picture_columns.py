@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vantage.errors import InputError
-from vantage.questions.kinds import Data, Held, is_in
+from vantage.questions.column_kinds import Data, Held, is_in
 
 PICTURES = re.compile(
     r"(?:(?:decoded|input|base64|raw)_?)?(?:image|img|picture|pic|photo)s?"

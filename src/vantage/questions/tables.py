@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from vantage import files
 from vantage.errors import InputError, nearest
-from vantage.questions import outside
+from vantage.questions import confinement
 from vantage.questions.faults import Fault, message
 from vantage.questions.pictures import stays
 from vantage.questions.reading import with_names
@@ -50,7 +50,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
             address, or a directory that leads out of itself.
         ConfigError: a FIFO, a socket or a device.
     """
-    outside.refuse_address(source)
+    confinement.refuse_address(source)
     source = files.home(source)
     try:
         path = _table(Path(source), split)
@@ -109,12 +109,12 @@ def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
                 glob.escape(str(path))
             )  # `load_dataset` counts it on the net
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-            outside.check_saved(path)
+            confinement.check_saved(path)
             return _split(source, load_from_disk(str(path.absolute())), split)
         if path.is_dir():
-            outside.check_card(path)
+            confinement.check_card(path)
             source = str(path.absolute())  # whatever its name, it is none of a reader or of the hub
-            outside.check_files(path, load_dataset_builder(source, config))
+            confinement.check_files(path, load_dataset_builder(source, config))
         return _split(source, load_dataset(source, config), split)
     except InputError:
         raise

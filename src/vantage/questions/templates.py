@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from vantage.errors import ConfigError, InputError, nearest
-from vantage.questions.kinds import value_at
+from vantage.questions.column_kinds import value_at
 from vantage.questions.schema import IMAGE
 
 # Of LaTeX, \\boxed{answer} and \\frac{a}{b} are no places; {{name}} writes {name}.

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vantage.errors import InputError
-from vantage.questions import kinds
+from vantage.questions import column_kinds
+from vantage.questions.column_kinds import value_at
 from vantage.questions.conversations import (
     VIDEO,
     Told,
@@ -23,11 +24,10 @@ from vantage.questions.conversations import (
     said,
     told,
 )
-from vantage.questions.kinds import value_at
 from vantage.questions.layouts import VIDEOS, Columns, Layout
 from vantage.questions.options import lettered, letters_of, listing, options_of
+from vantage.questions.picture_placement import NUMBERED, TOKENS, numbered
 from vantage.questions.pictures import Picture, inside, picture
-from vantage.questions.placing import NUMBERED, TOKENS, numbered
 from vantage.questions.schema import IMAGE, literal
 from vantage.rewards.choice import LETTERS
 
@@ -160,7 +160,7 @@ class Unpacker:
         value = row.get(name)
         if value is None or value == "" or value == []:
             return
-        seen = {look.kind for look in kinds.look_at(value, self.root)}
+        seen = {look.kind for look in column_kinds.look_at(value, self.root)}
         if name in self.layout.without_videos and ("video" in seen or VIDEOS.fullmatch(name)):
             raise InputError(f"{VIDEO}; columns: {{videos: null}} says that it is not asked about")
         if name in self.layout.without_pictures and "picture" in seen:
@@ -206,7 +206,7 @@ class Unpacker:
             return
         for groups in SHOWN.findall(text):
             shown = groups[0] or groups[1]
-            if {look.kind for look in kinds.look_at(shown, self.root)} & {"picture", "link"}:
+            if {look.kind for look in column_kinds.look_at(shown, self.root)} & {"picture", "link"}:
                 raise InputError(
                     f"the text shows a picture, {shown[:80]!r}, which the model would not see: "
                     f"give it in a column and write {IMAGE} in its place, or write columns: "
@@ -225,7 +225,7 @@ class Unpacker:
 
     def _picture(self, value: Any) -> Picture:
         found = inside(value)
-        if isinstance(found, str) and kinds.VIDEO_FILE.fullmatch(found.strip()):
+        if isinstance(found, str) and column_kinds.VIDEO_FILE.fullmatch(found.strip()):
             raise InputError(VIDEO)
         return picture(value, self.root)
 
@@ -261,7 +261,7 @@ def _texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _each(value: Any) -> list[Any]:
     """The pictures in a value: one, lists or objects of them, or a text that holds either."""
-    if isinstance(value, str) and (value[:1] in ("[", "{") or value[:2] in kinds.BYTES):
+    if isinstance(value, str) and (value[:1] in ("[", "{") or value[:2] in column_kinds.BYTES):
         value = literal(value)
     if isinstance(value, Mapping) and value and all(map(LAST_NUMBER.search, value)):
         value = list(value.values())  # {"image_1": ..., "image_2": ...}
@@ -318,7 +318,7 @@ def with_listing(text: str, options: Sequence[str]) -> str:
 
 def _text(value: Any) -> str:
     """A reference answer as text."""
-    talk = kinds.conversation(value)
+    talk = column_kinds.conversation(value)
     if talk is not None:
         value = said(talk[-1])
     if isinstance(value, list) and len({str(one).strip() for one in value}) == 1:

@@ -15,7 +15,7 @@ so that `record/steps/*/rollouts.parquet` is a table to any tool. The directory 
 appears at once, whole, or not at all.
 """
 
-from vantage.config import Keep
+from vantage.record.bounds import Keep
 from vantage.record.reading import Record
 from vantage.record.step import About, Step
 from vantage.record.writing import Recorder

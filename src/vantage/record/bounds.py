@@ -4,15 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from vantage.errors import check_between
 from vantage.questions.pictures import Picture
 from vantage.questions.pixels import fit
 
 LONGEST_SIDE = 4096  # of a picture that is one line; WebP takes 16,383
 LOSSLESS = 128 * 128  # smaller pictures are drawings or digits, which blur
+
+
+MOST = 10**9  # of what a record keeps
+
+
+class Limits(Protocol):
+    """How much of the texts and pictures of a run is kept, as `run.record` of a configuration.
+
+    Attributes:
+        rollouts: of a batch, whose texts, prompts and pictures are kept.
+        characters: of a text; the middle of a longer one is left out.
+        pixels: of a picture; a larger one is scaled down.
+    """
+
+    @property
+    def rollouts(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def characters(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def pixels(self) -> int:
+        """See above."""
+        ...
+
+
+@dataclass(frozen=True)
+class Keep:
+    """`Limits` with the defaults of a configuration.
+
+    Raises:
+        ConfigError: a number that is out of range.
+    """
+
+    rollouts: int = 256
+    characters: int = 20_000
+    pixels: int = 512 * 512
+
+    def __post_init__(self):
+        check_between("rollouts", self.rollouts, 0, MOST)
+        check_between("characters", self.characters, 100, MOST)
+        check_between("pixels", self.pixels, 1, MOST)
 
 
 def kept(question_N: np.ndarray, rollouts: int) -> np.ndarray:

@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vantage import files
-from vantage.config import Keep
 from vantage.errors import ConfigError, InputError
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import pictures
 from vantage.record import tables
-from vantage.record.bounds import content_digest, encoded, kept
+from vantage.record.bounds import Keep, Limits, content_digest, encoded, kept
 from vantage.record.step import About, Step
 
 FOLDER = "record"
@@ -54,7 +53,9 @@ class Recorder:
         ConfigError: another process writes the record of this run, or nothing can be written.
     """
 
-    def __init__(self, run: str | Path, about: About, *, start: int = 0, keep: Keep | None = None):
+    def __init__(
+        self, run: str | Path, about: About, *, start: int = 0, keep: Limits | None = None
+    ):
         self.folder, self.keep = Path(run) / FOLDER, keep or Keep()
         try:
             for name in ("steps", "validations", "pictures"):

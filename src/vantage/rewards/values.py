@@ -8,9 +8,10 @@ This is the one reading of answers and references, for all rewards and benchmark
              -> verdict          `comparing.same`: whether one of each side is the same
 
 A reference goes through `references.reference` first, which finds the answer inside a solution.
-Words that stand for signs are turned into them by `wording.symbolic`. Units are `units.unit`'s,
-dates and times of day `moments`', numbers and formulas `expressions.expression`'s. What none of
-them can read, sums, integrals and limits, is left to math-verify (`mathematics.same`), a slow one.
+Words that stand for signs are turned into them by `signs_in_words.symbolic`. Units are
+`units.unit`'s, dates and times of day `dates_and_times`', numbers and formulas
+`expressions.expression`'s. What none of them can read, sums, integrals and limits, is left to
+math-verify (`mathematics.same`), a slow one.
 
 A text that can mean several things has several values ("3m" is three metres or three times m); it
 is the same as another one where any two of them agree. A text with two different values ("5~6",
@@ -26,6 +27,7 @@ from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 from vantage.rewards.chemistry import chemical
+from vantage.rewards.dates_and_times import MONTHS, Date, Time, date, is_moment, time
 from vantage.rewards.expressions import (
     FUNCTIONS,
     VARIABLES,
@@ -36,9 +38,9 @@ from vantage.rewards.expressions import (
     number,
     variables,
 )
-from vantage.rewards.moments import MONTHS, Date, Time, date, is_moment, time
 from vantage.rewards.notation import DIGITS, LONGEST
-from vantage.rewards.saying import NO_SOLUTION, ORDINALS, said_in, shortened, yes_or_no
+from vantage.rewards.phrases import NO_SOLUTION, ORDINALS, said_in, shortened, yes_or_no
+from vantage.rewards.signs_in_words import COUNT, COUNTS, SMALL, quadrant, symbolic
 from vantage.rewards.units import (
     AMBIGUOUS,
     DEGREE,
@@ -48,7 +50,6 @@ from vantage.rewards.units import (
     same_dimension,
     unit,
 )
-from vantage.rewards.wording import COUNT, COUNTS, SMALL, quadrant, symbolic
 
 
 class Quantity(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 
 from vantage.errors import ConfigError, InputError
-from vantage.questions.finding import sample
-from vantage.questions.kinds import Data, held
+from vantage.questions.column_kinds import Data, held
+from vantage.questions.column_roles import sample
 from vantage.questions.variants import Variants
 
 # What every engine hands to reward functions besides the columns, and what TRL does.

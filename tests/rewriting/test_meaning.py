@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 from loopback import Loopback
 
-from vantage.questions.rewriting import guards, report, run
+from vantage.rewriting import guards, report, run
 
 # By question: a rewrite with the same answer, and one with another. The guards let both pass.
 PAIRS = {

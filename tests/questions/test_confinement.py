@@ -346,7 +346,7 @@ def test_files_of_other_kinds_are_refused(folder, name):
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("vantage.questions.outside.MOST_UNPACKED", 1_000_000)
+    monkeypatch.setattr("vantage.questions.confinement.MOST_UNPACKED", 1_000_000)
     with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.png", bytes(10_000_000))
     refused(folder, "once it is unpacked")

@@ -21,7 +21,7 @@ from loopback import Loopback, ways
 from PIL import Image
 
 from vantage.demo.digits import WORDINGS
-from vantage.questions.rewriting.run import READINGS
+from vantage.rewriting.run import READINGS
 
 
 def encoded(colour: str, kind: str = "png") -> bytes:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vantage.questions.rewriting import contents, guards
-from vantage.questions.rewriting.guards import GUARDS, Pair, reason, wording
+from vantage.rewriting import contents, guards
+from vantage.rewriting.guards import GUARDS, Pair, reason, wording
 
 CHOICES = "Which is larger?\nA. 5\nB. 15\nC. 7\nD. 8"
 GEOMETRY = "<image>In triangle ABC, AB = 5 and the angle at C is 30°. Find the length of BC."

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
 
-from vantage.questions.rewriting import contents
+from vantage.rewriting import contents
 
 SHORTEST, LONGEST = 0.5, 2.5  # of the original's length
 SLACK = 40  # characters beyond these, for short questions

@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 from vantage import files
 from vantage.errors import ConfigError, InputError
+from vantage.questions.column_roles import layout_of
 from vantage.questions.examining import written_faults
 from vantage.questions.faults import FIRST, MANY, Fault, message
-from vantage.questions.finding import layout_of
 from vantage.questions.layouts import Columns, named
 from vantage.questions.pictures import Picture, inside, picture
 from vantage.questions.reading import PICTURES

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vantage.errors import InputError, VantageError
-from vantage.evaluation.passk import Estimate, pass_at_k
+from vantage.evaluation.pass_at_k import Estimate, pass_at_k
 
 
 @pytest.mark.parametrize(

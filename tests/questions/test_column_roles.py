@@ -123,7 +123,7 @@ def test_the_table_of_names_is_large():
 
 @pytest.mark.parametrize("name", ["image", "images", "img"])
 def test_a_picture_in_a_late_row_alone_is_not_dropped(name, folder, monkeypatch):
-    monkeypatch.setattr("vantage.questions.finding.SAMPLE", 2)
+    monkeypatch.setattr("vantage.questions.column_roles.SAMPLE", 2)
     rows = [{"question": f"{n}?", "answer": "1", name: None, "other": ""} for n in range(9)]
     rows[7][name] = "red.png"
     assert [len(colours(row)) for row in opened(lines(folder, rows))] == [0] * 7 + [1, 0]

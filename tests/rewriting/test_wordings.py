@@ -4,9 +4,9 @@ import pytest
 
 from vantage.demo import digits
 from vantage.errors import ConfigError
-from vantage.questions.rewriting import template
-from vantage.questions.rewriting.guards import Pair, reason
-from vantage.questions.rewriting.template import FAMILIES, load, rewrites
+from vantage.rewriting import wordings
+from vantage.rewriting.guards import Pair, reason
+from vantage.rewriting.wordings import FAMILIES, load, rewrites
 
 
 def test_the_demo_s_wordings_are_a_family():
@@ -79,4 +79,4 @@ def test_a_file_of_something_else_is_refused(content, words, tmp_path):
 
 def test_built_in_families_are_well_formed():
     for family in FAMILIES:
-        assert template._family("built in", list(family)) == family
+        assert wordings._family("built in", list(family)) == family

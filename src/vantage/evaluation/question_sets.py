@@ -1,4 +1,4 @@
-"""The questions that a model is asked: of a benchmark's files, or of the user's own data."""
+"""Sets of questions that a model is asked: a benchmark's files, or the user's own data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vantage.rewards.text import boxed
 
 
 @dataclass(frozen=True)
-class Exam:
+class QuestionSet:
     """A benchmark with its questions, each read when it is needed.
 
     Attributes:
@@ -60,21 +60,21 @@ class Exam:
         return [_without_pictures(self.read(number)) for number in range(self.size)]
 
 
-def exams(words: Sequence[str], **options: Any) -> list[Exam]:
-    """The exams that words on the command line name, each once; see `exam`.
+def question_sets(words: Sequence[str], **options: Any) -> list[QuestionSet]:
+    """The question sets that words on the command line name, each once; see `question_set`.
 
     Raises:
         ConfigError: two of one name, which would share their files.
     """
-    found = [exam(word, **options) for word in words]
+    found = [question_set(word, **options) for word in words]
     if len({one.file.casefold() for one in found}) < len(found):
         names = ", ".join(one.name for one in found)
         raise ConfigError(f"{names}: each only once, or in files of other names")
     return found
 
 
-def exam(wanted: str, *, limit: int | None = None, **options: Any) -> Exam:
-    """The exam that a word on the command line names.
+def question_set(wanted: str, *, limit: int | None = None, **options: Any) -> QuestionSet:
+    """The question set that a word on the command line names.
 
     Args:
         wanted: a benchmark; one with its copy on disk, "mathvista=/data/MathVista"; or own
@@ -96,7 +96,7 @@ def exam(wanted: str, *, limit: int | None = None, **options: Any) -> Exam:
     return replace(found, size=size)
 
 
-def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> Exam:
+def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> QuestionSet:
     """The questions of a benchmark, every one looked at.
 
     Args:
@@ -123,14 +123,14 @@ def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> Exam:
             raise InputError(row.reason)
         return benchmark.item(row, number, root)
 
-    found = Exam(benchmark, read, len(places), _place(source, benchmark.split))
+    found = QuestionSet(benchmark, read, len(places), _place(source, benchmark.split))
     _check(found, source)
     return found
 
 
 def own(
     source: str, *, name: str | None = None, split: str = "test", columns: Columns | None = None
-) -> Exam:
+) -> QuestionSet:
     """The user's own questions, in any layout that training reads, scored by `accuracy`.
 
     Args:
@@ -163,7 +163,7 @@ def _place(source: str, split: str) -> str:
     return f"{path.resolve() if path.exists() else source}, {split}"
 
 
-def of_rows(rows: Dataset, benchmark: Benchmark) -> Exam:
+def of_rows(rows: Dataset, benchmark: Benchmark) -> QuestionSet:
     """Rows in TRL's format: `prompt`, `answer` and, for pictures, `image` or `images`."""
     reader = Reader(rows)
 
@@ -171,7 +171,7 @@ def of_rows(rows: Dataset, benchmark: Benchmark) -> Exam:
         row = reader[number]
         return Item(str(number), read(row), str(row["answer"]), (), {}, str(number), row)
 
-    return Exam(benchmark, item, len(rows), _place(benchmark.source, benchmark.split))
+    return QuestionSet(benchmark, item, len(rows), _place(benchmark.source, benchmark.split))
 
 
 def _without_pictures(item: Item) -> Item:
@@ -242,7 +242,7 @@ def _is_there(file: Path, folder: Path) -> bool:
     return file.suffix in READERS and file.is_file() and stays(file, folder)
 
 
-def _check(found: Exam, source: str) -> None:
+def _check(found: QuestionSet, source: str) -> None:
     """Look at every question, so that none fails in the middle of a run."""
     looked = over_rows(_QuestionCheck(found), found.size, f"Checking {found.benchmark.title}")
     faults = [one for one in looked if isinstance(one, Fault)]
@@ -258,17 +258,18 @@ def _check(found: Exam, source: str) -> None:
 
 @dataclass(frozen=True)
 class _QuestionCheck:
-    exam: Exam
+    questions: QuestionSet
 
     def __call__(self, number: int) -> str | Fault:
         try:
-            item = self.exam.read(number)
+            item = self.questions.read(number)
             for shown in pictures(item.question):
                 shown.unread()
         except InputError as error:
             return Fault.of(number, "", "", str(error))
         except (LookupError, ValueError, TypeError, AttributeError) as error:  # other columns
-            return Fault.of(number, "", "", f"no row of {self.exam.benchmark.title}: {error!r}")
+            title = self.questions.benchmark.title
+            return Fault.of(number, "", "", f"no row of {title}: {error!r}")
         if item.options and not chosen(item.reference, item.reference, item.options):
             reason = f"the answer names none of {len(item.options)} options"
             return Fault.of(number, "", item.reference, reason)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vantage.questions.rewriting.run import Summary, Watch
+from vantage.rewriting.run import Summary, Watch
 from vantage.terminal import Console
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vantage.demo import digits
 from vantage.errors import ConfigError, InputError
-from vantage.evaluation.answers import answer, right_answers
+from vantage.evaluation.generation import answer, right_answers
 
 PICTURES = [digits.picture([number, number + 1]) for number in range(3)]
 

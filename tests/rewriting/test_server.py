@@ -11,8 +11,8 @@ from loopback import Loopback, ways
 from vantage.chat import server
 from vantage.chat.server import Settings
 from vantage.errors import ConfigError
-from vantage.questions.rewriting import run
-from vantage.questions.rewriting.replies import equivalent, rewrites
+from vantage.rewriting import run
+from vantage.rewriting.replies import equivalent, rewrites
 
 
 def question(name: str) -> str:

@@ -17,9 +17,9 @@ from vantage.chat.pictures import data_url
 from vantage.errors import InputError, check_between
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import picture
-from vantage.questions.rewriting import guards, replies, template
-from vantage.questions.rewriting.table import Item, Table, open_table
 from vantage.questions.schema import IMAGE
+from vantage.rewriting import guards, replies, wordings
+from vantage.rewriting.table import Item, Table, open_table
 
 if TYPE_CHECKING:  # what asks a server is an extra, which a template does not need
     from vantage.chat.server import Server, Settings
@@ -154,7 +154,7 @@ def expand(
 
 
 def _from_template(item: Item, variants: int, families: Families) -> Outcome:
-    texts = template.rewrites(item.question, variants, families)
+    texts = wordings.rewrites(item.question, variants, families)
     return _guarded(item, texts) if texts else Outcome(failed="no wording matches")
 
 

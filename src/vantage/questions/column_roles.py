@@ -1,7 +1,7 @@
 """What the columns of a data set are for.
 
-One pass over all columns: what each of them holds (`vantage.questions.kinds`), then what it is
-for, by its name and by what it holds. Pictures that would be dropped are refused.
+One pass over all columns: what each of them holds (`vantage.questions.column_kinds`), then what
+it is for, by its name and by what it holds. Pictures that would be dropped are refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from datasets import Dataset
 
 from vantage.errors import ConfigError, InputError, nearest
-from vantage.questions.kinds import ANSWERING, ASKING, SAMPLE, Data, Held, held, is_in
+from vantage.questions.column_kinds import ANSWERING, ASKING, SAMPLE, Data, Held, held, is_in
 from vantage.questions.layouts import (
     ANSWERS,
     INDICES,

@@ -89,7 +89,7 @@ class Data:
     Attributes:
         source: what they are called in messages.
         names: columns.
-        held: what each column holds, and each place inside one; see `kinds.held`.
+        held: what each column holds, and each place inside one; see `column_kinds.held`.
         sample: some of the rows.
     """
 

@@ -1,4 +1,4 @@
-"""Answers of a model on this machine, by Hugging Face generation."""
+"""Responses of a model on this machine, by Hugging Face generation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import ProcessorMixin
 
 from vantage.errors import ConfigError, reading
 from vantage.evaluation.models import Loaded
-from vantage.evaluation.responses import Read, Response, Sampling
+from vantage.evaluation.sampling import Read, Response, Sampling
 from vantage.questions.schema import (
     Question,
     fault_of,

@@ -1,0 +1,91 @@
+"""`vantage train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from vantage.cli import application
+from vantage.cli.overrides import overrides
+from vantage.terminal import shown
+
+if TYPE_CHECKING:
+    from vantage.config import Config
+
+
+def train(
+    context: typer.Context,
+    config: Annotated[
+        Path, typer.Argument(help="YAML file; `vantage recipes` names a directory of them.")
+    ],
+    resume: Annotated[bool, typer.Option(help="Resume from the last whole checkpoint.")] = False,
+    print_engine_config: Annotated[
+        bool, typer.Option("--print-engine-config", help="Show what the engine gets, and stop.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show what would run, and stop.")
+    ] = False,
+) -> None:
+    """Train as CONFIG says. `vantage options` can be given: --engine verl, --run.seed 1"""
+    from vantage import config as configuration
+
+    settings = configuration.load(config, overrides(context.args))
+    if print_engine_config:
+        print(shown(_engine_config(settings, resume)))
+    elif dry_run:
+        raise typer.Exit(_dry_run(settings, resume))
+    elif settings.engine == "verl":
+        from vantage.training.verl import launch
+
+        launch.train(settings, resume=resume)
+        application.console.print(f"checkpoints in {settings.run.output}", soft_wrap=True)
+    else:
+        _train_with_trl(settings, resume)
+
+
+def _train_with_trl(settings: Config, resume: bool) -> None:
+    from vantage.training.trl import run
+
+    interrupt = run.FinishOnSignal()
+    state = run.train(settings, resume=resume, interrupt=interrupt).state
+    run.part()
+    if not state.is_world_process_zero:
+        raise typer.Exit(0 if state.global_step >= state.max_steps else 128 + interrupt.asked)
+    application.console.print(f"model saved in {settings.run.output}/model", soft_wrap=True)
+    if state.global_step < state.max_steps:
+        done = f"stopped after update {state.global_step} of {state.max_steps}"
+        application.console.print(
+            f"{done}; rerun the command with --resume to continue", soft_wrap=True
+        )
+        raise typer.Exit(128 + interrupt.asked)  # as shells have it: 130 SIGINT, 143 SIGTERM
+
+
+def _engine_config(settings: Config, resume: bool) -> str:
+    """What the engine is told, as YAML."""
+    if settings.engine == "verl":
+        from omegaconf import OmegaConf
+
+        from vantage.training.verl import launch
+
+        return OmegaConf.to_yaml(launch.engine_config(settings, resume))
+    import yaml
+
+    from vantage.training.trl import run
+
+    return yaml.safe_dump(run.arguments(settings).to_dict(), sort_keys=False)
+
+
+def _dry_run(settings: Config, resume: bool) -> int:
+    """Everything but the run; the exit status, as of `check`."""
+    from vantage.checking import report, run
+
+    found = run.dry_run(settings, resume=resume)
+    report.show(found, application.console)
+    table = Table("what would run", "")
+    for name, value in found.summary.items():
+        table.add_row(name, value)
+    application.console.print(table)
+    return found.status
