@@ -91,7 +91,7 @@ def prompts(folder: Path, rows: int, rollouts: int) -> dict:
     from vantage.questions.schema import render
     from vantage.questions.variants import Variants
 
-    variants = {"count": 2, "rewrites": "other", "transforms": {"probability": 1.0}}
+    variants = {"prompts": 2, "rewrites": "other", "transforms": {"probability": 1.0}}
     data = load_dataset("parquet", data_files=str(folder / f"large-{rows}.parquet"), split="train")
     made = Prompts(Reader(data), Variants.model_validate(variants))
     before = peak()

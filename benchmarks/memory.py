@@ -91,7 +91,7 @@ def needs(config: Config, cut: Cut) -> Needs:
     )
     longest = (config.data.max_prompt_tokens or 0) + config.generation.max_tokens
     forward = Forward(
-        config.batch.forward,
+        config.batch.micro_batch,
         config.generation.max_tokens,
         config.data.max_prompt_tokens or 0,
         tile=TILE,

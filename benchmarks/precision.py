@@ -94,8 +94,8 @@ class OnTape(VantageTrainer):
     def _generate(self, prompts):
         tape = self.tape
         if tape.records:
-            tape.recorded.append((super()._generate(prompts), list(self._spoiled)))
-        made, self._spoiled = tape.recorded[tape.played]
+            tape.recorded.append((super()._generate(prompts), list(self._turn.spoiled)))
+        made, self._turn.spoiled = tape.recorded[tape.played]
         tape.played += 1
         return made
 

@@ -23,7 +23,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from vantage.demo import digits, model
 from vantage.methods import recipe
-from vantage.methods.composition import update_of
+from vantage.methods.ordering import update_of
 from vantage.methods.rollouts import Rollouts
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question
@@ -77,17 +77,17 @@ def trained(folder: Path) -> None:
     trainer.remove_callback(PrinterCallback)
     clock, took = Clock(), []
     trainer.add_callback(clock)
-    before = trainer.recording.on_step_end
+    before = trainer._record
 
-    def timed(*arguments, **options):
+    def timed(batch):
         began = time.perf_counter()
-        before(*arguments, **options)
+        before(batch)
         took.append(time.perf_counter() - began)
 
-    trainer.recording.on_step_end = timed
+    trainer._record = timed
     trainer.train()
     whole = np.diff(clock.ends)
-    spent = np.reshape(took, (BATCHES, 4)).sum(axis=1)[1:]
+    spent = np.array(took)[1:]
     size = sum(place.stat().st_size for place in (folder / "run/record").rglob("*.*"))
     print(
         f"demo, 256 rollouts: batch {np.median(whole):.3f} s, waits {1e3 * np.median(spent):.1f} "
@@ -97,23 +97,23 @@ def trained(folder: Path) -> None:
 
 def made_up(number: int, questions: int, group: int, tokens: int, side: int) -> Step:
     rng = np.random.default_rng(number)
-    place_N = np.repeat(np.arange(questions), group)
-    reward_N = rng.integers(0, 2, len(place_N)) * 0.9
-    samples = recipe("shuffle-r1").plan(Rollouts(place_N, place_N, reward_N), rng)
+    question_N = np.repeat(np.arange(questions), group)
+    reward_N = rng.integers(0, 2, len(question_N)) * 0.9
+    samples = recipe("shuffle-r1").plan(Rollouts(question_N, question_N, reward_N), rng)
     level_HWC = rng.normal(size=(side // 8, side // 8, 3)) * 40 + 128
     image = Image.fromarray(level_HWC.clip(0, 255).astype(np.uint8)).resize((side, side))
     pictures = [Picture(_jpeg(image, number * questions + place)) for place in range(questions)]
     return Step(
         number=number,
-        question_N=number * questions + place_N,
-        place_N=place_N,
-        epoch_N=place_N * 0,
-        prompt_N=place_N,
-        variant_N=place_N * 0,
+        row_N=number * questions + question_N,
+        question_N=question_N,
+        epoch_N=question_N * 0,
+        prompt_N=question_N,
+        variant_N=question_N * 0,
         parts={"accuracy": reward_N, "format": reward_N * 0 + 1},
         reward_N=reward_N,
-        responses=[" ".join(rng.choice(WORDS, tokens)) for _ in place_N],
-        tokens_N=place_N * 0 + tokens,
+        responses=[" ".join(rng.choice(WORDS, tokens)) for _ in question_N],
+        tokens_N=question_N * 0 + tokens,
         log_prob_N=reward_N - 1,
         samples=samples,
         update_M=update_of(samples, 4),
@@ -121,7 +121,7 @@ def made_up(number: int, questions: int, group: int, tokens: int, side: int) -> 
         seconds={"rollout_batch": 60.0},
         metrics={"silent_rollouts": 0.3},
         updates=4,
-        generated_tokens=len(place_N) * tokens,
+        generated_tokens=len(question_N) * tokens,
     )
 
 

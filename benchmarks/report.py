@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from vantage.methods import recipe
-from vantage.methods.composition import update_of
+from vantage.methods.ordering import update_of
 from vantage.methods.rollouts import Rollouts
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question
@@ -46,24 +46,24 @@ def picture(question: int) -> Picture:
 def step(number: int) -> Step:
     rng = np.random.default_rng([9, number])
     asked_Q = rng.choice(DATA, QUESTIONS, replace=False)
-    place_N = np.repeat(np.arange(QUESTIONS), GROUP)
+    question_N = np.repeat(np.arange(QUESTIONS), GROUP)
     skill = 1 / (1 + np.exp(-(asked_Q / DATA * 4 - 3 + 3 * number / BATCHES)))
-    accuracy_N = (rng.random(len(place_N)) < skill[place_N]).astype(float)
+    accuracy_N = (rng.random(len(question_N)) < skill[question_N]).astype(float)
     reward_N = 0.9 * accuracy_N + 0.1
     plan = recipe("shuffle-r1").plan(
-        Rollouts(place_N, place_N, reward_N), np.random.default_rng([0, number])
+        Rollouts(question_N, question_N, reward_N), np.random.default_rng([0, number])
     )
     return Step(
         number=number,
-        question_N=asked_Q[place_N],
-        place_N=place_N,
-        epoch_N=place_N * 0,
-        prompt_N=place_N,
-        variant_N=place_N * 0,
+        row_N=asked_Q[question_N],
+        question_N=question_N,
+        epoch_N=question_N * 0,
+        prompt_N=question_N,
+        variant_N=question_N * 0,
         parts={"accuracy": accuracy_N, "format": accuracy_N * 0 + 1},
         reward_N=reward_N,
-        responses=[" ".join(rng.choice(WORDS, 300)) for _ in place_N],
-        tokens_N=place_N * 0 + 300,
+        responses=[" ".join(rng.choice(WORDS, 300)) for _ in question_N],
+        tokens_N=question_N * 0 + 300,
         log_prob_N=accuracy_N - 1.2,
         samples=plan,
         update_M=update_of(plan, 4),
@@ -74,7 +74,7 @@ def step(number: int) -> Step:
         seconds={"generate": 30.0, "reward": 1.0, "update": 20.0, "rollout_batch": 55.0},
         metrics={"silent_rollouts": 0.3, "useful_rollouts": 180.0},
         updates=4 * (number + 1),
-        generated_tokens=300 * len(place_N),
+        generated_tokens=300 * len(question_N),
     )
 
 

@@ -277,7 +277,7 @@ def whole() -> None:
 
 def recipes() -> None:
     """Packed against row by row: rollout batches of 32 or 24, all updates of each."""
-    share = {"count": 2, "rewrites": "new_questions"}
+    share = {"prompts": 2, "rewrites": "new_questions"}
     settings = {
         "grpo, 4 questions x 8": {"recipe": "grpo"},
         "shuffle-r1, 2 x 16": {"recipe": "shuffle-r1", "num_generations": 16},

@@ -53,7 +53,8 @@ from vantage.training.verl.arrangement import (
     ordered,
     uid_of,
 )
-from vantage.training.verl.rows import PARTITION, Movers
+from vantage.training.verl.rows import Movers
+from vantage.training.verl.store import PARTITION
 
 GROUP, PROMPTS, PROCESSES = 8, 2, 64
 PROMPT, RESPONSE = 1_400, 1_024  # tokens, of which 1,296 stand for a picture of a megapixel
@@ -82,8 +83,8 @@ def planning(name: str, rollouts: int) -> tuple[float, int, int]:
     length_M = made.lengths()[samples.rollout_M]
     layout = lay_out(samples, length_M, PROMPT + length_M, updates=4, processes=PROCESSES)
     stored = distinct(made, samples, 0)
-    filler = [(f"pad_{n}_0", {}) for n in range(layout.filler)]
-    batch = ordered(layout, samples, stored, filler, 0)
+    padding = [(f"pad_{n}_0", {}) for n in range(layout.padding)]
+    batch = ordered(layout, samples, stored, padding, 0)
     return time.perf_counter() - began, len(batch.keys), len(stored.made) + len(batch.made)
 
 
@@ -147,7 +148,7 @@ def movement(count: int, pixels: bool, movers: Movers) -> float:
         for number, key in enumerate(keys)
     ]
     began = time.perf_counter()
-    movers.write(made, [{} for _ in made])
+    movers.write(made, {one.key: {} for one in made})
     seconds = time.perf_counter() - began
     tq.kv_clear(keys=[*keys, *(one.key for one in made)], partition_id=PARTITION)
     return seconds

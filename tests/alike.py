@@ -21,7 +21,7 @@ ENGINES: dict[str, dict[str, Any]] = {
         }
     },
 }
-TWO = {"variants": {"count": 2, "rewrites": "other"}}
+TWO = {"variants": {"prompts": 2, "rewrites": "other"}}
 ROUNDED = {
     "trl": {"trl": {"model_init_kwargs": {"dtype": "bfloat16"}}},
     "verl": {"verl": {"actor_rollout_ref": {"actor": {"fsdp_config": {"model_dtype": "bf16"}}}}},
@@ -65,7 +65,7 @@ CASES = {
         {"recipe": "shuffle-r1", "batch": {"questions": 3, "updates": 3}},
     ),
     "more updates than rollouts": refused("too few for so many", {"batch": {"updates": 64}}),
-    "nothing to share": refused("but variants.count is 1", {"recipe": "share-grpo"}),
+    "nothing to share": refused("but variants.prompts is 1", {"recipe": "share-grpo"}),
     "no original prompt": refused(
         "variants.original is false",
         {"recipe": "noisy-rollout", "variants": {**TWO["variants"], "original": False}},
@@ -102,7 +102,7 @@ CASES = {
     "long prompts are dropped": Case(
         0,
         "1 of 40 rows are longer than 60 tokens and would be dropped",
-        {"data": {"train": "long.parquet", "long_prompts": "drop"}},
+        {"data": {"train": "long.parquet", "on_long_prompt": "skip"}},
     ),
     "validation rows are trained on": Case(
         1,

@@ -57,7 +57,7 @@ def test_recipes_lists_all_with_options_and_papers(vantage):
     assert status == 0
     for name in RECIPES:
         assert name in out
-    for words in ("keep=0.5, rounds=8", "2508.05612", "2505.16673"):
+    for words in ("fraction=0.5, rounds=8", "2508.05612", "2505.16673"):
         assert words in out
 
 

@@ -45,7 +45,7 @@ def test_the_least_file_has_the_defaults(file):
 
 
 def test_the_resolved_configuration_is_read_back_as_it_was(file, tmp_path):
-    config = load(file(changed(recipe={"name": "pods", "keep": 0.5}, model__lora={"r": 4})))
+    config = load(file(changed(recipe={"name": "pods", "fraction": 0.5}, model__lora={"r": 4})))
     save(config, tmp_path / "config.yaml")
     assert load(tmp_path / "config.yaml") == config
 
@@ -55,7 +55,7 @@ OVERRIDES = [
     ({"optimizer.learning_rate": "2.5E-6"}, lambda c: c.optimizer.learning_rate, 2.5e-6),
     ({"run.batches": "7"}, lambda c: c.run.batches, 7),
     ({"run.batches": "null", "run.epochs": "0.5"}, lambda c: c.run.epochs, 0.5),
-    ({"recipe.keep": "0.25"}, lambda c: c.recipe, {"name": "pods", "keep": 0.25}),
+    ({"recipe.fraction": "0.25"}, lambda c: c.recipe, {"name": "pods", "fraction": 0.25}),
     ({"recipe": "{name: rloo}"}, lambda c: c.recipe, {"name": "rloo"}),
     ({"model.lora.r": "2"}, lambda c: c.model.lora.r, 2),
     ({"variants.transforms.names": "[flip]"}, lambda c: c.variants.transforms.names, ["flip"]),
@@ -96,7 +96,7 @@ def test_every_option_is_described_with_its_default():
 
 
 def test_the_names_in_the_readme_are_options():
-    for name in ("batch.questions", "batch.updates", "batch.forward", "data.columns"):
+    for name in ("batch.questions", "batch.updates", "batch.micro_batch", "data.columns"):
         section, option = name.split(".")
         assert option in Config.model_fields[section].annotation.model_fields
 
@@ -116,7 +116,7 @@ REFUSED = [
     (changed(generation__temperature=0), "generation.temperature: Input should be greater than 0"),
     (changed(generation__top_p=1.5), "generation.top_p: Input should be less than or equal to 1"),
     (changed(model__dtype="float8"), "model.dtype: Input should be 'auto', 'float32'"),
-    (changed(data__long_prompts="cut"), "data.long_prompts: Input should be 'refuse' or 'drop'"),
+    (changed(data__on_long_prompt="cut"), "data.on_long_prompt: Input should be 'error' or 'skip'"),
     (
         changed(variants__transforms={"names": "clockwise"}),
         "variants.transforms.names: Input should be a valid list",
@@ -130,8 +130,8 @@ REFUSED = [
     (changed(run__seed=2**32), "run.seed: Input should be less than 4294967296"),
     (changed(validation={"before_training": True}), "name them in data.validation"),
     (changed(recipe="grop"), "did you mean 'grpo'?"),
-    (changed(recipe={"name": "pods", "kep": 1}), "did you mean 'keep'?"),
-    (changed(recipe={"keep": 1}), "expected a name or {name: ..., option: value}"),
+    (changed(recipe={"name": "pods", "fracton": 1}), "did you mean 'fraction'?"),
+    (changed(recipe={"fraction": 1}), "expected a name or {name: ..., option: value}"),
     (changed(recipe=3), "recipe"),
     (changed(recipe="nowhere.py:mine"), "no file 'nowhere.py'"),
     ({**LEAST, 1: 2}, "1: "),
@@ -250,7 +250,7 @@ PLACES = [
     "trl: {a: [%s]}",
     "verl: {a: {b: %s}}",
     "rewards: {accuracy: %s}",
-    "recipe: {name: pods, keep: %s}",
+    "recipe: {name: pods, fraction: %s}",
 ]
 
 

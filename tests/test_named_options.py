@@ -64,7 +64,7 @@ def named_in(path: Path) -> list[str]:
 
 def test_messages_name_options_that_their_command_has():
     seen = 0
-    for path in sorted(SOURCE.rglob("*.py")):
+    for path in sorted({*SOURCE.rglob("*.py")} - {SOURCE / "renamed.py"}):
         inner = path.relative_to(SOURCE).as_posix()
         places = [place for place in SPEAKS_OF if inner.startswith(place)]
         commands = SPEAKS_OF[max(places, key=len)] if places else set()

@@ -156,7 +156,7 @@ def test_a_number_of_a_command_is_finite(command, option, number):
         "trl.beta",
         "trl.model_init_kwargs.scale",
         "verl.actor_rollout_ref.actor.optim.lr",
-        "recipe.keep",
+        "recipe.fraction",
         "data.sampling.share",
         "variants.transforms.probability",
     ],
@@ -177,6 +177,6 @@ def test_a_number_of_a_configuration_is_finite(place, number, home):
 
 
 def test_options_of_a_recipe_are_finite():
-    for options in ({"keep": math.nan}, {"power": math.inf}):
+    for options in ({"fraction": math.nan}, {"power": math.inf}):
         with pytest.raises(ConfigError, match="finite"):
             recipe("shuffle-r1", **options)

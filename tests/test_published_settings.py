@@ -34,8 +34,10 @@ def options_of(config: Config) -> dict[str, Any]:
     trl = {one.name: one.default for one in fields(VantageConfig)} | config.trl
     variants, batch = config.variants, config.batch
     updates = batch.updates or recipe.loss.updates
-    conditions = variants.count if recipe.shares else 1
-    rows = batch.questions * variants.count * batch.rollouts * conditions * chosen.get("keep", 1)
+    conditions = variants.prompts if recipe.shares else 1
+    rows = (
+        batch.questions * variants.prompts * batch.rollouts * conditions * chosen.get("fraction", 1)
+    )
     return {
         **configuration.as_values(config),
         "recipe": chosen,

@@ -172,7 +172,7 @@ def test_hostile_data_are_told_without_harm(vantage, tiny_model, tmp_path, data)
         ["replay", "{0}", "--recipe", "{0}"],
         ["replay", "{0}", "--recipe", "grpo", "--set", "{0}=1"],
         ["report", "{0}"],
-        ["expand", "{0}", "--out", "{0}.parquet", "--variants", "1", "--template"],
+        ["expand", "{0}", "--output", "{0}.parquet", "--rewrites", "1", "--built-in"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -62,8 +62,8 @@ ARMS = {
     "gspo": Arm("gspo"),
     "dapo-filter": Arm("dapo-filter"),
     "pods": Arm("pods"),
-    "pts alone": Arm({"name": "compose", "selection": "pairwise"}),
-    "abs alone": Arm({"name": "compose", "composition": "advantage-shuffle"}),
+    "pts alone": Arm({"name": "custom", "selection": "pairwise"}),
+    "abs alone": Arm({"name": "custom", "ordering": "advantage-shuffle"}),
     "shuffle-r1": Arm("shuffle-r1"),
     "share-grpo": _shared("share-grpo"),
     "share-grpo, rewrites": _shared("share-grpo", transforms=False),
@@ -75,29 +75,29 @@ ARMS = {
 
 
 def _compose(**stages) -> dict[str, Any]:
-    return {"name": "compose", **stages}
+    return {"name": "custom", **stages}
 
 
-SHUFFLE = {"composition": "advantage-shuffle"}
+SHUFFLE = {"ordering": "advantage-shuffle"}
 CLIP_HIGHER = {"epsilon": 0.2, "epsilon_high": 0.3}  # as the sharing recipes have it
 
 # Variations of an arm, at its learning rate: name -> (that arm, the variation).
 ABLATIONS = {
-    "keep 0.25": ("shuffle-r1", Arm({"name": "shuffle-r1", "keep": 0.25})),
-    "keep 0.75": ("shuffle-r1", Arm({"name": "shuffle-r1", "keep": 0.75})),
+    "keep 0.25": ("shuffle-r1", Arm({"name": "shuffle-r1", "fraction": 0.25})),
+    "keep 0.75": ("shuffle-r1", Arm({"name": "shuffle-r1", "fraction": 0.75})),
     "4 rounds": ("shuffle-r1", Arm({"name": "shuffle-r1", "rounds": 4})),
     "16 rounds": ("shuffle-r1", Arm({"name": "shuffle-r1", "rounds": 16})),
     "random half": (
         "shuffle-r1",
-        Arm(_compose(selection={"name": "random", "keep": 0.5}, **SHUFFLE)),
+        Arm(_compose(selection={"name": "random", "fraction": 0.5}, **SHUFFLE)),
     ),
     "top half": (
         "shuffle-r1",
-        Arm(_compose(selection={"name": "top-magnitude", "keep": 0.5}, **SHUFFLE)),
+        Arm(_compose(selection={"name": "top-magnitude", "fraction": 0.5}, **SHUFFLE)),
     ),
     "max-variance half": (
         "shuffle-r1",
-        Arm(_compose(selection={"name": "max-variance", "keep": 0.5}, **SHUFFLE)),
+        Arm(_compose(selection={"name": "max-variance", "fraction": 0.5}, **SHUFFLE)),
     ),
     "8 updates": ("shuffle-r1", Arm("shuffle-r1", updates=8)),
     "grpo, 8 updates": ("grpo", Arm("grpo", updates=8)),
@@ -124,7 +124,7 @@ CANDIDATES = {
     "weights to 2": _shared(_candidate("tempered", power=2.0)),
     "at most twice": _shared(_candidate("capped", most=2)),
     "once": _shared(_candidate("once")),
-    "no pair dropped": _shared({"name": "share-shuffle", "keep": 1.0}),
+    "no pair dropped": _shared({"name": "share-shuffle", "fraction": 1.0}),
     "reward range": _shared(_candidate("ranged")),
     "positive half": _shared(_candidate("asymmetric")),
     "refilled": _shared(_candidate("refilled")),
@@ -137,7 +137,7 @@ CANDIDATES = {
     "n = 2, rewrites alone": _shared("share-shuffle", rollouts=2, transforms=False),
     "n = 2, once": _shared(_candidate("once"), rollouts=2),
     "n = 2, refilled": _shared(_candidate("refilled"), rollouts=2),
-    "n = 2, no pair dropped": _shared({"name": "share-shuffle", "keep": 1.0}, rollouts=2),
+    "n = 2, no pair dropped": _shared({"name": "share-shuffle", "fraction": 1.0}, rollouts=2),
     "n = 2, skip-silent": _shared("share-shuffle", rollouts=2, sampling="skip-silent"),
 }
 

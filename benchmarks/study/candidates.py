@@ -12,7 +12,7 @@ import numpy as np
 
 from vantage.methods import Recipe, Rollouts, Samples, recipe
 from vantage.methods.advantages import Advantages, extremes, hierarchical
-from vantage.methods.composition import cuts, draw
+from vantage.methods.ordering import cuts, draw
 from vantage.methods.ranking import Ranked
 
 BASE = "share-shuffle"
@@ -24,8 +24,8 @@ def tempered(power: float = 0.5) -> Recipe:
 
 
 def capped(most: int = 2) -> Recipe:
-    """No unit more than so many times in a batch; where none is left, filler. Ours."""
-    return replace(recipe(BASE), composition=functools.partial(_capped, most=most))
+    """No unit more than so many times in a batch; where none is left, padding. Ours."""
+    return replace(recipe(BASE), ordering=functools.partial(_capped, most=most))
 
 
 def ranged() -> Recipe:
@@ -48,8 +48,8 @@ def refilled(refills: int = 3) -> Recipe:
 
 
 def once() -> Recipe:
-    """Every pair of contrast once, and no repeats; the last rounds run dry and are filler."""
-    return replace(recipe(BASE), composition=functools.partial(_capped, most=1))
+    """Every pair of contrast once, and no repeats; the last rounds run dry and are padding."""
+    return replace(recipe(BASE), ordering=functools.partial(_capped, most=1))
 
 
 def _capped(samples: Samples, ranked: Ranked, rng, *, most: int, rounds: int = 8) -> Samples:
@@ -70,12 +70,12 @@ def _weights(samples: Samples, ranked: Ranked) -> np.ndarray:
 
 
 def _taken(samples: Samples, unit_U: np.ndarray, weight_U: np.ndarray) -> Samples:
-    """Units in order, -1 and those without a weight as filler."""
+    """Units in order, -1 and those without a weight as padding."""
     size = samples.unit_size
     index_M = (np.maximum(unit_U, 0)[:, None] * size + np.arange(size)).reshape(-1)
     silent_M = np.repeat((unit_U < 0) | (weight_U[unit_U] == 0), size)
     advantage_M = np.where(silent_M, 0.0, samples.advantage_M[index_M])
-    return samples.take(index_M, filler_M=silent_M, advantage_M=advantage_M)
+    return samples.take(index_M, padding_M=silent_M, advantage_M=advantage_M)
 
 
 def _ranged(rollouts: Rollouts) -> Advantages:

@@ -35,8 +35,8 @@ LOGGED = {
     "distinct": "plan/distinct_samples",
     "silent_rollouts": "plan/silent_rollouts",
     "silent_samples": "plan/silent_samples",
-    "all_right": "plan/all_right",
-    "all_wrong": "plan/all_wrong",
+    "all_right": "plan/all_correct",
+    "all_wrong": "plan/all_incorrect",
     "grad_norm": "grad_norm",
     "entropy": "entropy",
     "clipped": "clip_ratio/region_mean",
@@ -135,7 +135,7 @@ def settings(job: Job, arm: Arm, folder: Path) -> Config:
                 "questions": arm.questions,
                 "rollouts": arm.rollouts,
                 "updates": arm.updates,
-                "forward": 64,
+                "micro_batch": 64,
             },
             "generation": {"max_tokens": made.task.tokens},
             "optimizer": {"learning_rate": job.learning_rate, "weight_decay": 0.0},
@@ -161,7 +161,7 @@ class Evaluation(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **rest):
         """Count what was generated; look up where a rollout batch ends."""
         logs = logs or {}
-        group = self.trainer.prompts.variants.count * args.num_generations
+        group = self.trainer.session.prompts.variants.prompts * args.num_generations
         self.generated += int(logs.get("questions/asked", 0)) * group
         batch, part = divmod(state.global_step, args.updates_per_rollout_batch)
         if part or "seconds/rollout_batch" not in logs:
@@ -193,7 +193,7 @@ def results(
         if batch
     ]
     table = pd.DataFrame(rows, columns=["batch", *LOGGED])
-    each = config.variants.count * config.batch.rollouts
+    each = config.variants.prompts * config.batch.rollouts
     table["rollouts"] = (table["asked"].fillna(0) * each).cumsum()
     table["updates"] = table["batch"] * updates
     table["accuracy"] = table["batch"].map(accuracy)

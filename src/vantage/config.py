@@ -78,12 +78,12 @@ class Data(Section):
     layout: str | None = None
     columns: Columns = Columns()
     image_root: Place | None = None
-    on_bad_row: Literal["stop", "skip"] = "stop"
+    on_bad_row: Literal["error", "skip"] = "error"
     sampling: Named = "shuffle"
     template: str = INSTRUCTION
     system_prompt: str | None = None
     max_prompt_tokens: int | None = Field(None, ge=1, le=LONGEST)
-    long_prompts: Literal["refuse", "drop"] = "refuse"
+    on_long_prompt: Literal["error", "skip"] = "error"
 
     @field_validator("template")
     @classmethod
@@ -99,14 +99,14 @@ class Batch(Section):
 
     `updates` optimizer updates are made from it (by default as many as the recipe is published
     with, or one), in
-    forwards of at most as many tokens as `forward` of the longest rows have, on each process.
+    forwards of at most as many tokens as `micro_batch` of the longest rows have, on each process.
     `packing`: whether responses to a prompt share one copy of it; see docs/packing.md.
     """
 
     questions: int = Field(32, ge=1, le=MOST)
     rollouts: int = Field(8, ge=2, le=MOST)
     updates: int | None = Field(None, ge=1, le=MOST)
-    forward: int = Field(8, ge=1, le=MOST)
+    micro_batch: int = Field(8, ge=1, le=MOST)
     packing: Literal["auto", "on", "off"] = "auto"
 
     @field_validator("packing", mode="before")
@@ -169,7 +169,7 @@ class Keep(Section):
 class Run(Section):
     """Length and record of a run; `batches` and `*_every` count rollout batches.
 
-    After `silent_batches` in a row that train nothing, the run ends with a checkpoint; null for
+    After `max_silent_batches` in a row that train nothing, the run ends with a checkpoint; null for
     no end.
     """
 
@@ -178,9 +178,9 @@ class Run(Section):
     batches: int | None = Field(None, ge=1, le=MOST_BATCHES)
     epochs: float | None = Field(None, gt=0, le=1e6)
     save_every: int = Field(10, ge=1, le=MOST_BATCHES)
-    keep: int | None = Field(2, ge=1, le=MOST_BATCHES)
+    keep_checkpoints: int | None = Field(2, ge=1, le=MOST_BATCHES)
     validate_every: int = Field(10, ge=1, le=MOST_BATCHES)
-    silent_batches: int | None = Field(8, ge=1, le=MOST_BATCHES)
+    max_silent_batches: int | None = Field(8, ge=1, le=MOST_BATCHES)
     report_to: list[str] = Field([])
     record: Keep = Keep()
 
@@ -337,10 +337,10 @@ def parse(values: dict[str, Any]) -> Config:
     if (config.run.batches is None) == (config.run.epochs is None):
         raise ConfigError("run: give either batches (rollout batches) or epochs")
     batch = config.batch
-    if (made_of := batch.questions * config.variants.count * batch.rollouts) > MOST_ROLLOUTS:
+    if (made_of := batch.questions * config.variants.prompts * batch.rollouts) > MOST_ROLLOUTS:
         raise ConfigError(
-            f"batch: {made_of:,} rollouts (questions={batch.questions} x variants.count="
-            f"{config.variants.count} x rollouts={batch.rollouts}): at most {MOST_ROLLOUTS:,}"
+            f"batch: {made_of:,} rollouts (questions={batch.questions} x variants.prompts="
+            f"{config.variants.prompts} x rollouts={batch.rollouts}): at most {MOST_ROLLOUTS:,}"
         )
     if config.validation.temperature == 0 and config.validation.rollouts > 1:
         raise ConfigError(
@@ -434,7 +434,7 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
     *sections, option = name.split(".", 1 if name.startswith("rewards.") else -1)
     for section in sections:
         if isinstance(values.get(section), str):
-            values[section] = {"name": values[section]}  # recipe: grpo -> recipe.keep
+            values[section] = {"name": values[section]}  # recipe: grpo -> recipe.fraction
         held = values[section] = values.get(section) or {}
         if not isinstance(held, dict):
             raise ConfigError(f"--{name}: {section} is {held!r}, which has no options")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from vantage import files
 from vantage.errors import ConfigError, nearest
+from vantage.renamed import OPTIONS
 
 
 class Section(BaseModel):
@@ -94,6 +95,10 @@ def section_type(annotation: Any) -> type[Section] | None:
 def _explain(kind: type[Section], problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or kind.__name__.lower()
     if problem["type"] == "extra_forbidden":
+        section = kind.__name__.lower() if len(problem["loc"]) == 1 else ""
+        new = OPTIONS.get(f"{section}.{where}".lstrip("."))
+        if new:
+            return f"  {where}: renamed to {new}"
         known = _known(kind, problem["loc"][:-1])
         return f"  {where}: unknown; {nearest(str(problem['loc'][-1]), known)}"
     words = problem["msg"].removeprefix("Value error, ")

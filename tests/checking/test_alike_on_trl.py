@@ -20,5 +20,7 @@ def test_a_configuration_is_answered_alike(name, folder, vantage, tiny_model, mo
 def test_rollouts_that_do_not_divide_are_refused(folder, vantage, tiny_model, monkeypatch):
     monkeypatch.chdir(folder)
     uneven = {"batch": {"questions": 3, "rollouts": 5}}
-    words = "15 rollouts (questions=3 x variants.count=1 x rollouts=5) do not divide into updates=4"
+    words = (
+        "15 rollouts (questions=3 x variants.prompts=1 x rollouts=5) do not divide into updates=4"
+    )
     alike.check_alike(vantage, "trl", tiny_model, alike.refused(words, uneven))

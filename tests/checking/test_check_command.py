@@ -114,7 +114,7 @@ def test_the_file_of_a_run_says_what_is_checked(vantage, tiny_model, clean, tmp_
     status, out, _ = vantage("check", path, "--data.max_prompt_tokens", 20)
     assert status == 1
     assert "Not ready to train: 1 error (long prompts)." in out
-    drop = ("--data.long_prompts", "drop", "--max-prompt-tokens", 20)
+    drop = ("--data.on_long_prompt", "skip", "--max-prompt-tokens", 20)
     status, out, _ = vantage("check", path, *drop)
     assert status == 1
     assert "nothing is left" in out
@@ -125,7 +125,7 @@ def test_policies_that_let_a_run_go_on_make_warnings(vantage, tiny_model, tmp_pa
     rows[2]["answer"] = ""
     rows[5]["question"] = SENTENCE * 8
     data = saved(rows, tmp_path / "some.parquet")
-    options = {"on_bad_row": "skip", "long_prompts": "drop", "max_prompt_tokens": 60}
+    options = {"on_bad_row": "skip", "on_long_prompt": "skip", "max_prompt_tokens": 60}
     path = written(tmp_path, tiny_model, data, data=options)
     status, out, _ = vantage("check", path)
     assert status == 0
@@ -237,7 +237,7 @@ def test_rows_are_numbered_as_in_the_data_and_processes_agree(tiny_model, tmp_pa
     ("arguments", "words"),
     [
         (["gone.parquet"], "--model"),
-        (["gone.parquet", "--model", "m", "--batch.forward", "1"], "only with the YAML file"),
+        (["gone.parquet", "--model", "m", "--batch.micro_batch", "1"], "only with the YAML file"),
         (["gone.yaml"], "cannot read configuration"),
         (["gone.parquet", "--model", "nowhere/at-all"], "cannot be loaded"),
     ],

@@ -57,7 +57,7 @@ def test_lengths_and_the_longest_prompts_are_the_trainers(tiny_model, digit_rows
     from vantage.training.trl import VantageConfig, VantageTrainer
 
     variants = {
-        "count": 2,
+        "prompts": 2,
         "rewrites": "new_questions",
         "transforms": {"names": ["clockwise", "noise-25"]},
     }
@@ -80,7 +80,7 @@ def test_lengths_and_the_longest_prompts_are_the_trainers(tiny_model, digit_rows
     model = Model(processor, trainer.model.config, {}, tokenizer_of(processor))
     look = Inspection(prompts, model)
     for row in range(len(rows)):
-        encoding = trainer._encode(render(trainer.prompts.longest(trainer.prompts.rows[row])))
+        encoding = trainer._encoder.encode(render(prompts.longest(prompts.rows[row])))
         found = look(row)
         assert found.tokens == len(encoding.ids)
         assert found.image_tokens == encoding.ids.count(processor.image_token_id) == 4
@@ -101,9 +101,9 @@ def test_the_longest_wording_and_note_count(tiny_model):
     measured = []
     for variants in (
         Variants(),
-        Variants(rewrites="other", count=2),
+        Variants(rewrites="other", prompts=2),
         Variants.model_validate(
-            {"rewrites": "other", "count": 2, "transforms": {"names": ["clockwise"]}}
+            {"rewrites": "other", "prompts": 2, "transforms": {"names": ["clockwise"]}}
         ),
     ):
         prompts = Prompts(Reader(rows), variants)

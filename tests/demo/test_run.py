@@ -22,7 +22,7 @@ ROLLOUTS = 16
 def small(settings, *arguments):
     """The settings of a recipe, with few batches."""
     config = settings(*arguments)
-    count = config.variants.count
+    count = config.variants.prompts
     sizes = {"batches": BATCHES, "validate_every": 1, "save_every": 1}
     batch = {"questions": 4, "rollouts": ROLLOUTS // 4 // count}
     return config.model_copy(
@@ -126,7 +126,7 @@ def test_every_recipe_generates_as_many_rollouts():
         config = run.settings(name, Path("start"), Path("out"), 0)
         assert config.run.output == f"out/{name}"
         batch = config.batch
-        sizes.add((batch.questions, config.variants.count * batch.rollouts, config.run.batches))
+        sizes.add((batch.questions, config.variants.prompts * batch.rollouts, config.run.batches))
     assert len(sizes) == 1
 
 

@@ -75,7 +75,7 @@ CHECKS = {
     "CONTRIBUTING.md": {"mine": lambda mine: mine().name == "mine"},
     "docs/from-trl.md": {
         "trainer": lambda trainer: trainer.state.global_step == 1,
-        "args": lambda args: args.recipe == {"name": "shuffle-r1", "keep": 0.25},
+        "args": lambda args: args.recipe == {"name": "shuffle-r1", "fraction": 0.25},
     },
 }
 

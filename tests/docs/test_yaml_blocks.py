@@ -3,9 +3,9 @@
 import blocks
 import pytest
 import yaml
-from vantage.rewriting import wordings
 
 from vantage import config as configuration
+from vantage.rewriting import wordings
 
 YAML = blocks.blocks("yaml")
 # Blocks that are no configuration, by page and first line.

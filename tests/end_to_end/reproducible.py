@@ -45,6 +45,9 @@ class Reproducible(VantageTrainer):
         super().__init__(*args, **kwargs)
         self.record = {"plans": [], "generated": [], "trained": [], "home": [], "forwards": []}
         self.record |= {"held": 0, "rounded": [], "seen": []}
+        policy, encoder = self.policy, self._encoder
+        policy.whole_rows = self._watch(policy.whole_rows, lambda given: given[0])
+        policy.packs = self._watch(policy.packs, lambda given: [encoder(p) for p, _ in given[2]])
 
     def create_accelerator_and_postprocess(self):
         super().create_accelerator_and_postprocess()
@@ -62,7 +65,7 @@ class Reproducible(VantageTrainer):
         return [self._response(row) for row in rows], None
 
     def _response(self, row: int) -> list[int]:
-        rng = np.random.default_rng([self.args.seed, self._number, row])
+        rng = np.random.default_rng([self.args.seed, self.session.number, row])
         digits = self._tokenizer.convert_tokens_to_ids(list("0123456789"))
         ends = [self._tokenizer.eos_token_id] if rng.random() < 0.7 else []
         return [*rng.choice(digits, size=rng.integers(1, 7)).tolist(), *ends]
@@ -72,30 +75,32 @@ class Reproducible(VantageTrainer):
         mine = np.concatenate([u.row_PR[self.accelerator.process_index] for u in batch.updates])
         columns = {name: column.tolist() for name, column in vars(batch.samples).items()}
         self.record["plans"].append(columns)
-        self.record["home"].append(batch.scored.home_N.tolist())
+        self.record["home"].append(batch.scored.prompt_N.tolist())
         self.record["trained"].append(mine.tolist())
         return batch
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, *args, **kwargs):
-        if not self._asking_ahead:
-            kind = "update" if torch.is_grad_enabled() else "log-probs"
-            self.record["forwards"].append((self.state.global_step, kind, len(input_ids)))
-        made = super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)
-        if torch.is_grad_enabled():
-            self.record["rounded"].append(_rounded(made[0]))
-        return made
+    def _watch(self, score, encodings_of):
+        """A way of scoring of the policy that notes each forward."""
+
+        def scored(model, *given, **options):
+            encodings = encodings_of(given)
+            if self._turn is None:
+                kind = "update" if torch.is_grad_enabled() else "log-probs"
+                self.record["forwards"].append((self.state.global_step, kind, len(encodings)))
+            if self.policy.packing.works is not None:
+                self.record["seen"].append([bool(row.images) for row in encodings])
+            made = score(model, *given, **options)
+            if torch.is_grad_enabled():
+                self.record["rounded"].append(_rounded(made.log_probs_RT))
+            return made
+
+        return scored
 
     def compute_loss(self, *args, **kwargs):
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
         held = sum(_here(grad).numel() for grad in grads)
         self.record["held"] = max(self.record["held"], held)
         return super().compute_loss(*args, **kwargs)
-
-    def _inputs(self, batch, keys):
-        if self._packing.works is not None:
-            seen = [bool(self._encoding(prompt).images) for prompt, _ in keys]
-            self.record["seen"].append(seen)
-        return super()._inputs(batch, keys)
 
 
 def train(out: Path, model: str, rows: Dataset, options: dict) -> None:

@@ -40,7 +40,7 @@ def record(vantage, tiny_model, tmp_path, request):
             "recipe": request.param,
             "rewards": {"judge": 0.9, "format": 0.1},
             "judge": {"base_url": server.url, "model": "m", "retries": 0},
-            "batch": {"questions": 4, "rollouts": 8, "updates": 2, "forward": 16},
+            "batch": {"questions": 4, "rollouts": 8, "updates": 2, "micro_batch": 16},
             "generation": {"max_tokens": 6},
             "trl": {"use_cpu": True, "gradient_checkpointing": False, "bf16": False},
         }
@@ -50,11 +50,11 @@ def record(vantage, tiny_model, tmp_path, request):
     return Record(tmp_path / "run")
 
 
-def by_hand(reward_N, place_N) -> np.ndarray:
+def by_hand(reward_N, question_N) -> np.ndarray:
     """Advantages of GRPO of the rollouts that have a verdict, NaN for the others."""
     advantage_N = np.full(len(reward_N), np.nan)
-    for place in np.unique(place_N):
-        rows = [n for n in range(len(reward_N)) if place_N[n] == place and reward_N[n] >= 0]
+    for place in np.unique(question_N):
+        rows = [n for n in range(len(reward_N)) if question_N[n] == place and reward_N[n] >= 0]
         group = reward_N[rows]
         spread = group.std(ddof=1) if len(group) > 1 else 0.0
         advantage_N[rows] = (group - group.mean()) / (spread + 1e-6)
@@ -74,13 +74,13 @@ def test_advantages_are_those_of_a_run_without_the_rollouts_that_have_no_verdict
         reward_N = 0.9 * part["judge"] + 0.1 * part["format"]
         np.testing.assert_allclose(rollouts["reward"].to_numpy(), reward_N, atol=1e-12)
 
-        place_N, home_N = (rollouts[name].to_numpy() for name in ("place", "prompt"))
+        question_N, prompt_N = (rollouts[name].to_numpy() for name in ("question", "prompt"))
         np.testing.assert_allclose(
-            rollouts["advantage"].to_numpy(), by_hand(reward_N, place_N), atol=1e-5
+            rollouts["advantage"].to_numpy(), by_hand(reward_N, question_N), atol=1e-5
         )
         kept = np.flatnonzero(~missing_N)
         parts_NF = np.stack([part["judge"], part["format"]], axis=1)[kept]
-        less = Outcomes(place_N[kept], home_N[kept], reward_N[kept], parts_NF)
+        less = Outcomes(question_N[kept], prompt_N[kept], reward_N[kept], parts_NF)
         done = record.done(number)
         without = make_plan(made, less, SEED, number, done).samples
         trained_M, advantage_M = samples["rollout"].to_numpy(), samples["advantage"].to_numpy()
@@ -89,6 +89,6 @@ def test_advantages_are_those_of_a_run_without_the_rollouts_that_have_no_verdict
         np.testing.assert_allclose(advantage_M, without.advantage_M, rtol=0, atol=1e-12)
         if record.about.recipe == "grpo":
             assert sorted(trained_M) == kept.tolist()
-            hand_M = by_hand(reward_N, place_N)[trained_M]
+            hand_M = by_hand(reward_N, question_N)[trained_M]
             np.testing.assert_allclose(advantage_M, hand_M, atol=1e-5)
             assert np.abs(advantage_M).max() > 0.5

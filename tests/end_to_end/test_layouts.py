@@ -132,7 +132,7 @@ def test_an_example_of_the_page_trains_two_updates(name, tiny_model):
     rest = {
         "model": {"path": tiny_model, "dtype": "float32"},
         "run": {"output": "run", "batches": 1, "save_every": 1},
-        "batch": {"questions": 4, "rollouts": 4, "updates": 2, "forward": 8},
+        "batch": {"questions": 4, "rollouts": 4, "updates": 2, "micro_batch": 8},
         "generation": {"max_tokens": 4},
         "rewards": {"accuracy": 0.9, "format": 0.1},
         "trl": {"use_cpu": True, "bf16": False, "gradient_checkpointing": False},
@@ -141,7 +141,7 @@ def test_an_example_of_the_page_trains_two_updates(name, tiny_model):
     assert made.state.global_step == 2
     assert len(made.train_dataset) == 6
     count = example["variants"]["count"]
-    assert len(made.rollouts) == 4 * 4 * count
+    assert len(made.batch.plan.rollouts) == 4 * 4 * count
     assert (Path("run") / "checkpoint-2" / "complete").is_file()
 
 
@@ -155,7 +155,7 @@ def test_a_mixed_set_has_prompts_of_zero_one_and_three_pictures():
 
     own()
     columns = Columns(question="ask", answer="truth", images="views")
-    variants = Variants(count=3, rewrites="others", transforms={})
+    variants = Variants(prompts=3, rewrites="others", transforms={})
     rows = load("own.jsonl", split="train", columns=columns, variants=variants)
     prompts = Prompts(Reader(rows), variants)
     prompts.begin(done=0.0)

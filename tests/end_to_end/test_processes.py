@@ -11,13 +11,13 @@ from launching import Launch
 
 from vantage.record import Record
 
-TURNS = {"count": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.7}}
+TURNS = {"prompts": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.7}}
 # Options of the run, its updates a rollout batch, and rows of a forward in one and two processes.
 CASES = {
     "grpo, evaluated": ({"recipe": "grpo", "eval_strategy": "steps", "eval_steps": 2}, 2, (16, 8)),
     "pods with 9 rows an update and a reference": (
         {
-            "recipe": {"name": "pods", "keep": 0.75},
+            "recipe": {"name": "pods", "fraction": 0.75},
             "generation_batch_size": 24,
             "beta": 0.1,
             "loss_type": "grpo",
@@ -25,12 +25,12 @@ CASES = {
         2,
         (12, 6),
     ),
-    "shuffle-r1 with filler": (
-        {"recipe": {"name": "shuffle-r1", "keep": 1.0, "rounds": 4}},
+    "shuffle-r1 with padding": (
+        {"recipe": {"name": "shuffle-r1", "fraction": 1.0, "rounds": 4}},
         4,
         (8, 4),
     ),
-    "share-shuffle with filler": (
+    "share-shuffle with padding": (
         {"recipe": {"name": "share-shuffle", "rounds": 4}, "variants": TURNS},
         4,
         (8, 4),
@@ -149,7 +149,7 @@ def landed(record: dict, process: int) -> list[int]:
 
 def test_every_row_of_the_plan_is_trained_once_and_filler_never(case):
     for number, plan in enumerate(case.one[0]["plans"]):
-        wanted = np.flatnonzero(~np.array(plan["filler_M"])).tolist()
+        wanted = np.flatnonzero(~np.array(plan["padding_M"])).tolist()
         for records in (case.one, case.two):
             trained = [row for record in records for row in record["trained"][number] if row >= 0]
             assert sorted(trained) == wanted
@@ -158,8 +158,8 @@ def test_every_row_of_the_plan_is_trained_once_and_filler_never(case):
 def test_the_cases_have_what_is_hard(case):
     alone = case.one[0]
     assert any(line.get("plan/unscored", 0) > 0 for line in alone["log"])
-    if "filler" in case.name:
-        shares = [np.mean(plan["filler_M"]) for plan in alone["plans"]]
+    if "padding" in case.name:
+        shares = [np.mean(plan["padding_M"]) for plan in alone["plans"]]
         assert {0, 1} <= set(shares)
         assert any(0 < share < 1 for share in shares) or "share" in case.name
     if "9 rows" in case.name:

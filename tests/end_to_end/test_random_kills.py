@@ -258,8 +258,8 @@ def test_expanding_ends_as_an_unbroken_run(tmp_path, offline):
 
         def begin(run: Path, room: int | None) -> Launch:
             run.mkdir(parents=True, exist_ok=True)
-            asks = ["--base-url", server.url, "--model", "m", "--variants", 2, "--concurrency", 2]
-            arguments = ["expand", rows, "--out", run / "out.parquet", *asks]
+            asks = ["--base-url", server.url, "--model", "m", "--rewrites", 2, "--concurrency", 2]
+            arguments = ["expand", rows, "--output", run / "out.parquet", *asks]
             return start(arguments, tmp_path / f"log-{time.monotonic_ns()}", room)
 
         begin(folder / "unbroken", None).finish()

@@ -19,8 +19,8 @@ from launching import Launch
 from vantage.record import Record
 from vantage.training import checkpoints
 
-TURNS = {"count": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.5}}
-REWRITES = {"count": 2, "rewrites": "new_questions"}
+TURNS = {"prompts": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.5}}
+REWRITES = {"prompts": 2, "rewrites": "new_questions"}
 KILLS = 4
 TIMES = re.compile("second|runtime|step_time|train_loss")
 

@@ -17,7 +17,7 @@ GRPO = {"recipe": "grpo", "max_steps": 6, "gradient_accumulation_steps": 2}
 EVALUATED = GRPO | {"eval_strategy": "steps", "eval_steps": 2}
 SHARED = {
     "recipe": {"name": "share-shuffle", "rounds": 4},
-    "variants": {"count": 2, "transforms": {"names": ["noise-25"], "probability": 0.7}},
+    "variants": {"prompts": 2, "transforms": {"names": ["noise-25"], "probability": 0.7}},
     "max_steps": 12,
     "gradient_accumulation_steps": 2,
     "beta": 0.1,
@@ -170,7 +170,7 @@ def test_weights_are_those_of_one_process(case):
 def test_log_probs_are_not_rounded(case):
     """What bfloat16 can hold would be a multiple of 0.03 where log-probs are about -5."""
     for record in case.two.records:
-        shares = [share for share in record["rounded"] if not math.isnan(share)]  # filler alone
+        shares = [share for share in record["rounded"] if not math.isnan(share)]  # padding alone
         assert shares
         assert max(shares) < 0.2
 

@@ -25,14 +25,14 @@ from vantage.training.trl import VantageTrainer
 COMMAND = [sys.executable, "-m", "vantage", "train"]
 
 OWN_CODE = '''
-from vantage.methods import Recipe, compose
+from vantage.methods import Recipe, custom
 
 def short(completions, solution_steps, **columns):
     """The user's own reward; takes a column of the user's own."""
     return [1 / (len(text) + steps) for text, steps in zip(completions, solution_steps)]
 
-def mine(keep: float = 0.5) -> Recipe:
-    return compose(selection={"name": "random", "keep": keep})
+def mine(fraction: float = 0.5) -> Recipe:
+    return custom(selection={"name": "random", "fraction": fraction})
 '''
 
 
@@ -94,8 +94,8 @@ def values(tiny_model) -> dict:
             "template": "{question}",
             "columns": {"question": "problem", "answer": "solution", "image": "photo"},
         },
-        "run": {"output": "run", "batches": 2, "save_every": 1, "keep": None},
-        "batch": {"questions": 2, "rollouts": 4, "updates": 2, "forward": 4},
+        "run": {"output": "run", "batches": 2, "save_every": 1, "keep_checkpoints": None},
+        "batch": {"questions": 2, "rollouts": 4, "updates": 2, "micro_batch": 4},
         "generation": {"max_tokens": 4},
         "rewards": {"own.py:short": 1.0},
         "trl": {"use_cpu": True, "bf16": False, "gradient_checkpointing": False},
@@ -161,17 +161,17 @@ def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values)
         data__validation="held_out.parquet",
         run__validate_every=1,
         validation={"rollouts": 2, "temperature": 0.5, "before_training": True},
-        recipe={"name": "own.py:mine", "keep": 0.75},
+        recipe={"name": "own.py:mine", "fraction": 0.75},
         rewards={"accuracy": 0.5, "own.py:short": 0.5},
     )
-    options = ["--optimizer.learning_rate", "1e-3", "--recipe.keep=0.5"]
+    options = ["--optimizer.learning_rate", "1e-3", "--recipe.fraction=0.5"]
     first = subprocess.run([*COMMAND, write(chosen), *options], capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     assert "model saved in run/model" in first.stdout
 
     resolved = yaml.safe_load(Path("run/config.yaml").read_text())
     assert resolved["optimizer"]["learning_rate"] == 1e-3
-    assert resolved["recipe"] == {"name": "../own.py:mine", "keep": 0.5}
+    assert resolved["recipe"] == {"name": "../own.py:mine", "fraction": 0.5}
     assert resolved["data"]["columns"]["answer"] == "solution"
     assert resolved["generation"] == {"max_tokens": 4, "temperature": 1.0, "top_p": 1.0}
     assert checkpoints() == {2: True, 4: True}
@@ -202,7 +202,7 @@ def test_pictures_of_every_kind_are_trained(values, train, written):
 def test_a_sharing_recipe_with_rewrites_and_transforms_is_trained(values, train):
     by_datasets(Path("rows.parquet"))
     transforms = {"names": ["upside-down"], "probability": 1}
-    variants = {"count": 2, "rewrites": "others", "transforms": transforms}
+    variants = {"prompts": 2, "rewrites": "others", "transforms": transforms}
     status, err = train(put(values, recipe="share-shuffle", variants=variants, run__batches=1))
     assert status == 0, err
     assert checkpoints() == {2: True}
@@ -300,19 +300,19 @@ BAD_CONFIGURATIONS = [
     ({"data__template": "Sum?"}, "has no {question} in it"),
     ({"data__max_prompt_tokens": 3}, "max_prompt_length=3"),
     ({"recipe": "shuffle"}, "did you mean 'shuffle-r1'"),
-    ({"recipe": {"name": "shuffle-r1", "kep": 1}}, "did you mean 'keep'"),
-    ({"recipe": {"name": "shuffle-r1", "keep": 2}}, "keep=2"),
-    ({"recipe": {"name": "shuffle-r1", "keep": "half"}}, "keep='half'"),
+    ({"recipe": {"name": "shuffle-r1", "fracton": 1}}, "did you mean 'fraction'"),
+    ({"recipe": {"name": "shuffle-r1", "fraction": 2}}, "fraction=2"),
+    ({"recipe": {"name": "shuffle-r1", "fraction": "half"}}, "fraction='half'"),
     ({"recipe": {"name": "shuffle-r1", "rounds": 3}}, "rounds=3"),
     ({"recipe": "gone.py:mine"}, "no file 'gone.py'"),
     ({"recipe": "own.py:main"}, "own.py has no function 'main'; did you mean 'mine'"),
-    ({"recipe": "share-grpo"}, "variants.count is 1"),
-    ({"variants": {"count": 2}}, "variants: count=2 and original=True, but nothing to vary"),
+    ({"recipe": "share-grpo"}, "variants.prompts is 1"),
+    ({"variants": {"prompts": 2}}, "variants: prompts=2 and original=True, but nothing to vary"),
     (
-        {"variants": {"count": 2, "transforms": {"names": ["turn"]}}},
+        {"variants": {"prompts": 2, "transforms": {"names": ["turn"]}}},
         "variants.transforms.names: no transform 'turn'",
     ),
-    ({"variants": {"count": 2, "rewrites": "other"}}, "no column 'other'"),
+    ({"variants": {"prompts": 2, "rewrites": "other"}}, "no column 'other'"),
     ({"rewards": {"acuracy": 1}}, "rewards: unknown 'acuracy'; did you mean 'accuracy'"),
     ({"rewards": {"gone.py:short": 1}}, "no file 'gone.py'"),
     ({"rewards": {"own.py:long": 1}}, "own.py has no function 'long'"),
@@ -385,7 +385,7 @@ def with_row(change: dict, path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-VARIED = {"count": 2, "rewrites": "others"}
+VARIED = {"prompts": 2, "rewrites": "others"}
 
 
 @pytest.mark.parametrize(("change", "words"), BAD_ROWS, ids=[case[1] for case in BAD_ROWS])

@@ -47,7 +47,15 @@ def test_every_command_refuses_pictures_that_no_column_is_for(
         "dry run": ("train", config, "--dry-run"),
         "check": ("check", data, "--model", tiny_model),
         "eval": ("eval", tiny_model, data, "--output", tmp_path / "eval"),
-        "expand": ("expand", data, "--out", tmp_path / "o.parquet", "--variants", 1, "--template"),
+        "expand": (
+            "expand",
+            data,
+            "--output",
+            tmp_path / "o.parquet",
+            "--rewrites",
+            1,
+            "--built-in",
+        ),
     }
     status, _, err = vantage(*given[command])
     assert status == 2
@@ -142,7 +150,7 @@ def test_a_picture_that_the_processor_cannot_take_is_found_at_the_start(
 def test_what_expand_writes_has_the_pictures_and_trains(vantage, tiny_model, tmp_path):
     data = written(tmp_path, [as_llava(n) for n in range(4)])
     out = tmp_path / "elsewhere" / "out.parquet"
-    status, said, err = vantage("expand", data, "--out", out, "--variants", 1, "--template")
+    status, said, err = vantage("expand", data, "--output", out, "--rewrites", 1, "--built-in")
     assert status == 0, said + err
     made = Dataset.from_parquet(str(out), cache_dir=str(tmp_path / "cache"))
     assert all(row["image"] is not None and row["new_questions"] for row in made)

@@ -62,7 +62,7 @@ def test_the_table_says_what_the_recorded_answers_say(vantage, start, tmp_path):
         },
         "run": {"output": str(tmp_path / "run"), "batches": 2},
         "recipe": "grpo",
-        "batch": {"questions": 4, "rollouts": 4, "updates": 1, "forward": 16},
+        "batch": {"questions": 4, "rollouts": 4, "updates": 1, "micro_batch": 16},
         "generation": {"max_tokens": 12},
         "optimizer": {"learning_rate": 1e-3},
         "trl": {"use_cpu": True, "gradient_checkpointing": False, "bf16": False},

@@ -186,7 +186,7 @@ def _said(options: Any) -> Iterator[str]:
 
 VALUES = ["x", "", -1, 0, 1e30, 10**9, 2**40, [1], {"a": 1}, None]
 OPTIONS = (
-    *("run.seed", "run.epochs", "batch.questions", "batch.rollouts", "batch.forward"),
+    *("run.seed", "run.epochs", "batch.questions", "batch.rollouts", "batch.micro_batch"),
     *("generation.max_tokens", "generation.temperature", "optimizer.schedule", "model.min_pixels"),
     *("trl.optim", "trl.report_to", "trl.num_iterations", "trl.vllm_gpu_memory_utilization"),
     *("trl.vllm_max_model_length", "trl.delta", "trl.seed", "trl.adam_beta1", "trl.logging_steps"),
@@ -300,7 +300,7 @@ def data_of_files() -> Iterator[Case]:
             return ["check", str(write(folder / name, content)), "--model", str(shared.model)]
 
         def expand(folder: Path, shared: Shared, name=name, content=content):
-            out = ["--out", "out.parquet", "--variants", "1", "--template"]
+            out = ["--output", "out.parquet", "--rewrites", "1", "--built-in"]
             return ["expand", str(write(folder / name, content)), *out]
 
         def train(folder: Path, shared: Shared, name=name, content=content):
@@ -503,7 +503,7 @@ def data_of_places() -> Iterator[Case]:
             return ["check", str(make(folder)), "--model", str(shared.model)]
 
         def expand(folder: Path, shared: Shared, make=make):
-            more = ["--out", "out.parquet", "--variants", "1", "--template"]
+            more = ["--output", "out.parquet", "--rewrites", "1", "--built-in"]
             return ["expand", str(make(folder)), *more]
 
         yield Case("check", "data", name, check)
@@ -607,7 +607,7 @@ def pictures() -> Iterator[Case]:
                 {"question": "a?", "answer": "1", "image": name} for name in ("good.png", "bad.png")
             ]
             path = write(folder / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-            return ["expand", str(path), "--out", "out.parquet", "--variants", "1", "--template"]
+            return ["expand", str(path), "--output", "out.parquet", "--rewrites", "1", "--built-in"]
 
         yield Case("check", "picture", name, encoded)
         yield Case("expand", "picture", name, on_disk)
@@ -620,7 +620,7 @@ def pictures() -> Iterator[Case]:
             return ["check", str(path), "--model", str(shared.model)]
 
         def copied(folder: Path, shared: Shared, linked=linked):
-            more = ["--out", "out.parquet", "--variants", "1", "--template"]
+            more = ["--output", "out.parquet", "--rewrites", "1", "--built-in"]
             return ["expand", linked(folder, shared)[1], *more]
 
         yield Case("check", "picture", name, linked)
@@ -912,7 +912,7 @@ def servers() -> Iterator[Case]:
 
         def expand(folder: Path, shared: Shared, name=name):
             rows = write(folder / "rows.jsonl", GOOD.splitlines()[0] + "\n")
-            more = ["--out", "out.parquet", "--variants", "1", "--base-url", shared.url]
+            more = ["--output", "out.parquet", "--rewrites", "1", "--base-url", shared.url]
             return ["expand", str(rows), *more, "--model", name, *quick]
 
         def evaluate(folder: Path, shared: Shared, name=name):
@@ -931,7 +931,7 @@ def servers() -> Iterator[Case]:
 
         def at(folder: Path, shared: Shared, url=url):
             rows = write(folder / "rows.jsonl", GOOD.splitlines()[0] + "\n")
-            more = ["--out", "out.parquet", "--variants", "1", "--base-url", url]
+            more = ["--output", "out.parquet", "--rewrites", "1", "--base-url", url]
             return ["expand", str(rows), *more, "--model", "m", *quick]
 
         yield Case("expand", "server", f"at-{name}", at)
@@ -959,7 +959,7 @@ def journals() -> Iterator[Case]:
         def expand(folder: Path, shared: Shared, content=content):
             rows = write(folder / "rows.jsonl", GOOD.splitlines()[0] + "\n")
             write(folder / "work" / "out.parquet.journal.jsonl", content)
-            more = ["--out", "out.parquet", "--variants", "1", "--base-url", shared.url]
+            more = ["--output", "out.parquet", "--rewrites", "1", "--base-url", shared.url]
             return ["expand", str(rows), *more, "--model", "m", "--retries", "0", "--timeout", "2"]
 
         yield Case("expand", "journal", name, expand)
@@ -975,7 +975,7 @@ def journals() -> Iterator[Case]:
                 "device": lambda: path.symlink_to("/dev/full"),
             }
             made[what]()
-            more = ["--out", "out.parquet", "--variants", "1", "--base-url", shared.url]
+            more = ["--output", "out.parquet", "--rewrites", "1", "--base-url", shared.url]
             given = ["--model", "m", "--retries", "0", "--timeout", "2", "--journal", str(path)]
             return ["expand", str(rows), *more, *given]
 
@@ -1007,7 +1007,7 @@ def paths() -> Iterator[Case]:
             return ["replay", str(shared.run), "--recipe", "rloo", "-o", output]
 
         def expand(folder: Path, shared: Shared, output=output):
-            return ["expand", str(shared.rows), "--out", output, "--variants", "1", "--template"]
+            return ["expand", str(shared.rows), "--output", output, "--rewrites", "1", "--built-in"]
 
         def rejects(folder: Path, shared: Shared, output=output):
             bad = write(folder / "rows.jsonl", GOOD + '{"question": "", "answer": "1"}\n')
@@ -1084,18 +1084,18 @@ WORDS: dict[str, list[str]] = {
     "expand-variants": [
         "expand",
         "{rows}",
-        "--out",
+        "--output",
         "o.parquet",
-        "--variants",
+        "--rewrites",
         "999999999",
-        "--template",
+        "--built-in",
     ],
     "expand-wordings": [
         "expand",
         "{rows}",
-        "--out",
+        "--output",
         "o.parquet",
-        "--variants",
+        "--rewrites",
         "1",
         "--wordings",
         "/etc/passwd",
@@ -1103,17 +1103,17 @@ WORDS: dict[str, list[str]] = {
     "expand-wordings-device": [
         "expand",
         "{rows}",
-        "--out",
+        "--output",
         "o.parquet",
-        "--variants",
+        "--rewrites",
         "1",
         "--wordings",
         "/dev/zero",
     ],
     "replay-recipe": ["replay", "{run}", "--recipe", "\x1b[2J"],
-    "replay-set": ["replay", "{run}", "--recipe", "shuffle-r1", "--set", "keep=.inf"],
+    "replay-set": ["replay", "{run}", "--recipe", "shuffle-r1", "--set", "fraction=.inf"],
     "replay-set-bomb": ["replay", "{run}", "--recipe", "shuffle-r1", "--set", "keep=" + "[" * 5000],
-    "replay-set-huge": ["replay", "{run}", "--recipe", "pods", "--set", "keep=99999999999999"],
+    "replay-set-huge": ["replay", "{run}", "--recipe", "pods", "--set", "fraction=99999999999999"],
     "report-many": ["report", *["{run}"] * 30, "-o", "page.html"],
     "report-a-file": ["report", "{rows}", "-o", "page.html"],
     "demo-recipes": ["demo", "--recipes", "nobody\x1b[2J", "--output", "o"],
@@ -1195,7 +1195,7 @@ def api() -> Iterator[Case]:
     recipes: dict[str, Any] = {
         "a-number": 7,
         "a-list": ["grpo"],
-        "no-name": {"keep": 1},
+        "no-name": {"fraction": 1},
         "nobody": "nobody",
         "an-option": {"name": "grpo", "evil": 1},
         "a-module": "os:system",

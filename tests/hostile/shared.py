@@ -50,7 +50,7 @@ def settings(model: object, rows: object, output: object) -> dict:
     return {
         "model": {"path": str(model)},
         "data": {"train": str(rows), "template": "{question}"},
-        "batch": {"questions": 2, "rollouts": 2, "forward": 4},
+        "batch": {"questions": 2, "rollouts": 2, "micro_batch": 4},
         "generation": {"max_tokens": 4},
         "optimizer": {"learning_rate": 1e-3},
         "rewards": {"accuracy": 1.0},

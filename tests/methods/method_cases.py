@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vantage.methods import RECIPES, Rollouts, Samples
 from vantage.methods.advantages import ESTIMATORS
-from vantage.methods.composition import SHAPES, WEIGHTS
+from vantage.methods.ordering import SHAPES, WEIGHTS
 from vantage.methods.ranking import Ranked, rank
 from vantage.methods.selection import SELECTIONS
 from vantage.methods.sharing import SHARINGS
@@ -85,7 +85,7 @@ def _fitting(options: dict) -> dict:
     return options | {"power": 1.0} if options.get("shape", "power") != "power" else options
 
 
-_KEEP = st.sampled_from([0.25, 0.5, 0.75, 1.0])
+_FRACTION = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 _ROUNDS = st.integers(1, 9)
 _SHAPES = {
     "weight": st.sampled_from(sorted(WEIGHTS)),
@@ -95,18 +95,18 @@ _SHAPES = {
 _OPTIONS = {
     **_SHAPES,
     "refills": st.integers(0, 3),
-    "keep": _KEEP,
+    "fraction": _FRACTION,
     "rounds": _ROUNDS,
     "estimator": st.sampled_from(sorted(ESTIMATORS)),
     "selection": st.sampled_from(sorted(SELECTIONS))
     | st.fixed_dictionaries(
         {
             "name": st.sampled_from(["pairwise", "max-variance", "random", "top-magnitude"]),
-            "keep": _KEEP,
+            "fraction": _FRACTION,
         }
     ),
     "sharing": st.sampled_from(sorted(SHARINGS)),
-    "composition": st.just("none")
+    "ordering": st.just("in-order")
     | st.fixed_dictionaries(
         {"name": st.just("advantage-shuffle"), "rounds": _ROUNDS, **_SHAPES}
     ).map(_fitting),

@@ -10,7 +10,7 @@ from vantage.methods import RECIPES, Samples, diagnose, recipe
 # Rows 0-3 | 4-5, all wrong | 6-7, all right. Plain group advantage of question 1: mean 3/4,
 # std 1/2, so 1/2, -3/2, 1/2, 1/2; of the others 0.
 ROLLOUTS = rollouts_of([[1, 0], [1, 1]], [[0, 0]], [[1, 1]])
-ROWS = [  # prompt, rollout, advantage, pair, filler
+ROWS = [  # prompt, rollout, advantage, pair, padding
     (10, 0, 1.2, 0, False),
     (10, 1, -2.2, 0, False),
     (11, 0, 0.5, 1, False),  # shared, as is its partner
@@ -25,23 +25,23 @@ ROWS = [  # prompt, rollout, advantage, pair, filler
 
 
 def samples_of(rows) -> Samples:
-    prompt_M, rollout_M, advantage_M, pair_M, filler_M = map(np.array, zip(*rows, strict=True))
-    return Samples(prompt_M, rollout_M, advantage_M, pair_M, filler_M, np.ones(len(rows)))
+    prompt_M, rollout_M, advantage_M, pair_M, padding_M = map(np.array, zip(*rows, strict=True))
+    return Samples(prompt_M, rollout_M, advantage_M, pair_M, padding_M, np.ones(len(rows)))
 
 
 GOLDEN = {
     "rollouts": 8,
     "questions": 3,
     "samples": 8,
-    "filler": 2,
+    "padding": 2,
     "silent_questions": 2 / 3,
-    "all_right": 1 / 3,
-    "all_wrong": 1 / 3,
+    "all_correct": 1 / 3,
+    "all_incorrect": 1 / 3,
     "silent_rollouts": 4 / 8,
     "silent_samples": 2 / 8,
     "useful_rollouts": 2,  # rows 0 and 1
     "useful_share": 2 / 8,
-    "dropped_rollouts": 4 / 8,  # rows 2 and 3, and 4 and 5, which are filler only
+    "dropped_rollouts": 4 / 8,  # rows 2 and 3, and 4 and 5, which are padding only
     "collapse_before": 4 / 8,
     "collapse_after": 2 / 8,
     # 0, 0, 0, 0, 0.5, 0.5, 0.5, 1.5 at places 0.7, 3.5 and 6.3 of 0-7: 0, 0.25, 0.5 + 0.3 * 1
@@ -75,32 +75,34 @@ def test_single_samples_have_no_contrast():
 
 
 def test_a_plan_of_nothing_but_filler_trains_nothing():
-    filler = samples_of([(*row[:4], True) for row in ROWS])
+    padding = samples_of([(*row[:4], True) for row in ROWS])
     before = {key: value for key, value in GOLDEN.items() if "before" in key}
     kept = [
         "rollouts",
         "questions",
         "silent_questions",
-        "all_right",
-        "all_wrong",
+        "all_correct",
+        "all_incorrect",
         "silent_rollouts",
     ]
     expected = (
         dict.fromkeys(GOLDEN, 0)
         | before
         | {key: GOLDEN[key] for key in kept}
-        | {"filler": 10, "dropped_rollouts": 1}
+        | {"padding": 10, "dropped_rollouts": 1}
     )
-    assert diagnose(ROLLOUTS, filler) == pytest.approx(expected, abs=5e-6)
+    assert diagnose(ROLLOUTS, padding) == pytest.approx(expected, abs=5e-6)
 
 
 @pytest.mark.parametrize(
-    ("right", "all_right", "all_wrong"),
+    ("right", "all_correct", "all_incorrect"),
     [(-0.5, 1, 0), (0, 1 / 3, 1 / 3), (0.99, 1 / 3, 1 / 3), (1, 0, 1)],
 )
-def test_right_is_a_reward_above_the_bound(right, all_right, all_wrong):
+def test_right_is_a_reward_above_the_bound(right, all_correct, all_incorrect):
     numbers = diagnose(ROLLOUTS, samples_of(ROWS), right=right)
-    assert (numbers["all_right"], numbers["all_wrong"]) == pytest.approx((all_right, all_wrong))
+    assert (numbers["all_correct"], numbers["all_incorrect"]) == pytest.approx(
+        (all_correct, all_incorrect)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

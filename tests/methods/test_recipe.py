@@ -24,8 +24,8 @@ from method_cases import (
 
 import vantage
 from vantage.errors import ConfigError, VantageError
-from vantage.methods import RECIPES, Loss, Recipe, Rollouts, Samples, compose, recipe, register
-from vantage.methods.composition import cuts
+from vantage.methods import RECIPES, Loss, Recipe, Rollouts, Samples, custom, recipe, register
+from vantage.methods.ordering import cuts
 from vantage.methods.recipe import parse_recipe
 from vantage.methods.sharing import all_prompts
 
@@ -54,16 +54,16 @@ PUBLISHED_SELECTION = {
 
 def selection_of(name: str, options: dict) -> tuple[str, float | None]:
     """Name and share of the selection that a recipe with these options makes."""
-    selection, keep = PUBLISHED_SELECTION.get(name, ("all", None))
+    selection, fraction = PUBLISHED_SELECTION.get(name, ("all", None))
     chosen = options.get("selection", selection)
     if isinstance(chosen, dict):
-        return chosen["name"], chosen["keep"]
-    if name == "compose":
+        return chosen["name"], chosen["fraction"]
+    if name == "custom":
         return chosen, 0.25 if chosen == "max-variance" else 0.5
-    return selection, options.get("keep", keep)
+    return selection, options.get("fraction", fraction)
 
 
-def rows_kept(selection: str, keep: float | None, rewards: list[float]) -> int:
+def rows_kept(selection: str, fraction: float | None, rewards: list[float]) -> int:
     """Rollouts that are left of a question, by the definition of each selection."""
     size, pairs = len(rewards), len(rewards) // 2
     match selection:
@@ -72,10 +72,10 @@ def rows_kept(selection: str, keep: float | None, rewards: list[float]) -> int:
         case "non-zero":
             return size if len(set(rewards)) > 1 else 0
         case "pairwise":
-            return 2 * min(pairs, max(1, int(keep * pairs)))
+            return 2 * min(pairs, max(1, int(fraction * pairs)))
         case "max-variance":
-            return min(size, max(2, int(keep * size)))
-    return max(1, int(keep * size))
+            return min(size, max(2, int(fraction * size)))
+    return max(1, int(fraction * size))
 
 
 @for_every_recipe
@@ -83,13 +83,13 @@ def rows_kept(selection: str, keep: float | None, rewards: list[float]) -> int:
 @given(st.data())
 def test_a_plan_has_the_promised_shape(name, data):
     made, options, rollouts, samples = data.draw(plans(name))
-    selection, keep = selection_of(name, options)
+    selection, fraction = selection_of(name, options)
     rows = 0
     for question in np.unique(rollouts.question_N):
         mine_N = rollouts.question_N == question
         multiplied = made.sharing is all_prompts
         prompts = len(np.unique(rollouts.prompt_N[mine_N])) if multiplied else 1
-        rows += prompts * rows_kept(selection, keep, rollouts.reward_N[mine_N].tolist())
+        rows += prompts * rows_kept(selection, fraction, rollouts.reward_N[mine_N].tolist())
     assert {len(column) for column in vars(samples).values()} == {rows}
     assert [column.dtype.kind for column in vars(samples).values()] == list("iifibf")
 
@@ -119,7 +119,7 @@ def test_a_sample_stands_under_a_prompt_of_the_question_of_its_rollout(name, dat
 @given(st.data())
 def test_filler_and_equal_rewards_have_no_advantage(name, data):
     _, _, rollouts, samples = data.draw(plans(name))
-    assert not samples.advantage_M[samples.filler_M].any()
+    assert not samples.advantage_M[samples.padding_M].any()
     for question in np.unique(rollouts.question_N):
         if len(set(rollouts.reward_N[rollouts.question_N == question])) == 1:
             mine_M = rollouts.question_N[samples.rollout_M] == question
@@ -139,7 +139,7 @@ def test_a_pair_is_two_neighbours_the_better_first_and_under_one_prompt_when_sha
     assert (better.pair_M == worse.pair_M).all()
     if made.shares:
         assert (better.prompt_M == worse.prompt_M).all()
-    assert (better.filler_M == worse.filler_M).all()
+    assert (better.padding_M == worse.padding_M).all()
     assert (better.rollout_M != worse.rollout_M).all()
     reward_N = rollouts.reward_N
     assert (reward_N[better.rollout_M] >= reward_N[worse.rollout_M]).all()
@@ -192,7 +192,7 @@ def test_the_distribution_of_plans_is_left_alone_by_permuting_rows_that_tie(name
     # Rows 0-2 are right, 3-5 wrong; one pair is kept: each of 9 with probability 1/9, by
     # symmetry each right and each wrong row with 1/3.
     rollouts = permuted(rollouts_of([[1, 1], [1, 0], [0, 0]]), np.array(order))
-    made, times = recipe(name, keep=0.25, rounds=1), np.zeros(6)
+    made, times = recipe(name, fraction=0.25, rounds=1), np.zeros(6)
     for seed in range(1500):
         samples = made.plan(rollouts, seeded(seed))
         times += np.bincount(np.array(order)[np.unique(samples.rollout_M)], minlength=6)
@@ -245,7 +245,7 @@ def test_the_plan_of_two_prompts_with_one_right_rollout_each(name, expected):
 
 
 def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_shuffled():
-    # Best to worst: rows 0, 2, 3, 1. keep 0.5 of 2 pairs: rows 0 and 1, under both prompts, so
+    # Best to worst: rows 0, 2, 3, 1. fraction 0.5 of 2 pairs: rows 0 and 1, under both prompts, so
     # two units that weigh the same. across: mean 2.5, std 1.290994: +-1.161894; within +-0.707107
     rollouts = rollouts_of([[4, 1], [3, 2]])
     seen = Counter()
@@ -300,9 +300,12 @@ def test_the_table_of_updates_in_the_documentation_is_that_of_the_recipes():
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        ("pods", {"keep": 0.25}),
-        ("shuffle-r1", {"keep": 0.5, "rounds": 8, "weight": "sum", "shape": "power", "power": 1}),
-        ("share-shuffle", {"keep": 0.5, "rounds": 8, "weight": "sum", "shape": "power"}),
+        ("pods", {"fraction": 0.25}),
+        (
+            "shuffle-r1",
+            {"fraction": 0.5, "rounds": 8, "weight": "sum", "shape": "power", "power": 1},
+        ),
+        ("share-shuffle", {"fraction": 0.5, "rounds": 8, "weight": "sum", "shape": "power"}),
     ],
 )
 def test_options_default_to_the_published_settings(name, published):
@@ -319,7 +322,7 @@ def test_options_default_to_the_published_settings(name, published):
         ("shuffle-r1", 8, False),
         ("share-grpo", None, True),
         ("share-shuffle", 8, True),
-        ("compose", None, False),
+        ("custom", None, False),
     ],
 )
 def test_a_recipe_tells_an_engine_its_rounds_and_whether_it_shares(name, rounds, shares):
@@ -328,14 +331,14 @@ def test_a_recipe_tells_an_engine_its_rounds_and_whether_it_shares(name, rounds,
 
 
 def test_composed_stages_make_the_named_recipes():
-    shuffle_r1 = compose(
-        selection={"name": "pairwise", "keep": 0.75},
-        composition={"name": "advantage-shuffle", "rounds": 4},
+    shuffle_r1 = custom(
+        selection={"name": "pairwise", "fraction": 0.75},
+        ordering={"name": "advantage-shuffle", "rounds": 4},
     )
     rollouts = rollouts_of(*([[1, 0, 1, 1], [0, 0, 1]] for _ in range(5)))
     plans = [
         made.plan(rollouts, seeded(1))
-        for made in (shuffle_r1, recipe("shuffle-r1", keep=0.75, rounds=4))
+        for made in (shuffle_r1, recipe("shuffle-r1", fraction=0.75, rounds=4))
     ]
     assert (table(plans[0]) == table(plans[1])).all()
     assert shuffle_r1.rounds == 4
@@ -349,22 +352,22 @@ def test_composed_stages_make_the_named_recipes():
     [
         ("shufle-r1", {}, ["'shufle-r1'", "did you mean 'shuffle-r1'"]),
         ("zzzzz", {}, ["'zzzzz'", "known:", "grpo", "share-shuffle"]),
-        ("shuffle-r1", {"kep": 0.5}, ["'kep'", "did you mean 'keep'"]),
-        ("grpo", {"keep": 0.5}, ["'grpo'", "'keep'", "it has none"]),
-        ("shuffle-r1", {"keep": 0}, ["keep=0"]),
-        ("pods", {"keep": 1.5}, ["keep=1.5"]),
-        ("pods", {"keep": "half"}, ["keep='half'"]),
+        ("shuffle-r1", {"fracton": 0.5}, ["'fracton'", "did you mean 'fraction'"]),
+        ("grpo", {"fraction": 0.5}, ["'grpo'", "'fraction'", "it has none"]),
+        ("shuffle-r1", {"fraction": 0}, ["fraction=0"]),
+        ("pods", {"fraction": 1.5}, ["fraction=1.5"]),
+        ("pods", {"fraction": "half"}, ["fraction='half'"]),
         ("share-shuffle", {"rounds": 0}, ["rounds=0"]),
         ("shuffle-r1", {"rounds": 2.5}, ["rounds=2.5"]),
-        ("compose", {"estimator": "grp"}, ["estimator 'grp'", "did you mean 'group'"]),
-        ("compose", {"selection": "pairwize"}, ["selection 'pairwize'", "'pairwise'"]),
-        ("compose", {"selection": {"name": "pairwise", "keeep": 1}}, ["'keeep'", "'keep'"]),
-        ("compose", {"selection": {"name": "all", "keep": 1}}, ["'all'", "'keep'", "none"]),
-        ("compose", {"selection": {"keep": 1}}, ["selection={'keep': 1}", "name"]),
-        ("compose", {"selection": None}, ["selection=None", "name"]),
-        ("compose", {"selection": ["pairwise"]}, ["selection=['pairwise']"]),
-        ("compose", {"sharing": "all-prompt"}, ["sharing 'all-prompt'", "'all-prompts'"]),
-        ("compose", {"composition": {"name": "advantage-shuffle", "rounds": -1}}, ["rounds=-1"]),
+        ("custom", {"estimator": "grp"}, ["estimator 'grp'", "did you mean 'group'"]),
+        ("custom", {"selection": "pairwize"}, ["selection 'pairwize'", "'pairwise'"]),
+        ("custom", {"selection": {"name": "pairwise", "fracion": 1}}, ["'fracion'", "'fraction'"]),
+        ("custom", {"selection": {"name": "all", "fraction": 1}}, ["'all'", "'fraction'", "none"]),
+        ("custom", {"selection": {"fraction": 1}}, ["selection={'fraction': 1}", "name"]),
+        ("custom", {"selection": None}, ["selection=None", "name"]),
+        ("custom", {"selection": ["pairwise"]}, ["selection=['pairwise']"]),
+        ("custom", {"sharing": "all-prompt"}, ["sharing 'all-prompt'", "'all-prompts'"]),
+        ("custom", {"ordering": {"name": "advantage-shuffle", "rounds": -1}}, ["rounds=-1"]),
         ("missing.py:mine", {}, ["missing.py"]),
         ("no_such_package.recipes:mine", {}, ["no_such_package"]),
         ("statistics:meen", {}, ["'meen'", "did you mean 'mean'"]),
@@ -380,7 +383,8 @@ def test_a_bad_recipe_is_refused_when_made_with_the_nearest_right_name(name, opt
 
 
 @pytest.mark.parametrize(
-    "spec", ["shuffle-r1", {"name": "shuffle-r1"}, {"name": "shuffle-r1", "rounds": 8, "keep": 0.5}]
+    "spec",
+    ["shuffle-r1", {"name": "shuffle-r1"}, {"name": "shuffle-r1", "rounds": 8, "fraction": 0.5}],
 )
 def test_a_configuration_names_a_recipe_alone_or_with_options(spec):
     rollouts = rollouts_of(*([list(range(8))] for _ in range(4)))
@@ -428,7 +432,7 @@ def second_half(samples, ranked, rng):
 
 
 def halves():
-    return vantage.Recipe("halves", composition=second_half)
+    return vantage.Recipe("halves", ordering=second_half)
 
 
 def not_a_recipe():
@@ -436,7 +440,7 @@ def not_a_recipe():
 
 
 def not_a_plan():
-    return vantage.Recipe("empty", composition=lambda samples, ranked, rng: None)
+    return vantage.Recipe("empty", ordering=lambda samples, ranked, rng: None)
 
 
 def nothing_selected():
@@ -477,7 +481,7 @@ def test_a_composition_of_your_own_sees_the_share_of_the_training_that_is_done(m
         ("mime", {}, ["no function 'mime'", "did you mean 'mine'"]),
         ("mine", {"bond": 1}, ["'bond'", "did you mean 'bound'"]),
         ("not_a_recipe", {}, ["returned str", "Recipe"]),
-        ("not_a_plan", {}, ["its composition gave", "expected Samples"]),
+        ("not_a_plan", {}, ["its ordering gave", "expected Samples"]),
         ("nothing_selected", {}, ["its selection gave NoneType, expected Samples"]),
     ],
 )
@@ -492,7 +496,7 @@ def test_a_registered_recipe_is_found_by_its_name(monkeypatch):
     monkeypatch.setitem(RECIPES, "mine", None)  # taken out again after the test
 
     @register("mine")
-    def mine(keep: float = 0.5) -> Recipe:
-        return compose(selection={"name": "random", "keep": keep})
+    def mine(fraction: float = 0.5) -> Recipe:
+        return custom(selection={"name": "random", "fraction": fraction})
 
-    assert len(recipe("mine", keep=0.25).plan(rollouts_of([[1, 2, 3, 4]]), seeded())) == 1
+    assert len(recipe("mine", fraction=0.25).plan(rollouts_of([[1, 2, 3, 4]]), seeded())) == 1

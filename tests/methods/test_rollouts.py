@@ -35,7 +35,12 @@ def test_equivalent_columns_give_the_same_table(question_N, prompt_N, reward_N):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("grpo", {}), ("pods", {}), ("share-grpo", {}), ("share-shuffle", {"keep": 1, "rounds": 1})],
+    [
+        ("grpo", {}),
+        ("pods", {}),
+        ("share-grpo", {}),
+        ("share-shuffle", {"fraction": 1, "rounds": 1}),
+    ],
 )
 @pytest.mark.parametrize(
     "rename",
@@ -103,7 +108,7 @@ def samples_with(pair_M) -> Samples:
         rollout_M=np.arange(count),
         advantage_M=np.ones(count),
         pair_M=np.array(pair_M, dtype=np.int64),
-        filler_M=np.zeros(count, bool),
+        padding_M=np.zeros(count, bool),
         weight_M=np.ones(count),
     )
 

@@ -51,7 +51,7 @@ FIVE_PAIRS = [(1, 2), (3, 0)]
 
 
 @pytest.mark.parametrize(
-    ("rewards", "keep", "expected"),
+    ("rewards", "fraction", "expected"),
     [
         (EIGHT, 0.25, EIGHT_PAIRS[:1]),  # floor(0.25 * 4) = 1
         (EIGHT, 0.5, EIGHT_PAIRS[:2]),
@@ -67,15 +67,15 @@ FIVE_PAIRS = [(1, 2), (3, 0)]
         ([7], 1, []),
     ],
 )
-def test_pairwise_keeps_the_first_pairs_of_the_best_with_the_worst(rewards, keep, expected):
-    assert halves(pairwise, rollouts_of([rewards]), keep=keep) == expected
+def test_pairwise_keeps_the_first_pairs_of_the_best_with_the_worst(rewards, fraction, expected):
+    assert halves(pairwise, rollouts_of([rewards]), fraction=fraction) == expected
 
 
 def test_pairwise_takes_ragged_groups_each_by_its_own_size():
-    # Sizes 1, 2, 3, 4, 6 at keep 0.5: pairs 0, max(1, floor(0.5)), max(1, floor(0.5)), 1, 1.
+    # Sizes 1, 2, 3, 4, 6 at fraction 0.5: pairs 0, max(1, floor(0.5)), max(1, floor(0.5)), 1, 1.
     # Rows start at 0, 1, 3, 6, 10.
     rollouts = rollouts_of([[5]], [[0, 1]], [[3, 1, 2]], [[4, 3, 2, 1]], [[1, 2, 3, 4, 5, 6]])
-    assert halves(pairwise, rollouts, keep=0.5) == [(2, 1), (3, 4), (6, 9), (15, 10)]
+    assert halves(pairwise, rollouts, fraction=0.5) == [(2, 1), (3, 4), (6, 9), (15, 10)]
 
 
 def test_pairwise_chooses_among_all_prompts_of_a_question_and_keeps_their_full_advantages():
@@ -83,20 +83,20 @@ def test_pairwise_chooses_among_all_prompts_of_a_question_and_keeps_their_full_a
     # across: mean 2.5, std sqrt((2.25 + 2.25 + 0.25 + 0.25) / 3) = 1.290994
     # 1.5 / 1.290994 = 1.161894, 0.5 / 1.290994 = 0.387298; within each prompt +-0.707107
     rollouts = rollouts_of([[4, 1], [2, 3]])
-    samples = pairwise(ranked_of(rollouts, "hierarchical"), seeded(), keep=1.0)
+    samples = pairwise(ranked_of(rollouts, "hierarchical"), seeded(), fraction=1.0)
     assert pairs_of(samples) == [(0, 1), (3, 2)]
     assert samples.prompt_M.tolist() == [10, 10, 11, 11]
     assert samples.pair_M.tolist() == [0, 0, 1, 1]
     own = [1.161894 + 0.707107, -1.161894 - 0.707107, 0.387298 + 0.707107, -0.387298 - 0.707107]
     assert samples.advantage_M == pytest.approx(own, abs=5e-6)
     assert samples.weight_M.tolist() == [1] * 4
-    assert not samples.filler_M.any()
+    assert not samples.padding_M.any()
 
 
 @pytest.mark.parametrize(
-    ("keep", "expected"),
+    ("fraction", "expected"),
     [
-        # k = max(2, floor(keep * 5)); sum of squares - (sum)^2 / k for i best and k - i worst:
+        # k = max(2, floor(fraction * 5)); sum of squares - (sum)^2 / k for i best and k - i worst:
         (0.2, [0, 1]),  # k = 2: {6, 0} 36 - 18 = 18, the largest
         (0.4, [0, 1]),
         # k = 3: {0, 1, 2} 5 - 3 = 2; {6, 0, 1} 37 - 49/3 = 20.7; {6, 4, 0} 52 - 100/3 = 18.7;
@@ -108,8 +108,8 @@ def test_pairwise_chooses_among_all_prompts_of_a_question_and_keeps_their_full_a
         (1, [0, 1, 2, 3, 4]),
     ],
 )
-def test_max_variance_keeps_the_rewards_of_largest_variance(keep, expected):
-    assert kept(max_variance, rollouts_of([[6, 0, 4, 1, 2]]), keep=keep) == expected
+def test_max_variance_keeps_the_rewards_of_largest_variance(fraction, expected):
+    assert kept(max_variance, rollouts_of([[6, 0, 4, 1, 2]]), fraction=fraction) == expected
 
 
 @pytest.mark.parametrize("scale", [1, 1e-6, 1e9])
@@ -118,14 +118,14 @@ def test_max_variance_keeps_the_rewards_of_largest_variance(keep, expected):
     st.lists(st.lists(st.integers(-3, 9), min_size=1, max_size=7), min_size=1, max_size=3),
     st.sampled_from([0.25, 0.5, 0.6, 0.75]),
 )
-def test_max_variance_finds_what_trying_every_subset_finds(scale, questions, keep):
+def test_max_variance_finds_what_trying_every_subset_finds(scale, questions, fraction):
     # Rewards of different size in each question must not spoil each other's sums.
     rollouts = rollouts_of(*([[r * scale**q for r in group]] for q, group in enumerate(questions)))
     whole = [(q, reward) for q, group in enumerate(questions) for reward in group]
-    rows = kept(max_variance, rollouts, keep=keep)
+    rows = kept(max_variance, rollouts, fraction=fraction)
     for question, group in enumerate(questions):
         chosen = [whole[row][1] for row in rows if whole[row][0] == question]
-        size = min(len(group), max(2, math.floor(keep * len(group))))
+        size = min(len(group), max(2, math.floor(fraction * len(group))))
         best = max(np.var(subset) for subset in itertools.combinations(group, size))
         assert len(chosen) == size
         assert np.var(chosen) == pytest.approx(best)
@@ -139,7 +139,7 @@ def test_non_zero_drops_questions_whose_rewards_are_all_equal():
 
 
 @pytest.mark.parametrize(
-    ("keep", "expected"),
+    ("fraction", "expected"),
     [
         # Mean 5, |A| in proportion to 2, 5, 0, 4, 1: rows 1, 3, 0, 4, 2 in this order.
         (0.2, [1]),
@@ -150,8 +150,8 @@ def test_non_zero_drops_questions_whose_rewards_are_all_equal():
         (0.1, [1]),  # max(1, floor(0.5)) = 1
     ],
 )
-def test_top_magnitude_keeps_the_largest_advantages_of_either_sign(keep, expected):
-    assert kept(top_magnitude, rollouts_of([[3, 10, 5, 1, 6]]), keep=keep) == expected
+def test_top_magnitude_keeps_the_largest_advantages_of_either_sign(fraction, expected):
+    assert kept(top_magnitude, rollouts_of([[3, 10, 5, 1, 6]]), fraction=fraction) == expected
 
 
 def test_top_magnitude_breaks_ties_of_magnitude_by_chance():
@@ -164,7 +164,7 @@ def test_top_magnitude_breaks_ties_of_magnitude_by_chance():
 def test_random_keeps_each_rollout_of_a_question_equally_often():
     # 3,000 questions of 4, half kept: 1,500 of each place, standard deviation below 27.4.
     rollouts = rollouts_of(*([[3, 2, 1, 0]] for _ in range(3000)))
-    rows = np.array(kept(random, rollouts, keep=0.5))
+    rows = np.array(kept(random, rollouts, fraction=0.5))
     assert (np.bincount(rows // 4) == 2).all()
     assert np.bincount(rows % 4) == pytest.approx(1500, abs=4 * 27.4)
 
@@ -197,25 +197,25 @@ def test_a_share_that_is_a_whole_number_is_not_rounded_down(name, count):
     # In floats 0.29 * 100 = 28.999999999999996.
     size = 200 if name == "pairwise" else 100
     ranked = ranked_of(rollouts_of([list(range(size))]))
-    samples = SELECTIONS[name](ranked, seeded(), keep=count / 100)
+    samples = SELECTIONS[name](ranked, seeded(), fraction=count / 100)
     at_least = 2 if name == "max-variance" else 1
     assert len(samples) // samples.unit_size == max(count, at_least)
 
 
 @pytest.mark.parametrize("name", WITH_KEEP)
-@pytest.mark.parametrize("keep", [0, -0.5, 1.01, math.nan, math.inf, "0.5", None, [0.5]])
-def test_a_share_that_is_none_is_refused_with_its_value(name, keep):
-    with pytest.raises(ConfigError, match="keep=") as caught:
-        SELECTIONS[name](ranked_of(rollouts_of([[1, 0]])), seeded(), keep=keep)
-    assert repr(keep) in str(caught.value)
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.01, math.nan, math.inf, "0.5", None, [0.5]])
+def test_a_share_that_is_none_is_refused_with_its_value(name, fraction):
+    with pytest.raises(ConfigError, match="fraction=") as caught:
+        SELECTIONS[name](ranked_of(rollouts_of([[1, 0]])), seeded(), fraction=fraction)
+    assert repr(fraction) in str(caught.value)
 
 
 @BOUNDED
 @given(rollout_tables(), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
-def test_pairs_join_two_rollouts_of_a_question_by_falling_contrast(rollouts, keep):
+def test_pairs_join_two_rollouts_of_a_question_by_falling_contrast(rollouts, fraction):
     ranked = ranked_of(rollouts)
     across_N, question_N = ranked.advantages.across_N, rollouts.question_N
-    pairs = pairs_of(pairwise(ranked, seeded(), keep=keep))
+    pairs = pairs_of(pairwise(ranked, seeded(), fraction=fraction))
     assert len({row for pair in pairs for row in pair}) == 2 * len(pairs)
     for better, worse in pairs:
         assert question_N[better] == question_N[worse]
@@ -227,14 +227,14 @@ def test_pairs_join_two_rollouts_of_a_question_by_falling_contrast(rollouts, kee
 
 
 @pytest.mark.parametrize(
-    ("select", "keep"), [(pairwise, 0.5), (max_variance, 0.5), (top_magnitude, 0.5)]
+    ("select", "fraction"), [(pairwise, 0.5), (max_variance, 0.5), (top_magnitude, 0.5)]
 )
-def test_ties_are_neutral_between_the_prompts_of_a_question(select, keep):
+def test_ties_are_neutral_between_the_prompts_of_a_question(select, fraction):
     # 2,000 questions, m = 2 adjacent prompts of n = 6, of each prompt 3 right and 3 wrong.
     # 6 of 12 rollouts are kept: 6,000 highs and 6,000 lows at most, standard deviation of the
     # share of a prompt at most sqrt(1/4 / 6000) = 0.0065. By row order it would be all or none.
     rollouts = rollouts_of(*([[1, 0] * 3, [0, 1] * 3] for _ in range(2000)))
-    samples = select(ranked_of(rollouts), seeded(1), keep=keep)
+    samples = select(ranked_of(rollouts), seeded(1), fraction=fraction)
     from_first_M = samples.prompt_M % 10 == 0
     high_M = samples.advantage_M > 0
     assert len(samples) == 12000
@@ -248,7 +248,7 @@ def test_ties_leave_the_distribution_of_a_plan_alone_when_rows_are_permuted(orde
     rollouts = permuted(rollouts_of([[1, 1], [0, 0]]), np.array(order))
     seen = np.zeros((4, 4))
     for seed in range(2000):
-        (better, worse), *none = halves(pairwise, rollouts, seed, keep=0.5)
+        (better, worse), *none = halves(pairwise, rollouts, seed, fraction=0.5)
         assert not none
         seen[order[better], order[worse]] += 1
     assert seen[:2, 2:].sum() == 2000
@@ -257,4 +257,4 @@ def test_ties_leave_the_distribution_of_a_plan_alone_when_rows_are_permuted(orde
 
 def test_questions_keep_apart_however_their_rows_are_mixed():
     rollouts = Rollouts([5, -1, 5, -1, 5, -1], [50, 1, 51, 1, 50, 2], [1, 30, 3, 10, 2, 20])
-    assert halves(pairwise, rollouts, keep=1.0) == [(1, 3), (2, 0)]
+    assert halves(pairwise, rollouts, fraction=1.0) == [(1, 3), (2, 0)]

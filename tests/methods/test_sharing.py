@@ -79,7 +79,7 @@ def test_a_question_whose_prompts_coincide_weighs_as_much_as_the_others():
 
 
 def test_a_shared_pair_is_one_pair_a_prompt_with_both_halves_under_it():
-    samples = shared(ranked_of(BATCH, "hierarchical"), "pairwise", keep=0.5)
+    samples = shared(ranked_of(BATCH, "hierarchical"), "pairwise", fraction=0.5)
     # Question 1: row 1 is the worst and meets one of 0, 2, 3, at random: K = 2, one pair.
     # Question 2: rows 4 and 5; question 3: rows 9 and 8.
     halves = {}
@@ -124,7 +124,7 @@ def test_sharing_is_every_kept_response_under_every_prompt_of_its_question(rollo
 @given(rollout_tables())
 def test_each_half_of_a_pair_meets_its_partner_under_every_prompt(rollouts):
     ranked = ranked_of(rollouts)
-    before = pairwise(ranked, seeded(), keep=1.0)
+    before = pairwise(ranked, seeded(), fraction=1.0)
     partners = set(map(tuple, before.rollout_M.reshape(-1, 2).tolist()))
     after = all_prompts(before, ranked)
     assert (after.prompt_M[::2] == after.prompt_M[1::2]).all()
@@ -152,7 +152,7 @@ def test_under_the_original_prompt_a_moved_response_has_its_part_across_alone():
 @given(st.data())
 def test_under_the_original_prompt_pairs_and_rows_stay_as_they_were(data):
     ranked = ranked_of(data.draw(rollout_tables()))
-    before = pairwise(ranked, seeded(), keep=0.5)
+    before = pairwise(ranked, seeded(), fraction=0.5)
     after = original_prompt(before, ranked)
     assert (after.rollout_M == before.rollout_M).all()
     assert (after.pair_M == before.pair_M).all()

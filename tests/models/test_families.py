@@ -145,11 +145,11 @@ def packed(family: Family, tmp_path) -> str:
         made, together = family.trained(tmp_path, packing="on")
     except EngineError as error:
         made, together = family.trained(tmp_path, packing="auto")
-        assert made._packing.works is False
+        assert made.policy.packing.works is False
         assert difference(together[0].gradients, alone[0].gradients) < 1e-5
         why = str(error).removeprefix("packing='on', but it is not exact here: ")
         return f"row by row: {why.removesuffix('; set it to ' + repr('auto'))}"
-    assert made._packing.works is True
+    assert made.policy.packing.works is True
     assert difference(together[0].gradients, alone[0].gradients) < 1e-5
     return "yes"
 

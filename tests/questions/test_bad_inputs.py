@@ -408,7 +408,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
 ROWS |= {f"picture: {name}": ({"image": path}, words) for name, (path, words) in PATHS.items()}
 DEEP = {"deep": ("[", "]"), "deep objects": ('{"a":', "}")}
 COLUMNS = {"level": 1, "tags": ["a"], "about": {"page": 1}, "new_questions": None, "allowed": None}
-ALLOWED = Variants(count=2, transforms=Transforms(allowed="allowed"))
+ALLOWED = Variants(prompts=2, transforms=Transforms(allowed="allowed"))
 
 
 def line_of(row: dict | str | bytes) -> bytes:
@@ -865,7 +865,7 @@ SPECIAL = {
 }
 
 
-@pytest.mark.parametrize("mode", ["stop", "skip"])
+@pytest.mark.parametrize("mode", ["error", "skip"])
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_source_that_is_no_data_set_is_refused(name, mode, folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -882,9 +882,9 @@ OPTIONS = {
     "a layout that does not fit": ({"layout": "mmk12"}, "no column 'question' for the question"),
     "an unknown column": ({"columns": Columns(image="photo")}, "no column 'photo' for the image"),
     "no question at all": ({"columns": Columns(question=None)}, "every row needs a question"),
-    "unknown rewrites": ({"variants": Variants(count=2, rewrites="other")}, "no column 'other'"),
+    "unknown rewrites": ({"variants": Variants(prompts=2, rewrites="other")}, "no column 'other'"),
     "unknown transforms": (
-        {"variants": Variants(count=2, transforms=Transforms(allowed="other"))},
+        {"variants": Variants(prompts=2, transforms=Transforms(allowed="other"))},
         "no column 'other'",
     ),
     "a directory that is not there": ({"image_root": "/nowhere"}, "no such directory"),

@@ -252,8 +252,8 @@ def test_a_picture_elsewhere_is_told_by_its_row(folder, path, form):
 def test_expand_beside_the_data_looks_no_path_up(folder, vantage, path, form):
     traps(folder)
     data = written(folder, PATHS[path], form)
-    more = ("--variants", 1, "--template")
-    assert vantage("expand", data, "--out", folder / "out.parquet", *more)[0] == 1
+    more = ("--rewrites", 1, "--built-in")
+    assert vantage("expand", data, "--output", folder / "out.parquet", *more)[0] == 1
     assert PATHS[path] in str(pq.read_table(folder / "out.parquet").to_pylist())
 
 
@@ -261,7 +261,7 @@ def test_expand_beside_the_data_looks_no_path_up(folder, vantage, path, form):
 def test_expand_takes_along_nothing_but_pictures_of_the_data(folder, vantage, path, form):
     traps(folder)
     data, out = written(folder, PATHS[path], form), folder.parent / "out" / "rows.parquet"
-    status, _, err = vantage("expand", data, "--out", out, "--variants", 1, "--template")
+    status, _, err = vantage("expand", data, "--output", out, "--rewrites", 1, "--built-in")
     assert status == 2, err
     assert "row 1, column 'image" in err or "cannot be used" in err or "image_root" in err
     assert not out.exists()
@@ -270,7 +270,7 @@ def test_expand_takes_along_nothing_but_pictures_of_the_data(folder, vantage, pa
 def test_expand_takes_pictures_of_the_data_along(folder, vantage):
     (folder / "link.png").symlink_to("picture.png")
     data, out = written(folder, "link.png", "texts"), folder.parent / "out" / "rows.parquet"
-    assert vantage("expand", data, "--out", out, "--variants", 1, "--template")[0] == 1
+    assert vantage("expand", data, "--output", out, "--rewrites", 1, "--built-in")[0] == 1
     held = pq.read_table(out)["image"].to_pylist()
     assert [one["bytes"] for one in held] == [encoded()] * 2
 

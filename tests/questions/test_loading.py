@@ -379,7 +379,7 @@ def test_a_published_layout_is_read_as_it_is(name, named, tmp_path):
 def test_rewrites_are_looked_at_whatever_they_are_written_as(name, tmp_path):
     rows, features, _ = PUBLISHED[name]
     path = write(tmp_path / "rows.parquet", rows, features)
-    found = survey(str(path), split="train", variants=Variants(count=2, rewrites="new_questions"))
+    found = survey(str(path), split="train", variants=Variants(prompts=2, rewrites="new_questions"))
     assert (len(found.rows), found.faults) == (2, [])
 
 
@@ -543,7 +543,7 @@ NAMES = [
     ("rows.parquet", {"columns": Columns(question=None)}, "every row needs a question"),
     ("rows.parquet", {"layout": "trll"}, "layout='trll': did you mean 'trl'"),
     ("rows.parquet", {"layout": "mmk12"}, "no column 'question' for the question"),
-    ("rows.parquet", {"variants": Variants(count=2, rewrites="other")}, "no column 'other'"),
+    ("rows.parquet", {"variants": Variants(prompts=2, rewrites="other")}, "no column 'other'"),
     ("gone.parquet", {}, "no such file"),
     ("rows.txt", {}, "expected a file ending in .parquet"),
 ]

@@ -48,22 +48,24 @@ def used(variants: Variants, question=QUESTION, **options) -> set[str]:
     "variants",
     [
         Variants(),
-        Variants(count=2, rewrites="other"),
-        Variants(count=4, rewrites="other", transforms=transforms()),
-        Variants(count=3, transforms=transforms()),
+        Variants(prompts=2, rewrites="other"),
+        Variants(prompts=4, rewrites="other", transforms=transforms()),
+        Variants(prompts=3, transforms=transforms()),
     ],
     ids=str,
 )
 def test_the_first_prompt_is_the_original_and_there_are_as_many_as_asked(variants):
     for key in range(10):
         prompts = expand(variants, key=key)
-        assert len(prompts) == variants.count
+        assert len(prompts) == variants.prompts
         assert prompts[0] is QUESTION
 
 
 # ---- all prompts drawn, as in the code of Share-GRPO ----------------------------------------
 
-DRAWN = Variants(count=2, rewrites="other", transforms=transforms(probability=0.3), original=False)
+DRAWN = Variants(
+    prompts=2, rewrites="other", transforms=transforms(probability=0.3), original=False
+)
 
 
 def bare(prompt: Question) -> str:
@@ -104,7 +106,7 @@ def test_every_prompt_that_is_drawn_may_be_transformed():
     ids=str,
 )
 def test_all_wordings_come_before_one_comes_again(rewrites, texts):
-    variants = Variants(count=3, rewrites="other", original=False)
+    variants = Variants(prompts=3, rewrites="other", original=False)
     for key in range(20):
         drawn = [
             p.text.removeprefix("<image>") for p in expand(variants, rewrites=rewrites, key=key)
@@ -118,7 +120,7 @@ def test_all_wordings_come_before_one_comes_again(rewrites, texts):
 
 
 def test_a_wording_that_comes_again_has_a_transform_of_its_own():
-    variants = Variants(count=2, transforms=transforms(["noise-25"]), original=False)
+    variants = Variants(prompts=2, transforms=transforms(["noise-25"]), original=False)
     one, other = expand(variants, rewrites=[])
     assert one.images[0].steps and other.images[0].steps
     assert pixels(one) != pixels(other)
@@ -128,7 +130,7 @@ def test_prompts_are_the_same_on_every_process_whatever_is_asked_beside_them():
     rows = Dataset.from_dict(
         {"prompt": [f"What is {n}?" for n in range(4)], "other": [["A?", "B?", "C?"]] * 4}
     )
-    variants = Variants(count=2, rewrites="other", original=False)
+    variants = Variants(prompts=2, rewrites="other", original=False)
     one, other = (Prompts(Reader(rows), variants, seed=3) for _ in range(2))
     one.ask([Asked(2, 0), Asked(3, 1)])
     other.ask([Asked(0, 0), Asked(3, 1), Asked(2, 0)])
@@ -138,19 +140,19 @@ def test_prompts_are_the_same_on_every_process_whatever_is_asked_beside_them():
 
 
 def test_the_same_key_makes_the_same_prompts_and_another_key_others():
-    variants = Variants(count=4, rewrites="other", transforms=transforms())
+    variants = Variants(prompts=4, rewrites="other", transforms=transforms())
     again = [[(p.text, pixels(p)) for p in expand(variants, key=key)] for key in (3, 3, 4)]
     assert again[0] == again[1]
     assert again[0] != again[2]
 
 
 def test_rewrites_are_drawn_without_repeats_until_they_run_out():
-    texts = [p.text for p in expand(Variants(count=4, rewrites="other"))]
+    texts = [p.text for p in expand(Variants(prompts=4, rewrites="other"))]
     assert sorted(texts[1:]) == sorted("<image>" + text for text in REWRITES)
 
 
 def test_every_rewrite_is_drawn_about_equally_often():
-    variants = Variants(count=2, rewrites="other")
+    variants = Variants(prompts=2, rewrites="other")
     drawn = [expand(variants, key=key)[1].text for key in range(600)]
     shares = [drawn.count("<image>" + text) / 600 for text in REWRITES]
     assert shares == pytest.approx([1 / 3] * 3, abs=0.08)
@@ -168,7 +170,7 @@ def test_every_rewrite_is_drawn_about_equally_often():
     ids=str,
 )
 def test_prompts_that_are_the_same_are_one_object(rewrites, objects):
-    prompts = expand(Variants(count=4, rewrites="other"), rewrites=rewrites)
+    prompts = expand(Variants(prompts=4, rewrites="other"), rewrites=rewrites)
     assert [[p is other for other in prompts].index(True) for p in prompts] == objects
 
 
@@ -176,12 +178,12 @@ def test_prompts_are_made_without_opening_a_picture(monkeypatch):
     monkeypatch.setattr(pictures.Picture, "open", None)
     monkeypatch.setattr(pictures.Image, "open", None)
     question = Question("<image>How many?", (Picture(b"no picture at all"),))
-    variants = Variants(count=8, rewrites="other", transforms=transforms())
+    variants = Variants(prompts=8, rewrites="other", transforms=transforms())
     assert len({id(prompt) for prompt in expand(variants, question)}) == 8
 
 
 def test_a_question_without_images_is_only_reworded():
-    variants = Variants(count=2, rewrites="other", transforms=transforms())
+    variants = Variants(prompts=2, rewrites="other", transforms=transforms())
     _, other = expand(variants, Question("2 + 2?"), ["Two and two?"])
     assert other == Question("Two and two?")
     assert all(p.text == "2 + 2?" for p in expand(variants, Question("2 + 2?"), []))
@@ -189,7 +191,7 @@ def test_a_question_without_images_is_only_reworded():
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_images_are_transformed_with_the_given_probability(probability):
-    variants = Variants(count=2, transforms=transforms(probability=probability))
+    variants = Variants(prompts=2, transforms=transforms(probability=probability))
     prompts = [expand(variants, rewrites=[], key=key)[1] for key in range(500)]
     changed = [prompt is not QUESTION for prompt in prompts]
     assert np.mean(changed) == pytest.approx(probability, abs=0.07)
@@ -197,7 +199,7 @@ def test_images_are_transformed_with_the_given_probability(probability):
 
 def test_the_prompt_says_once_what_was_done_to_all_of_its_images():
     question = Question("<image>A<image>B", (PICTURE, PICTURE))
-    variants = Variants(count=2, transforms=transforms(["clockwise"]))
+    variants = Variants(prompts=2, transforms=transforms(["clockwise"]))
     notes = set()
     for key in range(30):
         _, turned = expand(variants, question, [], key)
@@ -208,7 +210,7 @@ def test_the_prompt_says_once_what_was_done_to_all_of_its_images():
 
 def test_the_images_of_a_question_get_different_noise():
     question = Question("<image>A<image>B", (PICTURE, PICTURE))
-    _, noisy = expand(Variants(count=2, transforms=transforms(["noise-25"])), question, [])
+    _, noisy = expand(Variants(prompts=2, transforms=transforms(["noise-25"])), question, [])
     assert len({*pixels(noisy), IMAGE.tobytes()}) == 3
 
 
@@ -220,7 +222,7 @@ def test_an_instruction_may_stand_before_the_images_of_every_prompt():
             "other": [["Count."]],
         }
     )
-    variants = Variants(count=2, rewrites="other", transforms=transforms(["clockwise"]))
+    variants = Variants(prompts=2, rewrites="other", transforms=transforms(["clockwise"]))
     prompts = Prompts(Reader(rows), variants, "Think.\n<image>\n{question}")
     prompts.ask([Asked(0, 0)])
     notes = TRANSFORMS["clockwise"].wordings()
@@ -234,11 +236,11 @@ def test_an_instruction_may_stand_before_the_images_of_every_prompt():
 
 
 def test_the_published_set_is_the_default():
-    assert used(Variants(count=2, transforms=Transforms(probability=1.0))) == set(PUBLISHED)
+    assert used(Variants(prompts=2, transforms=Transforms(probability=1.0))) == set(PUBLISHED)
 
 
 def test_a_transform_that_could_change_the_answer_is_not_used():
-    everything = Variants(count=2, transforms=transforms())
+    everything = Variants(prompts=2, transforms=transforms())
     assert used(everything) == set(ALL)
     noise = {"noise-10", "noise-25", "noise-50"}
     left = Question("<image>What is left of the tree?", (PICTURE,))
@@ -250,17 +252,17 @@ def test_a_transform_that_could_change_the_answer_is_not_used():
 
 @pytest.mark.parametrize("allowed", [[], ["mirror"], ["clockwise", "flip"], None])
 def test_a_row_may_list_what_it_allows(allowed):
-    variants = Variants(count=2, transforms=transforms(allowed="allowed"))
+    variants = Variants(prompts=2, transforms=transforms(allowed="allowed"))
     left = Question("<image>What is left of the tree?", (PICTURE,))
     guarded = {"noise-10", "noise-25", "noise-50"}
     assert used(variants, left, allowed=allowed) == (guarded if allowed is None else set(allowed))
-    few = Variants(count=2, transforms=transforms(["clockwise"]))
+    few = Variants(prompts=2, transforms=transforms(["clockwise"]))
     assert used(few, left, allowed=allowed) == ({"clockwise"} & set(allowed or ()))
 
 
 def test_noise_fades_as_training_goes_on_and_the_note_names_what_is_left():
     fade = Fade(midpoint=0.5, steepness=10.0)
-    variants = Variants(count=2, transforms=transforms(["noise-50"], fade=fade))
+    variants = Variants(prompts=2, transforms=transforms(["noise-50"], fade=fade))
     for done, factor in ((0.0, 1 / (1 + math.exp(-5))), (0.5, 0.5), (0.9, 1 / (1 + math.exp(4)))):
         _, prompt = expand(variants, rewrites=[], done=done)
         assert prompt.images[0].steps[-1].sigma == pytest.approx(50 * factor)
@@ -268,7 +270,7 @@ def test_noise_fades_as_training_goes_on_and_the_note_names_what_is_left():
 
 
 def test_noise_that_has_faded_away_leaves_the_original_prompt():
-    variants = Variants(count=2, transforms=transforms(["noise-10"], fade=Fade()))
+    variants = Variants(prompts=2, transforms=transforms(["noise-10"], fade=Fade()))
     first, last = (expand(variants, rewrites=[], done=done)[1] for done in (0.0, 1.0))
     assert first is not QUESTION
     assert last is QUESTION
@@ -277,13 +279,13 @@ def test_noise_that_has_faded_away_leaves_the_original_prompt():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"count": 0}, "greater than or equal to 1"),
-        ({"count": 2}, "nothing to vary"),
+        ({"prompts": 0}, "greater than or equal to 1"),
+        ({"prompts": 2}, "nothing to vary"),
         ({"original": False}, "nothing to vary"),
-        ({"count": 2, "transforms": {"names": []}}, "at least 1 item"),
-        ({"count": 2, "transforms": {"names": ["turn"]}}, "no transform 'turn'"),
-        ({"count": 2, "transforms": {"probability": 1.1}}, "less than or equal to 1"),
-        ({"count": 2, "transforms": {"fade": {"steepness": 0}}}, "greater than 0"),
+        ({"prompts": 2, "transforms": {"names": []}}, "at least 1 item"),
+        ({"prompts": 2, "transforms": {"names": ["turn"]}}, "no transform 'turn'"),
+        ({"prompts": 2, "transforms": {"probability": 1.1}}, "less than or equal to 1"),
+        ({"prompts": 2, "transforms": {"fade": {"steepness": 0}}}, "greater than 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values, words):
@@ -307,7 +309,7 @@ def test_pictures_of_earlier_turns_are_transformed_and_noted_in_the_question():
         {"role": "user", "content": "How many?"},
     ]
     question = read({"prompt": talk, "images": [Image.new("RGB", (4, 2))] * 2})
-    turned = Variants(count=2, transforms=transforms(["clockwise"]))
+    turned = Variants(prompts=2, transforms=transforms(["clockwise"]))
     _, other = turned.expand(question, np.random.default_rng(0))
     first, _, asked = render(other)
     assert [part["image"].size for part in first["content"][:2]] == [(2, 4)] * 2
@@ -318,7 +320,7 @@ def test_pictures_of_earlier_turns_are_transformed_and_noted_in_the_question():
 
 
 def test_words_of_the_users_turns_guard_an_answer_and_a_system_prompt_does_not():
-    rng, turned = np.random.default_rng, Variants(count=2, transforms=transforms(["clockwise"]))
+    rng, turned = np.random.default_rng, Variants(prompts=2, transforms=transforms(["clockwise"]))
     for role, guarded in (("user", True), ("system", False)):
         talk = [{"role": role, "content": "What is left of A?"}, {"role": "user", "content": "B?"}]
         question = read({"prompt": talk, "image": Image.new("RGB", (4, 2))})

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from vantage.methods import recipe
-from vantage.methods.composition import update_of
+from vantage.methods.ordering import update_of
 from vantage.methods.rollouts import Rollouts
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import Question
@@ -33,14 +33,14 @@ def made(
 ) -> Step:
     """Step `number` of a run that asks the same questions again and again."""
     rng = np.random.default_rng([1, number])
-    place_N = np.repeat(np.arange(questions), variants * group)
+    question_N = np.repeat(np.arange(questions), variants * group)
     variant_N = np.tile(np.repeat(np.arange(variants), group), questions)
-    prompt_N = place_N * variants + variant_N
-    accuracy_N = (rng.random(len(place_N)) < 0.5).astype(float)
+    prompt_N = question_N * variants + variant_N
+    accuracy_N = (rng.random(len(question_N)) < 0.5).astype(float)
     if reward_N is None:
         reward_N = 0.9 * accuracy_N + 0.1
     scored = np.flatnonzero(~np.isnan(reward_N))
-    rollouts = Rollouts(place_N[scored], prompt_N[scored], reward_N[scored])
+    rollouts = Rollouts(question_N[scored], prompt_N[scored], reward_N[scored])
     name, options = about.name, dict(about.recipe) if not isinstance(about.recipe, str) else {}
     options.pop("name", None)
     rng = np.random.default_rng([about.seed, number])
@@ -48,16 +48,16 @@ def made(
     plan = plan.take(np.arange(len(plan)), rollout_M=scored[plan.rollout_M])
     return Step(
         number=number,
-        question_N=place_N + 100,
-        place_N=place_N,
-        epoch_N=np.full(len(place_N), number),
+        row_N=question_N + 100,
+        question_N=question_N,
+        epoch_N=np.full(len(question_N), number),
         prompt_N=prompt_N,
         variant_N=variant_N,
-        parts={"accuracy": accuracy_N, "format": np.ones(len(place_N))},
+        parts={"accuracy": accuracy_N, "format": np.ones(len(question_N))},
         reward_N=reward_N,
-        responses=[response.format(n) for n in range(len(place_N))],
-        tokens_N=np.arange(len(place_N)) + 1,
-        log_prob_N=np.full(len(place_N), -0.5),
+        responses=[response.format(n) for n in range(len(question_N))],
+        tokens_N=np.arange(len(question_N)) + 1,
+        log_prob_N=np.full(len(question_N), -0.5),
         samples=plan,
         update_M=update_of(plan, about.updates),
         prompts={
@@ -68,7 +68,7 @@ def made(
         seconds={"generate": 1.0, "update": 2.0, "rollout_batch": 3.5},
         metrics={"reward": float(np.nanmean(reward_N)), "silent_rollouts": 0.25},
         updates=(number + 1) * about.updates,
-        generated_tokens=int((np.arange(len(place_N)) + 1).sum()),
+        generated_tokens=int((np.arange(len(question_N)) + 1).sum()),
         done=done,
     )
 

@@ -147,14 +147,14 @@ VALUES = {
     "rollouts": {
         "batch": [0, -1, None],
         "rollout": [0, -1, 10**6, None],
-        "question": [-1, None],
+        "row": [-1, None],
         "prompt": [10**6, -5, None],
         "reward": [float("inf"), 1e31, -1e300, None],
         "trained": [-1, None],
         "tokens": [-1, None],
         "variant": [-1, None],
         "parts": [None],
-        "place": [None],
+        "question": [None],
     },
     "samples": {
         "batch": [2, None],
@@ -163,14 +163,14 @@ VALUES = {
         "prompt": [10**6, -1, None],
         "advantage": [float("nan"), float("inf"), 1e300, None],
         "pair": [-2, None],
-        "filler": [None],
+        "padding": [None],
         "weight": [float("nan"), -1.0, float("inf"), None],
         "update": [-1, None],
     },
     "prompts": {
         "batch": [7, None],
         "prompt": [0, 10**6, None],
-        "question": [-1, 10**9, None],
+        "row": [-1, 10**9, None],
         "variant": [-1, None],
     },
     "batch": {
@@ -240,7 +240,7 @@ SCHEMAS = {
         "batch": "batch updates ended generated_tokens done seconds metrics",
         "rollouts": "batch rollout question place epoch prompt variant reward parts advantage "
         "trained tokens log_prob response",
-        "samples": "batch sample rollout prompt advantage pair filler weight update",
+        "samples": "batch sample rollout prompt advantage pair padding weight update",
         "prompts": "batch prompt question variant text earlier later pictures",
         "validations": "batch metric value seconds",
     }.items()

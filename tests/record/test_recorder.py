@@ -47,7 +47,7 @@ def test_what_is_written_is_read_back(tmp_path):
         np.testing.assert_array_equal(one[column].to_numpy(), value_N)
     assert one["parts"].to_pylist()[0] == {"accuracy": step.parts["accuracy"][0], "format": 1.0}
     assert one["response"].to_pylist() == list(step.responses)
-    assert sum(one["trained"].to_pylist()) == (~step.samples.filler_M).sum()
+    assert sum(one["trained"].to_pylist()) == (~step.samples.padding_M).sum()
     batch = record.table("batch").to_pylist()[1]
     assert dict(batch["seconds"]) == step.seconds and batch["updates"] == 8
     assert record.numbers("metrics")["silent_rollouts"].tolist() == [0.25] * 3
@@ -60,7 +60,7 @@ def test_the_recipe_that_ran_plans_again_exactly_what_was_recorded(tmp_path):
     rollouts, samples, update_M = Record(tmp_path).planned(5)
     assert len(rollouts) == np.isfinite(reward_N).sum()
     again = recipe("share-shuffle", rounds=4).plan(rollouts, np.random.default_rng([7, 5]))
-    for column in ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M"):
+    for column in ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_M"):
         np.testing.assert_array_equal(getattr(again, column), getattr(samples, column))
     assert update_M.tolist() == sorted(update_M.tolist())
 

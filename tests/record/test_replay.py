@@ -7,7 +7,7 @@ import steps
 
 from vantage.errors import InputError
 from vantage.methods import RECIPES, Rollouts, recipe
-from vantage.methods.composition import update_of
+from vantage.methods.ordering import update_of
 from vantage.methods.recipe import parse_recipe
 from vantage.record import About, Record, Recorder, Step
 from vantage.record.replay import equal, measures, replay

@@ -42,7 +42,7 @@ def real_run(tmp_path_factory, tiny_model, digit_rows):
     args = VantageConfig(
         str(run),
         recipe={"name": "share-shuffle", "rounds": 4},
-        variants={"count": 2, "transforms": {"names": ["clockwise"], "probability": 1.0}},
+        variants={"prompts": 2, "transforms": {"names": ["clockwise"], "probability": 1.0}},
         max_steps=12,
         per_device_train_batch_size=8,
         gradient_accumulation_steps=2,

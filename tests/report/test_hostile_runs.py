@@ -46,11 +46,11 @@ def _hostile(tmp_path, number: int) -> Step:
     texts = list(TEXTS.values())
     pictures = [Picture(SVG), Picture(_polyglot(tmp_path))]
     fine = steps.made(number, questions=len(texts), variants=1, group=4)
-    place_N = fine.place_N
+    question_N = fine.question_N
     system = {"role": texts[0], "content": [{"type": "text", "text": texts[1]}]}
     values = vars(fine) | {
         "parts": {texts[3]: fine.reward_N, "{{7*7}}": fine.reward_N, "accuracy": fine.reward_N},
-        "responses": [texts[place] for place in place_N],
+        "responses": [texts[place] for place in question_N],
         "prompts": {
             place: Question("<image><image>" + text, tuple(pictures), (system,))
             for place, text in enumerate(texts)

@@ -13,7 +13,7 @@ def test_the_page_of_a_real_run_shows_its_figures(look, real_run):
     tab = look(real_run)
     assert tab.locator("#heldout polyline").count() == 1
     assert tab.locator("#heldout circle").count() == 3
-    for name in ("silent_rollouts", "all_right", "useful_per_second", "repeats"):
+    for name in ("silent_rollouts", "all_correct", "useful_per_second", "repeats"):
         assert tab.locator(f"#signal-{name} polyline").count() == 1
     assert tab.locator("#heat rect").count() > 10
     assert tab.locator("#stages .track i").count() == 6

@@ -18,12 +18,12 @@ from vantage.record import About, Record, Recorder, Step
 from vantage.report import curves, details, page
 
 
-def _step(number: int, question_N, reward_N, rollout_M, advantage_M) -> Step:
+def _step(number: int, row_N, reward_N, rollout_M, advantage_M) -> Step:
     size, samples = len(reward_N), len(rollout_M)
-    place_N = np.unique(question_N, return_inverse=True)[1]
+    question_N = np.unique(row_N, return_inverse=True)[1]
     nothing = np.zeros(samples, dtype=np.int64)
     plan = Samples(
-        place_N[rollout_M] if samples else nothing,
+        question_N[rollout_M] if samples else nothing,
         np.array(rollout_M, dtype=np.int64),
         np.array(advantage_M, dtype=float),
         nothing - 1,
@@ -32,10 +32,10 @@ def _step(number: int, question_N, reward_N, rollout_M, advantage_M) -> Step:
     )
     return Step(
         number=number,
-        question_N=np.array(question_N),
-        place_N=place_N,
+        row_N=np.array(row_N),
+        question_N=question_N,
         epoch_N=np.zeros(size),
-        prompt_N=place_N,
+        prompt_N=question_N,
         variant_N=np.zeros(size),
         parts={"score": np.array(reward_N, dtype=float)},
         reward_N=np.array(reward_N, dtype=float),
@@ -44,7 +44,7 @@ def _step(number: int, question_N, reward_N, rollout_M, advantage_M) -> Step:
         log_prob_N=np.full(size, np.nan),
         samples=plan,
         update_M=nothing,
-        prompts={place: steps.Question(f"question {place}") for place in place_N.tolist()},
+        prompts={place: steps.Question(f"question {place}") for place in question_N.tolist()},
         seconds={"generate": 2.0, "update": 1.0, "rollout_batch": 4.0},
         metrics={"useful_rollouts": 2.0, "silent_rollouts": 0.5},
         updates=number + 1,
@@ -158,22 +158,22 @@ def test_the_page_names_what_was_measured_on_held_out_questions(tmp_path, metric
 
 def test_a_question_is_shown_the_first_and_the_last_time_and_some_between(tmp_path):
     record = record_of(tmp_path, batches=20)
-    shown = details.details(record, details.Room())
+    shown = details.details(record, details.PageBudget())
     assert set(shown) == {"100", "101", "102", "103"}
     assert [asking["batch"] for asking in shown["100"]] == [1, 4, 6, 9, 12, 15, 17, 20]
 
 
 def test_details_end_where_the_room_does_and_are_the_same_questions_in_every_run(tmp_path):
     records = [record_of(tmp_path / str(n), batches=3) for n in range(2)]
-    whole = details.details(records[0], details.Room())
+    whole = details.details(records[0], details.PageBudget())
     size = len(json.dumps(next(iter(whole.values()))))
-    some = [details.details(record, details.Room(texts=2 * size + 500)) for record in records]
+    some = [details.details(record, details.PageBudget(texts=2 * size + 500)) for record in records]
     assert list(some[0]) == list(some[1]) == list(whole)[:2]
 
 
 def test_pictures_end_where_their_room_does(tmp_path):
     record = record_of(tmp_path, batches=1)
-    room = details.Room(pictures=150)
+    room = details.PageBudget(pictures=150)
     shown = details.details(record, room)
     names = [p["pictures"][0][0] for asking in shown.values() for p in asking[0]["prompts"]]
     assert None in names and set(names) - {None} == set(room.shown)
@@ -184,7 +184,7 @@ def test_a_stored_picture_that_somebody_changed_is_not_shown(tmp_path):
     record = record_of(tmp_path, batches=1)
     for place in (tmp_path / "record/pictures").iterdir():
         place.write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
-    room = details.Room()
+    room = details.PageBudget()
     details.details(record, room)
     assert room.shown == {}
 

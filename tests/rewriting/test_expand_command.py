@@ -43,7 +43,7 @@ def expand(vantage):
 
 
 def at(loopback, *more):
-    return ["--base-url", loopback.url, "--model", "m", "--variants", 2, *more]
+    return ["--base-url", loopback.url, "--model", "m", "--rewrites", 2, *more]
 
 
 def kept(data, out):
@@ -75,7 +75,7 @@ def test_all_columns_stay_as_they_are_and_the_rewrites_can_be_trained(expand, tm
     Dataset.from_dict(rows, features=features).to_parquet(data)
     columns = ["--question", "q", "--answer", "a", "--image", "pic", "--images", "views"]
     with Loopback() as loopback:
-        status, printed, err = expand(data, "--out", out, *at(loopback), *columns)
+        status, printed, err = expand(data, "--output", out, *at(loopback), *columns)
     assert status == 0, err
     assert "kept as they were" in printed
     assert kept(data, out)
@@ -97,10 +97,10 @@ def test_the_out_file_trains(expand, tmp_path):
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why so?"}]
     Dataset.from_dict({"prompt": [prompt], "answer": ["x"]}).to_parquet(data)
     with Loopback() as loopback:
-        assert expand(data, "--out", out, *at(loopback))[0] == 0
+        assert expand(data, "--output", out, *at(loopback))[0] == 0
     assert kept(data, out)
     (row,) = load(str(out), split="train")
-    variants = Variants(count=3, rewrites="new_questions")
+    variants = Variants(prompts=3, rewrites="new_questions")
     rng = np.random.default_rng(0)
     made = variants.expand(read(row), rng, rewrites=row["new_questions"])
     assert {prompt.text for prompt in made} == {"Why so?", *ways("Why so?", 2)}
@@ -116,9 +116,9 @@ def test_pictures_that_are_files_move_along_to_another_directory(expand, tmp_pat
     data, near = tmp_path / "data" / "rows.parquet", tmp_path / "data" / "out.parquet"
     Dataset.from_dict(rows).to_parquet(data)
     with Loopback() as loopback:
-        assert expand(data, "--out", near, *at(loopback), "--image", "pic")[0] == 0
+        assert expand(data, "--output", near, *at(loopback), "--image", "pic")[0] == 0
         far = tmp_path / "elsewhere" / "out.parquet"
-        assert expand(data, "--out", far, *at(loopback), "--image", "pic")[0] == 0
+        assert expand(data, "--output", far, *at(loopback), "--image", "pic")[0] == 0
     assert kept(data, near)
     loaded = load_dataset("parquet", data_files=str(far), split="train")
     assert loaded[0]["pic"].getpixel((0, 0)) == (255, 0, 0)
@@ -131,8 +131,8 @@ def test_pictures_are_sent_as_data_urls_when_wanted(expand, tmp_path):
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
     Dataset.from_dict(rows).to_parquet(data)
     with Loopback() as loopback:
-        options = ["--image", "pic", "--with-image", "--no-judge", "--concurrency", 1]
-        assert expand(data, "--out", out, *at(loopback, *options))[0] == 0
+        options = ["--image", "pic", "--with-image", "--no-verify", "--concurrency", 1]
+        assert expand(data, "--output", out, *at(loopback, *options))[0] == 0
     sent = [body["messages"][-1]["content"] for body in loopback.bodies]
     urls = [parts[0]["image_url"]["url"] for parts in sent]
     assert len(urls) == 2  # the same question about other pictures is another question
@@ -145,7 +145,7 @@ def test_pictures_are_sent_as_data_urls_when_wanted(expand, tmp_path):
 def test_templates_need_no_server(expand, tmp_path):
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
     Dataset.from_dict({"prompt": [WORDINGS[0], "Why?"], "answer": ["1", "2"]}).to_parquet(data)
-    status, printed, _ = expand(data, "--out", out, "--template", "--variants", 3)
+    status, printed, _ = expand(data, "--output", out, "--built-in", "--rewrites", 3)
     assert status == 0
     assert "no wording matches" in printed
     lists = pq.read_table(out).column("new_questions").to_pylist()
@@ -155,7 +155,7 @@ def test_templates_need_no_server(expand, tmp_path):
 def test_the_status_tells_when_nothing_could_be_expanded(expand, tmp_path):
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
     Dataset.from_dict({"prompt": ["Why?", ""], "answer": ["1", "2"]}).to_parquet(data)
-    assert expand(data, "--out", out, "--template", "--variants", 3)[0] == 1
+    assert expand(data, "--output", out, "--built-in", "--rewrites", 3)[0] == 1
     assert pq.read_table(out).column("new_questions").to_pylist() == [[], []]
 
 
@@ -165,12 +165,12 @@ def test_the_status_tells_when_nothing_could_be_expanded(expand, tmp_path):
         ([], "expected --base-url and --model"),
         (["--base-url", "localhost:8000", "--model", "m"], "http://localhost:8000/v1"),
         (
-            ["--template", "--question", "promt"],
+            ["--built-in", "--question", "promt"],
             "no column 'promt' for the question; did you mean 'prompt'",
         ),
-        (["--template", "--out", "out.csv"], "ending in .parquet"),
-        (["--template", "--out", "rows.parquet"], "is the data itself"),
-        (["--template", "--answer", "new_questions"], "is there already"),
+        (["--built-in", "--output", "out.csv"], "ending in .parquet"),
+        (["--built-in", "--output", "rows.parquet"], "is the data itself"),
+        (["--built-in", "--answer", "new_questions"], "is there already"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -179,7 +179,7 @@ def test_options_that_do_not_fit_are_refused(expand, tmp_path, monkeypatch, chan
     rows = {"prompt": ["Why?"], "answer": ["x"]}
     rows |= {"new_questions": [["x"]]} if "new_questions" in change else {}
     Dataset.from_dict(rows).to_parquet("rows.parquet")
-    status, _, err = expand("rows.parquet", "--out", "out.parquet", "--variants", 2, *change)
+    status, _, err = expand("rows.parquet", "--output", "out.parquet", "--rewrites", 2, *change)
     assert status == 2
     assert words in err
 
@@ -189,7 +189,7 @@ def test_the_key_comes_from_the_environment(expand, tmp_path, monkeypatch):
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
     Dataset.from_dict({"prompt": ["Why?"], "answer": ["x"]}).to_parquet(data)
     with Loopback() as loopback:
-        assert expand(data, "--out", out, *at(loopback))[0] == 0
+        assert expand(data, "--output", out, *at(loopback))[0] == 0
     assert b"secret" not in (tmp_path / "out.parquet.journal.jsonl").read_bytes()
 
 
@@ -230,7 +230,7 @@ def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
     def start(loopback, folder):
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "vantage", "expand", str(tmp_path / "rows.parquet")]
-        command += ["--out", str(folder / "out.parquet"), "--concurrency", "2"]
+        command += ["--output", str(folder / "out.parquet"), "--concurrency", "2"]
         command += list(map(str, at(loopback)))
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, **quiet)

@@ -80,7 +80,7 @@ def expand(vantage, tmp_path):
     def call(*options):
         out = tmp_path / "out.parquet"
         status, printed, _ = vantage(
-            "expand", tmp_path / "rows.parquet", "--out", out, "--variants", 2, *options
+            "expand", tmp_path / "rows.parquet", "--output", out, "--rewrites", 2, *options
         )
         return status, printed, pq.read_table(out).column("new_questions").to_pylist()
 
@@ -111,11 +111,11 @@ def test_the_server_is_asked_about_the_meaning_and_only_the_wrong_ones_go(expand
 
 def test_where_nobody_was_asked_it_is_said(expand):
     with Careless() as loopback:
-        _, printed, found = expand("--base-url", loopback.url, "--model", "m", "--no-judge")
+        _, printed, found = expand("--base-url", loopback.url, "--model", "m", "--no-verify")
         assert loopback.asked.total() == 12
     assert found == [list(both) for both in PAIRS.values()]
     assert "24 rewrites have the words that the question needs, but no server was asked" in printed
-    _, printed, found = expand("--template")
+    _, printed, found = expand("--built-in")
     assert found[3]
     assert f"{len(found[3])} rewrites have the words" in printed
 
@@ -144,7 +144,7 @@ def test_of_a_long_reply_the_first_rewrites_count(tmp_path):
         summary = run.expand(
             str(tmp_path / "rows.parquet"),
             tmp_path / "out.parquet",
-            variants=1,
+            rewrites=1,
             rewriter=run_settings(loopback),
         )
     assert summary.rejected.total() == run.SPARE

@@ -37,7 +37,7 @@ def expand(tmp_path):
             str(folder / "rows.parquet"),
             folder / "out.parquet",
             rewriter=rewriter,
-            **{"variants": 2, "judge": False, **(options or {})},
+            **{"rewrites": 2, "verify": False, **(options or {})},
         )
         found = pq.read_table(folder / "out.parquet").column("new_questions").to_pylist()
         lines = (folder / "out.parquet.rejected.jsonl").read_text().splitlines()
@@ -154,7 +154,7 @@ def test_a_judge_has_the_last_word(expand):
 
     script = json.dumps(ways(question("a"), 4))
     with Loopback({question("a"): [script]}, judge=judge) as loopback:
-        _, found, refused = expand(loopback, [question("a")], options={"judge": True})
+        _, found, refused = expand(loopback, [question("a")], options={"verify": True})
     assert found == [[ways(question("a"), 4)[n] for n in (0, 3)]]
     assert [line["reason"] for line in refused] == [
         "judge: not equivalent",
@@ -173,7 +173,7 @@ def test_rows_that_are_the_same_are_asked_once(expand):
 def test_other_settings_ask_again_and_the_same_ask_nothing(expand):
     asked = []
     with Loopback(delay=0.0) as loopback:
-        for options in ({}, {}, {"variants": 1}, {"judge": True}, {}):
+        for options in ({}, {}, {"rewrites": 1}, {"verify": True}, {}):
             expand(loopback, [question("a")], options=options)
             asked.append(loopback.asked[question("a")])
         expand(loopback, [question("a")], answers=["pears"])

@@ -2,7 +2,7 @@
 
 The equations are those of the papers: `min(ratio A, clip(ratio) A)` for every token, and no less
 than `cap A` where A is negative (dual clip); a sample of a question with V prompts weighs 1/V^2
-where responses are shared; filler is left out.
+where responses are shared; padding is left out.
 """
 
 from __future__ import annotations

@@ -54,6 +54,10 @@ class Sampler(vllm.Sampler):
     def sync_weights(self):
         pass
 
+    @property
+    def dtype(self):
+        return torch.float32
+
     def generate(self, prompts, images, num_generations, profiler=None):
         self.prompts, self.images = prompts, images
         raise HandedOverError
@@ -111,7 +115,7 @@ def main(pictures: int, rollouts: int, wide: int, high: int) -> dict:
         trainer.train()
     except HandedOverError:
         peak.ends = True
-    encodings = list(trainer._encodings.values())
+    encodings = list(trainer._encoder._known.values())
     held = {id(e.fields["pixel_values"]): e.fields["pixel_values"] for e in encodings}
     return {
         "prompts": len(trainer.vllm_generation.prompts),

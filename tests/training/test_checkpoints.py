@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from vantage.errors import EngineError, InputError
 from vantage.training.checkpoints import (
     BLOCK,
+    check_same_rows,
     damage_of,
     is_complete,
     last_complete,
@@ -77,20 +78,24 @@ def test_other_directories_are_no_checkpoints(name, tmp_path):
 
 def test_which_questions_come_next_is_read_back(tmp_path):
     rows = {"prompt": "a", "answer": "b"}
-    save_sampling(tmp_path, {"drawn": 3}, 8, rows, inside=True)
-    assert load_sampling(tmp_path, 8, rows) == {"drawn": 3}
+    save_sampling(tmp_path, {"state": {"drawn": 3}, "questions": 8, "rows": rows}, inside=True)
+    saved = load_sampling(tmp_path)
+    assert saved["state"] == {"drawn": 3}
     assert stops_inside(tmp_path)
+    check_same_rows("--resume", saved, 8, rows)
     with pytest.raises(InputError, match="the run had 8 questions, now there are 9"):
-        load_sampling(tmp_path, 9, rows)
+        check_same_rows("--resume", saved, 9, rows)
     with pytest.raises(InputError, match="column answer has other values"):
-        load_sampling(tmp_path, 8, {"prompt": "a", "answer": "c"})
+        check_same_rows("--resume", saved, 8, {"prompt": "a", "answer": "c"})
     with pytest.raises(InputError, match="column answer is gone, the column hint is new"):
-        load_sampling(tmp_path, 8, {"prompt": "a", "hint": "c"})
+        check_same_rows("--resume", saved, 8, {"prompt": "a", "hint": "c"})
 
 
 def test_a_checkpoint_of_an_earlier_version_has_no_rows(tmp_path):
     (tmp_path / "sampling.json").write_text('{"questions": 8, "state": {"drawn": 3}}')
-    assert load_sampling(tmp_path, 8, {"prompt": "a"}) == {"drawn": 3}
+    saved = load_sampling(tmp_path)
+    assert saved["state"] == {"drawn": 3}
+    check_same_rows("--resume", saved, 8, {"prompt": "a"})
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_a_damaged_file_of_a_checkpoint_is_named(text, tmp_path):
     for name, read in (("sampling.json", load_sampling), ("trainer_state.json", updates_of)):
         (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(InputError, match=f"{name} cannot be read"):
-            read(*(tmp_path, 8, {})[: 3 if read is load_sampling else 1])
+            read(tmp_path)
 
 
 def cut_short(checkpoint):

@@ -15,7 +15,8 @@ from training_cases import Reward, mixed_rows, trainer
 
 from vantage.errors import ConfigError, InputError
 from vantage.questions.schema import render
-from vantage.training.trl.trainer import in_one_form
+from vantage.training.trl.data_sets import shortened
+from vantage.training.trl.turn import in_one_form
 
 ADD = [user("Add 3 + 4.")]
 
@@ -96,7 +97,7 @@ def test_columns_that_a_format_leaves_out_are_left_out(tiny_model, tmp_path):
 def test_what_a_processor_takes_for_a_picture_is_refused_at_the_start(
     tiny_model, tmp_path, rows, check_data
 ):
-    options = {"variants": {"count": 2, "rewrites": "others"}} if "others" in rows else {}
+    options = {"variants": {"prompts": 2, "rewrites": "others"}} if "others" in rows else {}
     with pytest.raises(InputError, match=r"row 0, column .* '<image>'|row 0, .* 1 <image> for 0"):
         trainer(tiny_model, Dataset.from_dict(rows), tmp_path, check_data=check_data, **options)
 
@@ -104,7 +105,7 @@ def test_what_a_processor_takes_for_a_picture_is_refused_at_the_start(
 def test_it_is_a_word_to_a_model_of_text(text_model, tmp_path):  # noqa: F811
     rows = Dataset.from_list([{"prompt": [user("What does <image> mean?")]}])
     made = trainer(text_model, rows, tmp_path, reward=Reward())
-    assert render(made.prompts.original(rows[0])) == [user("What does <image> mean?")]
+    assert render(made.session.prompts.original(rows[0])) == [user("What does <image> mean?")]
 
 
 def test_a_picture_in_a_batch_puts_all_its_prompts_in_parts():
@@ -119,12 +120,18 @@ def test_a_picture_in_a_batch_puts_all_its_prompts_in_parts():
 
 def test_long_prompts_of_a_stream_are_left_out_or_refused_when_they_come(tiny_model, tmp_path):
     rows = [{"prompt": ADD}, {"prompt": [user("Add 3 + 4 + 5 + 6 + 7.")]}]
-    for policy in ("drop", "refuse"):
-        rest = {"eval_dataset": streamed(rows)}
-        made = trainer(tiny_model, mixed_rows(4), tmp_path, rest=rest, long_prompts=policy)
-        made._shorten_validation(10)
-        if policy == "drop":
-            assert [row["prompt"] for row in made.eval_dataset] == [ADD]
+    made = trainer(tiny_model, mixed_rows(4), tmp_path)
+    for policy in ("skip", "error"):
+        kept = shortened(
+            streamed(rows),
+            10,
+            policy,
+            made.session.prompts,
+            lambda question: len(made._encoder.encode(render(question)).ids),
+            lambda prompts, room: pytest.fail("a stream has no numbers"),
+        )
+        if policy == "skip":
+            assert [row["prompt"] for row in kept] == [ADD]
         else:
             with pytest.raises(InputError, match="a prompt of 14 tokens, vLLM has 10"):
-                list(made.eval_dataset)
+                list(kept)

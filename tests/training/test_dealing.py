@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from vantage.methods.rollouts import Samples
-from vantage.training.dealing import FILLER, deal, loss_weights, share_of
+from vantage.training.dealing import PADDING, deal, loss_weights, share_of
 
 
-def plan(rows: int, *, pairs: bool = False, filler=(), weight=1.0) -> Samples:
+def plan(rows: int, *, pairs: bool = False, padding=(), weight=1.0) -> Samples:
     index = np.arange(rows)
     return Samples(
         prompt_M=index,
         rollout_M=index,
         advantage_M=np.ones(rows),
         pair_M=index // 2 if pairs else np.full(rows, -1),
-        filler_M=np.isin(index, list(filler)),
+        padding_M=np.isin(index, list(padding)),
         weight_M=np.broadcast_to(np.asarray(weight, float), rows).copy(),
     )
 
@@ -22,7 +22,7 @@ def plan(rows: int, *, pairs: bool = False, filler=(), weight=1.0) -> Samples:
 def rows_of(update) -> list[int]:
     """Rows that an update trains, in the order in which processes and forwards take them."""
     rows = update.row_PR.T.ravel()
-    return rows[rows != FILLER].tolist()
+    return rows[rows != PADDING].tolist()
 
 
 def dealt(samples, updates, processes=1, length=3):
@@ -31,7 +31,7 @@ def dealt(samples, updates, processes=1, length=3):
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])
 @pytest.mark.parametrize(
-    ("rows", "pairs", "filler", "updates", "expected"),
+    ("rows", "pairs", "padding", "updates", "expected"),
     [
         (8, False, (), 2, [[0, 1, 2, 3], [4, 5, 6, 7]]),
         (7, False, (), 2, [[0, 1, 2], [3, 4, 5, 6]]),
@@ -44,9 +44,9 @@ def dealt(samples, updates, processes=1, length=3):
     ids=str,
 )
 def test_updates_keep_the_order_of_the_plan_on_any_number_of_processes(
-    rows, pairs, filler, updates, expected, processes
+    rows, pairs, padding, updates, expected, processes
 ):
-    made = dealt(plan(rows, pairs=pairs, filler=filler), updates, processes)
+    made = dealt(plan(rows, pairs=pairs, padding=padding), updates, processes)
     assert [rows_of(update) for update in made] == expected
     assert [update.rows for update in made] == [len(each) for each in expected]
     assert [update.tokens for update in made] == [3 * len(each) for each in expected]
@@ -54,21 +54,21 @@ def test_updates_keep_the_order_of_the_plan_on_any_number_of_processes(
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
 def test_processes_share_the_rows_of_an_update_evenly(processes):
-    for update in dealt(plan(23, filler=(4, 9)), 3, processes):
-        each = (update.row_PR != FILLER).sum(axis=1)
+    for update in dealt(plan(23, padding=(4, 9)), 3, processes):
+        each = (update.row_PR != PADDING).sum(axis=1)
         assert update.row_PR.shape == (processes, max(each.max(), 1))
         assert each.max() - each.min() <= 1
 
 
 def test_tokens_are_those_of_the_rows_that_train():
     length_M = np.array([5, 1, 7, 2])
-    first, second = deal(plan(4, filler=(1,)), length_M, 2, 1)
+    first, second = deal(plan(4, padding=(1,)), length_M, 2, 1)
     assert (first.tokens, second.tokens) == (5, 9)
 
 
 def test_an_update_of_nothing_still_has_a_row_on_every_process():
     for update in dealt(plan(0), 2, processes=3):
-        assert update.row_PR.tolist() == [[FILLER]] * 3
+        assert update.row_PR.tolist() == [[PADDING]] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16])
@@ -81,7 +81,7 @@ def test_training_steps_share_the_forwards_and_the_last_has_one(count, parts):
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_loss_weights_have_a_weighted_mean_of_one_in_every_update(processes):
-    samples = plan(12, filler=(3, 8), weight=[1, 0.25] * 6)
+    samples = plan(12, padding=(3, 8), weight=[1, 0.25] * 6)
     size_M = np.arange(1.0, 13.0)
     updates = deal(samples, size_M, 3, processes)
     weight_M = loss_weights(samples, size_M, updates)

@@ -13,7 +13,7 @@ VALUES = {
     "data": {"train": "a.parquet", "validation": "b.parquet", "template": "{question}"},
     "run": {"output": "run", "batches": 3, "report_to": ["tensorboard"]},
     "batch": {"questions": 4, "rollouts": 8, "updates": 2},
-    "variants": {"count": 2, "rewrites": "other"},
+    "variants": {"prompts": 2, "rewrites": "other"},
     "trl": {"use_cpu": True},
 }
 
@@ -27,7 +27,7 @@ def with_trl(name: str, value) -> configuration.Config:
 DECIDED = _decided(configuration.parse(VALUES))
 OTHERS = {
     "recipe": "rloo",
-    "variants": {"count": 3},
+    "variants": {"prompts": 3},
     "record": {"rollouts": 1},
     "sampling": "skip-silent",
     "lr_scheduler_type": "linear",
@@ -36,7 +36,7 @@ OTHERS = {
     "eval_strategy": "no",
     "top_p": 0.5,
     "packing": "off",
-    "long_prompts": "drop",
+    "on_long_prompt": "skip",
     "seed": 7,
     "model_init_kwargs.attn_implementation": "eager",
 }
@@ -105,9 +105,9 @@ def test_the_loss_of_a_recipe_and_what_no_section_says_are_open():
         ("~", "/nowhere", False),
         ("tensorboard", ["tensorboard"], True),
         (["a", "b"], ("a", "b"), True),
-        ({"count": 2}, {"count": 2, "rewrites": None}, True),
-        ({"count": 3}, {"count": 2, "rewrites": None}, False),
-        ({"other": 2}, {"count": 2}, False),
+        ({"prompts": 2}, {"prompts": 2, "rewrites": None}, True),
+        ({"prompts": 3}, {"prompts": 2, "rewrites": None}, False),
+        ({"other": 2}, {"prompts": 2}, False),
         (None, 1, False),
     ],
 )
@@ -118,6 +118,6 @@ def test_what_says_the_same(given, value, expected):
 def test_options_inside_options_are_named_whole():
     options = {"a": {"b": 1, "c": {"d.e": 2}}, "f": 3}
     assert dict(flat(options, ("a.c",))) == {"a.b": 1, "a.c": {"d.e": 2}, "f": 3}
-    assert dict(flat({"variants": {"count": 1}}, WHOLE)) == {"variants": {"count": 1}}
+    assert dict(flat({"variants": {"prompts": 1}}, WHOLE)) == {"variants": {"prompts": 1}}
     with pytest.raises(ConfigError, match=r"^verl\.a\.b=2: must stay 1; set x$"):
         check_decided("verl", {"a.b": 1}, {"a.b": 2, "z": 3}, {"a.b": "set x"})

@@ -13,7 +13,7 @@ from vantage import config as configuration
 from vantage.errors import EngineError
 from vantage.methods import advantages
 from vantage.training.trl import VantageTrainer, run
-from vantage.training.trl.trainer import _spread
+from vantage.training.trl.policy import Limits, Policy
 
 COMPARED = ("loss", "grad_norm", "reward", "entropy", "aux_loss")
 ROWS = Dataset.from_dict({"prompt": [f"Add {n} + {n * n}." for n in range(8)]})
@@ -79,7 +79,8 @@ def test_the_loss_that_balances_experts_is_that_of_trl(options, tmp_path, monkey
 
 
 def test_experts_are_balanced_in_forwards_of_as_many_rows_of_many_questions():
-    parts = _spread(10, 4)
+    policy = Policy(None, rows=4, balances=True)
+    parts = policy.cut(None, [(0, rollout) for rollout in range(10)], Limits(0, (0, 0)))
     assert [part.tolist() for part in parts] == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
 
 

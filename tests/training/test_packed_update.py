@@ -28,7 +28,7 @@ CASES = {
     },
     "shared rows": SHARE,
     "shared, drawn": {**SHARE, "recipe": {"name": "share-shuffle", "rounds": 4}},
-    "filler": {"recipe": {"name": "dapo-filter", "refills": 0}},
+    "padding": {"recipe": {"name": "dapo-filter", "refills": 0}},
     "a reference model": {"beta": 0.1},
     "gradient checkpointing": {"gradient_checkpointing": True},
     "a frozen tower": {"freeze_vision_tower": True},
@@ -52,7 +52,7 @@ def test_packed_updates_are_those_row_by_row(name, tiny_model, tmp_path):
     rows = mixed_rows(4, live=(0, 1, 2))
     ways = both(tiny_model, rows, tmp_path, **CASES[name])
     (made, packed), (plain, alone) = ways["on"], ways["off"]
-    assert (made._packing.works, plain._packing.works) == (True, False)
+    assert (made.policy.packing.works, plain.policy.packing.works) == (True, False)
     assert len(packed) == len(alone) > 0
     for mine, other in zip(packed, alone, strict=True):
         assert mine.loss == pytest.approx(other.loss, rel=1e-4, abs=1e-5)
@@ -77,7 +77,7 @@ def test_a_family_that_must_not_be_packed_goes_row_by_row_with_one_notice(tmp_pa
     rest = {"processing_class": processor}
     with caplog.at_level(logging.WARNING):
         made, _ = trained(model, mixed_rows(4), tmp_path, rest=rest, max_steps=8)
-    assert made._packing.works is False
+    assert made.policy.packing.works is False
     notices = [r.message for r in caplog.records if "packing is off" in r.message]
     assert notices == [
         "packing is off, each row has a prompt of its own: layers with sliding_attention"
@@ -107,7 +107,7 @@ def test_a_difference_on_the_first_group_turns_packing_off(
     with caplog.at_level(logging.WARNING):
         made, steps = trained(tiny_model, mixed_rows(4), tmp_path)
     _, plain = trained(tiny_model, mixed_rows(4), tmp_path, packing="off")
-    assert made._packing.works is False
+    assert made.policy.packing.works is False
     assert "log-probs differ by up to" in caplog.text
     assert difference(steps[0].gradients, plain[0].gradients) < 1e-6
 
@@ -222,7 +222,7 @@ def test_reused_features_change_no_gradient(tiny_model, tmp_path):
         for module in (*prefix.towers(made.model), made.model.model.multi_modal_projector):
             module.requires_grad_(False)
         if not reuse:
-            made._features._fixed[id(made.model)] = False
+            made.policy._features._fixed[id(made.model)] = False
         made.train()
         found.append(weights(made))
     assert difference(*found) < 1e-6
@@ -231,7 +231,7 @@ def test_reused_features_change_no_gradient(tiny_model, tmp_path):
 def test_a_path_that_trains_is_not_reused(tiny_model, tmp_path):
     made, steps = trained(tiny_model, mixed_rows(4), tmp_path, freeze_vision_tower=True)
     assert any("multi_modal_projector" in name for name in steps[0].gradients)
-    assert list(made._features._fixed.values()) == [False]
+    assert list(made.policy._features._fixed.values()) == [False]
 
 
 # ---- a run ---------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def test_packs_whose_positions_are_off_by_one_are_found_out(
     options, tiny_model, tmp_path, monkeypatch
 ):
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, packing="on", **options)
-    assert made._packing.works is True
+    assert made.policy.packing.works is True
     off_by_one(monkeypatch)
     with pytest.raises(EngineError, match="it is not exact here: log-probs differ by up to"):
         trained(tiny_model, mixed_rows(4), tmp_path, packing="on", **options)

@@ -30,7 +30,7 @@ OPTIONS = {
     "bf16": False,
     "seed": 5,
 }
-TURNS = {"count": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.7}}
+TURNS = {"prompts": 2, "transforms": {"names": ["noise-25", "clockwise"], "probability": 0.7}}
 RECIPES = {
     "grpo": {"recipe": "grpo"},
     "shuffle-r1": {"recipe": {"name": "shuffle-r1", "rounds": 4, "shape": "softmax"}},
@@ -47,7 +47,9 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, **rest):
         if state.global_step % args.updates_per_rollout_batch == 0:
-            self.plans.append((self.trainer.rollouts, self.trainer.samples))
+            self.plans.append(
+                (self.trainer.batch.plan.rollouts, self.trainer.batch.plan.of_rollouts)
+            )
             self.batches.append(self.trainer.batch)
 
 
@@ -93,7 +95,7 @@ def test_the_plan_in_the_record_is_the_one_that_was_trained(run):
                 )
         assert record.done(step) == step / 3
         rng = np.random.default_rng([record.about.seed, step])
-        again = trainer.recipe.plan(recorded, rng, step / 3)
+        again = trainer.session.recipe.plan(recorded, rng, step / 3)
         np.testing.assert_array_equal(again.rollout_M, plan.rollout_M)
 
 
@@ -103,7 +105,7 @@ def test_numbers_and_texts_are_those_of_the_trainer(run):
     for number, batch in enumerate(watch.batches):
         mine = rollouts.filter(np.array(rollouts["batch"]) == number)
         texts = trainer.processing_class.batch_decode(
-            batch.scored.completion_NT, skip_special_tokens=True
+            batch.responses.tokens_NT, skip_special_tokens=True
         )
         assert mine["response"].to_pylist() == texts
         assert mine["tokens"].to_pylist() == batch.length_N.tolist()
@@ -118,7 +120,7 @@ def test_numbers_and_texts_are_those_of_the_trainer(run):
 def test_prompts_and_questions_are_those_that_were_asked(run, digit_rows):
     _, _, record = run
     for prompt in record.table("prompts").to_pylist():
-        words = digit_rows[prompt["question"]]["question"].replace("<image>", "")
+        words = digit_rows[prompt["row"]]["question"].replace("<image>", "")
         shown = [change for one in prompt["pictures"] for change in one["changes"]]
         assert bool(shown) == (not prompt["text"].endswith(f"<image>{words}"))
         assert prompt["variant"] or not shown
@@ -146,7 +148,7 @@ def test_generated_tokens_count_those_that_were_replaced(run):
     tokens = record.table("batch")["generated_tokens"].to_pylist()
     for generated, batch in zip(tokens, watch.batches, strict=True):
         kept = int(batch.length_N.sum())
-        assert generated >= kept if trainer.recipe.refills else generated == kept
+        assert generated >= kept if trainer.session.recipe.refills else generated == kept
 
 
 def test_a_record_that_cannot_be_written_ends_no_run(tmp_path, tiny_model, digit_rows, caplog):

@@ -90,7 +90,7 @@ def shared(tiny_model, tmp_path, way, rows=None, **options):
         {"prompt": [user("Why?")], "new_questions": ["How come?"]},
         {"prompt": [user("Add 3 + 4.")], "new_questions": ["Add."]},
     ]
-    options = {"variants": {"count": 2, "rewrites": "new_questions"}, **options}
+    options = {"variants": {"prompts": 2, "rewrites": "new_questions"}, **options}
     return trained_by(
         "vantage",
         tiny_model,
@@ -106,8 +106,8 @@ def shared(tiny_model, tmp_path, way, rows=None, **options):
 
 def test_responses_are_shared_under_the_prompts_that_it_wrote(tiny_model, tmp_path):
     made = shared(tiny_model, tmp_path, lambda ids, number: [*ids, 40])
-    keys = {made.batch.key(row) for row in range(len(made.samples))}
-    asked = {prompt: made._encoding(prompt).ids for prompt, _ in keys}
+    keys = {made.batch.key(row) for row in range(len(made.batch.plan.of_rollouts))}
+    asked = {prompt: made._encoder(prompt).ids for prompt, _ in keys}
     read = made.processing_class
     for number, text in enumerate(["Why?", "How come?", "Add 3 + 4.", "Add."]):
         assert [*written(read, [user(text)]), 40] in asked.values(), number
@@ -126,7 +126,7 @@ def test_tokens_of_a_prompt_with_pictures_must_be_those_of_its_processor(tiny_mo
         rest = {"rollout_func": returning(way)}
         run = (tiny_model, rows, tmp_path, [Told().reward], rest)
         if way is as_they_are:
-            assert trained_by("vantage", *run).samples is not None
+            assert trained_by("vantage", *run).batch.plan.of_rollouts is not None
         else:
             with pytest.raises(InputError, match="with pictures they must be the same"):
                 trained_by("vantage", *run)

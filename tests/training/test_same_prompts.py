@@ -124,7 +124,7 @@ def test_the_varied_and_framed_text_keeps_the_form_of_the_row(tiny_model, tmp_pa
         as_given(rows),
         tmp_path,
         [told.reward],
-        variants={"count": 2, "rewrites": "new_questions"},
+        variants={"prompts": 2, "rewrites": "new_questions"},
         per_device_train_batch_size=8,
         recipe="share-grpo",
         epsilon=0.2,

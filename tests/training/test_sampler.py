@@ -18,8 +18,9 @@ from training_cases import config, mixed_rows, trainer
 from transformers import ProcessorMixin
 
 from vantage.errors import ConfigError, EngineError, InputError
-from vantage.training.trl import trainer as module
-from vantage.training.trl import vllm
+from vantage.training import sampler
+from vantage.training.trl import encoder, vllm
+from vantage.training.trl.rollout_batches import seed_generation
 
 CORRECTED = {"vllm_importance_sampling_mode": "token_truncate"}
 COLOCATED = {"use_vllm": True, "vllm_mode": "colocate", "packing": "off", **CORRECTED}
@@ -86,7 +87,7 @@ def texts(monkeypatch):
 
     driver = SimpleNamespace(load_weights=lambda pairs: None)
     runner = SimpleNamespace(model_runner=SimpleNamespace(model=driver))
-    monkeypatch.setattr(module, "written", noting)
+    monkeypatch.setattr(encoder, "written", noting)
     monkeypatch.setattr(vllm.Sampler, "_init_vllm", start)
     monkeypatch.setattr(vllm.Sampler, "_iter_named_params", lambda self: iter(()))
     monkeypatch.setattr(generation, "SamplingParams", SimpleNamespace, raising=False)
@@ -95,7 +96,7 @@ def texts(monkeypatch):
 
 def quiet(monkeypatch):
     """The stand-in's log-probs are made up."""
-    monkeypatch.setattr(module, "judge", lambda *_, **__: None)
+    monkeypatch.setattr(sampler, "judge", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -104,15 +105,19 @@ def test_what_vllm_reads_is_what_is_trained(name, texts, monkeypatch, tmp_path):
     model, processor = FAMILIES[name]()
     rest = {"processing_class": processor}
     made = trainer(model, mixed_rows(4), tmp_path, rest=rest, **COLOCATED, **SHARE)
-    forwards, inputs = [], made._inputs
-    made._inputs = lambda *given: forwards.append(inputs(*given)) or forwards[-1]
+    forwards, forward = [], made.policy.forward
+
+    def noting(model, tokens_RT, seen_RT, keys, budget, **options):
+        forwards.append((keys, tokens_RT, seen_RT))
+        return forward(model, tokens_RT, seen_RT, keys, budget, **options)
+
+    made.policy.forward = noting
     made.train()
     engine, own, shared = made.vllm_generation.llm, 0, 0
-    for forward in forwards:
-        for row, (prompt, rollout) in enumerate(forward["keys"]):
-            answer = forward["completion_ids"][row][forward["completion_mask"][row].bool()]
-            assert answer.tolist() == engine.answered[rollout]
-            asked = forward["prompt_ids"][row][forward["prompt_mask"][row].bool()].tolist()
+    for keys, tokens_RT, seen_RT in forwards:
+        for (prompt, rollout), ids, mask in zip(keys, tokens_RT, seen_RT, strict=True):
+            assert ids[mask.bool()].tolist() == engine.answered[rollout]
+            asked = made._encoder(prompt).ids
             if made.batch.is_own((prompt, rollout)):
                 assert asked == engine.asked[rollout]
                 own += 1
@@ -131,14 +136,14 @@ def test_a_prompt_that_vllm_reads_otherwise_ends_the_run(name, texts, monkeypatc
     made = trainer(
         model, mixed_rows(4), tmp_path, rest={"processing_class": processor}, **COLOCATED
     )
-    encode = made._encode
+    encode = made._encoder.encode
 
-    def expanded(prompt):
-        encoding = encode(prompt)
+    def expanded(prompt, shown=()):
+        encoding = encode(prompt, shown)
         encoding.written = None
         return encoding
 
-    made._encode = expanded
+    made._encoder.encode = expanded
     family = model.config.model_type
     with pytest.raises(
         EngineError, match=f"vLLM reads a prompt of .* type '{family}'.*transformers"
@@ -224,8 +229,7 @@ def test_processes_that_sample_as_one_draw_the_same(
     made.args.vllm_tensor_parallel_size = tensor_parallel
 
     def drawn(index):
-        monkeypatch.setattr(type(made.accelerator), "process_index", index)
-        made._seed_generation(0)
+        seed_generation(made.args, 0, index, 0)
         return np.random.randint(10**9), int(torch.randint(10**9, (1,)))
 
     draws = [drawn(index) for index in range(4)]

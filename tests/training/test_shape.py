@@ -11,7 +11,7 @@ from vantage.questions.variants import Variants
 from vantage.training.shape import Pace, Shape, check_recipe, largest_divisor, shape_of
 
 SMALL = Shape(questions=3, prompts=2, rollouts=5, updates=4, passes=2)
-TWO = Variants(count=2, rewrites="other")
+TWO = Variants(prompts=2, rewrites="other")
 
 
 def test_a_batch_is_counted():
@@ -60,7 +60,7 @@ def test_updates_are_the_user_s_then_the_recipe_s():
 
     assert shape(recipe="shuffle-r1").updates == recipe("shuffle-r1").loss.updates
     assert shape(recipe="shuffle-r1", batch={"updates": 2}).updates == 2
-    variants = {"count": 2, "rewrites": "other"}
+    variants = {"prompts": 2, "rewrites": "other"}
     batch = {"questions": 3, "rollouts": 5, "updates": 4}
     assert shape(batch=batch, variants=variants) == Shape(3, 2, 5, 4)
 
@@ -72,7 +72,7 @@ def test_updates_are_the_user_s_then_the_recipe_s():
         ("shuffle-r1", Variants(), 3, "no multiple of the 3 updates .* 6 or 9 would do"),
         ("shuffle-r1", Variants(), 16, "no multiple of the 16 updates .*; 16 would do"),
         ("share-grpo", TWO, 3, None),
-        ("share-grpo", Variants(), 1, "variants.count is 1"),
+        ("share-grpo", Variants(), 1, "variants.prompts is 1"),
         ("noisy-rollout", TWO, 1, None),
     ],
 )

@@ -18,8 +18,8 @@ NAN = float("nan")
 
 def plan(rewards, questions=2, name="grpo", **options):
     reward_N = np.array(rewards, dtype=float)
-    place_N = np.repeat(np.arange(questions), len(reward_N) // questions)
-    outcomes = Outcomes(place_N, place_N, reward_N, reward_N[:, None])
+    question_N = np.repeat(np.arange(questions), len(reward_N) // questions)
+    outcomes = Outcomes(question_N, question_N, reward_N, reward_N[:, None])
     return make_plan(recipe(name, **options), outcomes, seed=0, number=0)
 
 
@@ -90,7 +90,7 @@ class Gone:
 
 
 def run(model, tmp_path, reward, batches=6, **options) -> VantageTrainer:
-    options = {"save_strategy": "steps", "save_steps": 100, "silent_batches": 3} | options
+    options = {"save_strategy": "steps", "save_steps": 100, "max_silent_batches": 3} | options
     return trainer(model, mixed_rows(6), tmp_path, reward=reward, max_steps=2 * batches, **options)
 
 
@@ -107,13 +107,13 @@ def test_the_run_ends_with_a_checkpoint_and_does_so_again_when_resumed(
     again = run(tiny_model, tmp_path, Gone(0, value))
     with pytest.raises(EngineError, match=r"3 rollout batches in a row: .*batch 4"):
         again.train(resume_from_checkpoint=True)
-    assert again.silence.count == 2
+    assert again.session.silence.count == 2
     mended = run(tiny_model, tmp_path, Gone(9, value))
     mended.train(resume_from_checkpoint=True)
-    assert (mended.state.global_step, mended.silence.count) == (12, 0)
+    assert (mended.state.global_step, mended.session.silence.count) == (12, 0)
 
 
 def test_without_a_bound_a_run_goes_on(tiny_model, tmp_path):
-    made = run(tiny_model, tmp_path, Gone(0, 1.0), batches=4, silent_batches=None)
+    made = run(tiny_model, tmp_path, Gone(0, 1.0), batches=4, max_silent_batches=None)
     made.train()
-    assert (made.silence.count, made.state.global_step) == (4, 8)
+    assert (made.session.silence.count, made.state.global_step) == (4, 8)

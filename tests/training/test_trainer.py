@@ -12,15 +12,15 @@ from families import FAMILIES
 from PIL import Image as Pictures
 from training_cases import OtherEngine, Recorder, Reward, difference, mixed_rows, trained, trainer
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
-from trl import GRPOTrainer
 
 import vantage
 from vantage.errors import ConfigError, EngineError, InputError
-from vantage.training import columns
-from vantage.training.trl import trainer as trl
+from vantage.training import clock, columns
+from vantage.training.towers import freeze_vision_tower
+from vantage.training.trl.policy import Policy
 from vantage.training.versions import check_version
 
-TWO_PROMPTS = {"count": 2, "rewrites": "new_questions"}
+TWO_PROMPTS = {"prompts": 2, "rewrites": "new_questions"}
 SHARE = {"recipe": "share-grpo", "variants": TWO_PROMPTS, "steps_per_generation": 4}
 IMAGE = 6  # id of <image> in the tiny tokenizer
 
@@ -99,10 +99,10 @@ def test_an_instruction_may_stand_before_the_images(tiny_model, tmp_path):
 
 
 def test_prompts_that_are_the_same_are_one_prompt(tiny_model, tmp_path):
-    variants = {"count": 4, "rewrites": "new_questions"}
+    variants = {"prompts": 4, "rewrites": "new_questions"}
     options = {"variants": variants, "per_device_train_batch_size": 32}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, recipe="share-grpo", **options)
-    rollouts = Counter(made.rollouts.prompt_N.tolist())
+    rollouts = Counter(made.batch.plan.rollouts.prompt_N.tolist())
     # 2 rewrites for 3 more prompts; the last question has none.
     assert rollouts == {0: 8, 1: 4, 2: 4, 4: 8, 5: 4, 6: 4, 8: 8, 9: 4, 10: 4, 12: 16}
 
@@ -171,8 +171,8 @@ def test_a_given_response_with_an_image_token_is_dropped(tiny_model, tmp_path, m
     rest = {"rollout_func": given(responses)}
     made, steps = trained(tiny_model, mixed_rows(4, live=(0, 1, 2, 3)), tmp_path, rest=rest)
     assert logged(made, "plan/unscored") == [1]
-    assert len(made.rollouts) == 15
-    assert Counter(made.rollouts.question_N.tolist()) == {0: 4, 1: 3, 2: 4, 3: 4}
+    assert len(made.batch.plan.rollouts) == 15
+    assert Counter(made.batch.plan.rollouts.question_N.tolist()) == {0: 4, 1: 3, 2: 4, 3: 4}
     assert all(math.isfinite(step.loss) for step in steps)
 
 
@@ -199,8 +199,8 @@ def test_advantages_are_those_of_the_rewards_given(tiny_model, tmp_path):
     reward = Fixed([3, 1, 1, 3, 5, 5, 5, 5, 0, 0, 0, 2, 0.3, 0.3, 0.3, 0.3])
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, reward=reward)
     expected = [0.8660, -0.8660, -0.8660, 0.8660, 0, 0, 0, 0, -0.5, -0.5, -0.5, 1.5, 0, 0, 0, 0]
-    assert made.samples.advantage_M.tolist() == pytest.approx(expected, abs=1e-4)
-    assert not made.samples.advantage_M[[4, 5, 6, 7, 12, 13, 14, 15]].any()
+    assert made.batch.plan.of_rollouts.advantage_M.tolist() == pytest.approx(expected, abs=1e-4)
+    assert not made.batch.plan.of_rollouts.advantage_M[[4, 5, 6, 7, 12, 13, 14, 15]].any()
 
 
 def test_the_plan_follows_from_rewards_seed_and_batch_number_alone(tiny_model, tmp_path):
@@ -220,8 +220,10 @@ def test_the_plan_follows_from_rewards_seed_and_batch_number_alone(tiny_model, t
     expected = vantage.recipe("share-shuffle", rounds=4).plan(
         rollouts, np.random.default_rng([made.args.seed, 1])
     )
-    for column in ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M"):
-        assert np.array_equal(getattr(made.samples, column), getattr(expected, column))
+    for column in ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_M"):
+        assert np.array_equal(
+            getattr(made.batch.plan.of_rollouts, column), getattr(expected, column)
+        )
 
 
 def test_parts_of_a_reward_are_weighted_and_those_without_a_score_left_out(tiny_model, tmp_path):
@@ -230,8 +232,8 @@ def test_parts_of_a_reward_are_weighted_and_those_without_a_score_left_out(tiny_
         Fixed([0, 2, 2, None, 0, 2, None, 2], "second"),
     ]
     made, _ = trained(tiny_model, mixed_rows(2), tmp_path, reward=rewards, **TWO_QUESTIONS)
-    assert made.rollouts.reward_N.tolist() == [1, 1, 1, 2, 1]
-    assert made.rollouts.question_N.tolist() == [0, 0, 1, 1, 1]
+    assert made.batch.plan.rollouts.reward_N.tolist() == [1, 1, 1, 2, 1]
+    assert made.batch.plan.rollouts.question_N.tolist() == [0, 0, 1, 1, 1]
     assert logged(made, "plan/unscored") == [3]
 
 
@@ -254,7 +256,7 @@ def test_rewards_see_the_tag_that_the_chat_template_opened(tiny_model, tmp_path)
 def test_equal_parts_make_equal_rewards_in_any_group(tiny_model, tmp_path):
     parts = [Fixed([1] * 8, "accuracy"), Fixed([1] * 8, "format")]
     made, _ = trained(tiny_model, mixed_rows(2), tmp_path, reward=parts, **TWO_QUESTIONS)
-    assert not made.samples.advantage_M.any()
+    assert not made.batch.plan.of_rollouts.advantage_M.any()
 
 
 class Failing(Reward):
@@ -277,8 +279,8 @@ def test_a_batch_without_any_score_trains_nothing_and_breaks_nothing(recipe, tin
         per_device_train_batch_size=16,
         max_steps=4,
     )
-    assert made.rollouts is None
-    assert made.samples is None
+    assert made.batch.plan.rollouts is None
+    assert made.batch.plan.of_rollouts is None
     assert logged(made, "plan/unscored") == [0, 32]
     assert difference(steps[1].weights, steps[2].weights) > 0
     for step in steps[2:]:
@@ -296,7 +298,7 @@ def test_equal_rewards_make_a_valid_step_without_gradient(value, tiny_model, tmp
         reward=Fixed([value] * 16),
         recipe="shuffle-r1",
     )
-    assert made.samples.filler_M.all()
+    assert made.batch.plan.of_rollouts.padding_M.all()
     assert logged(made, "plan/silent_questions") == [1.0]
     assert all(step.loss == 0 for step in steps)
     assert difference(weights(made), steps[0].weights) == 0
@@ -309,15 +311,15 @@ def test_equal_rewards_make_a_valid_step_without_gradient(value, tiny_model, tmp
 def scored(monkeypatch):
     """Rows that were scored without a gradient: their tokens, padding left out."""
     rows = []
-    forward = GRPOTrainer._get_per_token_logps_and_entropies
+    forward = Policy.whole_rows
 
-    def spy(self, model, input_ids, attention_mask, *args, **kwargs):
+    def spy(self, model, encodings, tokens_RT, seen_RT, **options):
         if not torch.is_grad_enabled():
-            whole = zip(input_ids, attention_mask, strict=True)
-            rows.extend(tuple(ids[mask.bool()].tolist()) for ids, mask in whole)
-        return forward(self, model, input_ids, attention_mask, *args, **kwargs)
+            whole = zip(encodings, tokens_RT, seen_RT, strict=True)
+            rows.extend((*row.ids, *ids[mask.bool()].tolist()) for row, ids, mask in whole)
+        return forward(self, model, encodings, tokens_RT, seen_RT, **options)
 
-    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", spy)
+    monkeypatch.setattr(Policy, "whole_rows", spy)
     return rows
 
 
@@ -333,8 +335,14 @@ def scored(monkeypatch):
 def test_old_log_probs_are_computed_once_a_distinct_sample(options, scored, tiny_model, tmp_path):
     rows = mixed_rows(8, live=(0, 1, 2, 6))
     made, _ = trained(tiny_model, rows, tmp_path, packing="off", **options)
-    real = ~made.samples.filler_M
-    keys = set(zip(made.samples.prompt_M[real], made.samples.rollout_M[real], strict=True))
+    real = ~made.batch.plan.of_rollouts.padding_M
+    keys = set(
+        zip(
+            made.batch.plan.of_rollouts.prompt_M[real],
+            made.batch.plan.of_rollouts.rollout_M[real],
+            strict=True,
+        )
+    )
     assert len(scored) == len(keys)
     assert logged(made, "plan/distinct_samples") == [len(keys)]
 
@@ -351,8 +359,8 @@ def test_log_probs_that_a_sampler_s_correction_needs_early_are_used_again(
 ):
     options = {**SHARE, "packing": "off"}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **options)
-    assert len(made.samples) == 3 * 16 + 8
-    assert len(scored) == len(made.samples)
+    assert len(made.batch.plan.of_rollouts) == 3 * 16 + 8
+    assert len(scored) == len(made.batch.plan.of_rollouts)
 
 
 def test_the_processor_runs_once_a_distinct_prompt(tiny_model, tmp_path):
@@ -392,14 +400,14 @@ def test_a_frozen_vision_tower_gets_no_gradient(tiny_model, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_vision_tower_of_every_family_is_found(family):
     model, _ = FAMILIES[family]()
-    trl.freeze_vision_tower(model)
+    freeze_vision_tower(model)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {name for name, _ in model.named_parameters() if ".vis" in name}
 
 
 def test_a_model_without_a_vision_tower_cannot_freeze_one():
     with pytest.raises(ConfigError, match=r"freeze_vision_tower: Linear has no module named"):
-        trl.freeze_vision_tower(torch.nn.Linear(2, 2))
+        freeze_vision_tower(torch.nn.Linear(2, 2))
 
 
 # ---- refused at the start ------------------------------------------------------------------
@@ -474,19 +482,19 @@ def test_bad_rows_are_refused_by_name_before_anything_runs(name, tiny_model, tmp
 def test_a_bad_rewrite_is_refused_with_its_row(tiny_model, tmp_path):
     rows = rows_of(["Add.", "Add."], other=[["Sum <image>."], ["Sum."]])
     with pytest.raises(InputError, match=r"row 0, column .other.: .*1 <image> for 0 images"):
-        trainer(tiny_model, rows, tmp_path, variants={"count": 2, "rewrites": "other"})
+        trainer(tiny_model, rows, tmp_path, variants={"prompts": 2, "rewrites": "other"})
 
 
 def test_a_missing_column_of_rewrites_is_refused(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"no column 'other', needed by variants\.rewrites"):
-        trainer(tiny_model, mixed_rows(4), tmp_path, variants={"count": 2, "rewrites": "other"})
+        trainer(tiny_model, mixed_rows(4), tmp_path, variants={"prompts": 2, "rewrites": "other"})
 
 
 def test_a_missing_column_of_allowed_transforms_is_refused(tiny_model, tmp_path):
     with pytest.raises(
         InputError, match=r"no column 'may', needed by variants\.transforms\.allowed"
     ):
-        variants = {"count": 2, "transforms": {"allowed": "may"}}
+        variants = {"prompts": 2, "transforms": {"allowed": "may"}}
         trainer(tiny_model, mixed_rows(4), tmp_path, variants=variants)
 
 
@@ -520,19 +528,19 @@ def test_long_prompts_are_refused_with_their_rows(tiny_model, tmp_path):
     assert "prompts of 3 rows are longer than max_prompt_length=12: rows 0, 2, 4" in str(
         caught.value
     )
-    assert "long_prompts to 'drop'" in str(caught.value)
+    assert "on_long_prompt to 'skip'" in str(caught.value)
 
 
 def test_long_prompts_can_be_dropped_and_never_come(tiny_model, tmp_path):
     reward = Listening()
-    options = {"max_prompt_length": 12, "long_prompts": "drop", "max_steps": 6}
+    options = {"max_prompt_length": 12, "on_long_prompt": "skip", "max_steps": 6}
     trained(tiny_model, mixed_rows(6), tmp_path, reward=reward, **options)
     assert Counter(reward.asked) == {"1": 16, "3": 16, "5": 16}
 
 
 def test_dropping_all_long_prompts_is_refused(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"prompts of 6 rows"):
-        trainer(tiny_model, mixed_rows(6), tmp_path, max_prompt_length=2, long_prompts="drop")
+        trainer(tiny_model, mixed_rows(6), tmp_path, max_prompt_length=2, on_long_prompt="skip")
 
 
 @pytest.mark.parametrize(
@@ -548,7 +556,7 @@ def test_pixel_limits_bound_the_images_that_are_seen(options, sizes, tiny_model,
     made = trainer(tiny_model, mixed_rows(4), tmp_path, **options)
     pictures = mixed_rows(3)[2]["images"]  # 56 x 28 and 28 x 28
     row = {"prompt": [{"role": "user", "content": "Add."}], "images": pictures}
-    assert [image.open().size for image in made.prompts.original(row).images] == sizes
+    assert [image.open().size for image in made.session.prompts.original(row).images] == sizes
 
 
 # ---- metrics -------------------------------------------------------------------------------
@@ -558,13 +566,13 @@ EVERY_BATCH = [
     "plan/silent_questions",
     "plan/silent_rollouts",
     "plan/silent_samples",
-    "plan/all_right",
-    "plan/all_wrong",
+    "plan/all_correct",
+    "plan/all_incorrect",
     "plan/abs_advantage_before_p50",
     "plan/abs_advantage_after_p90",
     "plan/distinct_samples",
     "plan/repeats",
-    "plan/filler",
+    "plan/padding",
     "plan/dropped_rollouts",
     "plan/unscored",
     "plan/useful_rollouts_per_second",
@@ -588,7 +596,7 @@ def test_every_rollout_batch_logs_what_its_plan_did(tiny_model, tmp_path):
     values = {key: logged(made, key) for key in EVERY_BATCH}
     assert {key: len(found) for key, found in values.items()} == dict.fromkeys(EVERY_BATCH, 3)
     assert all(math.isfinite(value) for found in values.values() for value in found)
-    stages = sum(np.array(values[f"seconds/{name}"]) for name in trl.STAGES)
+    stages = sum(np.array(values[f"seconds/{name}"]) for name in clock.STAGES)
     assert np.all(stages <= np.array(values["seconds/rollout_batch"]))
     assert len(logged(made, "loss")) == 6
 
@@ -633,7 +641,7 @@ VALIDATED = {
     "eval_strategy": "steps",
     "eval_steps": 2,
     "max_steps": 8,
-    "variants": {"count": 2, "transforms": {"names": ["upside-down"], "probability": 1.0}},
+    "variants": {"prompts": 2, "transforms": {"names": ["upside-down"], "probability": 1.0}},
     "num_generations": 2,
     "shuffle_dataset": True,
 }
@@ -736,8 +744,8 @@ def test_silent_questions_are_replaced_by_the_next_ones(tiny_model, tmp_path):
     first = [int(number) for number in rounds[0][::4]]
     missing = sum(number < 4 for number in first)
     assert missing and len(rounds[1]) == 4 * missing
-    assert made.samples.filler_M.sum() == 0
-    assert len(made.rollouts) == 16
+    assert made.batch.plan.of_rollouts.padding_M.sum() == 0
+    assert len(made.batch.plan.rollouts) == 16
     assert logged(made, "questions/asked")[0] > 4
     assert logged(made, "plan/silent_questions") == [0.0]
 
@@ -745,7 +753,7 @@ def test_silent_questions_are_replaced_by_the_next_ones(tiny_model, tmp_path):
 def test_after_the_last_refill_what_is_still_silent_is_filler(tiny_model, tmp_path):
     made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number != 1, refills=2)
     assert len(rounds) == 3
-    assert len(made.rollouts) == 16
+    assert len(made.batch.plan.rollouts) == 16
     assert logged(made, "plan/silent_questions")[0] >= 0.5
     made, rounds, steps = refilled(tiny_model, tmp_path, lambda number: True, refills=1)
     assert len(rounds) == 2
@@ -757,7 +765,7 @@ def test_refills_of_other_lengths_are_joined(tiny_model, tmp_path):
         tiny_model, tmp_path, lambda number: number < 4, refills=4, max_completion_length=1
     )
     assert len(rounds) > 1
-    assert made.samples.filler_M.sum() == 0
+    assert made.batch.plan.of_rollouts.padding_M.sum() == 0
 
 
 def test_what_trl_logs_is_of_the_questions_as_they_come(tiny_model, tmp_path):
@@ -788,7 +796,7 @@ def test_questions_that_were_silent_are_passed_over(tiny_model, tmp_path):
 
 
 def test_noisy_rollouts_need_the_original(tiny_model, tmp_path):
-    variants = {"count": 2, "transforms": {}, "original": False}
+    variants = {"prompts": 2, "transforms": {}, "original": False}
     with pytest.raises(ConfigError, match=r"variants\.original is false"):
         trainer(tiny_model, mixed_rows(4), tmp_path, recipe="noisy-rollout", variants=variants)
 
@@ -809,12 +817,14 @@ def test_noisy_rollouts_are_trained_under_the_clean_prompt(tiny_model, tmp_path)
         mixed_rows(4),
         tmp_path,
         recipe="noisy-rollout",
-        variants={"count": 2, "transforms": noise},
+        variants={"prompts": 2, "transforms": noise},
         steps_per_generation=4,
     )
-    assert set(made.rollouts.prompt_N.tolist()) > set(made.samples.prompt_M.tolist())
-    assert set(made.samples.prompt_M % 2) == {0}
-    assert len(made.samples) == len(made.rollouts)
+    assert set(made.batch.plan.rollouts.prompt_N.tolist()) > set(
+        made.batch.plan.of_rollouts.prompt_M.tolist()
+    )
+    assert set(made.batch.plan.of_rollouts.prompt_M % 2) == {0}
+    assert len(made.batch.plan.of_rollouts) == len(made.batch.plan.rollouts)
 
 
 def test_pictures_that_the_model_would_not_see_are_refused(tiny_model, tmp_path):

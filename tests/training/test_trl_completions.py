@@ -10,7 +10,7 @@ from training_cases import Reward, mixed_rows, trained
 from vantage.methods import Samples
 from vantage.training.trl import completions
 
-TWO_PROMPTS = {"count": 2, "rewrites": "new_questions"}
+TWO_PROMPTS = {"prompts": 2, "rewrites": "new_questions"}
 NAN = float("nan")
 
 
@@ -28,19 +28,19 @@ def table(tmp_path, step: int) -> pd.DataFrame:
 
 def by_hand(made) -> list[float]:
     """Mean advantage of the samples of each scored rollout, row by row."""
-    found = {n: [] for n in range(len(made.rollouts))}
-    samples = made.samples
-    for rollout, advantage, filler in zip(
-        samples.rollout_M, samples.advantage_M, samples.filler_M, strict=True
+    found = {n: [] for n in range(len(made.batch.plan.rollouts))}
+    samples = made.batch.plan.of_rollouts
+    for rollout, advantage, padding in zip(
+        samples.rollout_M, samples.advantage_M, samples.padding_M, strict=True
     ):
-        if not filler:
+        if not padding:
             found[rollout].append(advantage)
     return [np.mean(values) if values else NAN for values in found.values()]
 
 
 CASES = {
     "grpo": {},
-    "half of the pairs, shuffled": {"recipe": {"name": "shuffle-r1", "keep": 0.5, "rounds": 2}},
+    "half of the pairs, shuffled": {"recipe": {"name": "shuffle-r1", "fraction": 0.5, "rounds": 2}},
     "shared": {"recipe": "share-grpo", "variants": TWO_PROMPTS, "steps_per_generation": 4},
 }
 
@@ -51,13 +51,17 @@ def test_the_table_has_the_advantages_that_are_trained(case, tiny_model, tmp_pat
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, **options)
     shown = table(tmp_path, made.state.global_step)
     assert (
-        shown["reward"].tolist() == made.rollouts.reward_N.tolist() == made.reward_funcs[0].rewards
+        shown["reward"].tolist()
+        == made.batch.plan.rollouts.reward_N.tolist()
+        == made.reward_funcs[0].rewards
     )
-    assert shown["place"].tolist() == list(range(len(made.rollouts)))
+    assert shown["place"].tolist() == list(range(len(made.batch.plan.rollouts)))
     assert shown["advantage"].tolist() == pytest.approx(by_hand(made), nan_ok=True)
     assert {*shown.columns} == {"step", "prompt", "completion", "reward", "place", "advantage"}
     dropped = shown["advantage"].isna().sum()
-    assert dropped == (len(shown) - len({*made.samples.rollout_M[~made.samples.filler_M]}))
+    assert dropped == (
+        len(shown) - len({*made.batch.samples.rollout_M[~made.batch.samples.padding_M]})
+    )
 
 
 def test_rollouts_without_a_score_have_no_advantage(tiny_model, tmp_path):
@@ -108,7 +112,7 @@ def test_a_rollout_that_is_trained_several_times_shows_the_mean():
         rollout_M=np.array([2, 2, 0, 1]),
         advantage_M=np.array([1.0, 0.5, -1.0, 9.0]),
         pair_M=np.array([-1] * 4),
-        filler_M=np.array([False, False, False, True]),
+        padding_M=np.array([False, False, False, True]),
         weight_M=np.ones(4),
     )
     found = completions.trained_advantages(samples, 4)

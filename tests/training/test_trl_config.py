@@ -13,7 +13,7 @@ from vantage.errors import ConfigError, VantageError
 from vantage.methods import RECIPES, recipe
 from vantage.training.trl.config import ROW_MEANS, TOKEN_MEANS, VantageConfig, check_metric
 
-SHARED = {"count": 2, "transforms": {"names": ["noise-10"]}}
+SHARED = {"prompts": 2, "transforms": {"names": ["noise-10"]}}
 
 BEST_AT_END = {
     "load_best_model_at_end": True,
@@ -23,21 +23,21 @@ BEST_AT_END = {
 
 BAD = [
     ({"recipe": "grop"}, ["recipe", "'grop'", "did you mean 'grpo'"]),
-    ({"recipe": {"keep": 0.5}}, ["recipe=", "name"]),
+    ({"recipe": {"fraction": 0.5}}, ["recipe=", "name"]),
     ({"recipe": 3}, ["recipe=3", "name"]),
-    ({"recipe": {"name": "shuffle-r1", "keeep": 0.5}}, ["'keeep'", "did you mean 'keep'"]),
-    ({"recipe": {"name": "shuffle-r1", "keep": 1.5}}, ["keep=1.5"]),
+    ({"recipe": {"name": "shuffle-r1", "fracion": 0.5}}, ["'fracion'", "did you mean 'fraction'"]),
+    ({"recipe": {"name": "shuffle-r1", "fraction": 1.5}}, ["fraction=1.5"]),
     ({"recipe": {"name": "shuffle-r1", "rounds": 0}}, ["rounds=0"]),
     (
         {"recipe": {"name": "shuffle-r1", "rounds": 3}},
         ["rounds=3", "'shuffle-r1'", "2 updates", "2 or 4 would do"],
     ),
-    ({"recipe": "share-grpo"}, ["'share-grpo' shares", "variants.count is 1"]),
-    ({"recipe": "share-shuffle"}, ["'share-shuffle' shares", "variants.count is 1"]),
+    ({"recipe": "share-grpo"}, ["'share-grpo' shares", "variants.prompts is 1"]),
+    ({"recipe": "share-shuffle"}, ["'share-shuffle' shares", "variants.prompts is 1"]),
     ({"num_generations": 1}, ["num_generations=1", "at least 2"]),
     (
-        {"variants": {"count": 3, "transforms": {"names": ["noise-10"]}}},
-        ["generation_batch_size=16", "variants.count=3", "multiple of 12", "12 or 24 would do"],
+        {"variants": {"prompts": 3, "transforms": {"names": ["noise-10"]}}},
+        ["generation_batch_size=16", "variants.prompts=3", "multiple of 12", "12 or 24 would do"],
     ),
     ({"num_generations": 6}, ["TRL", "generation_batch_size (16)", "num_generations (6)"]),
     ({"generation_batch_size": 16}, ["TRL", "'generation_batch_size' and 'steps_per_generation'"]),
@@ -72,11 +72,11 @@ BAD = [
     ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),
     ({"prompt_template": "<image> <image> {question}"}, ["prompt_template=", "<image> 2 times"]),
     ({"prompt_template": "{question} <image>"}, ["prompt_template=", "behind {question}"]),
-    ({"long_prompts": "truncate"}, ["long_prompts='truncate'", "refuse"]),
+    ({"on_long_prompt": "truncate"}, ["on_long_prompt='truncate'", "error"]),
     ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
-    ({"variants": {"count": 0}}, ["variants", "count", "greater than or equal to 1", "got 0"]),
-    ({"variants": {"count": 2.0, "rewrites": "other"}}, ["variants", "count", "got 2.0"]),
-    ({"variants": {"count": 2}}, ["variants", "count=2", "nothing to vary"]),
+    ({"variants": {"prompts": 0}}, ["variants", "count", "greater than or equal to 1", "got 0"]),
+    ({"variants": {"prompts": 2.0, "rewrites": "other"}}, ["variants", "count", "got 2.0"]),
+    ({"variants": {"prompts": 2}}, ["variants", "prompts=2", "nothing to vary"]),
     ({"variants": {"cuont": 2}}, ["variants", "cuont", "did you mean 'count'"]),
     ({"variants": {"transforms": {"names": ["noise-20"]}}}, ["'noise-20'", "did you mean 'noise-"]),
     ({"variants": {"transforms": {"probability": 1.5}}}, ["transforms.probability", "got 1.5"]),
@@ -166,7 +166,7 @@ def test_what_the_user_says_wins_over_the_recipe(given, expected, tmp_path):
 
 
 def test_a_number_of_rounds_and_options_of_a_recipe_can_be_given(tmp_path):
-    args = config(tmp_path, recipe={"name": "shuffle-r1", "keep": 0.25, "rounds": 4})
+    args = config(tmp_path, recipe={"name": "shuffle-r1", "fraction": 0.25, "rounds": 4})
     assert args.build_recipe().rounds == 4
 
 
@@ -250,8 +250,8 @@ def test_the_loss_of_one_of_several_evaluation_sets_is_no_judge(name, tmp_path):
 # ---- parsers -------------------------------------------------------------------------------
 
 GIVEN = {
-    "recipe": {"name": "shuffle-r1", "keep": 0.25, "rounds": 4},
-    "variants": {"count": 2, "transforms": {"names": ["noise-10"]}},
+    "recipe": {"name": "shuffle-r1", "fraction": 0.25, "rounds": 4},
+    "variants": {"prompts": 2, "transforms": {"names": ["noise-10"]}},
     "sampling": {"name": "skip-silent", "explore": 0.1},
     "record": {"rollouts": 4},
     "model_init_kwargs": {"revision": "v2"},

@@ -247,7 +247,7 @@ def test_evaluation_data_and_rewards_set_after_the_start_count(tiny_model, tmp_p
     made.eval_dataset = mixed_rows(6).select([5])
     made.train()
     assert reward.asked == [[0, 1, 2, 3], [5]]
-    found = Counter(made.rollouts.reward_N.tolist())
+    found = Counter(made.batch.plan.rollouts.reward_N.tolist())
     assert set(found) <= {0.0, 0.5, 1.0, 1.5} and len(found) > 1
 
 

@@ -16,7 +16,7 @@ from peft import LoraConfig
 from training_cases import OtherEngine, Reward, difference, mixed_rows, trained, trainer
 from trl import GRPOTrainer
 
-TWO_PROMPTS = {"count": 2, "rewrites": "new_questions"}
+TWO_PROMPTS = {"prompts": 2, "rewrites": "new_questions"}
 CLOSE = 1e-5
 
 
@@ -60,19 +60,23 @@ class Case:
 
 def planned(trainer) -> list[list[Row]]:
     """Rows of the plan by update, as the reward function saw their prompts and responses."""
-    reward, samples, rollouts = trainer.reward_funcs[0], trainer.samples, trainer.rollouts
+    reward, samples, rollouts = (
+        trainer.reward_funcs[0],
+        trainer.batch.plan.of_rollouts,
+        trainer.batch.plan.rollouts,
+    )
     scored = [row for row, score in enumerate(reward.rewards) if score is not None]
     prompts = {p: reward.prompts[row] for p, row in zip(rollouts.prompt_N, scored, strict=True)}
     question = dict(zip(rollouts.prompt_N, rollouts.question_N, strict=True))
     # 1 / (n V^2): V prompts of the question, n rollouts a prompt, so n V rollouts in all.
     size = {p: sum(question[other] == question[p] for other in prompts) for p in prompts}
     asked = {p: int((rollouts.question_N == question[p]).sum()) for p in prompts}
-    shares = trainer.recipe.shares
+    shares = trainer.session.recipe.shares
     weight = {p: 1 / (asked[p] * size[p]) if shares else 1.0 for p in prompts}
-    columns = (samples.prompt_M, samples.rollout_M, samples.advantage_M, samples.filler_M)
+    columns = (samples.prompt_M, samples.rollout_M, samples.advantage_M, samples.padding_M)
     rows = [
         None
-        if filler
+        if padding
         else Row(
             prompts[p],
             reward.responses[scored[r]],
@@ -81,7 +85,7 @@ def planned(trainer) -> list[list[Row]]:
             own=p == rollouts.prompt_N[r],
             drawn_from=prompts[rollouts.prompt_N[r]],
         )
-        for p, r, advantage, filler in zip(*columns, strict=True)
+        for p, r, advantage, padding in zip(*columns, strict=True)
     ]
     updates, unit = trainer.args.updates, samples.unit_size
     cuts = [len(rows) // unit * number // updates * unit for number in range(updates + 1)]
@@ -98,7 +102,7 @@ def occurrences(trainer, by_update: list[list[Row]], clipped: list[float]) -> se
     rows = [row for rows in by_update for row in rows]
     seen = [{(id(row.prompt), id(row.response)) for row in rows} for rows in by_update]
     happened = {
-        "filler": trainer.samples.filler_M.any(),
+        "padding": trainer.batch.plan.of_rollouts.padding_M.any(),
         "repeats": any(len(a) < len(b) for a, b in zip(seen, by_update, strict=True)),
         "images": {row.images for row in rows} == {0, 1, 2},
         "lengths": len({len(row.response) for row in rows}) > 2,
@@ -116,9 +120,11 @@ SHARE_SHUFFLE = {"name": "share-shuffle", "rounds": 4}
 CASES = {
     "grpo, one update": Case("grpo", 1, shows="images lengths silent"),
     "grpo": Case("grpo", 2, shows="images lengths silent clip"),
-    "shuffle-r1, one update": Case(SHUFFLE, 1, questions=16, shows="images lengths repeats filler"),
+    "shuffle-r1, one update": Case(
+        SHUFFLE, 1, questions=16, shows="images lengths repeats padding"
+    ),
     "shuffle-r1": Case(
-        SHUFFLE, 2, questions=16, accumulation=2, shows="images lengths repeats filler clip"
+        SHUFFLE, 2, questions=16, accumulation=2, shows="images lengths repeats padding clip"
     ),
     "share-grpo, one update": Case(
         "share-grpo", 1, questions=4, prompts=2, shows="images lengths shared weights silent"
@@ -138,7 +144,7 @@ CASES = {
         questions=9,
         live=(3, 6),
         prompts=2,
-        shows="lengths shared weights repeats filler",
+        shows="lengths shared weights repeats padding",
     ),
     "share-shuffle": Case(
         SHARE_SHUFFLE,
@@ -148,7 +154,7 @@ CASES = {
         prompts=2,
         accumulation=3,
         objective=HIGHER,
-        shows="lengths shared weights repeats filler clip",
+        shows="lengths shared weights repeats padding clip",
     ),
     "dr-grpo": Case("dr-grpo", 2, objective=Objective(mean="constant"), shows="images clip"),
     "a mean over rows": Case(
@@ -158,7 +164,7 @@ CASES = {
         accumulation=2,
         objective=Objective(mean="row"),
         options={"loss_type": "grpo"},
-        shows="images filler clip",
+        shows="images padding clip",
     ),
     "the token mean of bnpo, shared": Case(
         "share-grpo",
@@ -215,7 +221,7 @@ CASES = {
         objective=HIGHER,
         options={
             "variants": {
-                "count": 2,
+                "prompts": 2,
                 "transforms": {"names": ["noise-50", "clockwise"], "probability": 1.0},
             },
             "per_device_train_batch_size": 16,
@@ -307,7 +313,7 @@ def test_the_same_holds_for_every_kind_of_processor(family, tmp_path):
     by_update = planned(trainer)
     clipped = agree(steps, by_update, HIGHER, hand)
     assert {"images", "shared", "weights"} <= occurrences(trainer, by_update, clipped)
-    assert trainer._packing.works is (family != "gemma3")
+    assert trainer.policy.packing.works is (family != "gemma3")
 
 
 @pytest.mark.parametrize("family", [qwen2, qwen3])
@@ -317,7 +323,7 @@ def test_the_same_holds_for_models_of_text(family, tmp_path):
     case = Case("grpo", 2, questions=4, live=(0, 1, 2), rows=texts)
     trainer, steps = case.run(model, tmp_path, rest={"processing_class": tokenizer})
     agree(steps, planned(trainer), case.objective, hand)
-    assert "Add 3 + 4." in trainer._tokenizer.decode(trainer._encoding(1).ids)
+    assert "Add 3 + 4." in trainer._tokenizer.decode(trainer._encoder(1).ids)
 
 
 def texts(questions: int, live: tuple[int, ...]) -> Dataset:

@@ -2,7 +2,6 @@
 
 import copy
 from statistics import mean
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -134,21 +133,12 @@ def test_rows_that_fill_up_the_last_batch_do_not_count():
     stream = IterableDatasetShard(rows, batch_size=6, num_processes=2)
     counts = []
     for data, last in ((range(5), False), (range(5), True), (stream, True)):
-        stand_in = SimpleNamespace(
-            callback_handler=SimpleNamespace(eval_dataloader=SimpleNamespace(dataset=data)),
-            accelerator=SimpleNamespace(
-                gradient_state=SimpleNamespace(end_of_dataloader=last), num_processes=2
-            ),
-            args=SimpleNamespace(eval_batch_size=6),
-            num_generations_eval=3,
-            reward_func_names=["length"],
-            reward_weights=torch.tensor([0.5]),
-            _metrics={"eval": {"reward": [9.0, 7.0], "rewards/length/mean": [7.0], "old": [1.0]}},
-        )
+        logged = {"reward": [9.0, 7.0], "rewards/length/mean": [7.0], "old": [1.0]}
         part_NF = torch.arange(12.0)[:, None]
-        validation.count_samples(stand_in, {"reward": 1, "old": 1}, part_NF)
-        found = stand_in._metrics["eval"]
-        counts.append(found)
+        samples = validation.samples_of(12, data, batch=12, samples=3, is_last=last)
+        value_N = validation.by_sample(part_NF[:samples], {"length": 0.5})
+        validation.log_by_sample(logged, {"reward": 1, "old": 1}, value_N)
+        counts.append(logged)
     assert counts[0]["reward"] == counts[2]["reward"] == [9.0, *(0.5 * n for n in range(12))]
     assert counts[1]["reward"] == [9.0, 0.0, 0.5, 1.0]
     assert counts[1]["rewards/length/mean"] == [0.0, 1.0, 2.0]

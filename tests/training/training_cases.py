@@ -146,6 +146,10 @@ class OtherEngine(VantageTrainer):
     What it says is made up, and so is not compared with ours.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.args.use_vllm = True
+
     def _tokenize_prompts(self, prompts):
         self.use_vllm = False
         return super()._tokenize_prompts(prompts)
@@ -154,9 +158,6 @@ class OtherEngine(VantageTrainer):
         responses, _ = super()._generate_single_turn(*args, **kwargs)
         self.use_vllm = True
         return responses, [self.believed(ids).tolist() for ids in responses]
-
-    def _compare_sampler(self, batch):
-        pass
 
     @staticmethod
     def believed(ids: list[int]) -> torch.Tensor:

@@ -27,7 +27,7 @@ if os.environ["TRAINER"] == "vantage":
     trl.GRPOTrainer, trl.GRPOConfig = VantageTrainer, VantageConfig
     # A few tests call a private method of a trainer that was never constructed, and give it what
     # TRL's method needs. This is what ours needs besides.
-    VantageTrainer._examples = [{"prompt": "prompt"}]
+    VantageTrainer._turn = VantageTrainer._forward = None
     VantageTrainer.is_fsdp_enabled = False
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from vantage.methods.composition import update_of
+from vantage.methods.ordering import update_of
 
 
 def loaded(path: str):
@@ -42,14 +42,14 @@ class Row:
 
 
 def trained(batch: dict, updates: int) -> Iterator[list[Row]]:
-    """Rows of each update; filler left out."""
-    rows, home_N = batch["rows"], batch["generated"].home_N.tolist()
+    """Rows of each update; padding left out."""
+    rows, prompt_N = batch["rows"], batch["generated"].prompt_N.tolist()
     samples = batch["samples"]
     update_M = update_of(samples, updates)
     for number in range(updates):
         yield [
             Row(
-                rows[home_N.index(samples.prompt_M[m])],
+                rows[prompt_N.index(samples.prompt_M[m])],
                 drawn := rows[samples.rollout_M[m]],
                 drawn["responses"],
                 drawn["rollout_log_probs"],
@@ -57,7 +57,7 @@ def trained(batch: dict, updates: int) -> Iterator[list[Row]]:
                 float(samples.weight_M[m]),
             )
             for m in range(len(samples))
-            if update_M[m] == number and not samples.filler_M[m]
+            if update_M[m] == number and not samples.padding_M[m]
         ]
 
 

@@ -71,7 +71,7 @@ def settings(tiny, tmp_path):
                 "columns": {"question": "question", "answer": "answer"},
             },
             "rewards": {f"{HERE / 'tiny.py'}:length": 1.0},
-            "batch": {"questions": 4, "rollouts": 4, "updates": 2, "forward": 4},
+            "batch": {"questions": 4, "rollouts": 4, "updates": 2, "micro_batch": 4},
             "generation": {"max_tokens": 8},
             "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.01},
             "run": {"output": str(run), "batches": 2, "save_every": 2},

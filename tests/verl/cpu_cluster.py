@@ -317,7 +317,7 @@ class Watching(CheckpointCallback):
 
         from vantage.training.verl import rows, trainer
 
-        kind = trainer.VantageTrainer
+        kind = trainer.VerlTrainer
         balance, fit = kind._balance_batch, kind.fit
 
         def noted_balance(self, batch, *rest, **named):
@@ -327,9 +327,9 @@ class Watching(CheckpointCallback):
             kept = ("prompts", "responses", "multi_modal_inputs", "rollout_log_probs")
             noted = {
                 "rows": [{name: row[name] for name in kept if name in row} for row in fields],
-                "generated": self.generated,
-                "samples": self.plan.samples,
-                "layout": self._layout,
+                "generated": self.batch.generated,
+                "samples": self.batch.plan.samples,
+                "layout": self.batch.layout,
             }
             torch.save(noted, folder / f"batch-{self.global_steps}.pt")
             return made

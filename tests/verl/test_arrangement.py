@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vantage.methods.composition import update_of
+from vantage.methods.ordering import update_of
 from vantage.methods.recipe import recipe
-from vantage.training.dealing import FILLER
+from vantage.training.dealing import PADDING
 from vantage.training.planning import make_plan, totals
 from vantage.training.verl.arrangement import (
     Generated,
@@ -25,10 +25,10 @@ def generated(reward_QVG, dropped=()) -> Generated:
     """Rollouts of questions, prompts and a group each, some of them lost on the way."""
     reward_QVG = np.asarray(reward_QVG, dtype=float)
     prompts = reward_QVG.shape[1]
-    place_N, slot_N, number_N = (
+    question_N, slot_N, number_N = (
         a.reshape(-1) for a in np.meshgrid(*map(np.arange, reward_QVG.shape), indexing="ij")
     )
-    slot_N = place_N * prompts + slot_N
+    slot_N = question_N * prompts + slot_N
     keep = [row for row in range(reward_QVG.size) if row not in dropped]
     keys = [f"{uid_of(7, slot_N[row])}_{number_N[row]}_0" for row in keep]
     tags = [
@@ -40,7 +40,7 @@ def generated(reward_QVG, dropped=()) -> Generated:
         for row in keep
     ]
     reward_N = reward_QVG.reshape(-1)[keep]
-    return Generated(place_N[keep], slot_N[keep], reward_N, reward_N[:, None], keys, tags)
+    return Generated(question_N[keep], slot_N[keep], reward_N, reward_N[:, None], keys, tags)
 
 
 def arranged(made: Generated, name: str, updates: int, processes: int, multiple: int = 1):
@@ -50,8 +50,8 @@ def arranged(made: Generated, name: str, updates: int, processes: int, multiple:
         samples, length_M, length_M, updates=updates, processes=processes, multiple=multiple
     )
     stored = distinct(made, samples, 7)
-    filler = [(f"pad_{n}_0", {"response_len": 1}) for n in range(layout.filler)]
-    return samples, layout, stored, ordered(layout, samples, stored, filler, 7)
+    padding = [(f"pad_{n}_0", {"response_len": 1}) for n in range(layout.padding)]
+    return samples, layout, stored, ordered(layout, samples, stored, padding, 7)
 
 
 RUNS = st.tuples(
@@ -80,8 +80,8 @@ def test_every_row_of_the_plan_is_trained_once_in_its_update_whatever_the_proces
     samples, layout, _, batch = arranged(made, name, updates, processes, multiple)
     update_M = update_of(samples, updates)
     for number in range(updates):
-        rows = layout.row_UPR[number][layout.row_UPR[number] != FILLER]
-        wanted = np.flatnonzero((update_M == number) & ~samples.filler_M)
+        rows = layout.row_UPR[number][layout.row_UPR[number] != PADDING]
+        wanted = np.flatnonzero((update_M == number) & ~samples.padding_M)
         assert sorted(rows.tolist()) == wanted.tolist()
         assert layout.rows_U[number] == len(wanted)
     assert layout.row_UPR.shape[2] % multiple == 0
@@ -100,14 +100,14 @@ def test_rows_carry_their_advantage_and_filler_none(run):
     for place, row in enumerate(row_B.tolist()):
         key = batch.keys[place]
         assert batch.rows_B[place] == layout.rows_U[update_B[place]]
-        if row == FILLER:
+        if row == PADDING:
             assert key.startswith("pad") and batch.advantage_B[place] == 0
             continue
         while key in source:
             key = source[key]
         assert key == made.keys[samples.rollout_M[row]]
         # By hand: an update's weights have a mean of 1 over its tokens.
-        of_update = np.flatnonzero((update_M == update_B[place]) & ~samples.filler_M)
+        of_update = np.flatnonzero((update_M == update_B[place]) & ~samples.padding_M)
         tokens = made.lengths()[samples.rollout_M[of_update]]
         mean = (samples.weight_M[of_update] * tokens).sum() / tokens.sum()
         wanted = samples.advantage_M[row] * samples.weight_M[row] / mean
@@ -146,7 +146,7 @@ def test_a_repeat_is_a_copy_of_its_own_row():
     made = generated([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
     _, layout, stored, batch = arranged(made, "shuffle-r1", 4, 2)
     assert all(row.response == row.prompt for row in batch.made)
-    trained = (layout.row_UPR != FILLER).sum()
+    trained = (layout.row_UPR != PADDING).sum()
     assert len(stored.key_of) + len(batch.made) == trained
     assert len(batch.made) > 0
 
@@ -161,7 +161,7 @@ def test_work_is_even_over_the_processes():
 def test_a_batch_without_a_score_is_filler_alone():
     made = generated(np.full((2, 1, 2), np.nan))
     _, layout, stored, batch = arranged(made, "grpo", 2, 2)
-    assert not stored.key_of and (layout.row_UPR == FILLER).all()
+    assert not stored.key_of and (layout.row_UPR == PADDING).all()
     assert batch.rows_B.tolist() == [0, 0, 0, 0]
     assert batch.advantage_B.tolist() == [0.0] * 4
 
@@ -192,7 +192,7 @@ def test_own_rows_stay_where_they_are_to_be_scored(run):
     made = generated(reward_QVG, dropped)
     samples = make_plan(recipe(name), made, seed=3, number=7).samples
     plain, scored = (distinct(made, samples, 7, own=own) for own in (False, True))
-    trained = set(samples.rollout_M[~samples.filler_M].tolist())
+    trained = set(samples.rollout_M[~samples.padding_M].tolist())
     assert scored.own_of == {rollout: made.keys[rollout] for rollout in scored.own_of}
     assert set(scored.own_of) == set(scored.rollouts()) == trained
     assert (scored.key_of, scored.tag_of, scored.made) == (plain.key_of, plain.tag_of, plain.made)

@@ -10,7 +10,7 @@ import torch
 from vantage.errors import EngineError
 from vantage.training.sampler import mismatch
 from vantage.training.verl.launch import engine_config
-from vantage.training.verl.sampler import check_mismatch
+from vantage.training.verl.sampler import canary_of
 
 PICTURE = 4  # tokens
 RESPONSE = torch.arange(100, 112)
@@ -57,7 +57,8 @@ def sampler(tiny):
 
 
 def check(trainer_T, sampler_T, settings, **options):
-    check_mismatch(mismatch(trainer_T, sampler_T), engine_config(settings("vision", **options)))
+    canary = canary_of(engine_config(settings("vision", **options)))
+    canary.take(mismatch(trainer_T, sampler_T))
 
 
 def test_the_same_tokens_and_weights_are_taken(sampler, settings):

@@ -20,8 +20,9 @@ from vantage.training.directory import check_output
 from vantage.training.resolved import Colocated, Cut, Forward, prompts_of
 from vantage.training.verl import driver
 from vantage.training.verl.dataset import config_of, conversation, loaded
-from vantage.training.verl.launch import INSTEAD, engine_config, train, whole_checkpoint
+from vantage.training.verl.launch import INSTEAD, engine_config, train
 from vantage.training.verl.resolving import missing_packages, resolve
+from vantage.training.verl.resuming import whole_checkpoint
 from vantage.training.verl.translation import NO_DUAL_CLIP, options
 from vantage.training.versions import check_version
 
@@ -42,7 +43,7 @@ def test_sizes_count_prompts_as_veRL_does(settings):
         batch__questions=8,
         batch__updates=4,
         batch__rollouts=6,
-        variants__count=2,
+        variants__prompts=2,
         variants__rewrites="other",
     )
     names = ("data.train_batch_size", "actor_rollout_ref.rollout.n")
@@ -63,7 +64,7 @@ def test_sizes_count_prompts_as_veRL_does(settings):
 def test_the_loss_is_the_recipe_s(recipe, mode, low, high, most, settings):
     actor = "actor_rollout_ref.actor."
     names = ("loss_agg_mode", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss")
-    two = {"variants__count": 2, "variants__rewrites": "other"}
+    two = {"variants__prompts": 2, "variants__rewrites": "other"}
     found = chosen(settings(recipe=recipe, **two), *(actor + name for name in names))
     assert found == [mode, low, high, most, False]
 
@@ -93,7 +94,7 @@ def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
 def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settings, tmp_path):
     config = settings(
         recipe="share-grpo",
-        variants={"count": 2, "rewrites": "other"},
+        variants={"prompts": 2, "rewrites": "other"},
         verl__actor_rollout_ref__actor__clip_ratio_c=10.0,
     )
     assert chosen(config, "actor_rollout_ref.actor.clip_ratio_c") == [10.0]
@@ -177,7 +178,7 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({f"{ACTOR}__optim__lr": None}, ["actor.optim.lr=None", "optimizer.learning_rate"]),
         ({f"{ROLLOUT}__name": "vlm"}, ["veRL knows no 'vlm'", "'vllm'"]),
         ({f"{ACTOR}__clip_ratio_c": 0.5}, ["clip_ratio_c=0.5", "more than 1"]),
-        ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["must stay 832", "batch.forward"]),
+        ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["must stay 832", "batch.micro_batch"]),
         ({f"{ROLLOUT}__val_kwargs": None}, ["val_kwargs.do_sample=None", "validation.temp"]),
         ({"run__report_to": ["file"], "verl__trainer__logger": ["console"]}, ["run.report_to"]),
         (
@@ -210,7 +211,7 @@ def test_what_cannot_work_is_refused_with_what_to_do(options, words, settings):
 
 
 def test_bypass_mode_and_sharing_are_refused_together(settings):
-    two = {"variants__count": 2, "variants__rewrites": "other"}
+    two = {"variants__prompts": 2, "variants__rewrites": "other"}
     bypass = {"verl__algorithm__rollout_correction__bypass_mode": True}
     with pytest.raises(ConfigError, match=r"bypass_mode=True: .* shared response .*'share-grpo'"):
         engine_config(settings(recipe="share-grpo", **two, **bypass))
@@ -278,7 +279,7 @@ def test_the_same_value_twice_is_taken(settings):
 def test_the_memory_is_that_of_veRL(settings):
     options = {
         "model__dtype": "auto",
-        "batch__forward": 6,
+        "batch__micro_batch": 6,
         "verl__trainer__n_gpus_per_node": 8,
         "verl__trainer__nnodes": 2,
         f"{MODEL}__enable_gradient_checkpointing": True,
@@ -303,7 +304,7 @@ def test_the_memory_is_that_of_veRL(settings):
 def test_the_published_recipes_for_qwen_are_recipes_for_veRL(file):
     config = configuration.load(file, {"engine": "verl"})
     made = engine_config(config)
-    assert made.data.train_batch_size == 512 * config.variants.count
+    assert made.data.train_batch_size == 512 * config.variants.prompts
     mini_batch = made.actor_rollout_ref.actor.ppo_mini_batch_size
     assert mini_batch * config.batch.updates == made.data.train_batch_size
 
@@ -416,9 +417,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_last_whole_one(tmp_path, ca
 def test_going_on_may_change_how_but_not_what(settings, tmp_path):
     run = tmp_path / "old"
     run.mkdir()
-    before = settings(run__output=str(run), batch__forward=4)
+    before = settings(run__output=str(run), batch__micro_batch=4)
     configuration.save(before, run / "config.yaml")
-    check_output(settings(run__output=str(run), batch__forward=2, workers=2), resume=True)
+    check_output(settings(run__output=str(run), batch__micro_batch=2, workers=2), resume=True)
     with pytest.raises(ConfigError, match=r"changed: optimizer.learning_rate from 0.001 to 0.1"):
         check_output(settings(run__output=str(run), optimizer__learning_rate=0.1), resume=True)
 

@@ -14,7 +14,7 @@ import torch
 
 from vantage import config as configuration
 
-NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M")
+NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_M")
 
 
 def started(config, run: Path, *arguments: str) -> subprocess.Popen:
@@ -56,7 +56,7 @@ def wait_for(file: Path, process: subprocess.Popen, seconds: float = 300) -> Non
 def test_a_killed_run_goes_on_with_the_same_plans(settings, tmp_path):
     config = settings(
         recipe="share-shuffle",
-        variants__count=2,
+        variants__prompts=2,
         variants__rewrites="other",
         run__batches=4,
         run__save_every=2,

@@ -8,20 +8,19 @@ import by_hand
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from vantage.errors import EngineError
 from vantage.methods.recipe import parse_recipe
-from vantage.questions.sampling import Shuffle
 from vantage.record import Record
 from vantage.record.replay import replay
 from vantage.training.planning import make_plan
-from vantage.training.stopping import Silence
-from vantage.training.verl.launch import whole_checkpoint
-from vantage.training.verl.trainer import _Place
+from vantage.training.verl.asking import session_of
+from vantage.training.verl.resuming import whole_checkpoint
 
 HERE = Path(__file__).parent
-NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "filler_M", "weight_M")
-TWO = {"variants__count": 2, "variants__rewrites": "other"}
+NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_M")
+TWO = {"variants__prompts": 2, "variants__rewrites": "other"}
 ROLLOUT = "verl__actor_rollout_ref__rollout"
 CORRECTION = "verl__algorithm__rollout_correction"
 # A sampler whose log-probs are apart from the trainer's, though not more than in bfloat16.
@@ -59,8 +58,8 @@ def check_updates(run, settings, steps: int, **options) -> None:
 def trained_under_other_prompts_alone(batch) -> set[int]:
     """Rollouts whose own row the plan does not have."""
     samples = batch["samples"]
-    own_M = samples.prompt_M == batch["generated"].home_N[samples.rollout_M]
-    kept_M = ~samples.filler_M
+    own_M = samples.prompt_M == batch["generated"].prompt_N[samples.rollout_M]
+    kept_M = ~samples.padding_M
     return set(samples.rollout_M[kept_M & ~own_M]) - set(samples.rollout_M[kept_M & own_M])
 
 
@@ -90,7 +89,7 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
     check_updates(run, config, 2, **by_hand_too)
     assert not any(run.left().values())
     for metrics in run.metrics():
-        assert metrics["plan/rollouts"] == 16 * config.variants.count
+        assert metrics["plan/rollouts"] == 16 * config.variants.prompts
         assert 0 <= metrics["plan/silent_rollouts"] <= 1
         assert metrics["questions/asked"] == 4
         assert metrics["actor/grad_norm"] > 0
@@ -104,9 +103,9 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
             assert metrics["sampler/largest_ratio"] < 1.001
     if made.shares:
         batch = run.batch(1)
-        home_M = batch["generated"].home_N[batch["samples"].rollout_M]
-        shared = (batch["samples"].prompt_M != home_M).any()
-        assert shared == (config.variants.count == 2)
+        own_M = batch["generated"].prompt_N[batch["samples"].rollout_M]
+        shared = (batch["samples"].prompt_M != own_M).any()
+        assert shared == (config.variants.prompts == 2)
 
 
 def test_a_frozen_vision_tower_stays_as_it_is(settings, train):
@@ -139,7 +138,7 @@ def test_lost_rollouts_leave_ragged_groups_and_silent_questions_are_refilled(set
     config = settings("text", recipe={"name": "dapo-filter", "refills": 1}, rewards=rewards)
     run = train(config)
     check_updates(run, config, 2, clip=(0.2, 0.28))
-    sizes = np.unique(run.batch(1)["generated"].place_N, return_counts=True)[1]
+    sizes = np.unique(run.batch(1)["generated"].question_N, return_counts=True)[1]
     assert 1 < len(sizes) <= 4 and sizes.min() < 4
     assert max(metrics["questions/asked"] for metrics in run.metrics()) > 4
     assert not any(run.left().values())
@@ -223,9 +222,9 @@ def test_a_run_without_rewards_ends_with_a_checkpoint(settings, train):
     assert last.name == "global_step_1"
     saved = torch.load(last / "data.pt", weights_only=False)
     assert saved["silent"] == 1
-    silence, order = Silence(2), Shuffle(saved["questions"], 0)
-    _Place(order, silence, saved["questions"], saved["rows"]).load_state_dict(saved)
-    assert silence.count == 1
+    session = session_of(config, AutoTokenizer.from_pretrained(config.model.path), None)
+    session.load_state_dict(saved)
+    assert session.silence.count == 1
 
 
 def test_a_run_is_validated_and_recorded(settings, train, tiny):

@@ -29,7 +29,7 @@ import stock  # noqa: E402, its sizes follow from that of a head
 SECONDS = 500
 SHARE = {
     "recipe": "share-grpo",
-    "variants": {"count": 2, "rewrites": "new_questions"},
+    "variants": {"prompts": 2, "rewrites": "new_questions"},
     "steps_per_generation": 4,
     "gradient_accumulation_steps": 1,
 }
@@ -61,27 +61,28 @@ class Watched(VantageTrainer):
         self.rows, self.ratios = [], []
         super().__init__(*args, **kwargs)
         self.start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._compare = self._rollout_batches._compare
+        self._rollout_batches._compare = self._noting
 
-    def _mismatch(self, batch):
+    def _noting(self, canary, batch, model):
         self.rows.append([])
         if batch.old_RT is not None:
-            sampling_NT = batch.scored.sampled["sampling_per_token_logps"]
-            for (prompt, rollout), place in batch.places.items():
-                if prompt == batch.scored.home_N[rollout]:
-                    counted_T = batch.scored.mask_NT[rollout].bool()
+            sampling_NT = batch.responses.sampled["sampling_per_token_logps"]
+            for (prompt, rollout), place in batch.row_of.items():
+                if prompt == batch.scored.prompt_N[rollout]:
+                    counted_T = batch.responses.mask_NT[rollout].bool()
                     apart_T = (batch.old_RT[place] - sampling_NT[rollout])[counted_T]
-                    images = len(self._encoding(prompt).images)
+                    images = len(self._encoder(prompt).images)
                     self.rows[-1].append([images, apart_T.abs().max().item()])
-        return super()._mismatch(batch)
+        self._compare(canary, batch, model)
 
-    def _ahead(self, batch, keys):
-        made = super()._ahead(batch, keys)
-        ratio = made.get("importance_sampling_ratio")
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        ratio = inputs.get("importance_sampling_ratio")
         if ratio is not None:
-            for (prompt, rollout), ratio_T in zip(keys, ratio, strict=True):
-                own = bool(prompt == batch.scored.home_N[rollout])
+            for (prompt, rollout), ratio_T in zip(inputs["keys"], ratio, strict=True):
+                own = bool(prompt == self.batch.scored.prompt_N[rollout])
                 self.ratios.append([rollout, own, ratio_T.double().mean().item()])
-        return made
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 def made(model: str, out: Path, rows=None, rest=None, **options) -> Watched:
@@ -170,20 +171,20 @@ def refused(trainer: Watched) -> dict:
 def expanded_twice(model: str, out: Path, rows) -> dict:
     """vLLM is given placeholders that are expanded already."""
     trainer = made(model, out, rows)
-    encode = trainer._encode
+    encode = trainer._encoder.encode
 
-    def expanded(prompt):
-        encoding = encode(prompt)
+    def expanded(prompt, shown=()):
+        encoding = encode(prompt, shown)
         encoding.written = None
         return encoding
 
-    trainer._encode = expanded
+    trainer._encoder.encode = expanded
     return refused(trainer)
 
 
 def expanded_twice_unseen(model: str, out: Path, rows) -> dict:
     """The same, told by the log-probs alone."""
-    from vantage.training.trl import trainer as module
+    from vantage.training.trl import vllm as module
 
     check, module.check_same_prompts = module.check_same_prompts, lambda *_: None
     try:
@@ -245,7 +246,7 @@ def as_published(model, processor) -> None:
 
 
 def vllm_media() -> tuple[str, ...]:
-    from vantage.training.trl.trainer import MEDIA_TOKENS
+    from vantage.training.trl.trainable import MEDIA_TOKENS
 
     return MEDIA_TOKENS
 

@@ -63,10 +63,10 @@ def expand(data, url, *more):
         "vantage",
         "expand",
         data,
-        "--out",
+        "--output",
         data.with_name("out.parquet"),
     ]
-    command += ["--base-url", url, "--variants", "2", "--timeout", "120", *more]
+    command += ["--base-url", url, "--rewrites", "2", "--timeout", "120", *more]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     return subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=400

@@ -68,7 +68,7 @@ def configuration(
             "questions": questions,
             "rollouts": rollouts,
             "updates": 2,
-            "forward": questions * rollouts,
+            "micro_batch": questions * rollouts,
         },
         "generation": {"max_tokens": tokens, "temperature": 0.7},
         "optimizer": {"learning_rate": rate, "weight_decay": 0.0},

@@ -196,7 +196,7 @@ class Context:
     @property
     def trained(self) -> int:
         """Number of rows that are trained on."""
-        dropped = self.long.rows if self.long and self.run.long_prompts == "drop" else []
+        dropped = self.long.rows if self.long and self.run.on_long_prompt == "skip" else []
         return len(self.rows) - len(dropped)
 
     @cached_property

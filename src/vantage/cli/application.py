@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from vantage import files
 from vantage.errors import ConfigError, VantageError
+from vantage.renamed import FLAGS
 from vantage.terminal import LONGEST, Console, install, shown
 
 app = typer.Typer(
@@ -42,6 +43,14 @@ PLACES = ("data", "model", "recipe", "test")
 
 class Command(TyperCommand):
     """A command that refuses numbers that are not finite and expands ~ in paths."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; an old name of an option is refused with the new one."""
+        for word in args:
+            name = word.partition("=")[0]
+            if new := FLAGS.get(self.name or "", {}).get(name):
+                raise ConfigError(f"{name}: renamed to {new}")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it with what was given."""

@@ -26,11 +26,11 @@ from vantage.errors import ConfigError
 
 def expand(
     data: Annotated[str, typer.Argument(help="File, directory or name on the hub.")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    variants: Annotated[int, typer.Option(min=1, help="Rewrites per question.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    rewrites: Annotated[int, typer.Option(min=1, help="Rewrites per question.")],
     base_url: Annotated[str, typer.Option(help="URL of the server, ending in /v1.")] = "",
     model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "",
-    template: Annotated[bool, typer.Option("--template", help="Built-in wordings.")] = False,
+    built_in: Annotated[bool, typer.Option("--built-in", help="Use built-in wordings.")] = False,
     wordings: Annotated[Path | None, typer.Option(help="YAML file of wordings.")] = None,
     split: Annotated[str, typer.Option(help="Split of DATA.")] = "train",
     question: InQuestion = None,
@@ -38,24 +38,24 @@ def expand(
     image: InImage = None,
     images: InImages = None,
     with_image: Annotated[bool, typer.Option("--with-image", help="Send the pictures.")] = False,
-    judge: Annotated[bool, typer.Option(help="Ask if each rewrite means the same.")] = True,
+    verify: Annotated[bool, typer.Option(help="Ask if each rewrite means the same.")] = True,
     concurrency: Concurrency = 16,
     requests_per_minute: PerMinute = None,
     temperature: Temperature = 1.0,
     timeout: Timeout = 120.0,
     retries: Retries = 5,
-    journal: Annotated[Path | None, typer.Option(help="Default: OUT.journal.jsonl")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Default: OUTPUT.journal.jsonl")] = None,
 ) -> None:
     """Write DATA with other wordings of its questions, asked of a server or from templates."""
     from vantage.rewriting import report, run
     from vantage.rewriting.wordings import FAMILIES, load
 
     rewriter: Any
-    if template or wordings:
+    if built_in or wordings:
         rewriter = load(wordings) if wordings else FAMILIES
     else:
         if not base_url or not model:
-            raise ConfigError("expected --base-url and --model of a server, or --template")
+            raise ConfigError("expected --base-url and --model of a server, or --built-in")
         rewriter = server_settings(
             base_url, model, temperature, timeout, retries, requests_per_minute
         )
@@ -63,13 +63,13 @@ def expand(
         with report.progress() as watch:
             summary = run.expand(
                 data,
-                out,
-                variants=variants,
+                output,
+                rewrites=rewrites,
                 rewriter=rewriter,
                 split=split,
                 columns=named_columns(question=question, answer=answer, image=image, images=images),
                 with_pictures=with_image,
-                judge=judge,
+                verify=verify,
                 concurrency=concurrency,
                 journal=journal,
                 watch=watch,
@@ -80,6 +80,6 @@ def expand(
     application.console.print(report.table(summary))
     if remark := report.remark(summary):
         application.console.print(remark, soft_wrap=True)
-    application.console.print(f"written to {out!s}", soft_wrap=True)
+    application.console.print(f"written to {output!s}", soft_wrap=True)
     if not summary.accepted:
         raise typer.Exit(1)

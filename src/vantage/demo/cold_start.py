@@ -65,7 +65,7 @@ def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = DEFAULT
 def examples(settings: Settings, *, seed: int) -> list[tuple[Question, str]]:
     """The annotated questions as the model meets them, some altered, and their solutions."""
     rng = np.random.default_rng(seed)
-    expansion = Variants(count=2, transforms=Transforms(probability=settings.altered))
+    expansion = Variants(prompts=2, transforms=Transforms(probability=settings.altered))
     rows = digits.questions("cold_start", n=settings.n, k=settings.k, seed=seed)
     asked = [Question(IMAGE + row["question"], (Picture(row["image"]),)) for row in rows]
     altered = [expansion.expand(question, rng)[1] for question in asked]

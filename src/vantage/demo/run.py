@@ -75,7 +75,7 @@ def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
 def settings(name: str, model: Path, output: Path, seed: int) -> Config:
     """The run of one recipe; the same number of rollouts for each."""
     shares = recipe(name).shares
-    variants = {"count": 2, "rewrites": "new_questions", "transforms": {}}
+    variants = {"prompts": 2, "rewrites": "new_questions", "transforms": {}}
     return configuration.parse(
         {
             "model": {"path": str(model), "dtype": "float32"},
@@ -98,7 +98,7 @@ def settings(name: str, model: Path, output: Path, seed: int) -> Config:
                 "questions": 16,
                 "rollouts": 8 if shares else 16,
                 "updates": 4,
-                "forward": 64,
+                "micro_batch": 64,
             },
             "generation": {"max_tokens": 12},
             "optimizer": {"learning_rate": 1.0e-4, "weight_decay": 0.0},
@@ -149,10 +149,13 @@ class Watch(TrainerCallback):
         """Look at the plan once a rollout batch."""
         self.seconds[state.global_step] = time.perf_counter() - self.began
         if state.global_step % args.updates_per_rollout_batch == 0:
-            rollouts, samples = self.trainer.rollouts, self.trainer.samples
+            rollouts, samples = (
+                self.trainer.batch.plan.rollouts,
+                self.trainer.batch.plan.of_rollouts,
+            )
             advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
             self.rollouts.append(_counts(advantage_N))
-            self.samples.append(_counts(samples.advantage_M[~samples.filler_M]))
+            self.samples.append(_counts(samples.advantage_M[~samples.padding_M]))
 
     def histogram(self, *, late: bool) -> dict[str, list[int]]:
         """Counts over the first or the last tenth of the run."""

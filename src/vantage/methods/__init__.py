@@ -1,8 +1,8 @@
 """From rewards and ids to what is trained on. NumPy and the standard library only."""
 
-from vantage.methods.composition import update_of
 from vantage.methods.diagnostics import diagnose
-from vantage.methods.recipe import RECIPES, Loss, Recipe, compose, recipe, register
+from vantage.methods.ordering import update_of
+from vantage.methods.recipe import RECIPES, Loss, Recipe, custom, recipe, register
 from vantage.methods.rollouts import Rollouts, Samples
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Recipe",
     "Rollouts",
     "Samples",
-    "compose",
+    "custom",
     "diagnose",
     "recipe",
     "register",

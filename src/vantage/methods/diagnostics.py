@@ -20,12 +20,12 @@ def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dic
     Returns:
         Shares are between 0 and 1. "Before" is of the rollouts given, with the plain group
         advantage (what a recipe replaced by refilling is not among them); "after" is of the
-        samples trained, filler left out.
+        samples trained, padding left out.
 
-        - rollouts, questions, samples: counts; samples without filler.
-        - filler: number of samples that are filler.
+        - rollouts, questions, samples: counts; samples without padding.
+        - padding: number of samples that are padding.
         - silent_questions: share of questions whose rewards are all equal.
-        - all_right, all_wrong: share of questions with only right, with no right rollout.
+        - all_correct, all_incorrect: share of questions with only right, with no right rollout.
         - silent_rollouts: share of rollouts whose advantage is exactly 0.
         - silent_samples: share of samples trained whose advantage is exactly 0.
         - useful_rollouts: number of rollouts trained at least once with an advantage that
@@ -40,11 +40,11 @@ def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dic
         - contrast: mean |difference| of advantage between the halves of a pair, 0 without.
     """
     advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
-    trained = samples.take(~samples.filler_M)
+    trained = samples.take(~samples.padding_M)
     return {
         "rollouts": len(rollouts),
         "samples": len(trained),
-        "filler": len(samples) - len(trained),
+        "padding": len(samples) - len(trained),
         **_questions(rollouts, right),
         "silent_rollouts": _mean(advantage_N == 0),
         "silent_samples": _mean(trained.advantage_M == 0),
@@ -61,8 +61,8 @@ def _questions(rollouts: Rollouts, right: float) -> dict[str, float]:
     return {
         "questions": len(size_Q),
         "silent_questions": _mean(low_Q == high_Q),
-        "all_right": _mean(low_Q > right),
-        "all_wrong": _mean(high_Q <= right),
+        "all_correct": _mean(low_Q > right),
+        "all_incorrect": _mean(high_Q <= right),
     }
 
 

@@ -43,7 +43,7 @@ class Ranked:
             rollout_M=row_M,
             advantage_M=(across_N + within_N)[row_M],
             pair_M=np.full(len(row_M), -1) if pair_M is None else pair_M,
-            filler_M=np.zeros(len(row_M), dtype=bool),
+            padding_M=np.zeros(len(row_M), dtype=bool),
             weight_M=np.ones(len(row_M)),
         )
 

@@ -1,4 +1,4 @@
-"""Recipes: named compositions of an estimator, a selection, a sharing and a composition.
+"""Recipes: named compositions of an estimator, a selection, a sharing and an ordering.
 
 To add a method, write its stage in the file of its kind (or your own), and a factory
 here (or in your own file, named in YAML as `my_file.py:my_recipe`).
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from vantage import plugins
+from vantage import plugins, renamed
 from vantage.errors import ConfigError, nearest
-from vantage.methods import advantages, composition, selection, sharing
+from vantage.methods import advantages, ordering, selection, sharing
 from vantage.methods.advantages import ESTIMATORS, Advantages
-from vantage.methods.composition import COMPOSITIONS
+from vantage.methods.ordering import ORDERINGS
 from vantage.methods.ranking import Ranked, rank
 from vantage.methods.rollouts import Rollouts, Samples
 from vantage.methods.selection import SELECTIONS
@@ -28,7 +28,7 @@ from vantage.methods.sharing import SHARINGS
 Estimator = Callable[[Rollouts], Advantages]
 Selection = Callable[[Ranked, np.random.Generator], Samples]
 Sharing = Callable[[Samples, Ranked], Samples]
-Composition = Callable[[Samples, Ranked, np.random.Generator], Samples]
+Ordering = Callable[[Samples, Ranked, np.random.Generator], Samples]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Recipe:
         estimator: rollouts -> advantages.
         selection: ranked rollouts -> samples.
         sharing: samples -> samples under more prompts.
-        composition: samples -> samples in order of training.
+        ordering: samples -> samples in order of training.
         loss: settings of the loss that belong to the method.
         refills: how often questions whose rewards are all equal are replaced by new ones before
             the plan; those that are left after the last time stay in the batch.
@@ -88,7 +88,7 @@ class Recipe:
     estimator: Estimator = advantages.group
     selection: Selection = selection.keep_all
     sharing: Sharing = sharing.own_prompt
-    composition: Composition = composition.in_order
+    ordering: Ordering = ordering.in_order
     loss: Loss = field(default_factory=Loss)
     refills: int = 0
 
@@ -114,7 +114,7 @@ class Recipe:
         ranked = rank(rollouts, self._made("estimator", self.estimator(rollouts)), rng, done)
         selected = self._made("selection", self.selection(ranked, rng))
         shared = self._made("sharing", self.sharing(selected, ranked))
-        return self._made("composition", self.composition(shared, ranked, rng))
+        return self._made("ordering", self.ordering(shared, ranked, rng))
 
     def _made(self, stage: str, made: Any) -> Any:
         """What a stage made, which may be code of the user."""
@@ -128,8 +128,8 @@ class Recipe:
 
     @property
     def rounds(self) -> int | None:
-        """Rounds of the composition, None where it has none; an update is made of whole rounds."""
-        rounds = _options(self.composition).get("rounds")
+        """Rounds of the ordering, None where it has none; an update is made of whole rounds."""
+        rounds = _options(self.ordering).get("rounds")
         return rounds if isinstance(rounds, int) else None
 
     @property
@@ -165,7 +165,9 @@ def recipe(name: str, **options) -> Recipe:
     """
     factory = plugins.load(name) if plugins.is_own(name) else RECIPES.get(name)
     if factory is None:
-        raise ConfigError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
+        new = renamed.RECIPES.get(name)
+        hint = f"renamed to {new!r}" if new else nearest(name, RECIPES)
+        raise ConfigError(f"unknown recipe {name!r}: {hint}")
     _check_options(f"recipe {name!r}", factory, options)
     with plugins.failing(f"recipe {name!r} failed", [plugins.file_of(name)]):
         return _tried(name, factory, options)
@@ -223,9 +225,9 @@ def gspo() -> Recipe:
 
 
 @register("pods")
-def pods(keep: float = 0.25) -> Recipe:
+def pods(fraction: float = 0.25) -> Recipe:
     """Train the rollouts of maximal reward variance. arXiv 2504.13818"""
-    return Recipe("pods", selection=functools.partial(selection.max_variance, keep=keep))
+    return Recipe("pods", selection=functools.partial(selection.max_variance, fraction=fraction))
 
 
 @register("dapo-filter")
@@ -243,7 +245,7 @@ def dapo_filter(refills: int = 3) -> Recipe:
 
 @register("shuffle-r1")
 def shuffle_r1(
-    keep: float = 0.5,
+    fraction: float = 0.5,
     rounds: int = 8,
     weight: str = "sum",
     shape: str = "power",
@@ -254,9 +256,9 @@ def shuffle_r1(
     """
     return Recipe(
         "shuffle-r1",
-        selection=functools.partial(selection.pairwise, keep=keep),
-        composition=functools.partial(
-            composition.advantage_shuffle, rounds=rounds, weight=weight, shape=shape, power=power
+        selection=functools.partial(selection.pairwise, fraction=fraction),
+        ordering=functools.partial(
+            ordering.advantage_shuffle, rounds=rounds, weight=weight, shape=shape, power=power
         ),
         loss=Loss(updates=4),
     )
@@ -283,7 +285,7 @@ def noisy_rollout() -> Recipe:
 
 @register("share-shuffle")
 def share_shuffle(
-    keep: float = 0.5,
+    fraction: float = 0.5,
     rounds: int = 8,
     weight: str = "sum",
     shape: str = "power",
@@ -295,7 +297,7 @@ def share_shuffle(
     arXiv 2508.05612 and 2505.16673 together.
     """
     return replace(
-        shuffle_r1(keep=keep, rounds=rounds, weight=weight, shape=shape, power=power),
+        shuffle_r1(fraction=fraction, rounds=rounds, weight=weight, shape=shape, power=power),
         name="share-shuffle",
         estimator=advantages.hierarchical,
         sharing=sharing.all_prompts,
@@ -303,20 +305,20 @@ def share_shuffle(
     )
 
 
-@register("compose")
-def compose(
+@register("custom")
+def custom(
     estimator: str = "group",
     selection: str | Mapping = "all",
     sharing: str = "own-prompt",
-    composition: str | Mapping = "none",
+    ordering: str | Mapping = "in-order",
 ) -> Recipe:
     """Stages of your choice: a name each, or {name: ..., option: value}."""
     return Recipe(
-        "compose",
+        "custom",
         estimator=_stage("estimator", ESTIMATORS, estimator),
         selection=_stage("selection", SELECTIONS, selection),
         sharing=_stage("sharing", SHARINGS, sharing),
-        composition=_stage("composition", COMPOSITIONS, composition),
+        ordering=_stage("ordering", ORDERINGS, ordering),
     )
 
 
@@ -353,7 +355,9 @@ def _check_options(what: str, function: Callable, options: Mapping) -> None:
     known = _options(function)
     for name, value in options.items():
         if name not in known:
+            new = renamed.OPTIONS_OF_RECIPES.get(name)
             hint = nearest(name, known) if known else "it has none"
+            hint = f"renamed to {new!r}" if new in known else hint
             raise ConfigError(f"{what} has no option {name!r}: {hint}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{what}: {name}={value}: expected a finite number")

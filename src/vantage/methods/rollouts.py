@@ -53,9 +53,9 @@ class Samples:
     Attributes:
         prompt_M: id of the prompt that the sample is conditioned on.
         rollout_M: row of `Rollouts` whose response is trained.
-        advantage_M: its advantage, 0 for filler.
+        advantage_M: its advantage, 0 for padding.
         pair_M: id of its pair, -1 when unpaired. A pair that was drawn twice keeps its id.
-        filler_M: True where the sample only gives the batch its shape: no gradient,
+        padding_M: True where the sample only gives the batch its shape: no gradient,
             no part in any mean or metric.
         weight_M: weight of the sample in the policy loss, relative to an ordinary
             one (sharing lowers it, so that a question with many prompts does not
@@ -66,7 +66,7 @@ class Samples:
     rollout_M: np.ndarray
     advantage_M: np.ndarray
     pair_M: np.ndarray
-    filler_M: np.ndarray
+    padding_M: np.ndarray
     weight_M: np.ndarray
 
     def __len__(self) -> int:

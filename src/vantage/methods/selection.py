@@ -18,22 +18,22 @@ def keep_all(ranked: Ranked, rng: np.random.Generator) -> Samples:
     return ranked.samples(np.arange(len(ranked.row_R)))
 
 
-def pairwise(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.5) -> Samples:
+def pairwise(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5) -> Samples:
     """Pairwise trajectory sampling. Shuffle-R1, https://arxiv.org/abs/2508.05612, sec. 3.
 
     The i-th best rollout of a question is paired with the i-th worst: K pairs of 2K
-    rollouts, of which the max(1, floor(keep * K)) of largest contrast stay. The middle
+    rollouts, of which the max(1, floor(fraction * K)) of largest contrast stay. The middle
     one of an odd group has no partner and is dropped, and so is a group of one.
 
     Args:
-        keep: share of the pairs that stays, in (0, 1].
+        fraction: share of the pairs that stays, in (0, 1].
 
     Returns:
         Samples pair by pair, the better half first.
     """
     place_R = np.minimum(ranked.rank_R, ranked.size_R - 1 - ranked.rank_R)
     pairs_R = ranked.size_R // 2
-    chosen = np.flatnonzero(place_R < np.minimum(pairs_R, _share(keep, pairs_R, at_least=1)))
+    chosen = np.flatnonzero(place_R < np.minimum(pairs_R, _share(fraction, pairs_R, at_least=1)))
     is_worse = ranked.rank_R[chosen] != place_R[chosen]
     chosen = chosen[np.lexsort((is_worse, place_R[chosen], ranked.question_R[chosen]))]
     return ranked.samples(chosen, pair_M=np.arange(len(chosen)) // 2)
@@ -47,39 +47,39 @@ def non_zero(ranked: Ranked, rng: np.random.Generator) -> Samples:
     return ranked.samples(spread_Q[ranked.question_R])
 
 
-def max_variance(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.25) -> Samples:
+def max_variance(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.25) -> Samples:
     """The k rewards of maximal variance. PODS, https://arxiv.org/abs/2504.13818, sec. 3.
 
     They are always some i best and k - i worst, so every i is tried: all questions at
     once, by differences of running sums.
 
     Args:
-        keep: share of the rollouts of a question that stays, in (0, 1]; at least two do.
+        fraction: share of the rollouts of a question that stays, in (0, 1]; at least two do.
     """
     start_Q = np.flatnonzero(ranked.rank_R == 0)
     size_Q = ranked.size_R[start_Q]
-    kept_Q = np.minimum(size_Q, _share(keep, size_Q, at_least=2))
+    kept_Q = np.minimum(size_Q, _share(fraction, size_Q, at_least=2))
     best_Q = _best_of_split(ranked, start_Q, size_Q, kept_Q)
     worst_R = ranked.size_R - (kept_Q - best_Q)[ranked.question_R]
     return ranked.samples((ranked.rank_R < best_Q[ranked.question_R]) | (ranked.rank_R >= worst_R))
 
 
-def random(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.5) -> Samples:
+def random(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5) -> Samples:
     """A random share of the rollouts of each question, at least one: a control."""
-    return _first(ranked, rng.random(len(ranked.row_R)), keep)
+    return _first(ranked, rng.random(len(ranked.row_R)), fraction)
 
 
-def top_magnitude(ranked: Ranked, rng: np.random.Generator, *, keep: float = 0.5) -> Samples:
+def top_magnitude(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5) -> Samples:
     """The rollouts of largest |advantage| of each question, at least one: a control."""
-    return _first(ranked, -np.abs(ranked.advantages.across_N[ranked.row_R]), keep, rng)
+    return _first(ranked, -np.abs(ranked.advantages.across_N[ranked.row_R]), fraction, rng)
 
 
 def _first(
-    ranked: Ranked, key_R: np.ndarray, keep: float, rng: np.random.Generator | None = None
+    ranked: Ranked, key_R: np.ndarray, fraction: float, rng: np.random.Generator | None = None
 ) -> Samples:
     tie_R = ranked.rank_R if rng is None else rng.random(len(key_R))
     order = np.lexsort((tie_R, key_R, ranked.question_R))
-    kept = rank_in_group(ranked.question_R) < _share(keep, ranked.size_R, at_least=1)
+    kept = rank_in_group(ranked.question_R) < _share(fraction, ranked.size_R, at_least=1)
     return ranked.samples(np.sort(order[kept]))
 
 
@@ -106,11 +106,11 @@ def _best_of_split(
     return best_I[order][best_I == 0]
 
 
-def _share(keep: float, count, *, at_least: int) -> np.ndarray:
-    """`max(at_least, floor(keep * count))`, exact where keep * count is a whole number."""
-    if not isinstance(keep, Real) or not 0 < keep <= 1:
-        raise ConfigError(f"keep={keep!r}: expected a share above 0 and up to 1")
-    return np.maximum(at_least, np.floor(keep * np.asarray(count) + 1e-9).astype(np.int64))
+def _share(fraction: float, count, *, at_least: int) -> np.ndarray:
+    """`max(at_least, floor(fraction * count))`, exact where fraction * count is a whole number."""
+    if not isinstance(fraction, Real) or not 0 < fraction <= 1:
+        raise ConfigError(f"fraction={fraction!r}: expected a share above 0 and up to 1")
+    return np.maximum(at_least, np.floor(fraction * np.asarray(count) + 1e-9).astype(np.int64))
 
 
 SELECTIONS = {

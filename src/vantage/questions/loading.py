@@ -59,7 +59,7 @@ def load(
     *,
     split: str,
     columns: Columns | None = None,
-    on_bad_row: Literal["stop", "skip"] = "stop",
+    on_bad_row: Literal["error", "skip"] = "error",
     rejects: Path | None = None,
     **options,
 ) -> Dataset:
@@ -67,14 +67,14 @@ def load(
 
     Args:
         source, split, columns, options: see `survey`.
-        on_bad_row: "stop" to refuse the data, "skip" to go on without bad rows.
+        on_bad_row: "error" to refuse the data, "skip" to go on without bad rows.
         rejects: file for the rows that were skipped, as lines of JSON.
 
     Raises:
-        ConfigError, InputError: as `survey`; bad rows under "stop", or nothing but bad rows.
+        ConfigError, InputError: as `survey`; bad rows under "error", or nothing but bad rows.
     """
     found = survey(source, split=split, columns=columns, **options)
-    if found.faults and (on_bad_row == "stop" or not len(found.rows)):
+    if found.faults and (on_bad_row == "error" or not len(found.rows)):
         raise InputError(faults.message(source, found.faults))
     if found.faults:
         bad = len({fault.row for fault in found.faults})

@@ -98,7 +98,7 @@ class Prompts:
 
     def source(self, prompt: int) -> dict[str, Any]:
         """Row of the data behind a prompt, its images unread; the same object each time."""
-        place = prompt // self.variants.count
+        place = prompt // self.variants.prompts
         if place not in self._sources:
             self._sources[place] = self.rows.unread(self.rows[self._asked[place].question])
         return self._sources[place]
@@ -106,11 +106,11 @@ class Prompts:
     def prompt(self, prompt: int) -> Question:
         """The prompt of that id."""
         if prompt not in self._made:
-            place = prompt // self.variants.count
+            place = prompt // self.variants.prompts
             source = self.rows[self._asked[place].question]
             made = self._expanded(place, source)
             framed = {id(question): self._framed(question, source) for question in made}
-            for number, question in enumerate(made, start=place * self.variants.count):
+            for number, question in enumerate(made, start=place * self.variants.prompts):
                 self._made[number] = framed[id(question)]
         return self._made[prompt]
 
@@ -122,7 +122,7 @@ class Prompts:
 
     def ids(self, places: Sequence[int], rollouts: int) -> np.ndarray:
         """Prompt of each rollout of some places, `rollouts` a prompt; equal ones share an id."""
-        count = self.variants.count
+        count = self.variants.prompts
         prompts = [place * count + number for place in places for number in range(count)]
         first: dict[int, int] = {}
         shared = [first.setdefault(id(self.prompt(prompt)), prompt) for prompt in prompts]

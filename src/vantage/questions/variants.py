@@ -66,7 +66,7 @@ class Variants(Section):
     """How the prompts of a question are made.
 
     Attributes:
-        count: prompts a question, m.
+        prompts: number of prompts per question, m, the original included.
         rewrites: column with other wordings (a list of texts) of the question.
         transforms: image transforms; None for none.
         original: whether the first prompt is the original question, as it is. If not, the
@@ -76,16 +76,16 @@ class Variants(Section):
             all of them, then the same again, each with a transform of its own draw.
     """
 
-    count: int = Field(1, ge=1, le=10_000)
+    prompts: int = Field(1, ge=1, le=10_000)
     rewrites: str | None = None
     transforms: Transforms | None = None
     original: bool = True
 
     @model_validator(mode="after")
     def _something_to_vary(self) -> Variants:
-        if (self.count > 1 or not self.original) and not (self.rewrites or self.transforms):
+        if (self.prompts > 1 or not self.original) and not (self.rewrites or self.transforms):
             raise ValueError(
-                f"count={self.count} and original={self.original}, but nothing to vary: "
+                f"prompts={self.prompts} and original={self.original}, but nothing to vary: "
                 "set rewrites (a column) or transforms"
             )
         return self
@@ -100,7 +100,7 @@ class Variants(Section):
         allowed: Sequence[str] | None = None,
         done: float = 0.0,
     ) -> list[Question]:
-        """`count` prompts of one question; those that are the same are one object.
+        """`prompts` prompts of one question; those that are the same are one object.
 
         No image is opened: a transform is a step of the picture, done when it is needed.
 
@@ -115,7 +115,7 @@ class Variants(Section):
         wordings = self._wordings(question, rewrites, rng)
         fitting = self._fitting(question, answer, allowed)
         prompts = [question] if self.original else []
-        for number in range(len(prompts), self.count):
+        for number in range(len(prompts), self.prompts):
             reworded = wordings[number % len(wordings)]
             prompts.append(self._transformed(reworded, fitting, done, rng))
         return [prompts[prompts.index(prompt)] for prompt in prompts]

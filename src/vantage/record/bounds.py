@@ -64,21 +64,21 @@ class Keep:
         check_between("pixels", self.pixels, 1, MOST)
 
 
-def kept(question_N: np.ndarray, rollouts: int) -> np.ndarray:
+def kept(row_N: np.ndarray, rollouts: int) -> np.ndarray:
     """Which rollouts keep their texts: whole questions, the lowest digests first.
 
     Args:
-        question_N: row in the data of each rollout.
+        row_N: row in the data of each rollout.
         rollouts: most rows that are kept; the first question counts whatever its size.
     """
     if not rollouts:
-        return np.zeros(len(question_N), dtype=bool)
-    questions, count_Q = np.unique(question_N, return_counts=True)
+        return np.zeros(len(row_N), dtype=bool)
+    questions, count_Q = np.unique(row_N, return_counts=True)
     order = sorted(range(len(questions)), key=lambda q: digest(int(questions[q])))
     total_Q = np.cumsum(count_Q[order])
     fitting = np.flatnonzero(total_Q <= rollouts)
     chosen = order[: max(1, len(fitting))]
-    return np.isin(question_N, questions[chosen])
+    return np.isin(row_N, questions[chosen])
 
 
 def shortened(text: str, characters: int, where: str = "in the record") -> str:

@@ -22,7 +22,7 @@ RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
         "done": (0, 1, False),
     },
     "rollouts": {
-        "question": (0, ANY, False),
+        "row": (0, ANY, False),
         "epoch": (0, ANY, False),
         "variant": (0, ANY, False),
         "reward": (-LARGEST_REWARD, LARGEST_REWARD, True),
@@ -36,7 +36,7 @@ RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
         "weight": (0, LARGEST_REWARD, False),
         "update": (0, ANY, False),
     },
-    "prompts": {"question": (0, ANY, False), "variant": (0, ANY, False)},
+    "prompts": {"row": (0, ANY, False), "variant": (0, ANY, False)},
     "validations": {"batch": (0, ANY, False), "seconds": (0, LARGEST, False)},
 }
 # Columns that number the rows, or name each of them.
@@ -114,12 +114,12 @@ def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str |
     Args:
         prompts: with the columns prompt and question.
         rollouts: with question, prompt, reward and trained.
-        samples: with rollout, prompt, pair and filler.
+        samples: with rollout, prompt, pair and padding.
     """
-    asked = _mapped(prompts["prompt"], prompts["question"])
+    asked = _mapped(prompts["prompt"], prompts["row"])
     if any(
         asked.get(prompt) != question
-        for prompt, question in zip(*_lists(rollouts, "prompt", "question"), strict=True)
+        for prompt, question in zip(*_lists(rollouts, "prompt", "row"), strict=True)
     ):
         return "rollouts name prompts that are not there, or belong to another question"
     rollout_M, prompt_M = (samples[name].to_numpy() for name in ("rollout", "prompt"))
@@ -127,13 +127,13 @@ def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str |
         return "samples name rollouts that are not there"
     if np.isnan(rollouts["reward"].to_numpy()[rollout_M]).any():
         return "samples name rollouts without a reward"
-    question_M = rollouts["question"].to_numpy()[rollout_M]
+    question_M = rollouts["row"].to_numpy()[rollout_M]
     if any(asked.get(prompt) != q for prompt, q in zip(prompt_M, question_M, strict=True)):
         return "samples name prompts that are not there, or belong to another question"
     pair_M = samples["pair"].to_numpy()
     if (pair_M >= 0).any() and (len(pair_M) % 2 or (pair_M[::2] != pair_M[1::2]).any()):
         return "samples are in pairs, and some have lost their other half"
-    trained_M = rollout_M[~samples["filler"].to_numpy()]
+    trained_M = rollout_M[~samples["padding"].to_numpy()]
     trained_N = np.bincount(trained_M, minlength=len(rollouts))
     if not np.array_equal(trained_N, rollouts["trained"].to_numpy()):
         return (
@@ -147,13 +147,13 @@ def incomplete(rollouts: pa.Table, samples: pa.Table) -> int | None:
 
     Args:
         rollouts: of a whole run, with the columns batch and trained.
-        samples: of a whole run, with batch and filler.
+        samples: of a whole run, with batch and padding.
     """
     batch_N, trained_N = (rollouts[name].to_numpy() for name in ("batch", "trained"))
-    batch_M = samples["batch"].to_numpy()[~samples["filler"].to_numpy()]
+    batch_M = samples["batch"].to_numpy()[~samples["padding"].to_numpy()]
     batch_B, place = np.unique(np.concatenate([batch_N, batch_M]), return_inverse=True)
-    place_N, place_M = np.split(place, [len(batch_N)])
-    told_B = np.bincount(place_N, trained_N, minlength=len(batch_B))
+    question_N, place_M = np.split(place, [len(batch_N)])
+    told_B = np.bincount(question_N, trained_N, minlength=len(batch_B))
     there_B = np.bincount(place_M, minlength=len(batch_B))
     return next((int(batch) for batch in batch_B[told_B != there_B]), None)
 

@@ -95,8 +95,8 @@ class Record:
             InputError: they do not, or a file cannot be read; names it.
         """
         numbers = {
-            "prompts": ["prompt", "question"],
-            "rollouts": ["question", "place", "prompt", "reward", "trained"],
+            "prompts": ["prompt", "row"],
+            "rollouts": ["row", "question", "prompt", "reward", "trained"],
         }
         found = {
             name: self.step(step, name, None if texts else numbers.get(name))
@@ -112,7 +112,7 @@ class Record:
 
         Args:
             rollouts: batch, trained.
-            samples: batch, filler.
+            samples: batch, padding.
 
         Raises:
             InputError: names the step.
@@ -146,15 +146,15 @@ class Record:
             InputError: as `whole`.
         """
         found = self.whole(step, texts=False)
-        columns = ["place", "prompt", "reward"]
-        place_N, prompt_N, reward_N = (found["rollouts"][name].to_numpy() for name in columns)
+        columns = ["question", "prompt", "reward"]
+        question_N, prompt_N, reward_N = (found["rollouts"][name].to_numpy() for name in columns)
         made = found["samples"]
         column = {name: made[name].to_numpy() for name in made.column_names}
         samples = Samples(**{f.name: column[f.name.removesuffix("_M")] for f in fields(Samples)})
         scored = np.flatnonzero(~np.isnan(reward_N))
         if not len(scored):
             return None, samples, column["update"]
-        rollouts = Rollouts(place_N[scored], prompt_N[scored], reward_N[scored])
+        rollouts = Rollouts(question_N[scored], prompt_N[scored], reward_N[scored])
         among = np.searchsorted(scored, samples.rollout_M)
         samples = samples.take(np.arange(len(samples)), rollout_M=among)
         return rollouts, samples, column["update"]

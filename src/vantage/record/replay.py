@@ -58,13 +58,13 @@ def measures(rollouts: Rollouts, samples: Samples, updates: int) -> dict[str, fl
     """A plan in numbers: those of `vantage.diagnose`, and
 
     - trained_questions: distinct questions with a sample whose advantage is not 0;
-    - samples_per_update: samples without filler, over the updates of a batch.
+    - samples_per_update: samples without padding, over the updates of a batch.
     """
-    told = samples.rollout_M[~samples.filler_M & (samples.advantage_M != 0)]
+    told = samples.rollout_M[~samples.padding_M & (samples.advantage_M != 0)]
     return {
         **diagnose(rollouts, samples),
         "trained_questions": len(np.unique(rollouts.question_N[told])),
-        "samples_per_update": float((~samples.filler_M).sum()) / updates,
+        "samples_per_update": float((~samples.padding_M).sum()) / updates,
     }
 
 

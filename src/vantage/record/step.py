@@ -51,8 +51,8 @@ class Step:
 
     Attributes:
         number: of the rollout batch, from 0; what the draws of its plan were keyed by.
-        question_N: row in the data of the question of each rollout.
-        place_N: id of the question that the plan went by (`Rollouts.question_N`), which
+        row_N: row in the data of the question of each rollout.
+        question_N: id of the question that the plan went by (`Rollouts.row_N`), which
             differs from the row in that a row can be asked twice in a batch.
         epoch_N: how often the data went round before the question was asked.
         prompt_N: id of the prompt that generated it (`Rollouts.prompt_N`).
@@ -64,7 +64,7 @@ class Step:
         log_prob_N: mean log-prob of the sampled tokens as the update saw it before it
             began, NaN where nobody computed it.
         samples: the plan, `rollout_M` pointing into the N rollouts; empty without a score.
-        update_M: number of the update that trains each sample, from 0; any for filler.
+        update_M: number of the update that trains each sample, from 0; any for padding.
         prompts: prompt id -> the question as the model got it, for every id in `prompt_N`;
             its pictures are opened only if they are kept.
         seconds: by stage; "rollout_batch" is the whole.
@@ -79,8 +79,8 @@ class Step:
     """
 
     number: int
+    row_N: np.ndarray
     question_N: np.ndarray
-    place_N: np.ndarray
     epoch_N: np.ndarray
     prompt_N: np.ndarray
     variant_N: np.ndarray
@@ -134,4 +134,4 @@ class Step:
             InputError: no rollout has a score.
         """
         rows = self.scored
-        return Rollouts(self.place_N[rows], self.prompt_N[rows], self.reward_N[rows])
+        return Rollouts(self.question_N[rows], self.prompt_N[rows], self.reward_N[rows])

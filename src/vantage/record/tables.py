@@ -38,7 +38,7 @@ SAMPLES = pa.schema(
         ("prompt", pa.int32()),  # that it is trained under
         ("advantage", pa.float64()),
         ("pair", pa.int64()),  # -1 when unpaired
-        ("filler", pa.bool_()),
+        ("padding", pa.bool_()),
         ("weight", pa.float64()),
         ("update", pa.int32()),
     ]
@@ -47,7 +47,7 @@ PROMPTS = pa.schema(
     [
         ("batch", pa.int32()),
         ("prompt", pa.int32()),
-        ("question", pa.int64()),
+        ("row", pa.int64()),  # of the data set
         ("variant", pa.int32()),
         ("text", pa.string()),  # null where texts are not kept
         ("earlier", pa.list_(MESSAGE)),
@@ -72,15 +72,15 @@ def rollouts_schema(parts: Sequence[str]) -> pa.Schema:
         [
             ("batch", pa.int32()),
             ("rollout", pa.int32()),
-            ("question", pa.int64()),  # row in the data
-            ("place", pa.int32()),  # of the question in the batch
+            ("row", pa.int64()),  # of the data set
+            ("question", pa.int32()),  # of the rollout batch
             ("epoch", pa.int32()),
             ("prompt", pa.int32()),
             ("variant", pa.int32()),
             ("reward", pa.float64()),  # NaN without a score
             ("parts", pa.struct([(name, pa.float64()) for name in parts])),
             ("advantage", pa.float64()),  # of the plain group, NaN without a score
-            ("trained", pa.int32()),  # how often, under any prompt, filler left out
+            ("trained", pa.int32()),  # how often, under any prompt, padding left out
             ("tokens", pa.int32()),
             ("log_prob", pa.float32()),  # mean of the sampled tokens, NaN where not known
             ("response", pa.string()),  # null where texts are not kept
@@ -113,8 +113,8 @@ def rollouts_table(step: Step, kept_N: np.ndarray, characters: int) -> pa.Table:
     columns = {
         "batch": np.full(len(step), step.number),
         "rollout": np.arange(len(step)),
+        "row": step.row_N,
         "question": step.question_N,
-        "place": step.place_N,
         "epoch": step.epoch_N,
         "prompt": step.prompt_N,
         "variant": step.variant_N,
@@ -139,7 +139,7 @@ def samples_table(step: Step) -> pa.Table:
         "prompt": samples.prompt_M,
         "advantage": samples.advantage_M,
         "pair": samples.pair_M,
-        "filler": samples.filler_M,
+        "padding": samples.padding_M,
         "weight": samples.weight_M,
         "update": step.update_M,
     }
@@ -162,7 +162,7 @@ def prompts_table(
         {
             "batch": step.number,
             "prompt": int(prompt),
-            "question": int(step.question_N[row]),
+            "row": int(step.row_N[row]),
             "variant": int(step.variant_N[row]),
             **(
                 _words(step.prompts[int(prompt)], characters, stored[int(prompt)])
@@ -176,8 +176,8 @@ def prompts_table(
 
 
 def times_trained(step: Step) -> np.ndarray:
-    """How often each rollout is trained, filler left out."""
-    trained = step.samples.rollout_M[~step.samples.filler_M]
+    """How often each rollout is trained, padding left out."""
+    trained = step.samples.rollout_M[~step.samples.padding_M]
     return np.bincount(trained, minlength=len(step))
 
 
@@ -186,7 +186,7 @@ def advantages(step: Step) -> np.ndarray:
     advantage_N = np.full(len(step), np.nan)
     rows = step.scored
     if len(rows):
-        advantage_N[rows] = group_advantage(step.reward_N[rows], step.place_N[rows])
+        advantage_N[rows] = group_advantage(step.reward_N[rows], step.question_N[rows])
     return advantage_N
 
 

@@ -97,7 +97,7 @@ class Recorder:
         Raises:
             OSError: the disk is full, or the directory is gone; earlier steps are untouched.
         """
-        kept_N = kept(step.question_N, self.keep.rollouts)
+        kept_N = kept(step.row_N, self.keep.rollouts)
         stored = self._store_pictures(step, kept_N)
         made = {
             "batch": tables.batch_table(step),

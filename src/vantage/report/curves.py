@@ -21,8 +21,8 @@ CORRECT = ("accuracy", "tag_accuracy", "choice", "numeric", "string", "judge")
 SIGNALS = (
     "silent_rollouts",
     "silent_samples",
-    "all_right",
-    "all_wrong",
+    "all_correct",
+    "all_incorrect",
     "useful_share",
     "useful_per_second",
     "repeats",
@@ -163,7 +163,7 @@ def _histogram(record: Record, step_N, rollouts: pa.Table, samples: pa.Table) ->
     """Shares of |advantage| over time, of the rollouts and of the samples trained."""
     columns = min(COLUMNS, max(len(record), 1))
     edge_C = np.linspace(0, len(record), columns + 1).round().astype(int)
-    trained_M = ~samples["filler"].to_numpy(zero_copy_only=False)
+    trained_M = ~samples["padding"].to_numpy(zero_copy_only=False)
     step_M = np.searchsorted(record.steps, samples["batch"].to_numpy())[trained_M]
     after_M = samples["advantage"].to_numpy()[trained_M]
     return {

@@ -28,7 +28,7 @@ Reader = Callable[[int], dict[str, pa.Table]]
 
 
 @dataclass
-class Room:
+class PageBudget:
     """Bytes of the page that details may still take.
 
     Attributes:
@@ -40,9 +40,9 @@ class Room:
     pictures: int = 6_000_000
     shown: dict[str, str] = field(default_factory=dict)
 
-    def share(self, runs: int) -> Room:
+    def share(self, runs: int) -> PageBudget:
         """An even share of it for each of so many runs, the pictures in one place."""
-        return Room(self.texts // runs, self.pictures // runs, self.shown)
+        return PageBudget(self.texts // runs, self.pictures // runs, self.shown)
 
 
 def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
@@ -52,8 +52,8 @@ def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
         record: of the run.
         rollouts: its table, all rows, the numbers alone.
     """
-    column = {name: rollouts[name].to_numpy() for name in ("batch", "question", "place", "trained")}
-    keys = np.stack([column["question"], column["batch"], column["place"]])
+    column = {name: rollouts[name].to_numpy() for name in ("batch", "row", "question", "trained")}
+    keys = np.stack([column["row"], column["batch"], column["question"]])
     (row_A, batch_A, _), asking_N = np.unique(keys, axis=1, return_inverse=True)
     asking_N = asking_N.reshape(-1)
     success_A = _mean(asking_N, right(rollouts), len(row_A))
@@ -79,7 +79,7 @@ def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
     }
 
 
-def details(record: Record, room: Room) -> dict[str, list]:
+def details(record: Record, room: PageBudget) -> dict[str, list]:
     """What the page shows of one question, for as many questions as there is room for.
 
     Questions come in the order of the digests of their rows, as in the record, each with up
@@ -106,9 +106,9 @@ def details(record: Record, room: Room) -> dict[str, list]:
 
 def _kept(record: Record) -> dict[int, list[int]]:
     """Questions whose texts are in the record, with their batches."""
-    prompts = record.table("prompts", ["batch", "question", "text"])
+    prompts = record.table("prompts", ["batch", "row", "text"])
     there = prompts["text"].is_valid().to_numpy()
-    batch_V, question_V = (prompts[name].to_numpy()[there] for name in ("batch", "question"))
+    batch_V, question_V = (prompts[name].to_numpy()[there] for name in ("batch", "row"))
     kept: dict[int, list[int]] = {}
     for question, batch in sorted(set(zip(question_V.tolist(), batch_V.tolist(), strict=True))):
         kept.setdefault(question, []).append(batch)
@@ -116,19 +116,19 @@ def _kept(record: Record) -> dict[int, list[int]]:
 
 
 def _labels(record: Record) -> dict[int, str]:
-    prompts = record.table("prompts", ["question", "variant", "text"])
+    prompts = record.table("prompts", ["row", "variant", "text"])
     prompts = prompts.filter(prompts["text"].is_valid())
     first: dict[int, str] = {}
     for row in prompts.filter(pa.array(prompts["variant"].to_numpy() == 0)).to_pylist():
-        first.setdefault(row["question"], row["text"][:LABEL])
+        first.setdefault(row["row"], row["text"][:LABEL])
     return first
 
 
 def _asking(read: Reader, batch: int, row: int, shown: Callable) -> dict[str, Any]:
     """One time that a question was asked: prompts, rollouts and samples, each by its number."""
     found = read(batch)
-    prompts = _where(found["prompts"], "question", [row])
-    rollouts = _where(found["rollouts"], "question", [row])
+    prompts = _where(found["prompts"], "row", [row])
+    rollouts = _where(found["rollouts"], "row", [row])
     number_of = {one["rollout"]: number for number, one in enumerate(rollouts)}
     prompt_of = {one["prompt"]: number for number, one in enumerate(prompts)}
     samples = _where(found["samples"], "rollout", list(number_of))
@@ -156,7 +156,7 @@ def _asking(read: Reader, batch: int, row: int, shown: Callable) -> dict[str, An
                 one["update"],
             ]
             for one in samples
-            if not one["filler"]
+            if not one["padding"]
         ],
     }
 
@@ -182,7 +182,7 @@ def _prompt(prompt: dict[str, Any], shown: Callable) -> dict[str, Any]:
     }
 
 
-def _shown(record: Record, room: Room, name: str | None) -> str | None:
+def _shown(record: Record, room: PageBudget, name: str | None) -> str | None:
     """Name of a picture that is on the page; None where there is none, or no room."""
     if name is None or name in room.shown:
         return name

@@ -21,7 +21,7 @@ from vantage.yaml_values import text_of
 
 # What the measures of a run are called where they are no names of rewards.
 WORDS = {"reward": "reward (weighted sum)"}
-NUMBERS = ("batch", "question", "place", "trained", "reward", "parts", "advantage")
+NUMBERS = ("batch", "row", "question", "trained", "reward", "parts", "advantage")
 POLICY = (
     "default-src 'none'; img-src data:; script-src '{script}'; style-src '{style}'; "
     "base-uri 'none'; form-action 'none'"
@@ -44,13 +44,13 @@ def write(records: Sequence[Record], file: Path) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-def page(records: Sequence[Record], room: details.Room | None = None) -> str:
+def page(records: Sequence[Record], room: details.PageBudget | None = None) -> str:
     """The page of some runs, as HTML.
 
     Figures and the table of questions are made of all rollouts; the rollouts of single
     questions are shown as far as there is `room`.
     """
-    room = room or details.Room()
+    room = room or details.PageBudget()
     runs = [
         {"name": name, **_run(record, room.share(len(records)))}
         for name, record in zip(_names(records), records, strict=True)
@@ -85,9 +85,9 @@ def embedded(data: Any) -> str:
     return text.translate(ESCAPES)
 
 
-def _run(record: Record, room: details.Room) -> dict[str, Any]:
+def _run(record: Record, room: details.PageBudget) -> dict[str, Any]:
     rollouts = record.table("rollouts", NUMBERS)
-    samples = record.table("samples", ["batch", "advantage", "filler"])
+    samples = record.table("samples", ["batch", "advantage", "padding"])
     record.check_plans(rollouts, samples)
     about = record.about
     return {

@@ -37,7 +37,7 @@ def remark(summary: Summary) -> str | None:
         return None
     return (
         f"{unchecked:,} rewrites have the words that the question needs, but no server was asked "
-        "whether they mean the same: read some, or run with a server and without --no-judge"
+        "whether they mean the same: read some, or run with a server and without --no-verify"
     )
 
 

@@ -98,12 +98,12 @@ def expand(
     data: str,
     out: Path,
     *,
-    variants: int,
+    rewrites: int,
     rewriter: Settings | Families,
     split: str = "train",
     columns: Columns | None = None,
     with_pictures: bool = False,
-    judge: bool = True,
+    verify: bool = True,
     concurrency: int = 16,
     journal: Path | None = None,
     watch: Callable[[int], Watch] | None = None,
@@ -117,12 +117,12 @@ def expand(
     Args:
         data: file, directory or name on the hub.
         out: parquet file.
-        variants: rewrites a question, K.
+        rewrites: rewrites a question, K.
         rewriter: a server's settings, or families of wordings.
         split: which split of the data.
         columns: where question, answer and pictures are.
         with_pictures: whether the server is shown the pictures.
-        judge: whether a server is asked about each rewrite if it asks for the same, which no
+        verify: whether a server is asked about each rewrite if it asks for the same, which no
             guard can tell; without one nobody is asked.
         concurrency: requests under way at a time.
         journal: the journal's file, `out` + ".journal.jsonl" by default.
@@ -133,28 +133,28 @@ def expand(
         ConfigError: options that do not fit, a journal in use, or a server that cannot be asked.
     """
     began = time.monotonic()
-    check_between("variants", variants, 1, 1_000)
+    check_between("rewrites", rewrites, 1, 1_000)
     check_between("concurrency", concurrency, 1, 10_000)
     table = open_table(data, split, columns or Columns(), out)
-    summary = Summary(variants)
+    summary = Summary(rewrites)
     if isinstance(rewriter, Sequence):
         outcomes: Iterator[Outcome] = (
-            _from_template(item, variants, rewriter) for item in table.items(with_pictures=False)
+            _from_template(item, rewrites, rewriter) for item in table.items(with_pictures=False)
         )
         _finish(table, out, outcomes, summary)
     else:
         path = journal or out.with_name(out.name + ".journal.jsonl")
         with Journal(path) as answers:
             tell = watch(len(table.rows)) if watch else lambda done, tokens: None
-            asking = _Asking(rewriter, answers, summary, table, with_pictures, judge, tell)
+            asking = _Asking(rewriter, answers, summary, table, with_pictures, verify, tell)
             asyncio.run(asking.all(concurrency))
             _finish(table, out, (asking.outcomes[key] for key in asking.keys), summary)
     summary.seconds = time.monotonic() - began
     return summary
 
 
-def _from_template(item: Item, variants: int, families: Families) -> Outcome:
-    texts = wordings.rewrites(item.question, variants, families)
+def _from_template(item: Item, rewrites: int, families: Families) -> Outcome:
+    texts = wordings.rewrites(item.question, rewrites, families)
     return _guarded(item, texts) if texts else Outcome(failed="no wording matches")
 
 
@@ -182,7 +182,7 @@ class _Asking:
     summary: Summary
     table: Table
     with_pictures: bool
-    judge: bool
+    verify: bool
     tell: Watch
     keys: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -237,7 +237,7 @@ class _Asking:
             return Outcome(failed=f"picture: {error}")
         except UnansweredError as error:
             return Outcome(failed=f"server: {error}")
-        if self.judge:
+        if self.verify:
             found = await self._judged(key, item, found)
         return replace(found, accepted=found.accepted[: self.summary.wanted])
 

@@ -115,7 +115,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
     source = Path(data)
     if out.suffix != ".parquet":
         raise ConfigError(f"{str(out)!r}: expected a file ending in .parquet")
-    files.check_writable(out, "--out")
+    files.check_writable(out, "--output")
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"{str(out)!r} is the data itself: give another file")
     raw, folder = open_rows(data, split)

@@ -252,40 +252,25 @@ def updates_of(checkpoint: Path) -> int:
     return int(_read(checkpoint, STATE, "global_step")["global_step"])
 
 
-def save_sampling(
-    checkpoint: Path,
-    state: dict[str, Any],
-    questions: int,
-    rows: Mapping[str, str],
-    *,
-    inside: bool = False,
-    silent: int = 0,
-) -> None:
-    """Save which questions come next, and the digests of their rows.
+def save_sampling(checkpoint: Path, state: Mapping[str, Any], *, inside: bool = False) -> None:
+    """Save which questions come next.
 
     Args:
         checkpoint: where to.
-        state: of the sampling.
-        questions: that it draws from.
-        rows: their identity, as `vantage.training.identity.identity`.
+        state: of the session, see `vantage.training.session.Session.state_dict`.
         inside: whether the run stopped inside a rollout batch.
-        silent: the last batches in a row that trained nothing.
     """
-    saved = {"questions": questions, "rows": dict(rows), "state": state, "inside": inside}
-    saved["silent"] = silent
-    text = json.dumps(saved, default=lambda value: value.tolist())  # of NumPy
+    text = json.dumps({**state, "inside": inside}, default=lambda value: value.tolist())  # of NumPy
     (checkpoint / SAMPLING).write_text(text, encoding="utf-8")
 
 
-def load_sampling(checkpoint: Path, questions: int, rows: Mapping[str, str]) -> dict[str, Any]:
-    """Which questions come next.
+def load_sampling(checkpoint: Path) -> dict[str, Any]:
+    """The state of the session in a checkpoint.
 
     Raises:
-        InputError: the checkpoint does not say, or the run had other data; names what differs.
+        InputError: the checkpoint does not say.
     """
-    saved = _read(checkpoint, SAMPLING, "questions", "state")
-    check_same_rows(f"resume_from_checkpoint={str(checkpoint)!r}", saved, questions, rows)
-    return saved["state"]
+    return _read(checkpoint, SAMPLING, "questions", "state")
 
 
 def check_rows(run: Path, questions: Dataset) -> None:
@@ -303,11 +288,6 @@ def check_rows(run: Path, questions: Dataset) -> None:
     _refuse_others(f"--resume: {checkpoint.name}", before, identity(questions))
 
 
-def load_silent(checkpoint: Path) -> int:
-    """The last batches in a row that trained nothing; 0 in checkpoints of earlier versions."""
-    return int(_read(checkpoint, SAMPLING).get("silent", 0))
-
-
 def check_same_rows(
     where: str, saved: Mapping[str, Any], questions: int, rows: Mapping[str, str]
 ) -> None:
@@ -316,7 +296,8 @@ def check_same_rows(
     Args:
         where: the checkpoint, for the message.
         saved: `questions` and `rows` of it; checkpoints of earlier versions have no `rows`.
-        questions, rows: as now; see `save_sampling`.
+        questions: number of questions that are drawn from now.
+        rows: digests of the data now, see `vantage.training.identity.identity`.
 
     Raises:
         InputError: names what differs.

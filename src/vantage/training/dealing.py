@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vantage.methods.composition import cuts, update_of
+from vantage.methods.ordering import cuts, update_of
 from vantage.methods.rollouts import Samples
 
-FILLER = -1
+PADDING = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Update:
     """What one optimizer update trains.
 
     Attributes:
-        row_PR: rows of the plan for each of P processes, R each, FILLER where a process has
+        row_PR: rows of the plan for each of P processes, R each, PADDING where a process has
             one row less than the others.
         rows: rows of the plan in the update, over all processes.
         tokens: response tokens of those rows.
@@ -33,7 +33,7 @@ class Update:
 
 
 def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -> list[Update]:
-    """The updates of a rollout batch, in the plan's order, filler left out.
+    """The updates of a rollout batch, in the plan's order, padding left out.
 
     Every process gets the same number of rows in every update, at least one.
 
@@ -46,9 +46,9 @@ def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -
     update_M = update_of(samples, updates)
     dealt = []
     for number in range(updates):
-        rows = np.flatnonzero((update_M == number) & ~samples.filler_M)
+        rows = np.flatnonzero((update_M == number) & ~samples.padding_M)
         each = max(1, -(-len(rows) // processes))
-        padded = np.full(each * processes, FILLER)
+        padded = np.full(each * processes, PADDING)
         padded[: len(rows)] = rows
         row_PR = padded.reshape(each, processes).T
         dealt.append(Update(row_PR, len(rows), int(length_M[rows].sum())))
@@ -66,7 +66,7 @@ def loss_weights(samples: Samples, size_M: np.ndarray, updates: list[Update]) ->
     """
     weight_M = np.zeros(len(samples))
     for update in updates:
-        rows = update.row_PR[update.row_PR != FILLER]
+        rows = update.row_PR[update.row_PR != PADDING]
         total = (samples.weight_M[rows] * size_M[rows]).sum()
         scale = size_M[rows].sum() / total if total else 1.0
         weight_M[rows] = samples.weight_M[rows] * scale

@@ -22,7 +22,7 @@ CHECKPOINT = re.compile(r"(?:checkpoint-|global_step_)(\d+)")
 TRACKER = "latest_checkpointed_iteration.txt"  # of veRL
 RECORD = Path("record")
 # Options that decide how a run is carried out, not what it computes.
-FREE = ("run", "verl", "batch.forward", "judge")
+FREE = ("run", "verl", "batch.micro_batch", "judge")
 
 
 def locked(config: Config) -> files.Lock:

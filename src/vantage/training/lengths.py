@@ -23,7 +23,7 @@ def short_enough(
         prompts: the rows, and how they are asked.
         tokens_of: number of tokens of a prompt, image tokens included.
         limit: None for no limit; then nothing is measured.
-        policy: "refuse" to raise an error, "drop" to leave questions with longer prompts out.
+        policy: "error" to raise an error, "skip" to leave questions with longer prompts out.
 
     Raises:
         InputError: prompts are longer, and the policy refuses them or no others are left.
@@ -34,11 +34,11 @@ def short_enough(
     bar = tqdm(rows, desc="Measuring prompts", disable=len(rows) < 5_000)
     lengths = {row: tokens_of(prompts.longest(prompts.rows[row])) for row in bar}
     long = [row for row, length in lengths.items() if length > limit]
-    if long and (policy == "refuse" or len(long) == len(lengths)):
+    if long and (policy == "error" or len(long) == len(lengths)):
         raise InputError(
             f"prompts of {len(long)} rows are longer than max_prompt_length={limit}: "
             f"rows {some(long)}, the longest {max(lengths.values())} tokens; lower "
-            "max_pixels, raise the limit, or set long_prompts to 'drop'"
+            "max_pixels, raise the limit, or set on_long_prompt to 'skip'"
         )
     if long:
         logger.warning(f"dropped {len(long)} of {len(rows)} questions, too long: {some(long)}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,39 +14,71 @@ from vantage.methods import Recipe, Rollouts, Samples, diagnose
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of the rollouts of a batch.
+    """Scored rollouts of a batch; engines add columns of their own, one entry a rollout.
 
     Attributes:
-        place_N: place in the batch of the question of each rollout.
-        home_N: prompt that generated it.
+        question_N: id in the batch of the question of each of N rollouts.
+        prompt_N: id of the prompt that generated it.
         reward_N: its reward, NaN without a score.
-        part_NF: what each of F reward functions gave, NaN for nothing.
+        part_NF: value of each of F reward functions, NaN for none.
     """
 
-    place_N: np.ndarray
-    home_N: np.ndarray
+    question_N: np.ndarray
+    prompt_N: np.ndarray
     reward_N: np.ndarray
     part_NF: np.ndarray
 
-    def rewards(self, places: Sequence[int]) -> list[np.ndarray]:
-        """Rewards of the scored rollouts of each place."""
+    def rewards(self, questions: Sequence[int]) -> list[np.ndarray]:
+        """Rewards of the scored rollouts of each question."""
         scored = np.flatnonzero(~np.isnan(self.reward_N))
-        row_N = scored[np.argsort(self.place_N[scored], kind="stable")]
-        found, first_P = np.unique(self.place_N[row_N], return_index=True)
-        parts = np.split(self.reward_N[row_N], first_P[1:])
-        by_place = dict(zip(found.tolist(), parts, strict=False))  # no place gives one empty part
-        return [by_place.get(place, np.zeros(0)) for place in places]
+        row_N = scored[np.argsort(self.question_N[scored], kind="stable")]
+        found, first_Q = np.unique(self.question_N[row_N], return_index=True)
+        parts = np.split(self.reward_N[row_N], first_Q[1:])
+        by_question = dict(zip(found.tolist(), parts, strict=False))  # none gives one empty part
+        return [by_question.get(question, np.zeros(0)) for question in questions]
 
     def silent(self) -> list[int]:
-        """Places whose rewards are all equal, or that have none."""
-        places = np.unique(self.place_N).tolist()
-        rewards = zip(places, self.rewards(places), strict=True)
-        return [place for place, reward_R in rewards if not len(reward_R) or not np.ptp(reward_R)]
+        """Questions whose rewards are all equal, or that have none."""
+        questions = np.unique(self.question_N).tolist()
+        rewards = zip(questions, self.rewards(questions), strict=True)
+        return [question for question, reward_R in rewards if _is_silent(reward_R)]
 
-    def telling_first(self) -> list[int]:
-        """All places: those that are not silent, then the silent ones."""
+    def informative_first(self) -> list[int]:
+        """All questions: those that are not silent, then the silent ones."""
         silent = self.silent()
-        return [*np.setdiff1d(self.place_N, silent).tolist(), *silent]
+        return [*np.setdiff1d(self.question_N, silent).tolist(), *silent]
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The rollouts in some rows."""
+        return replace(self, **{name: _rows_of(value, rows) for name, value in _columns(self)})
+
+    def joined(self, other: Self) -> Self:
+        """These rollouts, then those of `other`."""
+        theirs = dict(_columns(other))
+        return replace(
+            self, **{name: self._join(name, value, theirs[name]) for name, value in _columns(self)}
+        )
+
+    def _join(self, name: str, mine: Any, others: Any) -> Any:
+        """Two values of a column, one after the other."""
+        return mine + others if isinstance(mine, list) else np.concatenate([mine, others])
+
+
+def _is_silent(reward_R: np.ndarray) -> bool:
+    return not len(reward_R) or not np.ptp(reward_R)
+
+
+def _columns(outcomes: Outcomes) -> Iterator[tuple[str, Any]]:
+    """Name and value of each column."""
+    for field in fields(outcomes):
+        yield field.name, getattr(outcomes, field.name)
+
+
+def _rows_of(values: Any, rows: np.ndarray) -> Any:
+    """Some rows of a column: an array or tensor, a list, or a dictionary of them."""
+    if isinstance(values, dict):
+        return {name: _rows_of(value, rows) for name, value in values.items()}
+    return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
 @dataclass(frozen=True)
@@ -105,7 +138,7 @@ def make_plan(
         empty = Samples(nothing, nothing, nothing * 1.0, nothing, nothing > 0, nothing * 1.0)
         return Plan(None, empty, None, unscored)
     rollouts = Rollouts(
-        outcomes.place_N[scored], outcomes.home_N[scored], outcomes.reward_N[scored]
+        outcomes.question_N[scored], outcomes.prompt_N[scored], outcomes.reward_N[scored]
     )
     made = recipe.plan(rollouts, np.random.default_rng([seed, number]), done)
     whole = made.take(np.arange(len(made)), rollout_M=scored[made.rollout_M])

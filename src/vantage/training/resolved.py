@@ -145,7 +145,7 @@ class RunSettings:
     columns: Columns
     layout: str | None
     image_root: str | None
-    on_bad_row: Literal["stop", "skip"]
+    on_bad_row: Literal["error", "skip"]
     bounds: Bounds
     variants: Variants
     template: str
@@ -195,7 +195,7 @@ class Resolved:
         prompts: rows -> how they are asked.
         limit: tokens of the longest prompt to train on; None for none.
         limit_validation: the same of those to validate on.
-        long_prompts: "refuse" longer ones, or "drop" them.
+        on_long_prompt: "error" longer ones, or "skip" them.
         precision: of forwards and weights.
         forward: of the update; None where the engine that makes it is not known.
         cut: how processes share the model.
@@ -215,7 +215,7 @@ class Resolved:
     shape: Shape
     prompts: Callable[[Dataset], Prompts]
     limit: int | None
-    long_prompts: str
+    on_long_prompt: str
     precision: Precision
     forward: Forward | None
     limit_validation: int | None = None
@@ -247,10 +247,10 @@ def resolved(config: Config) -> Resolved:
         shape,
         lambda rows: prompts_of(config, rows),
         config.data.max_prompt_tokens,
-        config.data.long_prompts,
+        config.data.on_long_prompt,
         precision_of(config, has_bfloat16=True),
         Forward(
-            config.batch.forward,
+            config.batch.micro_batch,
             config.generation.max_tokens,
             reference=recipe.loss.kl != 0,
             written_out=config.model.attention == "eager",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
+
+from vantage.errors import EngineError
+
+logger = logging.getLogger(__name__)
 
 # Rollout batches of a process in which a mismatch beyond the limit ends the run.
 FIRST_BATCHES = 3
@@ -138,6 +144,49 @@ def verdict(reason: str, *, family: str, packages: Sequence[str], remedy: str) -
         f"{reason}. The sampler does not see what is trained: models of type {family!r} do not "
         f"work with {versions}, or not with these options. {remedy}"
     )
+
+
+class Canary:
+    """Ends a run whose sampler does not see what is trained, in its first rollout batches.
+
+    Args:
+        float32: whether sampler and trainer both compute in float32, without TF32.
+        slack: nats by which the sampler may be higher on every token, see `renormalisation`.
+        family: `model_type` of the model's configuration.
+        packages: distributions that errors name with their versions.
+        remedy: what to set, in the words of the engine.
+    """
+
+    def __init__(
+        self, *, float32: bool, slack: float, family: str, packages: Sequence[str], remedy: str
+    ):
+        self.slack = slack
+        self._judge = functools.partial(judge, float32=float32, slack=slack)
+        self._error = functools.partial(verdict, family=family, packages=packages, remedy=remedy)
+        self._compared = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a mismatch would still end the run."""
+        return self._compared < FIRST_BATCHES
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no rollout batch of this process was compared yet."""
+        return not self._compared
+
+    def take(self, found: Mismatch) -> None:
+        """Judge the mismatch of a rollout batch, see `judge`; later ones are logged alone.
+
+        Raises:
+            EngineError: it is too large; names the model's family, the versions and what to set.
+        """
+        reason, due = self._judge(found), self.is_due
+        self._compared += bool(found.tokens)
+        if reason and due:
+            raise EngineError(self._error(reason))
+        if reason:
+            logger.warning(reason)
 
 
 def _version(package: str) -> str | None:

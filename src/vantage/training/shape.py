@@ -63,7 +63,7 @@ class Shape:
         parts = processes * self.updates
         if self.generated % parts:
             raise ConfigError(
-                f"batch: {self.generated} rollouts (questions={self.questions} x variants.count="
+                f"batch: {self.generated} rollouts (questions={self.questions} x variants.prompts="
                 f"{self.prompts} x rollouts={self.rollouts}) do not divide into "
                 f"updates={self.updates} on {processes} processes; make them a multiple of {parts}"
             )
@@ -101,7 +101,7 @@ def shape_of(config: Config) -> Shape:
     """The rollout batch of a configuration; updates by the recipe, or one, if not given."""
     batch = config.batch
     updates = batch.updates or parse_recipe(config.recipe).loss.updates or 1
-    return Shape(batch.questions, config.variants.count, batch.rollouts, updates)
+    return Shape(batch.questions, config.variants.prompts, batch.rollouts, updates)
 
 
 def largest_divisor(number: int, most: int) -> int:
@@ -137,8 +137,8 @@ def check_recipe(recipe: Recipe, variants: Variants, updates: int) -> None:
             f"recipe {recipe.name!r} trains under the original prompt, but variants.original is "
             "false: leave it at true"
         )
-    if recipe.shares and variants.count < 2:
+    if recipe.shares and variants.prompts < 2:
         raise ConfigError(
             f"recipe {recipe.name!r} shares responses between the prompts of a question, "
-            "but variants.count is 1: set variants.count to 2 or more"
+            "but variants.prompts is 1: set variants.prompts to 2 or more"
         )

@@ -62,7 +62,7 @@ class Silence:
             raise StoppedError(
                 EngineError(
                     f"nothing was trained in {now} rollout batches in a row: {told(number, plan)} "
-                    "Fix the cause and continue with --resume; run.silent_batches sets after "
+                    "Fix the cause and continue with --resume; run.max_silent_batches sets after "
                     "how many a run ends, null for never"
                 )
             )
@@ -74,7 +74,7 @@ class Silence:
 def trains(plan: Plan) -> bool:
     """Whether a plan has an advantage that is not 0."""
     samples = plan.samples
-    return bool(np.any((samples.advantage_M != 0) & ~samples.filler_M))
+    return bool(np.any((samples.advantage_M != 0) & ~samples.padding_M))
 
 
 def told(number: int, plan: Plan) -> str:
@@ -83,7 +83,7 @@ def told(number: int, plan: Plan) -> str:
         return f"of the {plan.unscored} rollouts of batch {number} {NO_REWARD}"
     found = plan.diagnosis
     asked = found["questions"]
-    right, wrong = (round(found[name] * asked) for name in ("all_right", "all_wrong"))
+    right, wrong = (round(found[name] * asked) for name in ("all_correct", "all_incorrect"))
     missing = f", {plan.unscored} rollouts without a reward" if plan.unscored else ""
     equal = round(found["silent_questions"] * asked)
     return (

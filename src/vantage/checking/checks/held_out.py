@@ -29,7 +29,7 @@ def _validation(context: Context, found: HeldOut) -> Iterator[Finding]:
     yield from missing_columns(context, name, rows)
     yield from problems(found.looks, f"{name}: ")
     if found.long:
-        yield from too_long(found.long, len(rows), context.run.long_prompts, f" of {name}")
+        yield from too_long(found.long, len(rows), context.run.on_long_prompt, f" of {name}")
 
 
 def _leaks(found: HeldOut) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from vantage.checking.tokens import LongRows
 def long_prompts(context: Context) -> Iterator[Finding]:
     """Training rows whose longest prompt is longer than the limit."""
     if context.long:
-        yield from too_long(context.long, len(context.rows), context.run.long_prompts)
+        yield from too_long(context.long, len(context.rows), context.run.on_long_prompt)
 
 
 def too_long(long: LongRows, rows: int, policy: str, of: str = "") -> Iterator[Finding]:
@@ -22,13 +22,13 @@ def too_long(long: LongRows, rows: int, policy: str, of: str = "") -> Iterator[F
     Args:
         long: these rows.
         rows: number of all rows.
-        policy: `data.long_prompts`.
+        policy: `data.on_long_prompt`.
         of: name of the data set, after "of"; empty for the training rows.
     """
     if not long.rows:
         return
     of = f"{len(long.rows)} of {rows} rows{of} are longer than {long.limit} tokens"
-    if policy == "refuse":
+    if policy == "error":
         yield Finding("error", "long prompts", f"{of}: {_advice(long)}")
     elif len(long.rows) == rows:
         yield Finding("error", "long prompts", f"{of}, nothing is left: {_advice(long)}")

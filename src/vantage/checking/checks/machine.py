@@ -27,7 +27,7 @@ def gpu(context: Context) -> Iterator[Finding]:
         sleep = f"let {run.colocated.name} sleep ({run.colocated.switch}), "
     words = (
         f"an estimated {memory.beside(sampler, available) / GIB:.1f} GiB on one process, the GPU "
-        f"has {available / GIB:.1f}: {sleep}lower batch.forward or max_pixels, train adapters "
+        f"has {available / GIB:.1f}: {sleep}lower batch.micro_batch or max_pixels, train adapters "
         f"(model.lora), or {run.more_gpus}"
     )
     yield Finding("warning", "memory", words)

@@ -28,7 +28,7 @@ def bad_rows(data: DataSet, policy: str | None) -> Iterator[Finding]:
         yield Finding("error", "bad rows", f"{of}: nothing is left")
     elif policy is None:
         yield Finding("warning", "bad rows", of)
-    elif policy == "stop":
+    elif policy == "error":
         advice = "repair them, or set data.on_bad_row to 'skip'"
         yield Finding("error", "bad rows", f"{of}: {advice}")
     else:

@@ -178,8 +178,8 @@ function tell(rows, x, y) {
 const SIGNALS = [
   ["silent_rollouts", "Silent rollouts", "Share of the rollouts whose advantage is exactly 0.", percent, 1],
   ["silent_samples", "Silent samples", "The same of the samples trained: what the plan left of it.", percent, 1],
-  ["all_right", "All right", "Share of the questions whose weighted rewards are all above 0.5.", percent, 1],
-  ["all_wrong", "All wrong", "Share of the questions of which no weighted reward is above 0.5.", percent, 1],
+  ["all_correct", "All right", "Share of the questions whose weighted rewards are all above 0.5.", percent, 1],
+  ["all_incorrect", "All wrong", "Share of the questions of which no weighted reward is above 0.5.", percent, 1],
   ["useful_share", "Useful rollouts", "Share of the rollouts trained at least once with an advantage.", percent, 1],
   ["useful_per_second", "Useful rollouts a second", "The same, over the seconds of the whole batch.", short],
   ["repeats", "Repeats", "How often a distinct sample is trained in a batch.", short],

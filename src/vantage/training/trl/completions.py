@@ -11,14 +11,16 @@ import numpy as np
 from vantage.methods.rollouts import Samples
 from vantage.training.trl.batch import Scored
 
-PLACE = "place"  # column of ours, which TRL does not show
+QUESTION = "question"  # column of ours, which TRL does not show
 
 Log = dict[str, Any]
 
 
 def empty() -> Log:
     """TRL's log of completions, with room for all that is generated for a rollout batch."""
-    plain: Log = {name: deque() for name in ("images", "prompt", "completion", "advantages", PLACE)}
+    plain: Log = {
+        name: deque() for name in ("images", "prompt", "completion", "advantages", QUESTION)
+    }
     return {**plain, "rewards": defaultdict(deque), "extra": defaultdict(deque)}
 
 
@@ -47,17 +49,17 @@ def planned(log: Log, scored: Scored, samples: Samples) -> Log:
 
     Args:
         log: of everything that was generated for the batch, in that order.
-        scored: the rollouts of the batch: those of some places, in that order.
+        scored: the rollouts of the batch: those of some questions, in that order.
         samples: the plan; a rollout that is trained several times shows the mean of its advantages,
             one that is not trained NaN.
     """
-    rows = np.flatnonzero(np.isin(log[PLACE], scored.place_N))
+    rows = np.flatnonzero(np.isin(log[QUESTION], scored.question_N))
 
     def bounded(values: Iterable = ()) -> deque:
         return deque(values, maxlen=len(rows))  # as TRL's is
 
     def kept(column: deque) -> deque:
-        whole = len(column) == len(log[PLACE])
+        whole = len(column) == len(log[QUESTION])
         return bounded(column[row] for row in rows) if whole else bounded(column)
 
     def of_each(columns: defaultdict[str, deque]) -> defaultdict[str, deque]:
@@ -70,7 +72,7 @@ def planned(log: Log, scored: Scored, samples: Samples) -> Log:
 
 def trained_advantages(samples: Samples, rollouts: int) -> np.ndarray:
     """Mean advantage of the samples of each of N rollouts, NaN where it has none."""
-    rows = ~samples.filler_M
+    rows = ~samples.padding_M
     times_N = np.bincount(samples.rollout_M[rows], minlength=rollouts)
     total_N = np.bincount(samples.rollout_M[rows], samples.advantage_M[rows], minlength=rollouts)
     return np.divide(total_N, times_N, out=np.full(rollouts, np.nan), where=times_N > 0)

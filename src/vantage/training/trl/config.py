@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,7 @@ WHOLE = {
 }
 # Options of vLLM's sampling that leave its log-probs as they are.
 HARMLESS = {
-    "stop",
+    "error",
     "stop_token_ids",
     "include_stop_str_in_output",
     "seed",
@@ -74,7 +74,7 @@ BEST = "eval_reward"  # where something is decided by a metric and none is named
 class VantageConfig(GRPOConfig):
     """TRL's `GRPOConfig` with a recipe. Loss options left at None follow the recipe.
 
-    A rollout batch has `generation_batch_size` rollouts: `variants.count` prompts a
+    A rollout batch has `generation_batch_size` rollouts: `variants.prompts` prompts a
     question, `num_generations` rollouts a prompt. It is used for `steps_per_generation /
     gradient_accumulation_steps` optimizer updates: as many as the recipe is published with, and
     where it is published with no number as in TRL, one.
@@ -117,8 +117,8 @@ class VantageConfig(GRPOConfig):
         default=None,
         metadata={"help": "Longest prompt of a question in tokens: wording, note and images."},
     )
-    long_prompts: str = field(
-        default="refuse",
+    on_long_prompt: str = field(
+        default="error",
         metadata={"help": "Longer prompts: `refuse` to start, or `drop` those questions."},
     )
     min_pixels: int | None = field(
@@ -145,7 +145,7 @@ class VantageConfig(GRPOConfig):
             "unless given."
         },
     )
-    silent_batches: int | None = field(
+    max_silent_batches: int | None = field(
         default=8,
         metadata={
             "help": "Rollout batches in a row that train nothing (all rewards of a question equal, "
@@ -281,6 +281,12 @@ class VantageConfig(GRPOConfig):
         """Optimizer updates between two rollout batches."""
         return self.updates * self.num_iterations
 
+    def last_update(self, batches_per_epoch: int) -> int:
+        """Updates of the whole run."""
+        epoch = batches_per_epoch * self.updates_per_rollout_batch
+        ends = self.max_steps
+        return ends if ends > 0 else math.ceil(epoch * self.num_train_epochs)
+
     def batches_of(self, updates: int) -> int:
         """Rollout batches of so many updates, of which the last need not be whole."""
         return -(-updates // self.updates_per_rollout_batch)
@@ -320,6 +326,19 @@ class VantageConfig(GRPOConfig):
                 "own (1e6 for none)"
             )
         self.delta = dual_clip
+
+
+def check_arguments(args: Any, rest: Mapping[str, Any]) -> None:
+    """Refuse arguments of a trainer that contradict a plan.
+
+    Raises:
+        ConfigError: `args` is no `VantageConfig`, or there are tools or environments.
+    """
+    if not isinstance(args, VantageConfig):
+        raise ConfigError(f"args is a {type(args).__name__}: expected a VantageConfig")
+    for name in ("tools", "environment_factory"):
+        if rest.get(name):
+            raise ConfigError(f"{name}: tools and environments are not supported")
 
 
 def check_metric(args: VantageConfig, eval_dataset: Any) -> None:
@@ -381,11 +400,11 @@ def _check_sizes(args: VantageConfig, variants: Variants) -> None:
             f"steps_per_generation={whole} is no multiple of gradient_accumulation_steps={part}: "
             f"an update would mix two rollout batches; {nearest_multiples(whole, part)} would do"
         )
-    group = args.num_generations * variants.count
+    group = args.num_generations * variants.prompts
     if args.generation_batch_size % group:
         raise ConfigError(
             f"generation_batch_size={args.generation_batch_size} is no multiple of {group} "
-            f"(num_generations={args.num_generations} x variants.count={variants.count}); "
+            f"(num_generations={args.num_generations} x variants.prompts={variants.prompts}); "
             f"{nearest_multiples(args.generation_batch_size, group)} would do"
         )
 
@@ -402,11 +421,11 @@ def _check_values(args: VantageConfig) -> None:
     _one_of("loss_type", args.loss_type, (*TOKEN_MEANS, *ROW_MEANS))
     _one_of("importance_sampling_level", args.importance_sampling_level, ("token", "sequence"))
     _one_of("packing", args.packing, ("auto", "on", "off"))
-    _one_of("long_prompts", args.long_prompts, ("refuse", "drop"))
+    _one_of("on_long_prompt", args.on_long_prompt, ("error", "skip"))
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
-    if args.silent_batches is not None and args.silent_batches < 1:
-        raise ConfigError(f"silent_batches={args.silent_batches}: give 1 or more, or None")
+    if args.max_silent_batches is not None and args.max_silent_batches < 1:
+        raise ConfigError(f"max_silent_batches={args.max_silent_batches}: give 1 or more, or None")
     precision.check_options(args)
     _check_validation(args)
     fault = fault_of(args.prompt_template)

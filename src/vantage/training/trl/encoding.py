@@ -28,6 +28,7 @@ class Encoding:
         fields: what else the processor makes of it (pixels, grids, token types).
         written: its tokens as the chat template writes them, one placeholder a picture, for an
             engine that expands placeholders by itself; None where none does.
+        pictures: what tells its images from those of other prompts; empty without images.
     """
 
     prompt: str | list[dict[str, Any]]
@@ -35,6 +36,7 @@ class Encoding:
     images: list[Any]
     fields: dict[str, Any]
     written: list[int] | None = None
+    pictures: Hashable = ()
 
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:

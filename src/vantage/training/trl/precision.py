@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import parse_flag_from_env
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_optimizer import _parse_optim_args
 
 from vantage.config import Config
@@ -109,27 +109,41 @@ def options(config: Config) -> dict[str, Any]:
     return made
 
 
-def prepare(trainer: Trainer) -> None:
-    """Give a trainer the optimizer for weights in bfloat16 if asked to, and check its steps.
+def optimizer_for(
+    args: TrainingArguments,
+    model: torch.nn.Module,
+    own: torch.optim.Optimizer | None,
+    *,
+    warns: bool = True,
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+    """The optimizer for weights in bfloat16, if asked for; checks that steps move the weights.
+
+    Args:
+        args: of the run.
+        model: that is trained.
+        own: an optimizer that the user made.
+        warns: whether this process logs warnings.
+
+    Returns:
+        Class and options; None for the optimizer that `args` or the user name.
 
     Raises:
         ConfigError: steps that cannot move the weights, or compensated sums that do not fit.
     """
-    own = trainer.optimizer
-    if trainer.args.compensated_sums:
+    if args.compensated_sums:
         if own:
             raise ConfigError(
                 f"compensated_sums is an optimizer of its own, but optimizers has a "
                 f"{type(own).__name__}: leave one of them out"
             )
-        _check_loaded(trainer.model)
-        trainer.optimizer_cls_and_kwargs = _compensated(trainer.args)
-    made = _steps_of_instance(own) if own else steps(trainer.args, _count(trainer.model))
-    verdict = judge([*_sampled(trainer.model, _has_masters(trainer.args))], made)
+        _check_loaded(model)
+    made = _steps_of_instance(own) if own else steps(args, _count(model))
+    verdict = judge([*_sampled(model, _has_masters(args))], made)
     if verdict.error:
         raise ConfigError(verdict.error)
-    if verdict.warning and trainer.accelerator.is_main_process:
+    if verdict.warning and warns:
         logger.warning(verdict.warning)
+    return _compensated(args) if args.compensated_sums else None
 
 
 def kept_in(config: Config, args: TrainingArguments) -> str:

@@ -17,9 +17,9 @@ from transformers.utils import (
     is_flash_attn_3_available,
     is_liger_kernel_available,
 )
-from trl import GRPOTrainer
 from trl.import_utils import is_vllm_available
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
+from trl.trainer import grpo_trainer
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as VOCABULARY_CHUNK
 
 from vantage.checking.context import Check
@@ -61,7 +61,7 @@ def resolve(config: Config) -> Resolved:
         shape_of(args),
         args.build_prompts,
         min(limits, default=None),
-        args.long_prompts,
+        args.on_long_prompt,
         precision.chosen(config, has_bfloat16=args.bf16),
         _forward(config, args),
         limit_validation=args.room,
@@ -114,7 +114,7 @@ def planned(config: Config) -> VantageConfig:
 
 def shape_of(args: VantageConfig) -> Shape:
     """The rollout batch of TRL's options."""
-    prompts, rollouts = args.build_variants().count, args.num_generations
+    prompts, rollouts = args.build_variants().prompts, args.num_generations
     questions = args.generation_batch_size // (prompts * rollouts)
     return Shape(questions, prompts, rollouts, args.updates, args.num_iterations)
 
@@ -138,7 +138,8 @@ def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None)
 
     def tokenize(prompts: Sequence[Any]) -> list[list[int]]:
         read = [taken(prompt, trainer._is_vlm) for prompt in prompts]
-        return [list(ids) for ids in GRPOTrainer._tokenize_prompts(trainer, read)[0]]
+        method = grpo_trainer.GRPOTrainer._tokenize_prompts
+        return [list(ids) for ids in method(trainer, read)[0]]
 
     return Tokenize(tokenize)
 

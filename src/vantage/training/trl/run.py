@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather
 from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -79,7 +80,7 @@ def train(
         trainer = build(config)
         if is_main:
             configuration.save(config, run / CONFIG)
-        for callback in (ProgressLine(trainer.recipe.name), interrupt, *callbacks):
+        for callback in (ProgressLine(trainer.session.recipe.name), interrupt, *callbacks):
             callback.trainer = trainer
             trainer.add_callback(callback)
         with interrupt.listening(), _numbers_alone(run):
@@ -145,7 +146,7 @@ def build(config: Config) -> VantageTrainer:
     trainer.remove_callback(PrinterCallback)
     _say_what_is_left_out(config, trainer)
     if args.max_steps <= 0:  # a fraction of an epoch ends after a whole rollout batch
-        batches = math.ceil(trainer.batches_per_epoch * args.num_train_epochs)
+        batches = math.ceil(trainer.session.batches_per_epoch * args.num_train_epochs)
         args.max_steps = batches * args.updates_per_rollout_batch
     return trainer
 
@@ -239,7 +240,7 @@ def _decided(config: Config) -> dict[str, Any]:
         "prompt_template": data.template,
         "system_prompt": data.system_prompt,
         "max_prompt_length": data.max_prompt_tokens,
-        "long_prompts": data.long_prompts,
+        "on_long_prompt": data.on_long_prompt,
         "reward_weights": list(config.rewards.values()),
         "max_completion_length": config.generation.max_tokens,
         "temperature": config.generation.temperature,
@@ -250,7 +251,7 @@ def _decided(config: Config) -> dict[str, Any]:
         "lr_scheduler_type": config.optimizer.schedule,
         "compensated_sums": config.optimizer.weights == "bfloat16",
         "seed": run.seed,
-        "silent_batches": run.silent_batches,
+        "max_silent_batches": run.max_silent_batches,
         "record": run.record.model_dump(),
         **({ATTENTION: model.attention} if model.attention else {}),
         **({"report_to": run.report_to} if run.report_to else {}),
@@ -263,7 +264,7 @@ def _sizes(config: Config) -> dict[str, Any]:
     batch, run = config.batch, config.run
     shape = replace(shape_of(config), passes=config.trl.get("num_iterations", 1))
     each = shape.each(PartialState().num_processes)
-    forward = largest_divisor(each, batch.forward)
+    forward = largest_divisor(each, batch.micro_batch)
     return {
         "num_generations": batch.rollouts,
         "packing": batch.packing,
@@ -274,7 +275,7 @@ def _sizes(config: Config) -> dict[str, Any]:
         "num_train_epochs": run.epochs or 1,
         "max_steps": run.batches * shape.steps if run.batches else -1,
         "save_steps": run.save_every * shape.steps,
-        "save_total_limit": run.keep,
+        "save_total_limit": run.keep_checkpoints,
         **(_validation(config, shape.steps) if config.data.validation else {}),
     }
 
@@ -298,7 +299,7 @@ def _validation(config: Config, steps: int) -> dict[str, Any]:
 
 def _rows_to_validate(config: Config) -> int:
     """Responses that a process samples at once; a multiple of those of a question."""
-    least = AT_ONCE if config.trl.get("use_vllm") else 8 * config.batch.forward
+    least = AT_ONCE if config.trl.get("use_vllm") else 8 * config.batch.micro_batch
     return math.ceil(least / config.validation.rollouts) * config.validation.rollouts
 
 
@@ -335,9 +336,8 @@ class FinishOnSignal(TrainerCallback):
         """Stop where a rollout batch ends, all processes together."""
         if state.global_step % args.updates_per_rollout_batch:
             return
-        accelerator = self.trainer.accelerator
-        asked = torch.tensor(self.asked, device=accelerator.device)
-        self.asked = int(accelerator.gather(asked[None]).max())
+        asked = torch.tensor([self.asked], device=PartialState().device)
+        self.asked = int(gather(asked).max())
         if self.asked:
             control.should_save = control.should_training_stop = True
 

@@ -7,15 +7,19 @@ picture would wait for, or answer, an exchange that the others do not make.
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, is_peft_model
-from torch import nn
 from torch.distributed.fsdp import FSDPModule
+from transformers import TrainingArguments
 
+from vantage.training.scoped import scoped
 from vantage.training.trl.encoding import Encoding, merge_fields, per_token
 
 
@@ -48,9 +52,43 @@ def reduce_each_forward(accelerator: Accelerator) -> None:
         accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
 
 
-def reduces_each_forward(accelerator: Accelerator) -> bool:
-    """Whether gradients are reduced after every forward."""
-    return accelerator.gradient_state.plugin_kwargs.get("sync_each_batch", False)
+@contextlib.contextmanager
+def gradients_kept(accelerator: Accelerator, model: Any, *, synchronize: bool) -> Iterator[None]:
+    """Keep whole gradients on this process until the last forward of an update.
+
+    Where each process keeps a part of them, they are reduced after every forward.
+
+    Args:
+        accelerator: of the run.
+        model: as it prepared it.
+        synchronize: whether this is the last forward.
+    """
+    state = accelerator.gradient_state
+    before = state.sync_gradients
+    state._set_sync_gradients(synchronize)
+    reduces = synchronize or state.plugin_kwargs.get("sync_each_batch", False)
+    with contextlib.nullcontext() if reduces else accelerator.no_sync(model):
+        yield
+    state._set_sync_gradients(before)
+
+
+@contextlib.contextmanager
+def gathers_rows(accelerator: Accelerator) -> Iterator[None]:
+    """Within it, metrics of rows can be gathered, although processes have different numbers."""
+    gather, padded = accelerator.gather, accelerator.pad_across_processes
+    with scoped(accelerator, gather=lambda rows: gather(padded(rows, pad_index=math.nan))):
+        yield
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Within it, a model is in evaluation mode."""
+    mode = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(mode)
 
 
 def gather_head(model: Any) -> None:
@@ -81,20 +119,20 @@ def shards_weights(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
 
 
-def all_must_see(accelerator: Accelerator, model: Any, finds_unused: bool) -> bool:
+def all_must_see(accelerator: Accelerator, model: Any, args: TrainingArguments) -> bool:
     """Whether every forward must have a picture when that of another process has one.
 
     Args:
         accelerator: of the run.
         model: what it trains.
-        finds_unused: whether copies (DDP) look for weights that a forward leaves out.
+        args: of the run.
     """
     if accelerator.num_processes == 1:
         return False
     if shards_weights(accelerator):
         return True
     copies = accelerator.distributed_type != DistributedType.DEEPSPEED
-    return trains_vision(model) and not (copies and finds_unused)
+    return trains_vision(model) and not (copies and args.ddp_find_unused_parameters)
 
 
 def trains_vision(model: Any) -> bool:
@@ -118,25 +156,3 @@ def with_prompt(prompt_ids: list[list[int]], fields: dict, more: Encoding) -> tu
     ]
     rows.append(more)
     return [row.ids for row in rows], merge_fields(rows)
-
-
-def with_row(
-    input_ids: torch.Tensor, mask: torch.Tensor, more: list[int], response: int, pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of prompt and response, and one more whose response has no token that counts.
-
-    Args:
-        input_ids, mask: [B, P + `response`], prompts padded on the left.
-        more: tokens of the prompt.
-        response: width of the responses.
-        pad_id: token of padding.
-    """
-    wide = max(input_ids.shape[1] - response, len(more))
-    before = wide + response - input_ids.shape[1]
-    pad = nn.functional.pad
-    row = pad(input_ids.new_tensor(more), (wide - len(more), response), value=pad_id)
-    there = pad(mask.new_ones(len(more)), (wide - len(more), response))
-    return (
-        torch.cat([pad(input_ids, (before, 0), value=pad_id), row[None]]),
-        torch.cat([pad(mask, (before, 0)), there[None]]),
-    )

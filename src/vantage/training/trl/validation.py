@@ -6,87 +6,101 @@ smaller, or is filled up so that all processes have as many rows.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from transformers.trainer_utils import has_length
 
+from vantage.questions.schema import render
 from vantage.training.planning import totals
+from vantage.training.trl.encoder import Encoder
+from vantage.training.trl.turn import Turn, in_one_form
 
-if TYPE_CHECKING:
-    from vantage.training.trl import VantageTrainer
 
-
-@contextlib.contextmanager
-def sampling_at(trainer: VantageTrainer, temperature: float | None) -> Iterator[None]:
-    """Within it, responses are sampled at another temperature; 0 takes the likeliest tokens.
+def sampling_options(owner: Any, temperature: float | None) -> dict[str, Any]:
+    """Attributes with which a sampler samples at a temperature.
 
     Args:
-        trainer: whose options of generation are as they were afterwards.
-        temperature: None for that of training.
+        owner: TRL's `VLLMGeneration`, or its trainer where `generate` samples.
+        temperature: 0 takes the likeliest tokens; None changes nothing.
     """
     if temperature is None:
-        yield
-        return
-    owner: Any = trainer.vllm_generation if trainer.use_vllm else trainer
-    changed = _of_vllm(owner, temperature) if trainer.use_vllm else _of_generate(owner, temperature)
-    before = {name: getattr(owner, name) for name in changed}
-    try:
-        for name, value in changed.items():
-            setattr(owner, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(owner, name, value)
-
-
-def _of_vllm(generation: Any, temperature: float) -> dict[str, Any]:
-    kept = {k: v for k, v in generation.generation_kwargs.items() if k != "temperature"}
-    return {"temperature": temperature, "generation_kwargs": kept}
-
-
-def _of_generate(trainer: VantageTrainer, temperature: float) -> dict[str, Any]:
+        return {}
+    options = owner.generation_kwargs
+    if not hasattr(owner, "generation_config"):
+        kept = {name: value for name, value in options.items() if name != "temperature"}
+        return {"temperature": temperature, "generation_kwargs": kept}
     changes = {"do_sample": temperature > 0, "temperature": temperature or 1.0}
-    config = copy.deepcopy(trainer.generation_config)
+    config = copy.deepcopy(owner.generation_config)
     for name, value in changes.items():
         setattr(config, name, value)
-    return {
-        "generation_config": config,
-        "generation_kwargs": {**trainer.generation_kwargs, **changes},
-    }
+    return {"generation_config": config, "generation_kwargs": {**options, **changes}}
 
 
-def count_samples(
-    trainer: VantageTrainer, before: Mapping[str, int], part_NF: torch.Tensor
-) -> None:
-    """Let what TRL logs of a batch of a validation count once a sample.
+def by_sample(part_NF: torch.Tensor, rewards: Mapping[str, float]) -> dict[str, list[float]]:
+    """What TRL logs of a batch of a validation, one value a sample.
 
     Args:
-        trainer: whose metrics have a value more than before: a mean over the batch.
+        part_NF: reward of each sample, by function; NaN without one.
+        rewards: weights of the functions by name.
+    """
+    parts = part_NF.double().cpu().numpy()
+    value_N = dict(zip(map("rewards/{}/mean".format, rewards), parts.T, strict=True))
+    value_N["reward"] = totals(parts, list(rewards.values()))
+    return {name: values.tolist() for name, values in value_N.items()}
+
+
+def log_by_sample(
+    metrics: dict[str, list[float]], before: Mapping[str, int], value_N: Mapping[str, list[float]]
+) -> None:
+    """Let what TRL logged of a batch of a validation, a mean over its rows, count once a sample.
+
+    Args:
+        metrics: of the validation.
         before: metric -> values that it had before the batch.
-        part_NF: reward of each response of all processes, by function; NaN without one.
+        value_N: metric -> its value for each sample, where it has one.
     """
-    samples = _samples(trainer, len(part_NF))
-    parts = part_NF[:samples].double().cpu().numpy()
-    value_N = dict(
-        zip(map("rewards/{}/mean".format, trainer.reward_func_names), parts.T, strict=True)
-    )
-    value_N["reward"] = totals(parts, trainer.reward_weights.tolist())
-    for name, values in trainer._metrics["eval"].items():
+    samples = len(next(iter(value_N.values())))
+    for name, values in metrics.items():
         if len(values) > before.get(name, 0):
-            values[-1:] = value_N[name].tolist() if name in value_N else [values[-1]] * samples
+            values[-1:] = value_N.get(name, [values[-1]] * samples)
 
 
-def _samples(trainer: VantageTrainer, rows: int) -> int:
-    """Of the rows of a batch those that are no filler, which stands behind the last sample.
+def samples_of(rows: int, data: Any, batch: int, samples: int, *, is_last: bool) -> int:
+    """Of the rows of a batch those that are no padding, which stands behind the last sample.
 
-    A stream does not tell how many rows it has: its filler, on several processes, counts.
+    A stream does not tell how many rows it has: its padding, on several processes, counts.
+
+    Args:
+        rows: of the batch.
+        data: what the validation goes over.
+        batch: rows of a whole batch of all processes.
+        samples: of each question.
+        is_last: whether this is the last batch.
     """
-    data = trainer.callback_handler.eval_dataloader.dataset
-    if not trainer.accelerator.gradient_state.end_of_dataloader or not has_length(data):
+    if not is_last or not has_length(data):
         return rows
-    whole = trainer.args.eval_batch_size * trainer.accelerator.num_processes
-    return len(data) * trainer.num_generations_eval % whole or rows
+    return len(data) * samples % batch or rows
+
+
+def turn_of(
+    rows: Sequence[Mapping[str, Any]],
+    encoder: Encoder,
+    samples: int,
+    rewards: Sequence[str],
+) -> Turn:
+    """The original questions of some rows, asked once each; samples of one stand together.
+
+    Args:
+        rows: of the data.
+        encoder: encodes their prompts.
+        samples: of each question.
+        rewards: names of the reward functions.
+    """
+    asked = [{**row, "prompt": render(encoder.prompts.original(row))} for row in rows]
+    examples = in_one_form(asked)
+    each = samples if len(examples) % samples == 0 else 1
+    made = [encoder.encode(example["prompt"]) for example in examples[::each]]
+    return Turn(examples, [encoding for encoding in made for _ in range(each)], rewards)

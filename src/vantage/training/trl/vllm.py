@@ -61,6 +61,8 @@ class Sampler(VLLMGeneration):
 
     def ban(self, token_ids: Sequence[int]) -> None:
         """Never sample these tokens, whatever the user's own biases are."""
+        if not token_ids:
+            return
         own = self.generation_kwargs.get("logit_bias") or {}
         banned = dict.fromkeys(token_ids, NEVER)
         self.generation_kwargs = {**self.generation_kwargs, "logit_bias": {**own, **banned}}
@@ -69,6 +71,28 @@ class Sampler(VLLMGeneration):
     def dtype(self) -> torch.dtype | None:
         """In what vLLM computes; None for a server, which does not say."""
         return self.llm.llm_engine.model_config.dtype if self.mode == "colocate" else None
+
+    def sample(
+        self,
+        asked: list[list[int]],
+        trained: list[list[int]],
+        images: list | None,
+        rollouts: int,
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Responses and the log-probs of their tokens.
+
+        Args:
+            asked: tokens of each prompt as the chat template writes it.
+            trained: those that the update conditions on.
+            images: of each prompt.
+            rollouts: of each prompt.
+
+        Raises:
+            EngineError: vLLM reads other prompts than those that are trained.
+        """
+        seen, ids, log_probs, _ = self.generate(asked, images, rollouts)
+        check_same_prompts(seen, trained, self.model.config.model_type)
+        return ids, [[best[0] for best in row] for row in log_probs]
 
     def sync_weights(self) -> None:
         """Hand the weights over, and forget all that was computed with the old ones."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vantage.methods import Samples
-from vantage.training.dealing import FILLER, deal, loss_weights
+from vantage.training.dealing import PADDING, deal, loss_weights
 from vantage.training.planning import Outcomes
 
 Tag = dict[str, Any]
@@ -42,36 +42,13 @@ class Generated(Outcomes):
         """Tokens of the responses, or of the whole rows ("seq_len")."""
         return np.array([tag[of] for tag in self.tags], dtype=np.int64)
 
-    def take(self, index: Iterable[int]) -> Generated:
-        """Some of the rollouts."""
-        row = list(index)
-        return Generated(
-            self.place_N[row],
-            self.home_N[row],
-            self.reward_N[row],
-            self.part_NF[row],
-            [self.keys[r] for r in row],
-            [self.tags[r] for r in row],
-        )
-
-    def joined(self, other: Generated) -> Generated:
-        """These rollouts, then others."""
-        return Generated(
-            np.concatenate([self.place_N, other.place_N]),
-            np.concatenate([self.home_N, other.home_N]),
-            np.concatenate([self.reward_N, other.reward_N]),
-            np.concatenate([self.part_NF, other.part_NF]),
-            self.keys + other.keys,
-            self.tags + other.tags,
-        )
-
 
 @dataclass(frozen=True)
 class Layout:
     """Where the rows of a plan stand in the batch that the workers cut up.
 
     Attributes:
-        row_UPR: rows of the plan for each of U updates, P processes and R places, FILLER where
+        row_UPR: rows of the plan for each of U updates, P processes and R places, PADDING where
             there is none.
         rows_U: rows of the plan in each update.
         advantage_M: advantages times loss weights.
@@ -82,13 +59,13 @@ class Layout:
     advantage_M: np.ndarray
 
     @property
-    def filler(self) -> int:
-        """Rows of filler."""
-        return int((self.row_UPR == FILLER).sum())
+    def padding(self) -> int:
+        """Rows of padding."""
+        return int((self.row_UPR == PADDING).sum())
 
     @property
     def rows_of_update(self) -> int:
-        """Rows of an update over all processes, filler included."""
+        """Rows of an update over all processes, padding included."""
         return self.row_UPR.shape[1] * self.row_UPR.shape[2]
 
     def in_order(self) -> tuple[np.ndarray, np.ndarray]:
@@ -135,9 +112,9 @@ def _evened(row_PR: np.ndarray, each: int, work_M: np.ndarray) -> np.ndarray:
     Dealt from the longest to the shortest, there and back again.
     """
     processes = len(row_PR)
-    held = np.full(each * processes, FILLER)
+    held = np.full(each * processes, PADDING)
     held[: row_PR.size] = row_PR.T.reshape(-1)
-    work = np.array([work_M[row] if row != FILLER else -1 for row in held])
+    work = np.array([work_M[row] if row != PADDING else -1 for row in held])
     dealt_RP = np.argsort(-work, kind="stable").reshape(each, processes)
     dealt_RP[1::2] = dealt_RP[1::2, ::-1]
     return held[np.sort(dealt_RP.T, axis=1)]
@@ -182,7 +159,7 @@ class Stored:
 
 
 def distinct(generated: Generated, samples: Samples, number: int, own: bool = False) -> Stored:
-    """Each (prompt, rollout) that the plan trains, once; filler is left out.
+    """Each (prompt, rollout) that the plan trains, once; padding is left out.
 
     Args:
         generated: the rollouts.
@@ -191,14 +168,14 @@ def distinct(generated: Generated, samples: Samples, number: int, own: bool = Fa
         own: keep the own row of every trained rollout, to be scored.
     """
     asked: dict[int, int] = {}
-    for row, prompt in enumerate(generated.home_N.tolist()):
+    for row, prompt in enumerate(generated.prompt_N.tolist()):
         asked.setdefault(prompt, row)
-    kept = ~samples.filler_M
+    kept = ~samples.padding_M
     pairs = zip(samples.prompt_M[kept].tolist(), samples.rollout_M[kept].tolist(), strict=True)
     stored = Stored({}, {}, [], {}, {})
     for prompt, rollout in dict.fromkeys(pairs):
         key, tag = generated.keys[rollout], generated.tags[rollout]
-        if prompt != generated.home_N[rollout]:
+        if prompt != generated.prompt_N[rollout]:
             under = asked[prompt]
             name = f"{number}-shared{prompt}_{rollout}_0"
             stored.made.append(Joined(name, key, generated.keys[under]))
@@ -224,7 +201,7 @@ class Ordered:
 
     Attributes:
         keys, tags: of the rows.
-        advantage_B: times the weight in the loss, 0 for filler.
+        advantage_B: times the weight in the loss, 0 for padding.
         rows_B: rows of the plan in the update of each row.
         made: copies of rows that are trained more than once, to be written.
     """
@@ -237,7 +214,11 @@ class Ordered:
 
 
 def ordered(
-    layout: Layout, samples: Samples, stored: Stored, filler: Sequence[tuple[str, Tag]], number: int
+    layout: Layout,
+    samples: Samples,
+    stored: Stored,
+    padding: Sequence[tuple[str, Tag]],
+    number: int,
 ) -> Ordered:
     """The rows in the order of processes and updates.
 
@@ -245,15 +226,15 @@ def ordered(
         layout: where rows of the plan stand.
         samples: the plan.
         stored: its rows, each once.
-        filler: key and tag of as many rows of filler as the layout has.
+        padding: key and tag of as many rows of padding as the layout has.
         number: of the rollout batch.
     """
     row_B, update_B = layout.in_order()
-    waiting = iter(filler)
+    waiting = iter(padding)
     tag_of: dict[str, Tag] = {}
     made = []
     for place, row in enumerate(row_B.tolist()):
-        if row == FILLER:
+        if row == PADDING:
             key, tag = next(waiting)
         else:
             key = stored.key_of[int(samples.prompt_M[row]), int(samples.rollout_M[row])]
@@ -262,5 +243,5 @@ def ordered(
             made.append(Joined(f"{number}-again{place}_0_0", key, key))
             key = made[-1].key
         tag_of[key] = tag
-    advantage_B = np.append(layout.advantage_M, 0.0)[row_B]  # FILLER is the last
+    advantage_B = np.append(layout.advantage_M, 0.0)[row_B]  # PADDING is the last
     return Ordered(list(tag_of), list(tag_of.values()), advantage_B, layout.rows_U[update_B], made)

@@ -13,6 +13,12 @@ from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_
 COMPARED = ("response_mask", "rollout_log_probs", "old_log_probs")
 
 
+def corrects_before(options: Any) -> bool:
+    """Whether the correction is worked out before the update; in bypass mode veRL's loss does."""
+    wanted = options.get("rollout_is") or options.get("rollout_rs")
+    return bool(wanted) and not options.get("bypass_mode")
+
+
 def correction(
     own: Mapping[str, torch.Tensor], place_B: Sequence[int], options: Any
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:

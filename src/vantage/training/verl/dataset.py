@@ -155,7 +155,7 @@ def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: An
         by_tokens,
         lambda question: len(tokenize(render(question))),
         config.data.max_prompt_tokens,
-        config.data.long_prompts,
+        config.data.on_long_prompt,
     )
 
 

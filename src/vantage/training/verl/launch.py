@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import math
-import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,18 +24,17 @@ from vantage import files
 from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods.recipe import parse_recipe
-from vantage.training import checkpoints
 from vantage.training.decided import check_decided
-from vantage.training.directory import CONFIG, TRACKER, check_output, locked
+from vantage.training.directory import CONFIG, check_output, locked
 from vantage.training.inputs import check_attention, load_model, reward_of
 from vantage.training.precision import expected, judge
 from vantage.training.verl.precision import chosen, steps
+from vantage.training.verl.resuming import take_whole, whole_checkpoint
 from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
 
-STEP = re.compile(r"global_step_(\d+)")
 LOCAL_PATHS = (
     ("model", "path"),
     ("data", "train"),
@@ -54,7 +52,7 @@ INSTEAD = {
     "actor_rollout_ref.actor.optim.lr_scheduler_type": "set optimizer.schedule",
     "actor_rollout_ref.actor.optim.weight_decay": "set optimizer.weight_decay",
     "actor_rollout_ref.actor.ppo_epochs": "set batch.updates",
-    "actor_rollout_ref.actor.ppo_max_token_len_per_gpu": "set batch.forward",
+    "actor_rollout_ref.actor.ppo_max_token_len_per_gpu": "set batch.micro_batch",
     "actor_rollout_ref.actor.ppo_mini_batch_size": "set batch.updates",
     "actor_rollout_ref.actor.shuffle": "the plan has an order",
     "actor_rollout_ref.hybrid_engine": "the plan is for the synchronous trainer",
@@ -79,13 +77,13 @@ INSTEAD = {
     "data.custom_cls.name": "prompts are made by ours",
     "data.custom_cls.path": "prompts are made by ours",
     "data.dataloader_num_workers": "prompts are made by ours",
-    "data.filter_overlong_prompts": "set data.long_prompts",
-    "data.gen_batch_size": "set batch.questions and variants.count",
+    "data.filter_overlong_prompts": "set data.on_long_prompt",
+    "data.gen_batch_size": "set batch.questions and variants.prompts",
     "data.max_prompt_length": "set data.max_prompt_tokens",
     "data.max_response_length": "set generation.max_tokens",
     "data.seed": "set run.seed",
     "data.shuffle": "set data.sampling",
-    "data.train_batch_size": "set batch.questions and variants.count",
+    "data.train_batch_size": "set batch.questions and variants.prompts",
     "data.train_files": "set data.train",
     "data.train_max_samples": "give it fewer rows",
     "data.val_files": "set data.validation",
@@ -101,7 +99,7 @@ INSTEAD = {
     "trainer.critic_warmup": "there is no critic",
     "trainer.default_local_dir": "set run.output",
     LOGGER: "set run.report_to",
-    "trainer.max_actor_ckpt_to_keep": "set run.keep",
+    "trainer.max_actor_ckpt_to_keep": "set run.keep_checkpoints",
     "trainer.resume_mode": "give --resume, or not",
     "trainer.save_freq": "set run.save_every",
     "trainer.test_freq": "set run.validate_every, or leave data.validation out",
@@ -145,7 +143,7 @@ def train(config: Config, *, resume: bool = False) -> None:
     with locked(config):
         made = _prepared(config, resume)
         if resume:
-            _take_whole(run)
+            take_whole(run)
         configuration.save(config, run / CONFIG)
         _run(made)
 
@@ -391,49 +389,6 @@ def _check_loggers(made: DictConfig) -> None:
         if logger not in Tracking.supported_backend:
             hint = nearest(logger, Tracking.supported_backend)
             raise ConfigError(f"run.report_to: veRL knows no {logger!r}; {hint}")
-
-
-def whole_checkpoint(run: Path) -> Path | None:
-    """The newest whole checkpoint of a run, None where it has none yet.
-
-    Raises:
-        ConfigError: it had one that is gone or damaged, with no whole one before it: veRL would
-            begin anew.
-    """
-    if not (run / TRACKER).is_file():
-        return None
-    step = (run / TRACKER).read_text(errors="replace").strip()
-    place = run / f"global_step_{step}"
-    fault = _fault_of(place)
-    if fault is None:
-        return place
-    for older in reversed(checkpoints.numbered(run, STEP)):
-        if older != place and checkpoints.is_complete(older):
-            logger.warning(f"{place} is passed over for {older.name}: {fault}")
-            return older
-    there = sorted(path.name for path in run.glob("global_step_*"))
-    raise ConfigError(
-        f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {place.name} {fault}; there "
-        f"is {', '.join(there) or 'no checkpoint'}: restore it, or write the number of a whole "
-        f"one into {TRACKER}"
-    )
-
-
-def _fault_of(place: Path) -> str | None:
-    missing = [name for name in ("actor", "data.pt") if not (place / name).exists()]
-    if missing:
-        return f"has no {' and no '.join(missing)}"
-    # veRL names a checkpoint once it is whole, so one without our mark is.
-    damage = checkpoints.damage_of(place) if checkpoints.marked(place) else None
-    return damage and f"is damaged: {damage}"
-
-
-def _take_whole(run: Path) -> None:
-    """Make veRL take the newest whole checkpoint: it reads the number in a file."""
-    whole = whole_checkpoint(run)
-    if whole is not None:
-        step = whole.name.rpartition("_")[2]
-        files.write(run / TRACKER, step.encode())
 
 
 def _run(made: DictConfig) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 from verl.utils import tensordict_utils as tu
 from verl.workers.utils.losses import ppo_loss
 
-# Rows of the plan in the update of a row; of filler too.
+# Rows of the plan in the update of a row; of padding too.
 ROWS = "rows_of_update"
 
 
 def planned_loss(config: Any, model_output: Any, data: Any, dp_group: Any = None) -> Any:
-    """As veRL's `ppo_loss`: filler is in no mean, and an update of filler alone has no gradient.
+    """As veRL's `ppo_loss`: padding is in no mean, and an update of padding alone has no gradient.
 
-    veRL divides means over rows by the rows of the widest update, filler included, and means
+    veRL divides means over rows by the rows of the widest update, padding included, and means
     over tokens by zero where there are none.
     """
     rows = int(data[ROWS].max())

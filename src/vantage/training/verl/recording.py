@@ -1,26 +1,25 @@
-"""What a training on veRL writes down of each rollout batch; the driver writes."""
+"""The record of a run on veRL, which the driver writes."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vantage import config as configuration
 from vantage.config import Config
-from vantage.methods.composition import update_of
+from vantage.questions.prompts import Prompts
 from vantage.record import About, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
 from vantage.training.planning import totals
-from vantage.training.recording import Writing, columns_of
+from vantage.training.recording import Writing
 from vantage.training.shape import shape_of
-
-if TYPE_CHECKING:
-    from vantage.training.verl.trainer import VantageTrainer
+from vantage.training.verl import store
+from vantage.training.verl.arrangement import Generated
 
 # How veRL names the mean of a reward over the questions that are held out.
 MEAN = re.compile(r"val-(?:core|aux)/validation/(.+)/mean@\d+")
@@ -35,42 +34,74 @@ STAGES = {
 }
 
 
-class Recording:
-    """The record of a run, from the rollout batch that comes next."""
+class VerlRecording:
+    """Writes rollout batches and validations of a run.
 
-    def __init__(self, trainer: VantageTrainer):
-        settings = trainer.settings
-        self._recorder = Recorder(
-            settings.run.output,
-            about(settings, trainer.total_training_steps, len(trainer.prompts.rows)),
-            start=trainer.global_steps,
-            keep=settings.run.record,
-        )
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._recorder: Recorder | None = None
         self._writing = Writing()
-        self._rollouts = settings.run.record.rollouts
 
-    def rows(self, question_N: np.ndarray) -> np.ndarray:
-        """Rollouts whose texts are kept."""
-        return np.flatnonzero(kept(question_N, self._rollouts))
+    def open(self, start: int, batches: int, questions: int) -> None:
+        """Open the record, for the rollout batches that are still to come.
+
+        Args:
+            start: number of the next rollout batch, from 0.
+            batches: rollout batches of the run.
+            questions: rows that it is trained on.
+        """
+        run = self._config.run
+        described = about(self._config, batches, questions)
+        self._recorder = Recorder(run.output, described, start=start, keep=run.record)
+
+    def texts(self, generated: Generated, prompts: Prompts, tokenizer: Any) -> dict[int, str]:
+        """Texts of the responses that the record keeps, by rollout, read from veRL's store.
+
+        Args:
+            generated: the rollouts.
+            prompts: of their questions.
+            tokenizer: decodes the responses.
+        """
+        row_N = [prompts.asked(question).question for question in generated.question_N.tolist()]
+        wanted = kept(np.array(row_N), self._config.run.record.rollouts)
+        rollouts = np.flatnonzero(wanted).tolist()
+        keys = [generated.keys[rollout] for rollout in rollouts]
+        return dict(zip(rollouts, store.responses(keys, tokenizer), strict=True))
 
     def append(self, step: Step) -> None:
-        """Write a rollout batch down."""
-        self._writing.write(lambda: self._recorder.append(step), f"rollout batch {step.number}")
+        """Write a rollout batch."""
+        if self._recorder is not None:
+            append = self._recorder.append
+            self._writing.write(lambda: append(step), f"rollout batch {step.number}")
 
     def validated(self, batch: int, metrics: Mapping[str, Any], seconds: float) -> None:
-        """Write the results of a validation down, by the names that they have on TRL."""
+        """Write the results of a validation, by the names that they have on TRL."""
         results = {
             found[1] if found[1] == "reward" else f"rewards/{found[1]}/mean": float(value)
             for name, value in metrics.items()
             if (found := MEAN.fullmatch(name)) and found[1] != "score" and not math.isnan(value)
         }
-        validated = self._recorder.validated
-        self._writing.write(lambda: validated(batch, results, seconds), "validation")
+        if self._recorder is not None:
+            validated = self._recorder.validated
+            self._writing.write(lambda: validated(batch, results, seconds), "validation")
 
     def close(self) -> None:
-        """Let others write the record."""
-        self._writing.settle()
-        self._recorder.close()
+        """Release the lock of the record."""
+        if self._recorder is not None:
+            self._writing.settle()
+            self._recorder.close()
+            self._recorder = None
+
+
+def seconds_of(timing_raw: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by stage, of those that veRL timed."""
+    return {
+        stage: sum(timing_raw.get(name, 0.0) for name in names) for stage, names in STAGES.items()
+    }
 
 
 def means_of_scored(
@@ -98,45 +129,22 @@ def means_of_scored(
     }
 
 
-def about(settings: Config, batches: int, questions: int) -> About:
-    """What a run is, before its first rollout."""
-    values = configuration.as_values(settings)
+def about(config: Config, batches: int, questions: int) -> About:
+    """What a run is, before its first rollout.
+
+    Args:
+        config: of the run.
+        batches: rollout batches of the run.
+        questions: rows that it is trained on.
+    """
+    values = configuration.as_values(config)
     for name in ("seed", "output", "record"):
         values["run"].pop(name)
     return About(
         engine="verl",
-        recipe=settings.recipe,
-        seed=settings.run.seed,
-        updates=shape_of(settings).updates,
+        recipe=config.recipe,
+        seed=config.run.seed,
+        updates=shape_of(config).updates,
         batches=batches,
         settings={**values, "questions": questions},
-    )
-
-
-def step_of(trainer: VantageTrainer, texts: Mapping[int, str], log_prob_N: np.ndarray) -> Step:
-    """The rollout batch whose updates were just done.
-
-    Args:
-        trainer: at work on it.
-        texts: responses that are kept, by rollout.
-        log_prob_N: mean log-prob of each response, NaN where nobody computed it.
-    """
-    generated, plan, settings = trainer.generated, trainer.plan, trainer.settings
-    timed = trainer.timing_raw
-    updates = shape_of(settings).updates
-    return Step(
-        number=trainer.global_steps - 1,
-        parts=dict(zip(part_names(settings.rewards), generated.part_NF.T, strict=True)),
-        responses=[texts.get(row, "") for row in range(len(generated.keys))],
-        tokens_N=generated.lengths(),
-        log_prob_N=log_prob_N,
-        samples=plan.samples,
-        update_M=update_of(plan.samples, updates),
-        seconds={
-            stage: sum(timed.get(name, 0.0) for name in names) for stage, names in STAGES.items()
-        },
-        metrics=plan.diagnosis,
-        updates=trainer.global_steps * updates,
-        generated_tokens=trainer.generated_tokens,
-        **columns_of(generated, trainer.prompts),
     )

@@ -43,7 +43,7 @@ def resolve(config: Config) -> Resolved:
         shape_of(config),
         partial(prompts_of, config),
         made.data.max_prompt_length,
-        config.data.long_prompts,
+        config.data.on_long_prompt,
         chosen(actor.fsdp_config),
         _forward(made),
         limit_validation=made.data.max_prompt_length,

@@ -5,7 +5,7 @@ Rows hold pixels, so they are moved by actors beside the storage; the driver han
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -16,8 +16,8 @@ from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from vantage.training.verl.arrangement import Joined, Tag
+from vantage.training.verl.store import PARTITION
 
-PARTITION = "train"
 # Rows that a mover holds at a time.
 CHUNK = 32
 # Cores for each mover on a node.
@@ -81,34 +81,37 @@ class Movers:
     def __init__(self) -> None:
         self._actors: list[Any] = []
 
-    def write(self, rows: Sequence[Joined], tags: Sequence[Tag]) -> None:
-        """Write rows side by side, those of the same prompt together."""
+    def write(self, rows: Sequence[Joined], tag_of: Mapping[str, Tag]) -> None:
+        """Write rows side by side, those of the same prompt together.
+
+        Args:
+            rows: to be written.
+            tag_of: what veRL knows of each, by its key.
+        """
         if not rows:
             return
         if not self._actors:
             count = max(1, int(ray.cluster_resources().get("CPU", 1)) // CORES)
             spread = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_Mover)
             self._actors = [spread.remote() for _ in range(count)]
-        order = sorted(range(len(rows)), key=lambda place: rows[place].prompt)
-        each = -(-len(order) // len(self._actors))
-        parts = [order[start : start + each] for start in range(0, len(order), each)]
+        by_prompt = sorted(rows, key=lambda row: row.prompt)
+        each = -(-len(by_prompt) // len(self._actors))
+        parts = [by_prompt[start : start + each] for start in range(0, len(by_prompt), each)]
         ray.get(
             [
-                actor.write.remote([rows[i] for i in part], [tags[i] for i in part])
+                actor.write.remote(part, [tag_of[row.key] for row in part])
                 for actor, part in zip(self._actors, parts, strict=False)
             ]
         )
 
 
-def filled(batch: KVBatchMeta, count: int, token: int) -> KVBatchMeta:
-    """So many rows of filler in veRL's shape, without the rows of the batch itself.
+def filled(batch: KVBatchMeta, count: int, token: int) -> dict[str, Tag]:
+    """Write so many rows of padding; the tag of each by its key.
 
     Args:
-        batch: rows whose fields the filler takes after.
-        count: rows of filler.
+        batch: rows whose fields the padding takes after.
+        count: rows of padding.
         token: what they consist of.
     """
     more = upsample_batch_to_divisible_size(batch, len(batch) + count, token)
-    return KVBatchMeta(
-        keys=more.keys[len(batch) :], tags=more.tags[len(batch) :], partition_id=PARTITION
-    )
+    return dict(zip(more.keys[len(batch) :], more.tags[len(batch) :], strict=True))

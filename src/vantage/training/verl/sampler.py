@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from transformers import AutoConfig
 
-from vantage.errors import ConfigError, EngineError
-from vantage.training.sampler import Mismatch, judge, renormalisation, verdict
+from vantage.errors import ConfigError
+from vantage.training.sampler import Canary, renormalisation
 
 FLOAT32 = ("float32", "fp32", "float")
 # The distribution's name where it is not that of `rollout.name`.
@@ -15,6 +16,12 @@ PACKAGES = {"trtllm": "tensorrt_llm"}
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
 CORRECTION = "algorithm.rollout_correction"
+REMEDY = (
+    "Install the versions that veRL pins (pip install 'verl[vllm]==0.9.1'), or take "
+    f"another sampler (verl.{ROLLOUT}.name: sglang), or another model; options under "
+    f"verl.{ROLLOUT} that change what is sampled (logprobs_mode, quantization) have to "
+    "go. If it stays, report it with this message"
+)
 
 
 def renormalises(rollout: DictConfig) -> bool:
@@ -76,32 +83,18 @@ def _by_sequence(correction: Any) -> str | None:
     return None
 
 
-def check_mismatch(found: Mismatch, config: DictConfig) -> None:
-    """End a run whose sampler does not see what is trained.
+def canary_of(config: DictConfig) -> Canary:
+    """What ends a run whose sampler does not see what is trained.
 
-    Raises:
-        EngineError: names the model's family, the versions and what to set.
+    Args:
+        config: veRL's configuration.
     """
-    rollout = OmegaConf.select(config, ROLLOUT)
-    reason = judge(found, float32=in_float32(config), slack=slack(rollout))
-    if reason is None:
-        return
-    from transformers import AutoConfig
-
-    model = config.actor_rollout_ref.model
+    model, rollout = config.actor_rollout_ref.model, OmegaConf.select(config, ROLLOUT)
     trusted = model.get("trust_remote_code", False)
-    family = AutoConfig.from_pretrained(model.path, trust_remote_code=trusted).model_type
-    packages = ("verl", PACKAGES.get(rollout.name, rollout.name), "transformers", "torch")
-    raise EngineError(
-        verdict(
-            reason,
-            family=family,
-            packages=packages,
-            remedy=(
-                "Install the versions that veRL pins (pip install 'verl[vllm]==0.9.1'), or take "
-                f"another sampler (verl.{ROLLOUT}.name: sglang), or another model; options under "
-                f"verl.{ROLLOUT} that change what is sampled (logprobs_mode, quantization) have to "
-                "go. If it stays, report it with this message"
-            ),
-        )
+    return Canary(
+        float32=in_float32(config),
+        slack=slack(rollout),
+        family=AutoConfig.from_pretrained(model.path, trust_remote_code=trusted).model_type,
+        packages=("verl", PACKAGES.get(rollout.name, rollout.name), "transformers", "torch"),
+        remedy=REMEDY,
     )

@@ -136,7 +136,7 @@ def _actor(config: Config, shape: Shape, loss: Loss) -> dict[str, Any]:
         "optim": optimizer(config),
         "ppo_mini_batch_size": max(1, shape.asked // shape.updates),
         "use_dynamic_bsz": True,
-        "ppo_max_token_len_per_gpu": config.batch.forward * _longest(config),
+        "ppo_max_token_len_per_gpu": config.batch.micro_batch * _longest(config),
         "ppo_epochs": 1,
         "shuffle": False,
         "clip_ratio_low": loss.clip_low,
@@ -198,7 +198,7 @@ def _trainer(config: Config, resume: bool) -> dict[str, Any]:
         "save_freq": run.save_every,
         "test_freq": run.validate_every if validates else -1,
         "val_before_train": validates and config.validation.before_training,
-        "max_actor_ckpt_to_keep": run.keep,
+        "max_actor_ckpt_to_keep": run.keep_checkpoints,
         "resume_mode": "auto" if resume else "disable",
         "critic_warmup": 0,
         "balance_batch": True,
@@ -211,5 +211,5 @@ def _longest(config: Config) -> int:
 
 
 def _rows(shape: Shape) -> int:
-    """Rows that the store may have to hold: rollouts, shared ones, repeats and filler."""
+    """Rows that the store may have to hold: rollouts, shared ones, repeats and padding."""
     return max(100_000, 4 * shape.generated * shape.prompts)

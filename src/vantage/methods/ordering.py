@@ -1,4 +1,4 @@
-"""In which order, and how often, samples are trained. `COMPOSITIONS` names the choices."""
+"""In which order, and how often, samples are trained. `ORDERINGS` names the choices."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -33,7 +33,7 @@ def advantage_shuffle(
     probabilities proportional to their shaped weights; rounds are independent, so a unit can
     come up to `rounds` times. A unit whose weight w is 0 has the probability 0 under every
     shape. Where fewer units have a weight than a round takes, all of them come, and the rest
-    of the round is drawn evenly from the others and marked as filler.
+    of the round is drawn evenly from the others and marked as padding.
 
     Args:
         rounds: number of rounds S; their sizes differ by at most one unit, and the number
@@ -60,10 +60,10 @@ def advantage_shuffle(
     drawn_U = np.concatenate([draw(log_weight_U, size, rng) for size in size_S])
     drawn_M = _rows(drawn_U, samples.unit_size)
     silent_M = np.repeat(~weighs_U[drawn_U], samples.unit_size)
-    filler_M = samples.filler_M[drawn_M] | silent_M
-    # The part within a prompt can be left where `across` is 0; filler trains nothing.
-    advantage_M = np.where(filler_M, 0.0, samples.advantage_M[drawn_M])
-    return samples.take(drawn_M, filler_M=filler_M, advantage_M=advantage_M)
+    padding_M = samples.padding_M[drawn_M] | silent_M
+    # The part within a prompt can be left where `across` is 0; padding trains nothing.
+    advantage_M = np.where(padding_M, 0.0, samples.advantage_M[drawn_M])
+    return samples.take(drawn_M, padding_M=padding_M, advantage_M=advantage_M)
 
 
 def draw(log_weight_U: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -142,4 +142,4 @@ SHAPES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
     "log": _log,
     "inverse": lambda weight_U, done, power: -np.log(weight_U + 1e-6),
 }
-COMPOSITIONS = {"none": in_order, "advantage-shuffle": advantage_shuffle}
+ORDERINGS = {"in-order": in_order, "advantage-shuffle": advantage_shuffle}

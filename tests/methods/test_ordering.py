@@ -17,8 +17,8 @@ from method_cases import (
 )
 
 from vantage.errors import ConfigError
-from vantage.methods import Rollouts, Samples, compose, recipe, update_of
-from vantage.methods.composition import SHAPES, WEIGHTS, advantage_shuffle, cuts, draw
+from vantage.methods import Rollouts, Samples, custom, recipe, update_of
+from vantage.methods.ordering import SHAPES, WEIGHTS, advantage_shuffle, cuts, draw
 
 
 def shuffled(
@@ -31,9 +31,9 @@ def shuffled(
     **stages,
 ) -> Samples:
     """Advantage shuffle of all pairs (unless told otherwise); a pair weighs its reward gap."""
-    stages = {"estimator": "centred", "selection": {"name": "pairwise", "keep": 1.0}, **stages}
+    stages = {"estimator": "centred", "selection": {"name": "pairwise", "fraction": 1.0}, **stages}
     shuffle = {"name": "advantage-shuffle", "rounds": rounds, **(options or {})}
-    return compose(**stages, composition=shuffle).plan(rollouts, seeded(seed), done)
+    return custom(**stages, ordering=shuffle).plan(rollouts, seeded(seed), done)
 
 
 def gaps(*gaps: float) -> Rollouts:
@@ -129,7 +129,7 @@ def test_the_published_batch_is_8_rounds_of_256_pairs_and_4_updates_of_two_round
     samples = recipe("shuffle-r1").plan(Rollouts(question_N, question_N, reward_N), seeded())
     assert len(samples) == 4096
     assert len(np.unique(samples.pair_M)) < 2048
-    assert not samples.filler_M.any()
+    assert not samples.padding_M.any()
     for pair_M in np.split(samples.pair_M, 8):
         assert (pair_M[::2] == pair_M[1::2]).all()
         assert len(np.unique(pair_M)) == 256
@@ -168,16 +168,16 @@ def test_a_round_takes_units_with_weight_first_and_fills_up_with_filler(
 ):
     options = {"weight": weight, "shape": shape}
     samples = shuffled(gaps(*weights), rounds, seed, options=options, done=done)
-    filler_U = samples.filler_M[::2]
+    filler_U = samples.padding_M[::2]
     informative = {unit for unit, weight in enumerate(weights) if weight > 0}
     assert len(samples) == 2 * len(weights)
-    assert (filler_U == samples.filler_M[1::2]).all()
+    assert (filler_U == samples.padding_M[1::2]).all()
     filler_rounds = np.split(filler_U, cuts(len(weights), rounds)[1:-1])
-    for drawn, filler in zip(rounds_of(samples, rounds), filler_rounds, strict=True):
-        trained = set(drawn[~filler].tolist())
+    for drawn, padding in zip(rounds_of(samples, rounds), filler_rounds, strict=True):
+        trained = set(drawn[~padding].tolist())
         assert len(set(drawn.tolist())) == len(drawn), "without replacement"
         assert trained <= informative
-        assert not set(drawn[filler].tolist()) & informative
+        assert not set(drawn[padding].tolist()) & informative
         assert len(trained) == min(len(informative), len(drawn))
 
 
@@ -228,12 +228,12 @@ def test_a_pair_without_a_positive_advantage_is_filler_where_that_is_its_weight(
     rollouts = rollouts_of([[4, 0, 0, 0]])
     summed = shuffled(rollouts, 1)
     positive = shuffled(rollouts, 1, options={"weight": "positive"})
-    assert not summed.filler_M.any()
-    assert positive.filler_M.tolist() == (~np.isin(positive.pair_M, [0])).tolist()
+    assert not summed.padding_M.any()
+    assert positive.padding_M.tolist() == (~np.isin(positive.pair_M, [0])).tolist()
     assert (
         positive.advantage_M.tolist()
         == np.where(
-            positive.filler_M,
+            positive.padding_M,
             0,
             summed.advantage_M[
                 [summed.rollout_M.tolist().index(row) for row in positive.rollout_M]
@@ -272,8 +272,8 @@ def test_filler_is_drawn_evenly_from_the_pairs_without_weight(weights, fillers):
     rollouts, times = gaps(*weights), Counter()
     for seed in range(1500):
         samples = shuffled(rollouts, 2, seed)
-        assert samples.filler_M.tolist() == (samples.advantage_M == 0).tolist()
-        times.update((samples.rollout_M[samples.filler_M][::2] // 2).tolist())
+        assert samples.padding_M.tolist() == (samples.advantage_M == 0).tolist()
+        times.update((samples.rollout_M[samples.padding_M][::2] // 2).tolist())
     each = sum(times.values()) / len(fillers)
     assert sorted(times) == fillers
     assert sum(times.values()) == 1500 * 2 * (2 - (7 in weights))
@@ -282,10 +282,10 @@ def test_filler_is_drawn_evenly_from_the_pairs_without_weight(weights, fillers):
 
 def test_one_informative_pair_comes_once_in_every_round():
     samples = shuffled(gaps(0, 0, 5, *[0] * 13), 4)
-    for drawn, filler in zip(
-        rounds_of(samples, 4), np.split(samples.filler_M[::2], 4), strict=True
+    for drawn, padding in zip(
+        rounds_of(samples, 4), np.split(samples.padding_M[::2], 4), strict=True
     ):
-        assert drawn[~filler].tolist() == [2]
+        assert drawn[~padding].tolist() == [2]
 
 
 def test_filler_has_no_advantage_even_where_the_part_within_its_prompt_is_not_0():
@@ -293,8 +293,8 @@ def test_filler_has_no_advantage_even_where_the_part_within_its_prompt_is_not_0(
     # each differs from the other rollout: +-0.707107.
     rollouts = rollouts_of([[1, 0.5], [0.5, 0]])
     samples = shuffled(rollouts, 1, estimator="hierarchical")
-    assert samples.filler_M.tolist() == np.isin(samples.rollout_M, [1, 2]).tolist()
-    assert (samples.advantage_M == 0).tolist() == samples.filler_M.tolist()
+    assert samples.padding_M.tolist() == np.isin(samples.rollout_M, [1, 2]).tolist()
+    assert (samples.advantage_M == 0).tolist() == samples.padding_M.tolist()
 
 
 def test_a_pair_drawn_in_several_rounds_keeps_its_id_and_its_advantages():
@@ -307,15 +307,15 @@ def test_a_pair_drawn_in_several_rounds_keeps_its_id_and_its_advantages():
 def test_filler_stays_filler_when_drawn():
     ranked = ranked_of(gaps(1, 2))
     samples = ranked.samples(np.arange(4))
-    samples.filler_M[:] = True
-    assert advantage_shuffle(samples, ranked, seeded(), rounds=2).filler_M.all()
+    samples.padding_M[:] = True
+    assert advantage_shuffle(samples, ranked, seeded(), rounds=2).padding_M.all()
 
 
 def test_without_composition_samples_come_once_in_the_order_of_the_rollouts():
     rollouts = Rollouts([3, 1, 3, 1, 3], [30, 10, 30, 11, 31], [1, 2, 3, 4, 5])
-    assert compose().plan(rollouts, seeded()).rollout_M.tolist() == [0, 1, 2, 3, 4]
+    assert custom().plan(rollouts, seeded()).rollout_M.tolist() == [0, 1, 2, 3, 4]
     # Pairs (4, 0) of question 3 and (3, 1) of question 1, by their earlier row.
-    pairs = compose(selection={"name": "pairwise", "keep": 1.0}).plan(rollouts, seeded())
+    pairs = custom(selection={"name": "pairwise", "fraction": 1.0}).plan(rollouts, seeded())
     assert pairs.rollout_M.tolist() == [4, 0, 3, 1]
 
 

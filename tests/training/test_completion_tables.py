@@ -11,9 +11,9 @@ sys.path.append(str(Path(__file__).parents[1] / "record"))
 
 import steps
 
-from vantage.training.trl import VantageConfig, VantageTrainer, samples
+from vantage.training.trl import VantageConfig, VantageTrainer
+from vantage.training.trl.completion_tables import markdown, sample, show
 from vantage.training.trl.progress import ProgressLine
-from vantage.training.trl.samples import markdown, sample
 
 
 def test_the_best_and_the_worst_rollout_of_a_few_questions_are_shown():
@@ -107,27 +107,21 @@ class Tool(SimpleNamespace):
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_wandb_and_trackio_get_a_table_with_pictures_in_it(trained, name, monkeypatch):
+def test_wandb_and_trackio_get_a_table_with_pictures_in_it(name, monkeypatch):
     tool = Tool()
     monkeypatch.setitem(sys.modules, name, tool)
-    trainer = trained("none")
-    trainer.args.report_to = [name]
-    state = SimpleNamespace(global_step=2, is_world_process_zero=True)
-    samples.SampleTables(trainer).on_step_end(trainer.args, state, None)
+    show(steps.made(0), ["none", name], [])
     ((logged),) = tool.logged
     table = logged["rollouts"]
     assert list(table.columns)[:2] == ["batch", "question"] and len(table) >= 2
-    assert table["picture"].iloc[0][0] == "image" and logged["train/global_step"] == 2
+    assert table["picture"].iloc[0][0] == "image" and logged["train/global_step"] == 4
 
 
-def test_a_tool_that_fails_ends_no_run(trained, monkeypatch, caplog):
+def test_a_tool_that_fails_ends_no_run(monkeypatch, caplog):
     tool = Tool()
     tool.log = lambda values: 1 / 0
     monkeypatch.setitem(sys.modules, "trackio", tool)
-    trainer = trained("none")
-    trainer.args.report_to = ["trackio"]
-    state = SimpleNamespace(global_step=2, is_world_process_zero=True)
-    samples.SampleTables(trainer).on_step_end(trainer.args, state, None)
+    show(steps.made(0), ["trackio"], [])
     assert "rollouts could not be shown: ZeroDivisionError" in caplog.text
 
 

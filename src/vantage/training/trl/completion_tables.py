@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import importlib
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from transformers import TrainerCallback
 
 from vantage.errors import InputError
 from vantage.questions.pixels import fit
@@ -18,10 +17,6 @@ from vantage.questions.schema import pictures
 from vantage.record.bounds import digest, shortened
 from vantage.record.step import Step
 from vantage.record.tables import advantages, times_trained
-from vantage.training.trl.recording import step_of
-
-if TYPE_CHECKING:
-    from vantage.training.trl import VantageTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -34,42 +29,38 @@ NAME = "rollouts"
 Row = dict[str, Any]
 
 
-class SampleTables(TrainerCallback):
-    """Shows rollouts of every tenth batch where `report_to` sends the metrics.
+def show(step: Step, tools: Iterable[str], callbacks: Iterable[Any]) -> None:
+    """Show rollouts of every tenth batch where the metrics go.
 
     Of the `QUESTIONS` questions that stand first in the record, the best and the worst rollout.
     TRL's own `log_completions` logs all of a batch at every update, and has none for
     TensorBoard; it can be used beside this.
+
+    Args:
+        step: the rollout batch.
+        tools: as `report_to` names them.
+        callbacks: of the trainer, among them that of TensorBoard.
     """
-
-    def __init__(self, trainer: VantageTrainer):
-        self.trainer = trainer
-
-    def on_step_end(self, args, state, control, **rest):
-        """Send a table once in so many rollout batches."""
-        every = EVERY * args.updates_per_rollout_batch
-        tools = [TOOLS[name] for name in args.report_to if name in TOOLS]
-        due = state.global_step % every == args.updates_per_rollout_batch % every
-        batch = self.trainer.batch
-        if not due or not tools or not state.is_world_process_zero or batch is None:
-            return
-        rows = sample(step_of(self.trainer, batch, np.full(len(batch.length_N), np.nan)))
-        for send in tools:
-            try:
-                send(self.trainer, rows, state.global_step)
-            except Exception as error:  # a tool that fails must not end a run
-                logger.warning(f"rollouts could not be shown: {type(error).__name__}: {error}")
+    senders = [TOOLS[name] for name in tools if name in TOOLS]
+    if step.number % EVERY or not senders:
+        return
+    rows = sample(step)
+    for send in senders:
+        try:
+            send(callbacks, rows, step.updates)
+        except Exception as error:  # a tool that fails must not end a run
+            logger.warning(f"rollouts could not be shown: {type(error).__name__}: {error}")
 
 
 def sample(step: Step) -> list[Row]:
     """The best and the worst rollout of a few questions, with what the model saw."""
     advantage_N, trained_N = advantages(step), times_trained(step)
-    first = {place: row for row, place in reversed(list(enumerate(step.place_N.tolist())))}
-    chosen = sorted(first, key=lambda place: digest(int(step.question_N[first[place]])))
+    first = {place: row for row, place in reversed(list(enumerate(step.question_N.tolist())))}
+    chosen = sorted(first, key=lambda place: digest(int(step.row_N[first[place]])))
     return [
         {
             "batch": step.number + 1,
-            "question": int(step.question_N[row]),
+            "question": int(step.row_N[row]),
             "prompt": shortened(step.prompts[int(step.prompt_N[row])].text, CHARACTERS),
             "response": shortened(step.responses[row], CHARACTERS),
             "reward": float(step.reward_N[row]),
@@ -84,7 +75,7 @@ def sample(step: Step) -> list[Row]:
 
 def _ends(step: Step, place: int) -> list[int]:
     """Rollouts of the highest and the lowest reward, one where all are equal, none without."""
-    rows = np.flatnonzero((step.place_N == place) & ~np.isnan(step.reward_N))
+    rows = np.flatnonzero((step.question_N == place) & ~np.isnan(step.reward_N))
     if not len(rows):
         return []
     reward_R = step.reward_N[rows]
@@ -99,8 +90,8 @@ def _picture(step: Step, row: int) -> Image.Image | None:
         return None
 
 
-def _to_tensorboard(trainer: VantageTrainer, rows: list[Row], step: int) -> None:
-    for callback in trainer.callback_handler.callbacks:
+def _to_tensorboard(callbacks: Iterable[Any], rows: list[Row], step: int) -> None:
+    for callback in callbacks:
         writer = getattr(callback, "tb_writer", None)
         if writer is not None:
             writer.add_text(NAME, markdown(rows), step)
@@ -110,10 +101,10 @@ def _to_tensorboard(trainer: VantageTrainer, rows: list[Row], step: int) -> None
                     writer.add_image(f"{NAME}/{number}", pixels_HWC, step, dataformats="HWC")
 
 
-def _to_table(tool: str) -> Callable[[Any, list[Row], int], None]:
+def _to_table(tool: str) -> Callable[[Iterable[Any], list[Row], int], None]:
     """wandb and trackio take tables in the same way."""
 
-    def send(trainer: VantageTrainer, rows: list[Row], step: int) -> None:
+    def send(callbacks: Iterable[Any], rows: list[Row], step: int) -> None:
         import pandas as pd  # comes with datasets
 
         module = importlib.import_module(tool)

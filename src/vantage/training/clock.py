@@ -1,0 +1,42 @@
+"""Seconds that the stages of a rollout batch take."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+STAGES = ("generate", "reward", "plan", "log_probs", "update")
+
+
+class Clock:
+    """A stopwatch with a name for each stage.
+
+    Attributes:
+        seconds: by stage, since the last restart.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._began = time.perf_counter()
+
+    def restart(self) -> None:
+        """Forget all stages; the whole begins now."""
+        self.seconds.clear()
+        self._began = time.perf_counter()
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time within it to a stage."""
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - began
+
+    def metrics(self, useful: float) -> dict[str, float]:
+        """Metrics of a rollout batch that ends now, `useful` of whose rollouts are trained."""
+        self.seconds["rollout_batch"] = time.perf_counter() - self._began
+        return {
+            **{f"seconds/{stage}": self.seconds[stage] for stage in (*STAGES, "rollout_batch")},
+            "plan/useful_rollouts_per_second": useful / self.seconds["rollout_batch"],
+        }

@@ -1,0 +1,70 @@
+"""Responses of a rollout batch as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Responses:
+    """N responses of at most T tokens, padded on the right, on one device.
+
+    Attributes:
+        tokens_NT: token ids.
+        seen_NT: 1 where a token is no padding.
+        mask_NT: 1 where it counts in the loss: not where the model did not write it.
+        pad_id: token of the padding.
+        sampled: other values of the sampled tokens, [N, T] or [N, 1] each, by name.
+    """
+
+    tokens_NT: torch.Tensor
+    seen_NT: torch.Tensor
+    mask_NT: torch.Tensor
+    pad_id: int
+    sampled: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens_NT)
+
+    @property
+    def width(self) -> int:
+        """T, the tokens of a padded response."""
+        return self.tokens_NT.shape[1]
+
+    def lengths(self, rollouts: Sequence[int]) -> list[int]:
+        """Tokens that are no padding, of some responses."""
+        return self.seen_NT[list(rollouts)].sum(dim=1).tolist()
+
+    def __getitem__(self, rows: np.ndarray) -> Responses:
+        """Some of the responses."""
+        index = torch.from_numpy(rows).to(self.tokens_NT.device)
+        return replace(
+            self,
+            tokens_NT=self.tokens_NT[index],
+            seen_NT=self.seen_NT[index],
+            mask_NT=self.mask_NT[index],
+            sampled={name: value[index] for name, value in self.sampled.items()},
+        )
+
+    def __add__(self, other: Responses) -> Responses:
+        """These responses, then others; the shorter ones are padded."""
+        return replace(
+            self,
+            tokens_NT=_stacked(self.tokens_NT, other.tokens_NT, self.pad_id),
+            seen_NT=_stacked(self.seen_NT, other.seen_NT, 0),
+            mask_NT=_stacked(self.mask_NT, other.mask_NT, 0),
+            sampled={n: _stacked(v, other.sampled[n], 0.0) for n, v in self.sampled.items()},
+        )
+
+
+def _stacked(first: torch.Tensor, second: torch.Tensor, padding: float) -> torch.Tensor:
+    width = max(first.shape[1], second.shape[1])
+    wide = [
+        torch.nn.functional.pad(part, (0, width - part.shape[1]), value=padding)
+        for part in (first, second)
+    ]
+    return torch.cat(wide)

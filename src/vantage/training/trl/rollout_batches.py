@@ -1,0 +1,370 @@
+"""Makes rollout batches: questions asked, responses scored, a plan, and what its updates need."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from transformers import set_seed
+from trl.trainer.utils import use_adapter
+
+from vantage.training.clock import Clock
+from vantage.training.dealing import PADDING
+from vantage.training.planning import Plan, totals
+from vantage.training.sampler import Canary, pooled
+from vantage.training.session import Session
+from vantage.training.stopping import StoppedError
+from vantage.training.trl.batch import LossOptions, RolloutBatch, Scored
+from vantage.training.trl.comparison import SAMPLED, compared
+from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.encoder import Encoder
+from vantage.training.trl.policy import Key, Limits, Policy
+from vantage.training.trl.responses import Responses
+from vantage.training.trl.rewards import stop_where_failed
+from vantage.training.trl.turn import Turn, in_one_form
+
+logger = logging.getLogger(__name__)
+
+# Log-probs that TRL computes before the rewards are known, where it corrects for a sampler.
+EARLY = "old_per_token_logps"
+RATIO = "importance_sampling_ratio"
+# Turn of the draws of a validation, beside those of the refills of a batch.
+VALIDATION = 2**31
+
+
+def seed_generation(args: VantageConfig, number: int, process: int, turn: int) -> None:
+    """Seed whatever a sampler may draw from; processes that sample as one share a seed.
+
+    Args:
+        args: of the run.
+        number: of the rollout batch.
+        process: this process.
+        turn: of the generation in the rollout batch.
+    """
+    group = args.vllm_tensor_parallel_size if args.colocated else 1
+    key = [args.seed, number, process // group, turn]
+    set_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+def policy_of(
+    args: VantageConfig, encoder: Encoder, accelerator: Accelerator, pad_id: int, balances: bool
+) -> Policy:
+    """The policy of a run.
+
+    Args:
+        args: of the run.
+        encoder: encodes its prompts.
+        accelerator: runs its forwards.
+        pad_id: token of the padding.
+        balances: whether a loss that balances experts is wanted.
+    """
+    return Policy(
+        encoder,
+        accelerator,
+        rows=args.per_device_train_batch_size,
+        packing=args.packing,
+        pad_id=pad_id,
+        multiple=args.pad_to_multiple_of,
+        balances=balances,
+    )
+
+
+class RolloutBatches:
+    """The rollout batches of a run, one after the other; `clock` times their stages.
+
+    Args:
+        policy: computes log-probs.
+        encoder: encodes the prompts of a batch.
+        canary: compares vLLM with the policy; None where `generate` samples.
+        generate: generates for the rows of a turn and scores them; returns TRL's tensors.
+        log: takes metrics.
+        args: of the run.
+        loss: what TRL's loss is a mean over.
+        rewards: weights of the reward functions by name, as they are now.
+        rewrites: whether a rollout function may give prompts other tokens.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        encoder: Encoder,
+        canary: Canary | None,
+        generate: Callable[[Turn], dict[str, Any]],
+        log: Callable[[dict[str, float]], None],
+        *,
+        args: VantageConfig,
+        loss: LossOptions,
+        rewards: Callable[[], Mapping[str, float]],
+        rewrites: bool,
+    ):
+        self.policy, self.encoder, self.canary = policy, encoder, canary
+        self.generate, self.log, self.args, self.loss = generate, log, args, loss
+        self.rewards, self.rewrites, self.clock = rewards, rewrites, Clock()
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Gathers what processes know."""
+        return self.policy.accelerator
+
+    @property
+    def corrects_sampler(self) -> bool:
+        """Whether TRL corrects for the difference between vLLM and the policy."""
+        return self.args.use_vllm and self.args.vllm_importance_sampling_correction
+
+    def scored(self, session: Session, metrics_kept: contextlib.AbstractContextManager) -> Scored:
+        """Scored rollouts of the next rollout batch, silent questions refilled.
+
+        Args:
+            session: that began it.
+            metrics_kept: within it, what TRL logs is forgotten.
+        """
+        turns, even = itertools.count(1), self.accelerator.num_processes  # whole prompts on each
+        self.clock.restart()
+        self.encoder.clear()
+        self.policy.clear()
+        first = self._ask(session, session.questions, 0)
+        # TRL logs what the policy does on the questions as they come, not on those chosen.
+        with metrics_kept:
+            return session.refill(
+                first, lambda missing: self._ask(session, -(-missing // even) * even, next(turns))
+            )
+
+    def planned(self, session: Session, scored: Scored) -> RolloutBatch:
+        """The plan over the rollouts of all processes, the same on each of them.
+
+        Args:
+            session: makes the plan.
+            scored: the rollouts.
+
+        Raises:
+            StoppedError: the recipe failed, or too many batches in a row trained nothing.
+        """
+        with self.clock.timed("plan"):
+            plan = self._plan(session, scored)
+            updates, advantage_M = self.loss.dealt(plan, scored.responses)
+        self.log(session.metrics(plan))
+        scored.check_written(plan.samples, session.recipe.name)
+        pictured = self._pictured_rollout(scored) if self.encoder.pictured else None
+        padding = (int(scored.asked_N[pictured or 0]), pictured or 0)
+        limits = Limits(0, padding, pictured is not None)
+        return RolloutBatch(scored, plan, updates, advantage_M, limits, self.loss)
+
+    def _plan(self, session: Session, scored: Scored) -> Plan:
+        try:
+            plan = session.plan(scored, warns=self.accelerator.is_main_process)
+        except (Exception, SystemExit) as error:  # of a recipe of the user's own
+            stop_where_failed(error.error if isinstance(error, StoppedError) else error)
+            raise
+        stop_where_failed(None)
+        return plan
+
+    # ---- rollouts --------------------------------------------------------------------
+
+    def _ask(self, session: Session, questions: int, number: int) -> Scored:
+        """Ask the next questions: rollouts of all processes, scored."""
+        prompts, process = session.prompts, self.accelerator.process_index
+        prompt_N = prompts.ids(session.draw(questions), self.args.num_generations)
+        each = len(prompt_N) // self.accelerator.num_processes
+        mine = prompt_N[process * each : (process + 1) * each].tolist()
+        encodings = [self.encoder(prompt) for prompt in mine]
+        sources = zip(map(prompts.source, mine), encodings, strict=True)
+        examples = [{**source, "prompt": encoding.prompt} for source, encoding in sources]
+        question_N = prompt_N // prompts.variants.prompts
+        turn = Turn(in_one_form(examples), encodings, list(self.rewards()), number, question_N)
+        seed_generation(self.args, session.number, process, number)
+        output = self.generate(turn)
+        scored = Scored(
+            question_N,
+            prompt_N,
+            self._rewards(turn),
+            turn.part_NF.double().cpu().numpy(),
+            self._asked_as(prompt_N, mine, output),
+            self._responses(output),
+        )
+        session.record(scored, tokens=self._generated_tokens(output))
+        return scored
+
+    def _rewards(self, turn: Turn) -> np.ndarray:
+        """Reward of each rollout of all processes, NaN without a score."""
+        spoiled = torch.tensor(turn.spoiled, device=self.accelerator.device)
+        spoiled_N = self.accelerator.gather(spoiled).cpu().numpy()
+        reward_N = totals(turn.part_NF.double().cpu().numpy(), list(self.rewards().values()))
+        return np.where(spoiled_N, np.nan, reward_N)
+
+    def _asked_as(
+        self, prompt_N: np.ndarray, mine: list[int], output: dict[str, Any]
+    ) -> np.ndarray:
+        """The prompt of each rollout in the tokens that a rollout function gave for it."""
+        if not self.rewrites:
+            return prompt_N
+        masked = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
+        rows = zip(mine, (ids[mask].tolist() for ids, mask in masked), strict=True)
+        # Each process encodes its own prompts alone, and of others those in other tokens.
+        given = gather_object([None if ids == self.encoder(p).ids else ids for p, ids in rows])
+        pairs = zip(prompt_N.tolist(), given, strict=True)
+        return np.array([self.encoder.in_tokens(prompt, ids) for prompt, ids in pairs])
+
+    def _responses(self, output: dict[str, Any]) -> Responses:
+        """Responses of all processes."""
+        names = (SAMPLED, RATIO, *([EARLY] if self.corrects_sampler else []))
+        seen = output["completion_mask"]
+        # A rollout function tells with `env_mask` what the model did not write.
+        own_NT = self._gathered(output.get("tool_mask", torch.ones_like(seen)), 1)
+        seen_NT = self._gathered(seen, 0)
+        return Responses(
+            self._gathered(output["completion_ids"], self.policy.pad_id),
+            seen_NT,
+            seen_NT * own_NT,
+            self.policy.pad_id,
+            {name: self._gathered(output[name], 0.0) for name in names if name in output},
+        )
+
+    def _generated_tokens(self, output: dict[str, Any]) -> int:
+        """Tokens that the model wrote, of all processes."""
+        ids, seen = output["completion_ids"], output["completion_mask"].bool()
+        own = output.get("tool_mask", torch.ones_like(ids)).bool()
+        # TRL can mask whole responses that were cut off; they were generated all the same.
+        there = (seen | (ids != self.policy.pad_id)) & own
+        return int(self.accelerator.gather(there.sum()[None]).sum())
+
+    def _gathered(self, local: torch.Tensor, padding: float) -> torch.Tensor:
+        padded = self.accelerator.pad_across_processes(local, dim=1, pad_index=padding)
+        return self.accelerator.gather(padded)
+
+    def _pictured_rollout(self, scored: Scored) -> int | None:
+        """The first rollout whose prompt has a picture."""
+        prompts = enumerate(scored.prompt_N.tolist())
+        return next((rollout for rollout, p in prompts if self.encoder.shows([p])), None)
+
+    # ---- forwards and log-probs ------------------------------------------------------
+
+    def prepared(self, batch: RolloutBatch, model: Any, reference: Any | None) -> RolloutBatch:
+        """The batch with the forwards of every update, and the log-probs that they need.
+
+        Args:
+            batch: as it was planned.
+            model: that is trained.
+            reference: model that a KL term refers to; None for `model` without its adapter.
+
+        Raises:
+            EngineError: vLLM's log-probs are not those of the model.
+        """
+        with self.clock.timed("log_probs"):
+            batch = self._with_forwards(batch, model)
+            batch = self._with_log_probs(batch, model, reference)
+            if self.canary is not None and SAMPLED in batch.responses.sampled:
+                self._compare(self.canary, batch, model)
+        return batch
+
+    def _with_forwards(self, batch: RolloutBatch, model: Any) -> RolloutBatch:
+        process, responses = self.accelerator.process_index, batch.responses
+        keys = batch.keys(process)
+        budget = self.policy.budget({prompt for prompt, _ in keys}, responses)
+        batch = replace(batch, limits=replace(batch.limits, budget=budget))
+        self.policy.decide_packing(model, responses, keys, batch.limits)
+        cut_U = []
+        for update in batch.updates:
+            rows = update.row_PR[process]
+            mine = [batch.key(row) for row in rows]
+            parts = self.policy.cut(responses, mine, batch.limits, rows == PADDING)
+            cut_U.append([np.append(rows, PADDING)[part] for part in parts])
+        return replace(batch, forwards_U=self.policy.cut_even(cut_U))
+
+    def _with_log_probs(self, batch: RolloutBatch, model: Any, reference) -> RolloutBatch:
+        """Old and reference log-probs, once a distinct key dealt to this process."""
+        args, sampled = self.args, batch.responses.sampled
+        off_policy = args.updates_per_rollout_batch > 1
+        # The mask of what is off the policy compares a sampler's log-probs with these.
+        masks = args.off_policy_mask_threshold is not None and SAMPLED in sampled
+        needs_old = off_policy or masks or self.corrects_sampler
+        if not needs_old and args.beta == 0.0:
+            return batch
+        dealt = [batch.distinct_keys(p) for p in range(self.accelerator.num_processes)]
+        mine = dealt[self.accelerator.process_index]
+        return replace(
+            batch,
+            row_of={key: row for row, key in enumerate(mine)},
+            old_RT=self._score_old(batch, model, dealt) if needs_old else None,
+            reference_RT=self._score_reference(batch, mine, model, reference)
+            if args.beta != 0.0
+            else None,
+        )
+
+    def _score(self, batch: RolloutBatch, keys: Sequence[Key], model: Any) -> torch.Tensor:
+        return self.policy.log_probs(model, batch.responses, keys, batch.limits)
+
+    def _score_reference(
+        self, batch: RolloutBatch, keys: Sequence[Key], model: Any, reference: Any | None
+    ) -> torch.Tensor:
+        if reference is not None:
+            return self._score(batch, keys, reference)
+        adapted = self.accelerator.unwrap_model(model)
+        with use_adapter(adapted, adapter_name="ref" if "ref" in adapted.peft_config else None):
+            return self._score(batch, keys, model)
+
+    def _score_old(self, batch: RolloutBatch, model: Any, dealt: list[list[Key]]) -> torch.Tensor:
+        """Log-probs of what this process trains; those that TRL needed early are there."""
+        mine = dealt[self.accelerator.process_index]
+        known_NT = batch.responses.sampled.get(EARLY)
+        if known_NT is None:
+            return self._score(batch, mine, model)
+        old_RT = known_NT[[rollout for _, rollout in mine]]
+        if any(not batch.is_own(key) for keys in dealt for key in keys):
+            rows = [row for row, key in enumerate(mine) if not batch.is_own(key)]
+            old_RT[rows] = self._score(batch, [mine[row] for row in rows], model)
+        return old_RT
+
+    def _compare(self, canary: Canary, batch: RolloutBatch, model: Any) -> None:
+        """Log how far vLLM's log-probs are from the policy's; a wrong sampler ends the run."""
+        process, rows = self.accelerator.process_index, self.policy.rows
+        score = partial(self._score, batch, model=model) if canary.is_due else None
+        own = compared(batch, process, score, rows)
+        found = pooled(gather_object([own]))
+        self.log(found.metrics())
+        if canary.is_first and math.isinf(canary.slack):
+            options = ", ".join(self.args.changes_of_log_probs)
+            logger.warning(f"{options}: vLLM's log-probs cannot be compared with the trainer's")
+        canary.take(found)
+
+    # ---- log-probs that TRL needs early ----------------------------------------------
+
+    def score_own(
+        self,
+        model: Any,
+        turn: Turn,
+        input_ids: torch.Tensor,
+        mask: torch.Tensor,
+        width: int,
+    ) -> torch.Tensor:
+        """Log-probs of responses under the prompts that generated them.
+
+        Args:
+            model: that is trained.
+            turn: that generated them.
+            input_ids, mask: prompts and responses, [B, P + `width`], and what is no padding.
+            width: tokens of a response.
+        """
+        asked = zip(turn.encodings, input_ids[:, :-width], mask[:, :-width].bool(), strict=True)
+        rows = [replace(row, ids=ids[there].tolist()) for row, ids, there in asked]
+        tokens_RT, seen_RT = input_ids[:, -width:], mask[:, -width:]
+        scored = []
+        for start in range(0, len(rows), self.policy.rows):
+            part = slice(start, start + self.policy.rows)
+            some, tokens, seen = rows[part], tokens_RT[part], seen_RT[part]
+            if self.encoder.pictured and not any(row.images for row in some):
+                some = [*some, self.encoder.pictured]
+                tokens = torch.cat([tokens, torch.full_like(tokens[:1], self.policy.pad_id)])
+                seen = torch.cat([seen, torch.zeros_like(seen[:1])])
+            scores = self.policy.whole_rows(model, some, tokens, seen)
+            scored.append(scores.log_probs_RT[: len(rows[part])])
+        return torch.cat(scored)

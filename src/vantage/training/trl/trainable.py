@@ -1,0 +1,78 @@
+"""What of a model is trained, and which of its tokens are never sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, is_peft_model
+
+from vantage.errors import ConfigError
+from vantage.training.towers import freeze_vision_tower
+from vantage.training.trl import sharding
+from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.forwards import check_head
+
+MEDIA_TOKENS = (
+    "image_token_id",
+    "video_token_id",
+    "audio_token_id",
+    "vision_start_token_id",
+    "vision_end_token_id",
+    "boi_token_id",
+    "eoi_token_id",
+)
+
+
+def media_ids(config: Any) -> list[int]:
+    """Ids of the tokens that stand for images, videos and sounds in a model's configuration."""
+    values = [getattr(config, name, None) for name in MEDIA_TOKENS]
+    return sorted({value for value in values if isinstance(value, int)})
+
+
+def banned(token_ids: Sequence[int], own: Mapping[str, Any] | None) -> dict[str, list[int]]:
+    """Options with which `generate` never samples some tokens, nor those of the user's own."""
+    ids = {*((own or {}).get("suppress_tokens") or []), *token_ids}
+    return {"suppress_tokens": sorted(ids)} if token_ids else {}
+
+
+def prepare(
+    model: torch.nn.Module, accelerator: Accelerator, args: VantageConfig, tokenizer: Any
+) -> None:
+    """Freeze what is not trained, and refuse a model that could not be trained.
+
+    Args:
+        model: the bare model.
+        accelerator: that will prepare it.
+        args: of the run.
+        tokenizer: of the model.
+
+    Raises:
+        ConfigError: it has no trainable parameter, but for the copy that TRL makes of an adapter.
+        EngineError: TRL's log-probs are not those of its logits.
+    """
+    if args.freeze_vision_tower:
+        freeze_vision_tower(model)
+    _check_trainable(model)
+    if accelerator.distributed_type == DistributedType.FSDP:
+        sharding.gather_head(model)
+    elif accelerator.distributed_type != DistributedType.DEEPSPEED:
+        with accelerator.autocast():
+            check_head(model, tokenizer, args.temperature)
+
+
+def _check_trainable(model: torch.nn.Module) -> None:
+    if any(p.requires_grad for name, p in model.named_parameters() if ".ref." not in name):
+        return
+    remedy = "set requires_grad of what is to be trained, or leave freeze_vision_tower out"
+    if is_peft_model(model) or getattr(model, "_hf_peft_config_loaded", False):
+        remedy = (
+            "load the adapter with PeftModel.from_pretrained(..., is_trainable=True), or give the "
+            "model that it adapts together with peft_config (model.lora)"
+        )
+    raise ConfigError(
+        f"model: no parameter of {type(model).__name__} is trainable, so no update would change "
+        f"it: {remedy}"
+    )
