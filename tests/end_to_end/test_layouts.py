@@ -140,7 +140,7 @@ def test_an_example_of_the_page_trains_two_updates(name, tiny_model):
     made = run.train(configuration.parse({**rest, **example}))
     assert made.state.global_step == 2
     assert len(made.train_dataset) == 6
-    count = example["variants"]["count"]
+    count = example["variants"]["prompts"]
     assert len(made.batch.plan.rollouts) == 4 * 4 * count
     assert (Path("run") / "checkpoint-2" / "complete").is_file()
 

@@ -238,10 +238,10 @@ SCHEMAS = {
     name: columns.split()
     for name, columns in {
         "batch": "batch updates ended generated_tokens done seconds metrics",
-        "rollouts": "batch rollout question place epoch prompt variant reward parts advantage "
+        "rollouts": "batch rollout row question epoch prompt variant reward parts advantage "
         "trained tokens log_prob response",
         "samples": "batch sample rollout prompt advantage pair padding weight update",
-        "prompts": "batch prompt question variant text earlier later pictures",
+        "prompts": "batch prompt row variant text earlier later pictures",
         "validations": "batch metric value seconds",
     }.items()
 }

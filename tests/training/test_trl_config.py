@@ -74,14 +74,14 @@ BAD = [
     ({"prompt_template": "{question} <image>"}, ["prompt_template=", "behind {question}"]),
     ({"on_long_prompt": "truncate"}, ["on_long_prompt='truncate'", "error"]),
     ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
-    ({"variants": {"prompts": 0}}, ["variants", "count", "greater than or equal to 1", "got 0"]),
-    ({"variants": {"prompts": 2.0, "rewrites": "other"}}, ["variants", "count", "got 2.0"]),
+    ({"variants": {"prompts": 0}}, ["variants", "prompts", "greater than or equal to 1", "got 0"]),
+    ({"variants": {"prompts": 2.0, "rewrites": "other"}}, ["variants", "prompts", "got 2.0"]),
     ({"variants": {"prompts": 2}}, ["variants", "prompts=2", "nothing to vary"]),
-    ({"variants": {"cuont": 2}}, ["variants", "cuont", "did you mean 'count'"]),
+    ({"variants": {"promts": 2}}, ["variants", "promts", "did you mean 'prompts'"]),
     ({"variants": {"transforms": {"names": ["noise-20"]}}}, ["'noise-20'", "did you mean 'noise-"]),
     ({"variants": {"transforms": {"probability": 1.5}}}, ["transforms.probability", "got 1.5"]),
     ({"variants": {"transforms": {"probability": "often"}}}, ["variants", "often"]),
-    ({"variants": ["count"]}, ["variants", "got ['count']"]),
+    ({"variants": ["prompts"]}, ["variants", "got ['prompts']"]),
 ]
 
 

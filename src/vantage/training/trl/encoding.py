@@ -95,11 +95,6 @@ def _tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
     return made.to(torch.promote_types(made.dtype, dtype)) if made.is_floating_point() else made
 
 
-def tiles(rows: list[Encoding]) -> list[int]:
-    """How many entries of the pixels belong to each row: images, or the tiles they are cut into."""
-    return [len(row.fields["pixel_values"]) if row.images else 0 for row in rows]
-
-
 class _Tensors:
     """An image processor that gives tensors where nothing is asked for, as TRL does not.
 
