@@ -1,4 +1,4 @@
-# Each target sets up what it needs in .venv by itself.
+# Each target sets up the environment that it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,20 +16,20 @@ test: $(VENV)/dev-installed browser
 	$(SITE)
 	$(BIN)/python -m pytest
 
-# The documentation, in build/site. A broken link fails it.
+# Build the documentation in build/site. A broken link fails the build.
 docs: $(VENV)/docs-installed
 	$(SITE)
 
-# Sweeps that repeat in other ways what `test` tries.
+# Long-running variants of the checks in `test`.
 test-long: $(VENV)/dev-installed
 	$(BIN)/python -m pytest -m slow tests/end_to_end tests/training tests/hostile
 
-# What becomes of every hostile input, in one table.
+# Run every command on hostile inputs and print the results as one table.
 hostile: $(VENV)/dev-installed
 	$(BIN)/python tests/hostile/summary.py
 
-# sdist and wheel in dist/, and the wheel in an environment that has nothing else. Commands run in
-# build/bare, or Python would import a package of the working directory.
+# Build sdist and wheel in dist/, and try the wheel in an otherwise empty environment. Commands run
+# in build/bare, because Python would otherwise import packages from the working directory.
 wheel-check:
 	rm -rf dist build/wheel build/bare
 	$(PYTHON) -m venv build/wheel
@@ -41,20 +41,20 @@ wheel-check:
 	cd build/bare && bin/vantage --help
 	cd build/bare && bin/vantage recipes
 
-# The tests look at the report in Chromium: the system's own, or else one of Playwright's.
+# The tests open the report in Chromium: the system's own, or else that of Playwright.
 browser: $(VENV)/dev-installed
 	@command -v chromium || command -v chromium-browser || command -v google-chrome \
 	|| (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium) \
 	|| $(BIN)/playwright install --with-deps chromium
 
-# Every family of models with its stock processor, and the table in docs/models.md made of what
-# was seen. Some processors need torchvision, and all behave otherwise where it is, so this is
-# an environment of its own. torchvision comes without what it wants: a build for CUDA.
+# Test every model family with its stock processor, and write the table in docs/models.md. Some
+# processors need torchvision, and all behave differently when it is installed, so this needs a
+# separate environment. torchvision is installed without dependencies, which would be CUDA builds.
 test-models: .venv-models/installed
 	.venv-models/bin/python -m pytest tests/models
 
-# TRL's own GRPO tests, of a checkout of TRL in TRL=PATH, with VantageTrainer in the place of
-# GRPOTrainer. They run side by side with TRL's trainer; logs and outcomes are in build/trl.
+# Run TRL's own GRPO tests, from a checkout of TRL in TRL=PATH, with VantageTrainer in place of
+# GRPOTrainer, and also with TRL's trainer. Logs and outcomes are in build/trl.
 test-trl: .venv-models/installed
 	@test -n "$(TRL)" || { echo "make test-trl TRL=PATH: PATH is a checkout of TRL"; exit 2; }
 	.venv-models/bin/python tests/trl_own/run.py $(TRL) build/trl
@@ -67,8 +67,9 @@ test-trl: .venv-models/installed
 		torchvision==0.28.0
 	touch $@
 
-# veRL needs other versions than TRL, so it has an environment of its own. torch comes first:
-# alone it is the build for a CPU. torchvision comes without what it wants: a build for CUDA.
+# veRL needs other versions than TRL, so it has a separate environment. torch is installed first,
+# alone, to get the CPU build. torchvision is installed without dependencies, which would be CUDA
+# builds.
 test-verl: .venv-verl/installed
 	.venv-verl/bin/python -m pytest tests/verl
 
@@ -81,9 +82,9 @@ test-verl: .venv-verl/installed
 		torchvision==0.28.0
 	touch $@
 
-# Real vLLM beside the trainer, on a CPU. It needs other versions than the rest, so it has an
-# environment of its own. torch comes first: alone it is the build for a CPU. torchaudio and
-# torchcodec are builds for CUDA that fail here.
+# Test with real vLLM next to the trainer, on a CPU. vLLM needs other versions, so it has a separate
+# environment. torch is installed first, alone, to get the CPU build. torchaudio and torchcodec are
+# CUDA builds, which fail on a CPU.
 test-vllm: .venv-vllm/installed
 	.venv-vllm/bin/python -m pytest tests/with_vllm
 

@@ -1,6 +1,6 @@
-"""Speed of `vantage check`, and memory of the prompts of a rollout batch.
+"""Measure the speed of `vantage check`, and the memory of the prompts of a rollout batch.
 
-Each number is measured in a process of its own. Run: python benchmarks/check.py
+Each number is measured in a separate process. Run: python benchmarks/check.py
 """
 
 import os
@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 SMALL_ROWS = 10_000
-SIDE = 600  # noise of so many pixels on a side is 1.08 MB as PNG
-SIZES = ((64, 8), (256, 8), (64, 32), (256, 32))  # rows, rollouts a prompt
+SIDE = 600  # pixels per side; noise of this size is a PNG of 1.08 MB
+SIZES = ((64, 8), (256, 8), (64, 32), (256, 32))  # rows, rollouts per prompt
 
 
 def peak() -> float:
-    """Most MB that this process held; of forked ones the largest as well."""
+    """Peak memory in MB of this process or of its largest forked process."""
     own, forked = (
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -34,7 +34,7 @@ def peak() -> float:
 
 
 def write_small(folder: Path, rows: int) -> None:
-    """Pictures of 28 x 28 pixels that are all different, and the tiny model."""
+    """Write distinct images of 28 x 28 pixels, and the tiny model."""
     from planting import encoded, painted
 
     from vantage.demo import model
@@ -45,7 +45,7 @@ def write_small(folder: Path, rows: int) -> None:
 
 
 def write_large(folder: Path, rows: int) -> None:
-    """Pictures of noise, which no format makes smaller."""
+    """Write images of noise, which no format compresses."""
     from PIL import Image
     from planting import encoded
 
@@ -82,7 +82,7 @@ def check(folder: Path, rows: int) -> dict:
 
 
 def prompts(folder: Path, rows: int, rollouts: int) -> dict:
-    """Every row asked: two prompts each, other wordings, all transformed."""
+    """Ask every row with two prompts, with rewrites and transforms."""
     from datasets import load_dataset
 
     from vantage.questions.prompts import Prompts
@@ -105,13 +105,13 @@ def prompts(folder: Path, rows: int, rollouts: int) -> dict:
 
 
 def private() -> float:
-    """MB of this process that are no pages of a mapped file."""
+    """Memory in MB of this process, without pages of mapped files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def measured(name: str, folder: Path, *numbers: int):
-    """What a function here returns, in a process of its own."""
+    """Call a function of this module in a separate process and return its result."""
     there = Path(__file__).parents[1] / "tests" / "checking"
     environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache")}
     environment["PYTHONPATH"] = os.pathsep.join([str(there), os.environ.get("PYTHONPATH", "")])
@@ -126,7 +126,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print(f"vantage check, pictures of 28 x 28 pixels, tiny model, {cores} cores")
+        print(f"vantage check, images of 28 x 28 pixels, tiny model, {cores} cores")
         print(f"{'rows':>8} {'seconds':>8} {'rows/s':>8} {'MB before':>10} {'MB peak':>8}")
         for rows in (SMALL_ROWS // 4, SMALL_ROWS):
             measured("write_small", folder, rows)
@@ -136,14 +136,14 @@ def main() -> None:
                 f"{rows:8,} {found['seconds']:8.1f} {speed:8,.0f}"
                 f" {found['before']:10.0f} {found['peak']:8.0f}"
             )
-        print("\nprompts of a rollout batch, all rows asked, 2 variants, pictures of 1.08 MB")
+        print("\nprompts of a rollout batch, all rows asked, 2 variants, images of 1.08 MB")
         print(
-            f"{'rows':>6} {'rollouts':>9} {'MB of pictures':>15} {'MB before':>10} {'MB peak':>8}"
+            f"{'rows':>6} {'rollouts':>9} {'MB of images':>15} {'MB before':>10} {'MB peak':>8}"
             f" {'MB after opening each':>22}"
         )
         for rows in sorted({rows for rows, _ in SIZES}):
             measured("write_large", folder, rows)
-            measured("prompts", folder, rows, 1)  # fills the cache of the data set
+            measured("prompts", folder, rows, 1)  # fills the data set cache
         for rows, rollouts in SIZES:
             found = measured("prompts", folder, rows, rollouts)
             print(

@@ -1,7 +1,7 @@
-"""Time and memory of `vantage check` over many rows of text, which should be linear.
+"""Measure time and memory of `vantage check` on many rows of text; both should be linear.
 
-Rows have about 60 tokens and a number as their reference. Each size is checked by the command in
-a process of its own; memory is that of it and the processes that it forks, shared pages once.
+Rows have about 60 tokens and a number as reference. For each size, the command runs in a separate
+process. Memory includes the processes that it forks; shared pages count once.
 
 Run: python benchmarks/check_rows.py [ROWS ...]
 """
@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 
 ROWS = (100_000, 300_000, 1_000_000)
-PART = 50_000  # rows that are written at a time
+PART = 50_000  # rows per write
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ida", "Jon", "Kim", "Leo")
 THINGS = ("apples", "books", "coins", "dates", "eggs", "figs", "grapes", "hats", "lamps", "nails")
 
 
 def question(rng: random.Random) -> tuple[str, int]:
-    """A text of about 60 tokens, and its answer."""
+    """Return a question of about 60 tokens, and its answer."""
     one, other = rng.sample(NAMES, 2)
     thing, place = rng.choice(THINGS), rng.choice(["a shop", "the market", "a farm", "the fair"])
     a, b, c = (rng.randint(1, 9_999) for _ in range(3))
@@ -39,7 +39,7 @@ def question(rng: random.Random) -> tuple[str, int]:
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """A Parquet file, written part by part."""
+    """Write a Parquet file in parts."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -53,7 +53,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def write_model(folder: Path) -> None:
-    """A language model without weights, whose tokenizer learns words of such rows."""
+    """Write a language model without weights; its tokenizer is trained on such rows."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import Qwen2Config, Qwen2TokenizerFast
 
@@ -82,7 +82,7 @@ def write_model(folder: Path) -> None:
 
 
 def memory_of(pid: int) -> float:
-    """MB of a process and its children, pages that they share counted once."""
+    """Memory in MB of a process and its children; shared pages count once."""
     total, waiting = 0, [pid]
     while waiting:
         process = waiting.pop()
@@ -91,9 +91,9 @@ def memory_of(pid: int) -> float:
             for task in tasks:
                 waiting += map(int, (task / "children").read_text().split())
             lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-        except OSError:  # it ended
+        except OSError:  # the process has ended
             continue
-        # Pages of files are the system's, which takes them back as it needs them.
+        # Pages of files do not count, because the system can reclaim them.
         total += sum(
             int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
         )
@@ -101,7 +101,7 @@ def memory_of(pid: int) -> float:
 
 
 class Watch(threading.Thread):
-    """The most memory that a process and its children ever had, looked at ten times a second."""
+    """Peak memory of a process and its children, sampled ten times per second."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
@@ -113,7 +113,7 @@ class Watch(threading.Thread):
 
 
 def checked(folder: Path, rows: int) -> tuple[float, float, float]:
-    """Seconds, seconds of all cores, and MB of a check."""
+    """Run a check; return wall seconds, CPU seconds and peak MB."""
     command = [sys.executable, "-m", "vantage", "check", str(folder / f"{rows}.parquet")]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
@@ -144,7 +144,7 @@ def main() -> None:
             write_rows(folder / f"{rows}.parquet", rows)
             seconds, used, most = checked(folder, rows)
             print(
-                f"{rows:,} rows: {seconds:.1f} s ({rows / seconds:,.0f} rows a second), "
+                f"{rows:,} rows: {seconds:.1f} s ({rows / seconds:,.0f} rows per second), "
                 f"{used:.1f} s of all cores, {most:,.0f} MB",
                 flush=True,
             )

@@ -1,14 +1,14 @@
-"""Do the methods earn their place? Recipes on two tasks, at equal generated rollouts.
+"""Run the learning study: recipes on two tasks, at equal generated rollouts.
 
-    python benchmarks/learning.py tune      # a learning rate for every arm, on validation
-    python benchmarks/learning.py choose    # candidates for improvement, on validation
-    python benchmarks/learning.py test      # every arm at its rate, on the test split
-    python benchmarks/learning.py ablate    # variations, on the test split
-    python benchmarks/learning.py gradients    # how well the gradient of a batch points
-    python benchmarks/learning.py collect   # the results, in benchmarks/results/
-    python benchmarks/learning.py report    # tables and figure of the pages, from those
+    python benchmarks/learning.py tune      # tune the learning rate of every arm, on validation
+    python benchmarks/learning.py choose    # train candidates for improvement, on validation
+    python benchmarks/learning.py test      # train every arm at its rate, on the test split
+    python benchmarks/learning.py ablate    # train variations, on the test split
+    python benchmarks/learning.py gradients    # compare gradients of a batch with the true one
+    python benchmarks/learning.py collect   # store the results in benchmarks/results/
+    python benchmarks/learning.py report    # write tables and figure of the pages from them
 
-Trainings that have ended are not run again, so each can be stopped and started.
+Completed trainings are not repeated, so a stage can be interrupted and rerun.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TUNED_ON, CHOSEN_ON, SEEDS = 100, (100, 101), range(5)
 
 
 def tune(task: str, arm: str, seed: int, folder: Path) -> None:
-    """Train an arm at every rate, and further out while the best one is at an edge."""
+    """Train an arm at every rate; extend the range while the best rate is at an edge."""
     score: dict[float, float] = {}
     wanted = list(RATES)
     while wanted:
@@ -61,7 +61,7 @@ def tune(task: str, arm: str, seed: int, folder: Path) -> None:
 
 
 def rate_of(task: str, arm: str, folder: Path) -> float:
-    """The rate that was best for an arm."""
+    """The best tuned learning rate of an arm."""
     jobs = running.found(folder, stage="tuning", task=task, arm=arm)
     if not jobs:
         raise SystemExit(f"{arm!r} has no learning rate on {task!r} in {folder}: run `tune` first")
@@ -69,19 +69,19 @@ def rate_of(task: str, arm: str, folder: Path) -> float:
 
 
 def test(task: str, arm: str, seed: int, folder: Path) -> None:
-    """Train an arm at its rate, and evaluate it on the test split."""
+    """Train an arm at its tuned rate, and evaluate it on the test split."""
     rate = rate_of(task, base_of(arm), folder)
     running.train(Job("test", task, arm, seed, rate), EVERY[arm], folder)
 
 
 def choose(task: str, arm: str, seed: int, folder: Path) -> None:
-    """As `test`, on the validation split: what to keep is not decided on the test split."""
+    """As `test`, but on the validation split, since the test split must not decide what to keep."""
     rate = rate_of(task, base_of(arm), folder)
     running.train(Job("choice", task, arm, seed, rate), EVERY[arm], folder)
 
 
 def collect(folder: Path) -> None:
-    """All trainings in one file, and all gradients in another."""
+    """Store all trainings in one file, and all gradients in another."""
     for kind, target in (("results", RESULTS), ("gradients", COMPARED)):
         files = sorted((folder / kind).glob("*.parquet"))
         print(f"{len(files)} files of {kind}")
@@ -91,7 +91,7 @@ def collect(folder: Path) -> None:
 
 
 def _without_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The table as if it had been made in the usual folder."""
+    """Replace the folder in the stored settings with the default one."""
     if "settings" in table:
         for place in (folder.resolve(), folder):
             table["settings"] = table["settings"].str.replace(f"{place}/", f"{FOLDER}/")
@@ -99,7 +99,7 @@ def _without_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def report() -> None:
-    """The tables of the pages, and the figure, from the stored results."""
+    """Write the tables of the pages and the figure from the stored results."""
     results = pd.read_parquet(RESULTS)
     tables = page.blocks(results, pd.read_parquet(COMPARED), list(tasks.TASKS))
     for file in PAGES:
@@ -109,7 +109,7 @@ def report() -> None:
 
 
 def in_pool(function: Callable, calls: Iterable[tuple], workers: int) -> None:
-    """Make the calls, so many at once, in processes that are used again."""
+    """Run the calls in a pool of `workers` processes."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet) as pool:
         waiting = [(call, pool.submit(function, *call)) for call in calls]
         try:

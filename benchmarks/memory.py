@@ -1,8 +1,8 @@
-"""What the shipped recipes need by the estimate of `vantage check`, which GPUs are enough.
+"""Print the memory estimate of `vantage check` for the shipped recipes, and sufficient GPUs.
 
 Run: python benchmarks/memory.py
 
-Sizes are those of the published Qwen2.5-VL; a row is as long as the recipe lets one be.
+Model sizes are those of the published Qwen2.5-VL; rows have the maximum length of the recipe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vantage.training.trl.resolving import TILE
 from vantage.training.trl.run import arguments
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-# Processes, by FSDP where they are several, and GiB of a GPU: what the files say that they need.
+# Processes (with FSDP if several) and GiB per GPU that the recipe files name.
 HARDWARE = {
     "geometry3k-qwen2.5-vl-3b-24gb-lora": (1, 24),
     "geometry3k-qwen2.5-vl-3b-shuffle-r1": (1, 80),
@@ -44,14 +44,14 @@ SUMS = {"optimizer.weights": "bfloat16"}
 
 
 class Needs(NamedTuple):
-    """Memory of a process, and vLLM's beside it."""
+    """Memory of a training process, and of vLLM on the same GPU."""
 
     memory: Memory
     sampler: Sampler
 
 
 def published(size: str) -> Qwen2_5_VLConfig:
-    """Sizes of Qwen2.5-VL-3B or 7B."""
+    """Return the configuration of Qwen2.5-VL-3B or 7B."""
     hidden, inner, layers, heads, pairs, words = {
         "3b": (2048, 11_008, 36, 16, 2, 151_936),
         "7b": (3584, 18_944, 28, 28, 4, 152_064),
@@ -75,13 +75,13 @@ def published(size: str) -> Qwen2_5_VLConfig:
 
 
 def loaded(name: str, options: dict[str, str] | None = None) -> Config:
-    """A recipe as it is planned on a machine without a GPU."""
+    """Load a recipe for planning on a machine without a GPU."""
     given = {"trl.use_cpu": "true", **(options or {})}
     return configuration.load(RECIPES / f"{name}.yaml", given)
 
 
 def needs(config: Config, cut: Cut) -> Needs:
-    """What a process of a recipe needs."""
+    """Estimate the memory of one process of a recipe."""
     args, size = arguments(config), "7b" if "7B" in config.model.path else "3b"
     sizes = memory.sizes(
         published(size),
@@ -109,7 +109,7 @@ def needs(config: Config, cut: Cut) -> Needs:
 
 
 def main() -> None:
-    """Print a line a recipe and way to share it."""
+    """Print one line per recipe and kind of sharding."""
     print(f"{'recipe':40}{'GPUs':12}{'training':>10}{'smallest GPU':>14}{'asleep':>8}")
     for name in HARDWARE:
         for cut, how in CUTS.items():
@@ -124,7 +124,7 @@ def _line(name: str, cut: str, found: Needs) -> None:
 
 
 def smallest(found: Needs, asleep: bool) -> str:
-    """GiB of the smallest GPU that is enough, if vLLM sleeps or not."""
+    """Size in GiB of the smallest sufficient GPU, with or without vLLM's sleep mode."""
     sampler = found.sampler.__class__(found.sampler.share, asleep, found.sampler.needs)
     fits = [gpu for gpu in memory.GPUS if found.memory.fits(sampler, gpu * GIB)]
     return str(fits[0]) if fits else "none"

@@ -1,8 +1,8 @@
-"""How well the guard of the transforms tells which questions a turn or a mirror could change.
+"""Evaluate the guard that finds questions whose answer a rotation or mirror could change.
 
 The questions and their labels are in tests/questions/data/orientation.csv. The words of the
-guard were chosen while looking at the part "tuned_on"; "held_out" was written by somebody who
-had seen neither, and was not looked at when choosing words.
+guard were chosen on the part "tuned_on". The part "held_out" was written independently of both,
+and was not used to choose words.
 
     python benchmarks/orientation.py
 """
@@ -18,7 +18,7 @@ QUESTIONS = Path(__file__).parent.parent / "tests" / "questions" / "data" / "ori
 
 
 def counts(part: str, kind: str) -> tuple[int, int, int, int]:
-    """Hits, false alarms, misses and correct passes on a part of the questions."""
+    """Count true positives, false positives, false negatives and true negatives in a part."""
     with QUESTIONS.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == part]
     pairs = [(kind in changing(r["question"], r["answer"]), r[kind] == "yes") for r in rows]

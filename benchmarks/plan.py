@@ -1,4 +1,4 @@
-"""Time of a plan against the number of rollouts, on one core.
+"""Measure the time to make a plan against the number of rollouts, on one core.
 
 Run: python benchmarks/plan.py
 """
@@ -20,7 +20,7 @@ REPEATS = 7
 
 
 def batch(size: int, prompts: int = 2) -> vantage.Rollouts:
-    """`size` rollouts with rewards of 0.9 * right + 0.1 * format, rows shuffled."""
+    """Make `size` rollouts in random order, with rewards 0.9 * accuracy + 0.1 * format."""
     rng = np.random.default_rng(0)
     row_N = rng.permutation(size)
     question_N = row_N // GROUP

@@ -1,12 +1,12 @@
-"""What the precision of weights does to training: share of weights moved, distance from float32.
+"""Compare weight precisions: share of weights that change, distance from float32 training.
 
 Run: python benchmarks/precision.py
 
 A tiny Qwen2.5-VL with weights of standard deviation 0.02 is trained with the settings of the
-shipped recipe, in every precision from the same weights on the same rollouts, those of the first
-one. A distance is that of the weights after training from those of the first precision, over the
-distance that these have gone: 0 where the trajectories are the same, 1 where nothing moves.
-Compensated sums hold a weight as the sum of two numbers.
+shipped recipe. Every precision starts from the same weights and trains the rollouts of the first
+one. The distance is that between the final weights of a precision and of its reference, relative
+to how far the reference moved: 0 for equal trajectories, 1 if nothing moves. Compensated sums hold
+a weight as the sum of two numbers.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from vantage.training.trl import VantageTrainer, run
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "geometry3k-qwen2.5-vl-3b-shuffle-r1.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "precision.txt"
-SIDE = 56  # pixels of a picture
-# What is smaller than in the recipe, or needs a GPU.
+SIDE = 56  # pixels per side of an image
+# Overrides of recipe options that are too large for a test, or need a GPU.
 SMALLER = {
     "model.freeze_vision_tower": "false",
     "model.min_pixels": "null",
@@ -58,7 +58,7 @@ BFLOAT16 = {"optimizer.weights": "bfloat16"}
 
 @dataclass(frozen=True)
 class Arm:
-    """A precision: its options, bytes a trained weight, and the arm that it is compared with."""
+    """A precision: its options, bytes per trained weight, and its reference arm."""
 
     name: str
     options: dict[str, str]
@@ -79,7 +79,7 @@ ARMS = (
 
 @dataclass
 class Tape:
-    """Rollouts of the first training, played to the others."""
+    """Rollouts of the first training, replayed in the others."""
 
     recorded: list = field(default_factory=list)
     records: bool = True
@@ -87,7 +87,7 @@ class Tape:
 
 
 class OnTape(VantageTrainer):
-    """A trainer whose rollouts are recorded, or played."""
+    """A trainer that records or replays rollouts."""
 
     tape: Tape
 
@@ -102,18 +102,18 @@ class OnTape(VantageTrainer):
 
 @dataclass
 class Outcome:
-    """Weights of a training by name: at its start, at its end, and whether they had a gradient."""
+    """Weights of a training by name: initial, final, and whether they had a gradient."""
 
     before: dict[str, torch.Tensor]
     after: dict[str, torch.Tensor]
     reached: dict[str, torch.Tensor]
 
     def moved(self, *, norms: bool, seen: bool = False) -> float:
-        """Share of weights with a gradient that are not what they were.
+        """Share of weights with a gradient that have changed.
 
         Args:
-            norms: those of norms, or those of matrices.
-            seen: as forwards in bfloat16 see them, instead of as they are held.
+            norms: Whether to count weights of norms, or those of matrices.
+            seen: Whether to round weights to bfloat16, as forward passes see them.
         """
         changed = total = 0
         for name, before in self.before.items():
@@ -127,19 +127,19 @@ class Outcome:
         return changed / total if total else float("nan")
 
     def distance(self, other: Outcome) -> float:
-        """Of its last weights from those of another, over the way that these have gone."""
+        """Distance to the final weights of another outcome, relative to how far that one moved."""
         apart = sum(((self.after[n] - w) ** 2).sum() for n, w in other.after.items())
         gone = sum(((other.before[n] - w) ** 2).sum() for n, w in other.after.items())
         return (apart / gone).sqrt().item()
 
 
 def reward(completion_ids, **columns) -> list[float]:
-    """Dense enough that an untrained model has something to learn: the share of even tokens."""
+    """Share of even tokens, dense enough for an untrained model to learn."""
     return [sum(token % 2 == 0 for token in ids) / max(len(ids), 1) for ids in completion_ids]
 
 
 def saved(directory: str) -> str:
-    """A model with weights as published ones have them: bfloat16, matrices of sd 0.02."""
+    """Save a model with weights like published ones: bfloat16, matrices with an SD of 0.02."""
     processor = processor_of(SIDE)
     model = Qwen2_5_VLForConditionalGeneration(tiny_config())
     torch.manual_seed(0)
@@ -154,13 +154,13 @@ def saved(directory: str) -> str:
 
 
 def rows(number: int) -> Dataset:
-    """Questions on a picture of two digits."""
+    """Questions about an image of two digits."""
     made = digits.questions("reinforcement", n=number)
     return made.map(lambda row: {"prompt": [{"role": "user", "content": row["question"]}]})
 
 
 def settings(arm: Arm, model: str, output: str, updates: int) -> configuration.Config:
-    """The recipe in a precision, smaller where precision does not matter."""
+    """The recipe in a precision, with smaller sizes where they do not affect precision."""
     given = {"model.path": model, "run.output": output, "run.batches": str(-(-updates // 4))}
     return configuration.load(RECIPE, {**SMALLER, **given, **arm.options})
 
@@ -168,7 +168,10 @@ def settings(arm: Arm, model: str, output: str, updates: int) -> configuration.C
 def train(
     arm: Arm, model: str, tape: Tape, data: Dataset, updates: int, start: Outcome | None
 ) -> Outcome:
-    """Train in a precision, from where another started, the check of steps being off: one fails."""
+    """Train in a precision from the initial weights of `start`.
+
+    The check for steps lost to rounding is disabled, because one of the arms fails it.
+    """
     with tempfile.TemporaryDirectory() as output:
         config = settings(arm, model, output, updates)
         with mock.patch("vantage.training.trl.precision.judge", return_value=Verdict()):
@@ -186,7 +189,7 @@ def train(
         trainer.tape, tape.played = tape, 0
         trainer.remove_callback(PrinterCallback)
         trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
-        if start:  # adapters are drawn in the precision of the model
+        if start:  # adapters are initialised in the model's precision
             for name, parameter in trained.items():
                 parameter.data.copy_(start.before[name])
         before = {name: p.detach().double() for name, p in trained.items()}
@@ -197,7 +200,7 @@ def train(
 
 
 def held(trained, state) -> dict[str, torch.Tensor]:
-    """Weights as they are held: with what compensated sums keep for the next step."""
+    """Weights including the remainders that compensated sums keep for the next step."""
     made = {}
     for name, parameter in trained.items():
         rest = state.get(parameter, {}).get("kahan_comp")
@@ -206,7 +209,7 @@ def held(trained, state) -> dict[str, torch.Tensor]:
 
 
 def reached(trained, state) -> dict[str, torch.Tensor]:
-    """Which weights ever had a gradient."""
+    """Masks of the weights that ever had a nonzero gradient."""
     made = {}
     for name, parameter in trained.items():
         squares = state.get(parameter, {}).get("exp_avg_sq", torch.zeros_like(parameter))
@@ -215,7 +218,7 @@ def reached(trained, state) -> dict[str, torch.Tensor]:
 
 
 def compared(updates: int) -> dict[str, Outcome]:
-    """All precisions, the same rollouts."""
+    """Train every precision on the same rollouts."""
     tape, data = Tape(), rows(64)
     with tempfile.TemporaryDirectory() as directory:
         model = saved(directory)
@@ -227,7 +230,7 @@ def compared(updates: int) -> dict[str, Outcome]:
 
 
 def table(outcomes: dict[str, Outcome]) -> str:
-    """A line a precision."""
+    """Format one line per precision."""
     heads = ("bytes", "matrices", "norms", "seen", "distance")
     lines = [f"{'weights kept in':38}" + "".join(f"{head:>10}" for head in heads)]
     for arm in ARMS:
@@ -248,7 +251,7 @@ def _percent(share: float) -> str:
 
 
 def main() -> None:
-    """Print the table, and keep it."""
+    """Print the table, and write it to the results file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -257,10 +260,10 @@ def main() -> None:
     rate = configuration.load(RECIPE).optimizer.learning_rate
     text = (
         f"{date.today()}, CPU, torch {torch.__version__}, {options.updates} updates at learning "
-        f"rate {rate:g}\nbytes: of a trained weight, its gradient, the optimizer's states and "
-        "autocast's copy\nmatrices, norms: share of weights with a gradient that have moved; seen: "
-        "of matrices,\nrounded to bfloat16 as forwards and vLLM see them; distance: from the "
-        "trajectory in float32\n\n" + table(outcomes)
+        f"rate {rate:g}\nbytes: per trained weight, with its gradient, optimizer states and "
+        "autocast copy\nmatrices, norms: share of weights with a gradient that have changed; seen: "
+        "matrices\nafter rounding to bfloat16, as forward passes and vLLM use them; distance: "
+        "from float32 training\n\n" + table(outcomes)
     )
     print(text)
     options.results.write_text(text + "\n")

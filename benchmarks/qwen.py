@@ -20,7 +20,7 @@ HIDDEN, LAYERS, HEADS = 512, 2, 8
 
 
 class Processor(Qwen2_5_VLProcessor):
-    """Without a video processor, which needs torchvision."""
+    """The processor without its video processor, which needs torchvision."""
 
     def check_argument_for_proper_class(self, name, argument):
         return
@@ -33,9 +33,9 @@ def _tokenizer():
 
 
 def processor_of(side: int, merge: int = 1) -> Processor:
-    """The processor for images of `side` x `side` pixels.
+    """Make the processor for images of `side` x `side` pixels.
 
-    A token is a patch of 14 x 14 pixels, or `merge` x `merge` of them.
+    A token is `merge` x `merge` patches of 14 x 14 pixels.
     """
     images = Qwen2VLImageProcessorPil(
         patch_size=14,
@@ -56,7 +56,7 @@ def processor_of(side: int, merge: int = 1) -> Processor:
 def _config(
     text: dict[str, Any], vision: dict[str, Any], sections: list[int], theta: float
 ) -> Qwen2_5_VLConfig:
-    """The architecture in some sizes; `sections` and `theta` are of its rotary positions."""
+    """The architecture with given sizes; `sections` and `theta` configure rotary positions."""
     tokenizer = _tokenizer()
     start, end, image, video = map(tokenizer.convert_tokens_to_ids, SPECIAL)
     rope = {"rope_type": "default", "mrope_section": sections, "rope_theta": theta}
@@ -75,7 +75,7 @@ def _config(
 def qwen_3b() -> Qwen2_5_VLForConditionalGeneration:
     """The architecture of Qwen2.5-VL-3B with random weights, in bfloat16 on the GPU.
 
-    Sizes of its published configuration; patches are merged 2 x 2 as there.
+    Sizes and the 2 x 2 merging of patches are those of the published configuration.
     """
     text = {
         "vocab_size": 151_936,
@@ -103,7 +103,7 @@ def qwen_3b() -> Qwen2_5_VLForConditionalGeneration:
 
 
 def tiny_config() -> Qwen2_5_VLConfig:
-    """A model of a fifth of a million weights; a patch of 14 x 14 pixels is a token."""
+    """Configuration of a model with 200,000 weights; a patch of 14 x 14 pixels is one token."""
     text = {
         "vocab_size": len(_tokenizer()),
         "hidden_size": 64,
@@ -127,7 +127,7 @@ def tiny_config() -> Qwen2_5_VLConfig:
 
 
 def qwen(vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
-    """The model, the same weights each time."""
+    """A tiny Qwen2.5-VL; its random weights are the same in every call."""
     tokenizer = _tokenizer()
     text = {
         "vocab_size": max(vocabulary, len(tokenizer)),

@@ -1,8 +1,9 @@
-"""How libraries read the answers of `tests/rewards/verdicts.csv`: why `rewards.expressions` exists.
+"""Compare answer parsers on `tests/rewards/verdicts.csv`, to show why `rewards.expressions` exists.
 
-Each line is one reader: math-verify on the whole answer, SymPy's `sympify` on both sides, and
-`accuracy`, which the table is a test of. A false right pays for a wrong answer.
-`python benchmarks/readers.py`
+The readers are math-verify on the whole answer, SymPy's `sympify` on both sides, and `accuracy`,
+for which the table is a test. A false right is a reward for a wrong answer.
+
+Run: python benchmarks/readers.py
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from vantage.rewards.accuracy import correct
 
 TABLE = Path(__file__).parents[1] / "tests/rewards/verdicts.csv"
-SECONDS = 5  # for one verdict; none is wrong
+SECONDS = 5  # time limit per verdict; a timeout counts as wrong
 
 
 def by_math_verify(answer: str, reference: str) -> bool:
@@ -44,7 +45,7 @@ READERS: dict[str, Callable[[str, str], bool]] = {
 
 
 def verdict(reader: Callable[[str, str], bool], answer: str, reference: str) -> bool:
-    """What a reader says within its time; an error says wrong."""
+    """Verdict of a reader; an error or timeout counts as wrong."""
     signal.alarm(SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -68,7 +69,7 @@ def main() -> None:
         ]
     right = sum(wanted for *_, wanted in rows)
     print(f"{len(rows)} pairs, {right} right")
-    print(f"{'reader':12} {'false right':>12} {'false wrong':>12} {'a second':>9}")
+    print(f"{'reader':12} {'false right':>12} {'false wrong':>12} {'per s':>9}")
     for name, reader in READERS.items():
         began = time.perf_counter()
         said = [(verdict(reader, answer, truth), wanted) for answer, truth, wanted in rows]

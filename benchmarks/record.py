@@ -1,10 +1,11 @@
-"""What the record of a run costs: share of the rollout batch, and bytes on the disk.
+"""Measure the cost of the record of a run: share of a rollout batch, and bytes on disk.
 
 Run: python benchmarks/record.py
 
-First a real training of the demo's tiny model, whose batches are the fastest there are: what
-the training waits for. Then batches as of a real model, made up: all of the work on their
-record, which is done beside the next rollouts, and the length of a batch of which it is 1 %.
+The first part trains the demo's tiny model, which has very short batches, and measures how long
+the training waits for the record. The second part records synthetic batches with the sizes of a
+real model. It measures all of the recording work, which runs concurrently with the next rollouts,
+and prints the batch duration of which this is 1 %.
 """
 
 import os
@@ -31,13 +32,13 @@ from vantage.record import About, Recorder, Step
 from vantage.training.trl import VantageConfig, VantageTrainer
 
 BATCHES = 12
-# Questions and rollouts a question of a batch, tokens a response, pixels of a picture's side.
+# Questions per batch, rollouts per question, tokens per response, pixels per side of an image.
 SIZES = ((64, 8, 500, 512), (128, 8, 2_000, 512), (512, 16, 2_000, 1_024))
 WORDS = ["the", "angle", "is", "twice", "as", "large", "so", "we", "add", "7", "3.5", "=", "12"]
 
 
 class Clock(TrainerCallback):
-    """Time of whole rollout batches, from the end of one to that of the next."""
+    """Record the end times of rollout batches."""
 
     def __init__(self):
         self.ends = []
@@ -48,12 +49,12 @@ class Clock(TrainerCallback):
 
 
 def length(completion_ids, **_):
-    """A reward that an untrained model gets too, so that there is something to train."""
+    """A reward that varies for an untrained model, so that there is something to train."""
     return [float(len(set(ids))) for ids in completion_ids]
 
 
 def trained(folder: Path) -> None:
-    """Share of the batches of a real run that its record took."""
+    """Measure the share of the batches of a real run that recording takes."""
     torch.set_num_threads(1)
     rows = digits.questions("reinforcement", n=200).map(
         lambda row: {"prompt": [{"role": "user", "content": row["question"]}]}
@@ -91,7 +92,7 @@ def trained(folder: Path) -> None:
     size = sum(place.stat().st_size for place in (folder / "run/record").rglob("*.*"))
     print(
         f"demo, 256 rollouts: batch {np.median(whole):.3f} s, waits {1e3 * np.median(spent):.1f} "
-        f"ms, {np.median(spent) / np.median(whole):.2%}; {size / BATCHES / 1e3:.0f} kB a batch"
+        f"ms, {np.median(spent) / np.median(whole):.2%}; {size / BATCHES / 1e3:.0f} kB per batch"
     )
 
 
@@ -148,9 +149,9 @@ def main() -> None:
             size = sum(place.stat().st_size for place in Path(folder).rglob("*.*"))
             middle = statistics.median(seconds)
             print(
-                f"{questions * group:,} rollouts of {tokens:,} words, new pictures of {side} x "
+                f"{questions * group:,} rollouts of {tokens:,} words, new images of {side} x "
                 f"{side}: record {middle:.3f} s, 1 % of a batch of {100 * middle:.0f} s; "
-                f"{size / 5e6:.1f} MB a batch"
+                f"{size / 5e6:.1f} MB per batch"
             )
 
 

@@ -1,9 +1,9 @@
-"""Size of the page of a run of 100,000 rollouts, time to make it, and to open it.
+"""Measure the report of a run of 100,000 rollouts: its size, and the time to write and open it.
 
 Run: python benchmarks/report.py
 
-The run is made up: 390 rollout batches of 32 questions with 8 rollouts each, responses of some
-1,200 characters, pictures of 400 x 300, of 4,000 questions that are asked about three times.
+The run is synthetic: 391 rollout batches of 32 questions with 8 rollouts each, responses of about
+1,200 characters, images of 400 x 300. Each of 4,000 questions is asked about three times.
 """
 
 import os
@@ -79,7 +79,7 @@ def step(number: int) -> Step:
 
 
 def seconds_to_open(file: Path) -> list[float]:
-    """From the order to open the page until its figures and its table stand there."""
+    """Seconds from opening the page until its figures and its table are drawn."""
     from playwright.sync_api import sync_playwright
 
     rights = ["--no-sandbox"] if os.geteuid() == 0 else []

@@ -1,7 +1,9 @@
-"""Rewards a second on plain answers, on one core.
+"""Measure the rewards per second on plain answers, on one core.
 
-Every pair of answer and reference is another one, so that nothing is remembered; half of the
-answers are right. `python benchmarks/rewards.py`
+All pairs of answer and reference are different, so that caches have no effect. Half of the answers
+are right.
+
+Run: python benchmarks/rewards.py
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def _letter(name: str) -> tuple[str, str]:
 
 
 def pairs(kind: str, count: int) -> tuple[list[str], list[str]]:
-    """Responses and references, every second answer that of another pair."""
+    """Make responses and references; every second response has the answer of another pair."""
     rng = random.Random(kind)
     made = [KINDS[kind](rng) for _ in range(count)]
     given = [made[n - 1 if n % 2 else n][0] for n in range(count)]
@@ -51,7 +53,7 @@ def pairs(kind: str, count: int) -> tuple[list[str], list[str]]:
 
 
 def rate(reward: Callable, responses: list[str], references: list[str]) -> tuple[float, float]:
-    """Rewards a second, median of some times, and the mean reward."""
+    """Return the median rate in rewards per second, and the mean reward."""
     times = []
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -61,7 +63,7 @@ def rate(reward: Callable, responses: list[str], references: list[str]) -> tuple
 
 
 def main() -> None:
-    print(f"{'reward':12} {'answers':12} {'a second':>10} {'mean':>6}")
+    print(f"{'reward':12} {'answers':12} {'per s':>10} {'mean':>6}")
     for name, reward in REWARDS.items():
         for kind in KINDS:
             speed, mean = rate(reward, *pairs(kind, RESPONSES))

@@ -1,6 +1,6 @@
-"""The pictures of the report in the documentation, taken of the demo's page.
+"""Take the screenshots of the report for the documentation, from the demo's report.
 
-Run, after the demo: python benchmarks/screenshots.py runs/demo/report.html docs
+Run after the demo: python benchmarks/screenshots.py runs/demo/report.html docs
 """
 
 import os

@@ -1,7 +1,7 @@
-"""One training step: stock TRL against packed updates, alternately in one process.
+"""Compare a training step of stock TRL with packed updates, alternating in one process.
 
 Both train the same tiny Qwen2.5-VL (512 hidden units, 2 + 2 layers, random weights) on the same
-rows with the same loss and optimizer; responses are made up, so that every step has the same
+rows with the same loss and optimizer. Responses are synthetic, so that every step has the same
 work. `limit` is the ratio of tokens, G (P + R) / (P + G R), without images and attention.
 
     python benchmarks/update_step.py    # update alone, memory, whole step, recipes; 10 minutes
@@ -36,20 +36,20 @@ from trl import GRPOConfig, GRPOTrainer
 
 from vantage.training.trl import VantageConfig, VantageTrainer
 
-BLOCKS = 5  # times that each side has its turn
-STEPS = 2  # timed steps of a turn
+BLOCKS = 5  # turns of each side
+STEPS = 2  # timed steps per turn
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step does.
+    """The work of a step.
 
     Attributes:
-        name: of the case.
-        side: pixels of the square image; a token is a patch of 14 x 14.
-        response: tokens R.
-        group: responses to a prompt, G.
-        vocabulary: rows of the language model's head.
+        name: Name of the case.
+        side: Pixels per side of the square image; a token is a patch of 14 x 14 pixels.
+        response: Tokens per response, R.
+        group: Responses per prompt, G.
+        vocabulary: Rows of the language model's head.
     """
 
     name: str
@@ -69,7 +69,7 @@ CASES = (
 
 
 def rows(work: Work, questions: int) -> Dataset:
-    """Questions with an image of noise each."""
+    """Make questions, each with an image of noise."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (questions, work.side, work.side, 3), dtype=np.uint8)
     columns = {
@@ -86,12 +86,12 @@ def rows(work: Work, questions: int) -> Dataset:
 
 
 def reward(completion_ids, **columns) -> list[float]:
-    """Half of the responses are right."""
+    """Reward 1 for about half of the responses."""
     return [float(sum(ids) % 2) for ids in completion_ids]
 
 
 def inventing(kind: type, response: int, vocabulary: int) -> type:
-    """The trainer with made-up responses instead of sampled ones."""
+    """Subclass a trainer to use synthetic responses instead of sampled ones."""
 
     class Inventing(kind):
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
@@ -103,7 +103,7 @@ def inventing(kind: type, response: int, vocabulary: int) -> type:
 
 
 class Clock(TrainerCallback):
-    """Seconds of every step."""
+    """Record the seconds of every step."""
 
     def __init__(self):
         self.seconds: list[float] = []
@@ -123,10 +123,10 @@ def synchronize() -> None:
 
 
 def side_of(name: str, work: Work, *, model=None, processor=None, sampled: bool = False, **options):
-    """A trainer: "TRL", "packed", or "rows", ours without packing.
+    """Make a trainer: "TRL", "packed", or "rows", which is ours without packing.
 
-    Unless `options` say something else, it trains one rollout batch again and again. Responses
-    are made up, or `sampled` with a fixed length.
+    Unless `options` override it, the trainer trains one rollout batch repeatedly. Responses are
+    synthetic, or `sampled` with a fixed length.
     """
     common = {
         "output_dir": tempfile.mkdtemp(),
@@ -173,7 +173,7 @@ def side_of(name: str, work: Work, *, model=None, processor=None, sampled: bool 
 
 
 def turn(trainer, clock: Clock) -> list[float]:
-    """Seconds of the steps of one turn, the first one with generation left out."""
+    """Seconds of the steps of one turn, without the first step, which generates."""
     clock.seconds.clear()
     trainer._step, trainer._buffered_inputs = 0, None
     trainer.train()
@@ -181,8 +181,8 @@ def turn(trainer, clock: Clock) -> list[float]:
 
 
 def alternate(sides: dict[str, tuple], turns: int = BLOCKS) -> dict[str, list[float]]:
-    """Seconds of each side, turn after turn."""
-    for trainer, clock in sides.values():  # warm
+    """Run the sides in alternating turns; return the median seconds per step of each turn."""
+    for trainer, clock in sides.values():  # warm up
         turn(trainer, clock)
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(turns):
@@ -192,7 +192,7 @@ def alternate(sides: dict[str, tuple], turns: int = BLOCKS) -> dict[str, list[fl
 
 
 def ratios(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
-    """Median, least and most of the ratios of turns that followed each other."""
+    """Median, minimum and maximum of the ratios of consecutive turns."""
     each = sorted(a / b for a, b in zip(slow, fast, strict=True))
     return statistics.median(each), each[0], each[-1]
 
@@ -202,7 +202,7 @@ def losses(trainer) -> list[float]:
 
 
 def update(work: Work) -> None:
-    """The update alone: forward, backward, optimizer."""
+    """Time only the update: forward, backward, optimizer."""
     sides = {name: side_of(name, work) for name in ("TRL", "packed")}
     seconds = alternate(sides)
     ours = sides["packed"][0]
@@ -220,13 +220,13 @@ def update(work: Work) -> None:
 
 
 def resident() -> float:
-    """MB that the process holds now."""
+    """Current memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def peak(name: str, work: Work) -> None:
-    """MB at the peak of some steps above those before them, looked at every 2 ms."""
+    """Print the peak memory of a turn in MB above its start, sampled every 2 ms."""
     trainer, clock = side_of(name, work)
     before, seen, done = resident(), [0.0], threading.Event()
 
@@ -243,7 +243,7 @@ def peak(name: str, work: Work) -> None:
 
 
 def memory(work: Work) -> None:
-    """Peak memory of both sides, each in a process of its own."""
+    """Compare the peak memory of both sides, each in a separate process."""
     found = {}
     for name in ("TRL", "packed"):
         spec = json.dumps([name, asdict(work)])
@@ -254,7 +254,7 @@ def memory(work: Work) -> None:
 
 
 def whole() -> None:
-    """Whole rollout batches: sampling, scoring, old log-probs, four updates."""
+    """Time whole rollout batches: sampling, scoring, old log-probs, four updates."""
     work = CASES[0]
     options = {"steps_per_generation": 4, "num_iterations": 1, "max_steps": 8}
     sides = {name: side_of(name, work, sampled=True, **options) for name in ("TRL", "packed")}
@@ -276,7 +276,7 @@ def whole() -> None:
 
 
 def recipes() -> None:
-    """Packed against row by row: rollout batches of 32 or 24, all updates of each."""
+    """Time packed against row-by-row updates of rollout batches of 32 or 24, by recipe."""
     share = {"prompts": 2, "rewrites": "new_questions"}
     settings = {
         "grpo, 4 questions x 8": {"recipe": "grpo"},
@@ -313,7 +313,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=PARTS, help="one part of it")
+    parser.add_argument("--part", choices=PARTS, help="run only this part")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:

@@ -1,17 +1,17 @@
-"""What the driver of a run on veRL does for each rollout batch, and how it grows.
+"""Measure the work of the veRL driver per rollout batch, and how it grows.
 
     .venv-verl/bin/python benchmarks/verl_driver.py [--rollouts 8192,65536] [--rows 512]
 
-Three parts, each measured here, and the sums that follow for larger runs:
+Three parts are measured, and scaled to larger runs:
 
-- planning: rewards and ids in, the order of the rows of all workers out;
-- the columns that the driver itself reads and writes (rewards, masks, advantages), moved
-  through a real store, rows of text;
-- rows that movers write (responses under other prompts, repeats), with the payload of text and
-  of pictures, through a real store. The whole of a large run does not fit here: `--rows` rows
-  are moved, and the rest is multiplied.
+- planning: from rewards and ids to the order of the rows on all workers;
+- the columns that the driver itself reads and writes (rewards, masks, advantages), for rows of
+  text in a real store;
+- rows that movers write (responses under other prompts, repeats), with payloads of text and of
+  images, in a real store. A large run does not fit on one machine, so `--rows` rows are moved and
+  the result is scaled.
 
-One machine serves as store, mover and driver at once, so rates are lower bounds.
+One machine runs store, mover and driver at the same time, so rates are lower bounds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 os.environ.setdefault("RAY_ADDRESS", "local")
-if not torch.cuda.is_available():  # veRL for a CPU, as in its tests
+if not torch.cuda.is_available():  # veRL on a CPU, as in the tests
     tests = str(Path(__file__).parents[1] / "tests" / "verl")
     os.environ |= {
         "VERL_PLATFORM": "cpu",
@@ -57,12 +57,12 @@ from vantage.training.verl.rows import Movers
 from vantage.training.verl.store import PARTITION
 
 GROUP, PROMPTS, PROCESSES = 8, 2, 64
-PROMPT, RESPONSE = 1_400, 1_024  # tokens, of which 1,296 stand for a picture of a megapixel
-PATCHES, WIDTH = 5_184, 1_176  # of that picture, in Qwen2.5-VL
+PROMPT, RESPONSE = 1_400, 1_024  # tokens; 1,296 of the prompt are an image of one megapixel
+PATCHES, WIDTH = 5_184, 1_176  # patches and their width for that image in Qwen2.5-VL
 
 
 def generated(rollouts: int) -> Generated:
-    """Made-up outcomes of so many rollouts."""
+    """Make synthetic rollouts."""
     rng = np.random.default_rng(0)
     slot_N = np.repeat(np.arange(rollouts // GROUP), GROUP)
     reward_N = rng.integers(0, 2, rollouts) * 1.0
@@ -76,7 +76,7 @@ def generated(rollouts: int) -> Generated:
 
 
 def planning(name: str, rollouts: int) -> tuple[float, int, int]:
-    """Seconds of the driver, rows of the batch, and rows to be written."""
+    """Plan a batch; return seconds, rows of the batch, and rows to be written."""
     made = generated(rollouts)
     began = time.perf_counter()
     samples = make_plan(recipe(name), made, 0, 0).samples
@@ -89,7 +89,7 @@ def planning(name: str, rollouts: int) -> tuple[float, int, int]:
 
 
 def row(length: int, pixels: bool) -> dict:
-    """A row with the fields that veRL stores."""
+    """Make a row with the fields that veRL stores."""
     whole = PROMPT + length
     fields = {
         "prompts": torch.ones(PROMPT, dtype=torch.int64),
@@ -125,7 +125,7 @@ def put(count: int, pixels: bool, start: int = 0) -> list[str]:
 
 
 def columns(count: int) -> tuple[float, int]:
-    """Seconds, and bytes held, to read rewards and masks of rows and to write their advantages."""
+    """Read rewards and masks, write advantages; return seconds and bytes of memory used."""
     keys = put(count, pixels=False)
     held = psutil.Process().memory_info().rss
     began = time.perf_counter()
@@ -141,7 +141,7 @@ def columns(count: int) -> tuple[float, int]:
 
 
 def movement(count: int, pixels: bool, movers: Movers) -> float:
-    """Seconds for movers to write so many responses under other prompts."""
+    """Seconds for movers to write `count` responses under other prompts."""
     keys = put(count, pixels)
     made = [
         Joined(f"0-shared{number}_0_0", key, keys[(number + 1) % count])
@@ -165,9 +165,9 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [int(text) for text in options.rollouts.split(",")]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(f"prompts of {PROMPT} tokens, responses up to {RESPONSE}; {PROMPTS} prompts a question")
+    print(f"prompts of {PROMPT} tokens, responses up to {RESPONSE}; {PROMPTS} prompts per question")
 
-    print("\nplanning, the driver alone (best of 3)")
+    print("\nplanning, only the driver (best of 3)")
     print(
         f"{'recipe':>14} {'rollouts':>9} {'seconds':>8} {'batch':>8} {'written':>8} {'peak GB':>8}"
     )
@@ -182,28 +182,28 @@ def main() -> None:
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     tq.init()
     movers = Movers()
-    movement(8, False, movers)  # starts them
+    movement(8, False, movers)  # start the movers
     print("\ncolumns that the driver reads and writes, rows of text")
     count = min(options.rows * 8, 4096)
     seconds, held = columns(count)
-    print(f"{count} rows: {seconds:.2f} s, {count / seconds:.0f} rows/s; multiplied:")
+    print(f"{count} rows: {seconds:.2f} s, {count / seconds:.0f} rows/s; scaled:")
     for rollouts in sizes:
         times = rollouts / count
         print(f"{rollouts:9} rows: {times * seconds:.1f} s, {times * held / 2**30:.2f} GB")
 
     print(f"\nrows written by one mover, {options.rows} measured")
     rates = {}
-    for kind, pixels in (("text", False), ("a picture", True)):
+    for kind, pixels in (("text", False), ("an image", True)):
         size = size_of(row(RESPONSE // 2, pixels)) / 2**20
         moved = options.rows if not pixels else max(8, options.rows // 4)
         seconds = movement(moved, pixels, movers)
         rates[kind] = (size, moved / seconds)
         print(
-            f"{kind:>10}: {size:6.2f} MB a row, {moved} rows in {seconds:.2f} s: "
+            f"{kind:>10}: {size:6.2f} MB per row, {moved} rows in {seconds:.2f} s: "
             f"{moved / seconds:.0f} rows/s, {size * moved / seconds:.0f} MB/s"
         )
 
-    print("\nmultiplied: rows written a batch, and seconds with so many movers")
+    print("\nscaled: rows written per batch, and seconds by number of movers")
     print(
         f"{'recipe':>14} {'rollouts':>9} {'payload':>10} {'GB':>7} {'1':>8} {'64':>8} {'1000':>8}"
     )

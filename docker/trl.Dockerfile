@@ -8,7 +8,7 @@ RUN apt-get update \
 RUN python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1
 
-# Versions of constraints-vllm.txt, with vLLM for GPUs in place of that for CPUs.
+# The versions of constraints-vllm.txt, except that vLLM is the GPU build.
 RUN pip install torch==2.13.0 torchvision==0.28.0 transformers==5.23.0 trl==1.16.0 \
     vllm==0.30.0 accelerate==1.15.0 peft==0.21.2 datasets==5.2.0
 

@@ -8,11 +8,11 @@ RUN apt-get update \
 RUN python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1
 
-# torch, transformers and vLLM are those that veRL names for its extra `vllm`, on GPUs alone; the
-# rest is of constraints-verl.txt.
+# torch, transformers and vLLM have the versions that veRL pins in its extra `vllm`, for GPUs only.
+# The other versions are those of constraints-verl.txt.
 RUN pip install 'verl[vllm]==0.9.1' ray==2.60.0 tensordict==0.10.0 TransferQueue==0.1.11 \
     torch-optimi==0.3.3 mathruler==0.1.0
-# veRL leaves padding out with it, and names this version. It is compiled here.
+# veRL uses flash-attn to remove padding, and pins this version. It is compiled here.
 RUN pip install ninja packaging psutil setuptools wheel \
     && MAX_JOBS=8 pip install --no-build-isolation flash-attn==2.8.3
 

@@ -1,4 +1,4 @@
-"""Every published setting beside ours, and the table of them in docs/published.md."""
+"""Compare every published setting with ours, and check the tables of docs/published.md."""
 
 import inspect
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ BEGIN, END = "<!-- made by tests/test_published_settings.py -->", "<!-- end -->"
 SIZES = ("3b", "7b")
 
 
-# ---- what a recipe file says ---------------------------------------------------------------
+# ---- settings of a recipe file -------------------------------------------------------------
 
 
 def options_of(config: Config) -> dict[str, Any]:
-    """All that a file decides: its options, its recipe's, and of TRL's what it leaves open."""
+    """All settings of a file: its options, those of its recipe, and the defaults of TRL."""
     recipe = parse_recipe(config.recipe)
     given = config.recipe if isinstance(config.recipe, dict) else {"name": config.recipe}
     known = inspect.signature(RECIPES[given["name"]]).parameters.values()
@@ -44,17 +44,17 @@ def options_of(config: Config) -> dict[str, Any]:
         "loss": asdict(recipe.loss),
         "trl": trl,
         "estimator": recipe.estimator.__name__,
-        "rows an update": rows / updates,
-        "instruction stands": stands(config.data.template),
+        "rows per update": rows / updates,
+        "instruction position": position_of_instruction(config.data.template),
     }
 
 
-def stands(template: str) -> str:
-    """Where a template has its instruction."""
+def position_of_instruction(template: str) -> str:
+    """The position of the instruction in a template."""
     before, _, after = template.partition("{question}")
     place = "after the question" if after.strip() else "before the question"
     text, image, _ = before.partition("<image>")
-    return "before the picture" if text.strip() and image else place
+    return "before the image" if text.strip() and image else place
 
 
 def value(options: Mapping[str, Any], path: str) -> Any:
@@ -83,15 +83,15 @@ def reason(setting: Mapping[str, Any], column: str) -> str | None:
 
 
 def faults(setting: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is wrong with a setting: no place, no reason where it differs, one where it does not.
+    """Errors in a setting: no source, no reason for a difference, a reason without a difference.
 
     Args:
-        setting: of the data file.
-        values: column -> size of the model -> our value.
+        setting: A setting of published_settings.yaml.
+        values: Our value, by column and model size.
     """
     name, found = setting["name"], []
     if not setting.get("at"):
-        found.append(f"{name}: says not where it stands")
+        found.append(f"{name}: has no source")
     for column, by_size in values.items():
         same = all(mine == theirs_of(setting, size) for size, mine in by_size.items())
         if same and reason(setting, column):
@@ -107,7 +107,7 @@ def theirs_of(setting: Mapping[str, Any], size: str) -> Any:
 
 
 def values_of(paper: Mapping[str, Any]) -> list[dict[str, dict[str, Any]]]:
-    """Our values of each setting: column -> size of the model -> value."""
+    """Our values of each setting, by column and model size."""
     options = {
         column: {
             size: options_of(configuration.load(FILES / f"{name.format(size=size)}.yaml"))
@@ -142,49 +142,49 @@ def shown(found: Any) -> str:
 
 
 def section(paper: Mapping[str, Any]) -> list[str]:
-    """The table of a paper."""
+    """The lines of a paper's section: title, source and table."""
     columns = list(paper["columns"])
     heads = [
         "setting",
         "theirs",
         *(f"ours, {column}" for column in columns),
-        "same",
-        "where theirs stands",
+        "same, or reason",
+        "source of theirs",
     ]
     lines = [
         f"### {paper['title']}",
         "",
-        f"Theirs: [{paper['code']}]({paper['code']}), commit `{paper['commit']}`.",
+        f"Authors' code: [{paper['code']}]({paper['code']}), commit `{paper['commit']}`.",
     ]
     lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for setting, values in zip(paper["settings"], values_of(paper), strict=True):
         whys = dict.fromkeys(why for column in columns if (why := reason(setting, column)))
         partly = [column for column in columns if not reason(setting, column)] if whys else []
         same = "; ".join(whys) or "yes"
-        same = f"{', '.join(partly)}: yes; else {same}" if partly else same
+        same = f"{', '.join(partly)}: yes; otherwise {same}" if partly else same
         cells = [setting["name"], shown(setting["theirs"]), *map(shown, values.values())]
         lines.append("| " + " | ".join([*cells, same, shown(setting["at"])]) + " |")
     return lines
 
 
 def page(text: str) -> str:
-    """The page with the tables as the files have them."""
+    """The text of the page with tables generated from the recipe files."""
     before, _, rest = text.partition(BEGIN)
     tables = "\n\n".join("\n".join(section(paper)) for paper in PAPERS)
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.partition(END)[2]}"
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=[paper["title"] for paper in PAPERS])
-def test_what_differs_from_the_published_settings_has_a_reason(paper):
+def test_every_difference_from_the_published_settings_has_a_reason(paper):
     pairs = zip(paper["settings"], values_of(paper), strict=True)
     assert [fault for setting, values in pairs for fault in faults(setting, values)] == []
 
 
-def test_the_table_of_the_docs_is_what_the_files_say():
+def test_tables_of_the_page_match_the_recipe_files():
     written = PAGE.read_text(encoding="utf-8")
     fresh = page(written)
     PAGE.write_text(fresh, encoding="utf-8")
-    assert written == fresh, "docs/published.md was not what the recipe files say; it is now"
+    assert written == fresh, "docs/published.md did not match the recipe files; it is rewritten"
 
 
 SETTING = {"name": "updates", "theirs": 4, "at": "config.yaml, updates"}
@@ -199,25 +199,25 @@ SETTING = {"name": "updates", "theirs": 4, "at": "config.yaml, updates"}
         ({"why": {"b": "more"}}, 8, ["updates, a: differs without a reason: {'3b': 8}"]),
         ({"why": "more"}, 4, ["updates, a: does not differ, but has a reason"]),
         ({"theirs": {"3b": 4, "7b": 8}}, 4, []),
-        ({"at": ""}, 4, ["updates: says not where it stands"]),
+        ({"at": ""}, 4, ["updates: has no source"]),
     ],
     ids=str,
 )
-def test_a_difference_needs_a_reason_and_a_reason_a_difference(change, mine, found):
+def test_faults_of_a_setting(change, mine, found):
     assert faults({**SETTING, **change}, {"a": {"3b": mine}}) == found
 
 
 @pytest.mark.parametrize(
-    ("template", "where"),
+    ("template", "position"),
     [
-        ("Think. <image>{question}", "before the picture"),
+        ("Think. <image>{question}", "before the image"),
         ("Think. {question}", "before the question"),
         ("{question}\n\nThink.", "after the question"),
         ("<image>{question} Think.", "after the question"),
     ],
 )
-def test_where_an_instruction_stands(template, where):
-    assert stands(template) == where
+def test_position_of_the_instruction_in_a_template(template, position):
+    assert position_of_instruction(template) == position
 
 
 def test_every_recipe_file_of_a_paper_is_compared():

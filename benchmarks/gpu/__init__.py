@@ -1,1 +1,1 @@
-"""What one GPU does: a package of parts, each measured in a process of its own."""
+"""Benchmarks on one GPU, in parts that each run in a separate process."""

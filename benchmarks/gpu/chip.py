@@ -1,4 +1,4 @@
-"""The chip at hand: time, memory, and the rate of its matrix units."""
+"""Time, memory and matrix rate of the current device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def synchronize() -> None:
 
 
 def seconds_of(function: Callable[[], object], repeats: int) -> float:
-    """Median seconds of a call, after two to warm up."""
+    """Median seconds of a call, after two warm-up calls."""
     found = []
     for _ in range(2 + repeats):
         synchronize()
@@ -37,14 +37,14 @@ def seconds_of(function: Callable[[], object], repeats: int) -> float:
 
 @functools.cache
 def matrix_rate(tiny: bool) -> float:
-    """FLOP per second of a large product of matrices in bfloat16, measured."""
+    """Measured FLOP per second of a large bfloat16 matrix product."""
     side = 256 if tiny else 8192
     a, b = (torch.randn(side, side, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
     return 2 * side**3 / seconds_of(lambda: a @ b, 20)
 
 
 def peak_gib(function: Callable[[], object]) -> float:
-    """GiB at the peak of a call: on a GPU all that is allocated, else above the start."""
+    """Peak memory of a call in GiB: on a GPU all allocated memory, on a CPU above the start."""
     if CUDA:
         synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""`vantage train` as a user calls it, in a process of its own, and what its record says."""
+"""Run `vantage train` as a user does, in a separate process, and open its record."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import yaml
 from gpu.chip import CUDA
 from vantage.record import Record
 
-INTERRUPTED = 130  # its exit status when it stopped because it was asked to
-# TRL's options for the chip at hand.
+INTERRUPTED = 130  # exit status after an interrupt
+# TRL's options for the current device.
 ENGINE = {} if CUDA else {"use_cpu": True}
 
 
@@ -22,12 +22,13 @@ def train(folder: Path, config: dict[str, Any], *, seconds: float | None = None)
     """Train, and open the record of the run.
 
     Args:
-        folder: for the configuration and the run.
-        config: of the run, but for where it goes.
-        seconds: after which it is asked to stop, as by Ctrl-C; it ends its rollout batch then.
+        folder: Directory for the configuration and the run.
+        config: Configuration of the run without `run.output`.
+        seconds: Time after which to interrupt the run as by Ctrl-C; the run then completes its
+            rollout batch.
 
     Raises:
-        RuntimeError: the command failed.
+        RuntimeError: The command failed.
     """
     run, file = folder / "run", folder / "run.yaml"
     config = {**config, "run": {**config["run"], "output": str(run)}}

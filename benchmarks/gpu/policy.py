@@ -1,4 +1,4 @@
-"""The model that is measured, and all that is used of vantage's internals."""
+"""The measured model, and all access to vantage's internals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TINY = Work("tiny", 28, 8)
 
 
 def model_of(tiny: bool) -> torch.nn.Module:
-    """Qwen2.5-VL-3B's architecture in bfloat16, or a tiny one; random weights, tower frozen."""
+    """Make a Qwen2.5-VL-3B in bfloat16, or a tiny one, with random weights and a frozen tower."""
     model = qwen(TINY.vocabulary).to(DEVICE) if tiny else qwen_3b()
     model.config.architectures = [type(model).__name__]
     freeze_vision_tower(model)
@@ -33,17 +33,18 @@ def model_of(tiny: bool) -> torch.nn.Module:
 
 
 def processor(work: Work, tiny: bool):
-    """The processor for the pictures of some work."""
+    """Make the processor for the images of some work."""
     return processor_of(work.side, 1 if tiny else 2)
 
 
 def estimate_gib(model, *, rows: int, prompt: int, response: int, optimizer: bool) -> float:
-    """GiB that vantage expects training to take, checkpointed, without a KL.
+    """Vantage's estimate of training memory in GiB, with gradient checkpointing and without KL.
 
     Args:
-        model: that is trained.
-        rows, prompt, response: of a forward.
-        optimizer: whether the optimizer keeps states.
+        model: The trained model.
+        rows: Rows of a forward pass.
+        prompt, response: Tokens of prompt and response in a row.
+        optimizer: Whether the optimizer has states.
     """
     kind = "float32" if model.dtype == torch.float32 else "bfloat16"
     forward = "bfloat16" if torch.cuda.is_available() else kind
@@ -56,11 +57,11 @@ def estimate_gib(model, *, rows: int, prompt: int, response: int, optimizer: boo
 
 @dataclass(frozen=True)
 class Group:
-    """A prompt with a picture, and responses to it of equal length.
+    """A prompt with an image, and responses to it of equal length.
 
     Attributes:
-        encoding: the prompt.
-        responses_GR: tokens of the responses.
+        encoding: Encoding of the prompt.
+        responses_GR: Token ids of the responses.
     """
 
     encoding: Encoding
@@ -68,7 +69,7 @@ class Group:
 
     @classmethod
     def of(cls, work: Work, tiny: bool) -> Group:
-        """Noise as a picture, tokens at random."""
+        """Make a group with an image of noise and random response tokens."""
         rng = np.random.default_rng(0)
         noise = rng.integers(0, 256, (work.side, work.side, 3), dtype=np.uint8)
         parts = [
@@ -95,7 +96,7 @@ class Group:
         return len(self.encoding.ids)
 
     def packs(self, sizes: Sequence[int]) -> list[Pack]:
-        """The responses in packs of so many: one each is a row of its own."""
+        """Pack the responses into packs of the given sizes; a pack of one is an ordinary row."""
         length, numbers = self.responses_GR.shape[1], iter(range(len(self.responses_GR)))
         return [
             Pack(0, self.prompt - 1, tuple(Segment(next(numbers), length) for _ in range(size)))
@@ -104,12 +105,12 @@ class Group:
 
     @torch.no_grad()
     def log_probs(self, model, packs: Sequence[Pack], *, shift: int = 0) -> torch.Tensor:
-        """Log-probs of the responses in some packs, computed in one forward: [G x R], float32.
+        """Log-probs of the responses in some packs, from one forward pass: [G x R], float32.
 
         Args:
-            model: a Qwen2.5-VL.
-            packs: a batch of them.
-            shift: of the positions of all responses; wrong unless it is 0.
+            model: A Qwen2.5-VL.
+            packs: A batch of packs.
+            shift: Offset of the positions of all responses; any value but 0 is wrong.
         """
         _, inputs = Packing("on").inputs(
             model, list(packs), lambda prompt: self.encoding, lambda n: self.responses_GR[n]
@@ -128,11 +129,16 @@ class Group:
 
 
 class Counted:
-    """FLOP of the forwards and backwards of a model whose tower is frozen.
+    """Count the FLOP of forward and backward passes of a model with a frozen tower.
 
-    6 a weight of the language model's layers and token, 12 a hidden unit, layer and pair of a
-    token and one that it sees, 2 a weight of the tower and patch, 6 a weight of the head and
-    token that is scored. What checkpointing computes again does not count.
+    The count is the sum of
+
+    - 6 per weight of the language model's layers and token,
+    - 12 per hidden unit, layer and attended pair of tokens,
+    - 2 per weight of the tower and patch,
+    - 6 per weight of the head and scored token.
+
+    Recomputation in checkpointing does not count.
     """
 
     def __init__(self, model):
@@ -159,14 +165,14 @@ class Counted:
         """FLOP so far.
 
         Args:
-            scored: tokens whose log-probs the loss takes.
+            scored: Number of tokens whose log-probs enter the loss.
         """
         language = 6 * self._weights * self.tokens + 12 * self._pair * self.pairs
         return language + 2 * self._tower_weights * self.patches + 6 * self._head * scored
 
     def _language(self, module, args, kwargs) -> None:
         if not torch.is_grad_enabled():
-            return  # log-probs, which no step trains
+            return  # a pass for log-probs, without gradients
         batch, length = kwargs["inputs_embeds"].shape[:2]
         mask = kwargs.get("attention_mask")
         self.tokens += batch * length

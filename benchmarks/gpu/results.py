@@ -1,4 +1,4 @@
-"""What was measured: a line of JSON for each case, written when it ends, and a readable text."""
+"""Results: one line of JSON per case, written when the case ends, and a readable text."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Case = tuple[str, Callable[[], Numbers]]
 
 
 class Skipped(Exception):  # noqa: N818
-    """A case that cannot be measured here; its text says why."""
+    """The case cannot be measured on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a case.
+    """The result of a case.
 
     Attributes:
-        part, case: what was measured; a part that failed as a whole has no case.
-        numbers: name with unit -> value.
-        failed, skipped: why there are none.
-        seconds: that it took.
+        part, case: Names of part and case; if a whole part fails, the case is empty.
+        numbers: Values by name with unit.
+        failed, skipped: The reason if there are no numbers.
+        seconds: Duration of the case.
     """
 
     part: str
@@ -41,33 +41,33 @@ class Result:
     seconds: float = 0.0
 
     def line(self) -> str:
-        """For a person."""
+        """Format the result as a readable line."""
         numbers = ", ".join(f"{name} {readable(value)}" for name, value in self.numbers.items())
         why = [f"{w}: {t}" for w, t in (("FAILED", self.failed), ("skipped", self.skipped)) if t]
         return "  ".join(filter(None, [f"{self.part:10}{self.case:46}", numbers, *why]))
 
 
 def readable(value: float) -> str:
-    """A number in four digits."""
+    """Format a number with four digits."""
     large = abs(value) >= 1e4 and math.isfinite(value)
     return f"{value:,.0f}" if large else f"{value:.4g}"
 
 
 def append(file: Path, result: Result) -> None:
-    """Add a line; it is on disk when this returns."""
+    """Append a result to the file."""
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(result)) + "\n")
 
 
 def read(file: Path) -> list[Result]:
-    """All results so far."""
+    """Read all results so far."""
     if not file.is_file():
         return []
     return [Result(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def measured(part: str, cases: Iterable[Case]) -> Iterator[Result]:
-    """Measure case after case; one that fails costs no other."""
+    """Measure all cases; after a failure, continue with the next one."""
     iterator = iter(cases)
     while True:
         name, began = "", time.perf_counter()
@@ -83,6 +83,6 @@ def measured(part: str, cases: Iterable[Case]) -> Iterator[Result]:
             text = " ".join(str(error).split())[:300]
             result = Result(part, name, failed=f"{type(error).__name__}: {text}")
         yield Result(**{**asdict(result), "seconds": time.perf_counter() - began})
-        function = None  # with it goes what it holds
+        function = None  # free the tensors that it holds
         gc.collect()
         torch.cuda.empty_cache()

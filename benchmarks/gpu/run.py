@@ -1,11 +1,12 @@
-"""What vantage does on one GPU of 80 GB, in under 9 minutes, without a network.
+"""Benchmark vantage on one 80 GB GPU in under 9 minutes, without a network.
 
     python benchmarks/gpu/run.py --out runs/gpu                # all parts
-    python benchmarks/gpu/run.py --parts attention,speed       # some of them
-    python benchmarks/gpu/run.py --tiny                        # tiny sizes, to try it on a CPU
+    python benchmarks/gpu/run.py --parts attention,speed       # some parts
+    python benchmarks/gpu/run.py --tiny                        # smoke test with tiny sizes on a CPU
 
-Each part runs in a process of its own, within a time of its own. Results are written when a case
-ends: `results.jsonl` and `results.txt`; `about.json` says when and on what, `log.txt` has the rest.
+Each part runs in a separate process with its own time limit. Results are written to
+`results.jsonl` and `results.txt` when a case ends. `about.json` has the date, chip and versions,
+`log.txt` the output of the parts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import torch
 
 from gpu.results import Result, append, measured, read
 
-# Seconds that each part may take; a busy CPU gets more.
+# Time limit of each part in seconds; multiplied by SLACK with --tiny, for busy CPUs.
 PARTS = {
     "attention": 120,
     "moves": 30,
@@ -46,7 +47,7 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate", "triton", "numpy")
 
 
 def about(tiny: bool) -> dict[str, object]:
-    """When, on what chip, with which versions."""
+    """Date, chip and package versions."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -64,7 +65,7 @@ def about(tiny: bool) -> dict[str, object]:
 
 
 def run_part(name: str, out: Path, *, tiny: bool, seconds: float) -> None:
-    """Measure a part in a process of its own; write down if it does not end well."""
+    """Measure a part in a separate process; record a failure or timeout."""
     command = [sys.executable, __file__, "--part", name, "--out", str(out)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([*sys.path[:2], os.environ.get("PYTHONPATH", "")]),
@@ -93,14 +94,14 @@ def run_part(name: str, out: Path, *, tiny: bool, seconds: float) -> None:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """End a process and all that it started."""
+    """Kill a process and all of its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def run(parts: list[str], out: Path, *, tiny: bool) -> list[Result]:
-    """Measure the parts one after the other, as long as there is time."""
+    """Measure the parts in order, while time is left."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "results.jsonl"
     file.unlink(missing_ok=True)
@@ -129,9 +130,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated; all by default")
-    parser.add_argument("--tiny", action="store_true", help="tiny sizes; a minute on a CPU")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, about a minute on a CPU")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of the results")
-    parser.add_argument("--part", help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # run in the separate process
     given = parser.parse_args()
     if given.part:
         module = importlib.import_module(f"gpu.parts.{given.part}")

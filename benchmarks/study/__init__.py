@@ -1,1 +1,1 @@
-"""The learning study: what is trained, how it is run, measured and shown."""
+"""The learning study: its arms and tasks, how they are trained, measured and shown."""

@@ -1,11 +1,11 @@
-"""What is compared: every arm generates as many rollouts a batch."""
+"""The arms of the study; all generate the same number of rollouts per batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-ROLLOUTS = 256  # of a batch
+ROLLOUTS = 256  # per batch
 
 
 @dataclass(frozen=True)
@@ -13,13 +13,13 @@ class Arm:
     """A recipe with the sizes of its groups.
 
     Attributes:
-        recipe: as a configuration names it.
-        prompts: prompts a question.
-        rollouts: rollouts a prompt.
-        rewrites, transforms: how the prompts of a question differ.
-        updates: optimizer updates a batch.
-        sampling: which questions come next.
-        trl: further options of the trainer.
+        recipe: The recipe, as in a configuration.
+        prompts: Prompts per question.
+        rollouts: Rollouts per prompt.
+        rewrites, transforms: Whether the prompts of a question use rewrites, image transforms.
+        updates: Optimizer updates per batch.
+        sampling: The order of questions, as in a configuration.
+        trl: Further options of the trainer.
     """
 
     recipe: str | dict[str, Any]
@@ -33,12 +33,12 @@ class Arm:
 
     @property
     def questions(self) -> int:
-        """Questions of a rollout batch."""
+        """Questions per rollout batch."""
         return ROLLOUTS // (self.prompts * self.rollouts)
 
     @property
     def variants(self) -> dict[str, Any]:
-        """How prompts are made, as a configuration says it."""
+        """The section `variants` of a configuration."""
         if self.prompts == 1:
             return {}
         return {
@@ -79,9 +79,9 @@ def _compose(**stages) -> dict[str, Any]:
 
 
 SHUFFLE = {"ordering": "advantage-shuffle"}
-CLIP_HIGHER = {"epsilon": 0.2, "epsilon_high": 0.3}  # as the sharing recipes have it
+CLIP_HIGHER = {"epsilon": 0.2, "epsilon_high": 0.3}  # as in the sharing recipes
 
-# Variations of an arm, at its learning rate: name -> (that arm, the variation).
+# Variations of an arm, at its learning rate: name -> (arm, variation).
 ABLATIONS = {
     "keep 0.25": ("shuffle-r1", Arm({"name": "shuffle-r1", "fraction": 0.25})),
     "keep 0.75": ("shuffle-r1", Arm({"name": "shuffle-r1", "fraction": 0.75})),
@@ -117,7 +117,7 @@ def _candidate(name: str, **options) -> dict[str, Any]:
     return {"name": f"study.candidates:{name}", **options}
 
 
-# What was tried to make share-shuffle learn faster, on validation.
+# Attempts to make share-shuffle learn faster, on validation.
 CANDIDATES = {
     "evenly drawn": _shared(_candidate("tempered", power=0.0)),
     "weights to 0.5": _shared(_candidate("tempered", power=0.5)),
@@ -145,7 +145,7 @@ EVERY = ARMS | {name: arm for name, (_, arm) in ABLATIONS.items()} | CANDIDATES
 
 
 def base_of(name: str) -> str:
-    """The arm whose learning rate an arm has."""
+    """The arm whose learning rate an arm uses."""
     if name in ARMS:
         return name
     return ABLATIONS[name][0] if name in ABLATIONS else "share-shuffle"

@@ -1,6 +1,6 @@
-"""What was tried to make share-shuffle learn faster: one small function each, with its source.
+"""Attempts to make share-shuffle learn faster: one small function each, with its source.
 
-Each is a factory that a configuration names as `study.candidates:...`.
+Each is a recipe factory, which a configuration names as `study.candidates:...`.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ BASE = "share-shuffle"
 
 
 def tempered(power: float = 0.5) -> Recipe:
-    """Weights of the shuffle to a power: 0 draws evenly. The official code of Shuffle-R1 has it."""
+    """Raise shuffle weights to a power; 0 draws uniformly. From the code of Shuffle-R1."""
     return recipe(BASE, power=power)
 
 
 def capped(most: int = 2) -> Recipe:
-    """No unit more than so many times in a batch; where none is left, padding. Ours."""
+    """Draw each unit at most `most` times per batch, then add padding. Ours."""
     return replace(recipe(BASE), ordering=functools.partial(_capped, most=most))
 
 
 def ranged() -> Recipe:
-    """Advantages times the range of the rewards of the question.
+    """Multiply advantages by the range of the rewards of the question.
 
-    DIVA-GRPO, https://arxiv.org/abs/2603.01106: a group that differs in format alone no longer
-    weighs as much as one with right and wrong answers.
+    From DIVA-GRPO, https://arxiv.org/abs/2603.01106. A group that differs only in format then
+    weighs less than one with right and wrong answers.
     """
     return replace(recipe(BASE), estimator=_ranged)
 
 
 def asymmetric(positive: float = 0.5) -> Recipe:
-    """Positive advantages weakened, after A-GRAE, https://arxiv.org/abs/2602.05548."""
+    """Scale down positive advantages, after A-GRAE, https://arxiv.org/abs/2602.05548."""
     return replace(recipe(BASE), estimator=functools.partial(_asymmetric, positive=positive))
 
 
 def refilled(refills: int = 3) -> Recipe:
-    """Silent questions are replaced before the plan, as DAPO does, 2503.14476."""
+    """Replace silent questions before the plan, as in DAPO, https://arxiv.org/abs/2503.14476."""
     return replace(recipe(BASE), refills=refills)
 
 
 def once() -> Recipe:
-    """Every pair of contrast once, and no repeats; the last rounds run dry and are padding."""
+    """Draw every pair with contrast once, without repeats; the last rounds become padding."""
     return replace(recipe(BASE), ordering=functools.partial(_capped, most=1))
 
 
@@ -70,7 +70,7 @@ def _weights(samples: Samples, ranked: Ranked) -> np.ndarray:
 
 
 def _taken(samples: Samples, unit_U: np.ndarray, weight_U: np.ndarray) -> Samples:
-    """Units in order, -1 and those without a weight as padding."""
+    """Take units in order; -1 and units without weight become padding."""
     size = samples.unit_size
     index_M = (np.maximum(unit_U, 0)[:, None] * size + np.arange(size)).reshape(-1)
     silent_M = np.repeat((unit_U < 0) | (weight_U[unit_U] == 0), size)

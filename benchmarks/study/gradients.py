@@ -1,7 +1,7 @@
-"""How much of the way that accuracy points to is in the gradient of one rollout batch.
+"""Compare the gradient of one rollout batch with the gradient of expected accuracy.
 
-No training: the policy stays where it is, and each arm's gradient of a batch, over all of its
-updates, is compared with that of expected accuracy, estimated from many other batches.
+The policy is fixed. For each arm, the gradient of a batch, over all of its updates, is compared
+with that of expected accuracy, which is estimated from many other batches.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from study.tasks import prepared
 from vantage import config as configuration
 from vantage.training.trl import run as training
 
-BATCHES = 16  # of an arm
-REFERENCE = 100  # batches of the reference
+BATCHES = 16  # per arm
+REFERENCE = 100  # batches of the reference gradient
 SEED, REFERENCE_SEED = 200, 201
-LARGEST = 20  # ratio that is shown: a larger one divides by a gradient without a direction
-STANDING_STILL = 1e-30  # a learning rate that changes no weight
+LARGEST = 20  # largest ratio shown; beyond it, the divisor is a gradient without a direction
+STANDING_STILL = 1e-30  # learning rate too small to change any weight
 COMPARED = (
     "grpo",
     "grpo, n = 4",
@@ -37,18 +37,18 @@ COMPARED = (
     "share-shuffle",
     "share-shuffle, n = 2",
 )
-REWARD_ALONE = Arm("dr-grpo")  # an unbiased gradient of the expected reward, up to its scale
+REWARD_ALONE = Arm("dr-grpo")  # its gradient of the expected reward is unbiased up to scale
 
 
 class Gradients(TrainerCallback):
-    """Keeps the gradient of every rollout batch, summed over its updates."""
+    """Store the gradient of every rollout batch, summed over its updates."""
 
     def __init__(self):
         self.batch_D: list[np.ndarray] = []
         self.asked = 0.0
 
     def on_pre_optimizer_step(self, args, state, control, **rest):
-        """Take the gradient of an update."""
+        """Add the gradient of an update."""
         parts = [p.grad.reshape(-1) for p in self.trainer.model.parameters() if p.grad is not None]
         gradient_D = torch.cat(parts).numpy().astype(np.float64)
         if state.global_step % args.updates_per_rollout_batch == 0:
@@ -57,14 +57,14 @@ class Gradients(TrainerCallback):
             self.batch_D[-1] += gradient_D
 
     def on_log(self, args, state, control, logs=None, **rest):
-        """Count the questions that were asked."""
+        """Count the questions asked."""
         self.asked += (logs or {}).get("questions/asked", 0)
 
 
 def of_arm(
     job: Job, arm: Arm, model: Path, folder: Path, batches: int, seed: int = SEED
 ) -> tuple[np.ndarray, float]:
-    """Gradients of the arm at a model [batches, parameters], and rollouts generated a batch."""
+    """Gradients of an arm at a model [batches, parameters], and rollouts generated per batch."""
     values = configuration.as_values(running.settings(job, arm, folder))
     values["model"]["path"] = str(model)
     values["run"] |= {"batches": batches, "save_every": batches, "seed": seed}
@@ -80,25 +80,28 @@ def of_arm(
 
 
 def cosine(one_D: np.ndarray, other_D: np.ndarray) -> float:
-    """Of the angle between two vectors."""
+    """Cosine of the angle between two vectors."""
     return float(one_D @ other_D / (np.linalg.norm(one_D) * np.linalg.norm(other_D)))
 
 
 def reliability(batch_BD: np.ndarray) -> float:
-    """Cosine of the mean over all batches with its limit, from two halves (Spearman-Brown)."""
+    """Cosine of the batch mean with its limit, estimated from two halves (Spearman-Brown)."""
     halves = cosine(batch_BD[::2].mean(axis=0), batch_BD[1::2].mean(axis=0))
     return float(np.sqrt(2 * halves / (1 + halves)))
 
 
 def worth(cosine_B: np.ndarray, rollouts: float) -> float:
-    """Signal over noise of a gradient, squared, for each rollout: proportional to how many
-    rollouts a batch of plain policy gradient would need to point as well."""
-    share = max(float(np.mean(cosine_B)), 1e-3) ** 2  # a bootstrap may draw none at all
+    """Squared signal-to-noise ratio of a gradient per rollout.
+
+    It is proportional to the number of rollouts that a plain policy gradient would need for the
+    same cosine.
+    """
+    share = max(float(np.mean(cosine_B)), 1e-3) ** 2  # a bootstrap sample may have no signal
     return share / (1 - share) / rollouts
 
 
 def compare(task: str, folder: Path) -> None:
-    """Write a row for every arm and batch, at the cold start and at a model half-way of GRPO."""
+    """Write one row per arm and batch, for the cold start and for a half-trained GRPO model."""
     target = folder / "gradients" / f"{task}.parquet"
     if target.exists():
         return
@@ -132,7 +135,7 @@ def _job(task: str, arm: str) -> Job:
 
 
 def _half_way(task: str, folder: Path) -> Path:
-    """A model after half of the batches of GRPO."""
+    """The model after half of the batches of GRPO."""
     job = replace(_job(task, "half-way"), learning_rate=6e-5)
     target = folder / f"{task}-{SEED}" / "half-way"
     if not target.exists():
@@ -148,7 +151,7 @@ def _half_way(task: str, folder: Path) -> Path:
 
 
 def rows(results: pd.DataFrame, task: str, points: tuple[str, ...]) -> list[list[str]]:
-    """Cells of every arm: cosine with its standard error, and worth of a rollout of it."""
+    """Table cells of every arm: cosine with its standard error, and worth of a rollout."""
     cells = []
     for arm in COMPARED:
         cells.append([arm])
@@ -162,7 +165,7 @@ def rows(results: pd.DataFrame, task: str, points: tuple[str, ...]) -> list[list
 
 
 def _ratio(mine: pd.DataFrame, base: pd.DataFrame) -> str:
-    """Worth of a rollout in those of the base, with a bootstrap over batches."""
+    """Worth of a rollout relative to the base, with a bootstrap over batches."""
     (mine_B, each), (base_B, base_each) = (
         (rows["cosine"].to_numpy(), float(rows["rollouts"].iloc[0])) for rows in (mine, base)
     )

@@ -1,4 +1,4 @@
-"""What is read off the curves of accuracy against what was spent.
+"""Measures on curves of accuracy against cost.
 
 Arrays end in their axes: S seeds, B points of a curve.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-DRAWS = 2_000  # of a bootstrap
+DRAWS = 2_000  # bootstrap samples
 
 
 class Interval(NamedTuple):
@@ -25,42 +25,42 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy of one training against what was spent, rising, from 0.
+    """Accuracy of one training against cost.
 
     Attributes:
-        spent_B: rollouts, samples, updates or seconds.
-        accuracy_B: between 0 and 1.
+        spent_B: Cost in rollouts, samples, updates or seconds; increasing from 0.
+        accuracy_B: Accuracy between 0 and 1.
     """
 
     spent_B: np.ndarray
     accuracy_B: np.ndarray
 
     def at(self, budget: float) -> float:
-        """Accuracy at a budget, between points on a line; the last one beyond the end."""
+        """Accuracy at a budget, interpolated linearly; beyond the end, the last accuracy."""
         return float(np.interp(budget, self.spent_B, self.accuracy_B))
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Several trainings at equal shares of what each spent in the end.
+    """Several trainings at equal shares of their total cost.
 
     Attributes:
-        total_S: what each spent in the end.
-        accuracy_SB: accuracy of each at shares from 0 to 1, evenly spaced.
+        total_S: Total cost of each.
+        accuracy_SB: Accuracy of each at evenly spaced shares from 0 to 1.
     """
 
     total_S: np.ndarray
     accuracy_SB: np.ndarray
 
     def mean(self, seeds: np.ndarray | None = None) -> Curve:
-        """Their mean curve, or that of some of them by index, repeats counting as often."""
+        """Mean curve of all trainings, or of those at `seeds`, which may repeat."""
         rows = np.arange(len(self.total_S)) if seeds is None else seeds
         accuracy_B = self.accuracy_SB[rows].mean(axis=0)
         return Curve(np.linspace(0, self.total_S[rows].mean(), len(accuracy_B)), accuracy_B)
 
 
 def together(curves: Sequence[Curve], points: int = 51) -> Curves:
-    """Trainings side by side, between their points on lines."""
+    """Resample trainings to equal shares of their cost, by linear interpolation."""
     share_B = np.linspace(0, 1, points)
     total_S = np.array([curve.spent_B[-1] for curve in curves])
     accuracy_SB = [np.interp(share_B * c.spent_B[-1], c.spent_B, c.accuracy_B) for c in curves]
@@ -68,7 +68,7 @@ def together(curves: Sequence[Curve], points: int = 51) -> Curves:
 
 
 def reached(curve: Curve, target: float) -> float:
-    """What was spent when the accuracy first came to the target; infinity if it never did."""
+    """Cost at which the accuracy first reaches the target; infinity if it never does."""
     there = np.flatnonzero(curve.accuracy_B >= target)
     if not len(there):
         return float("inf")
@@ -81,14 +81,14 @@ def reached(curve: Curve, target: float) -> float:
 
 
 def share_to_reach(arm: Curve, base: Curve, part: float = 1.0) -> float:
-    """What an arm spends to learn so much of what the base learns, in what the base spends on it.
+    """Cost for an arm to reach a part of the gain of the base, relative to the cost for the base.
 
-    For all of its gain the base spends its whole budget, even if noise took it over the line
-    earlier.
+    For its whole gain, the cost of the base is its whole budget, even if noise lifted its curve
+    above the target earlier.
 
     Args:
-        arm, base: mean curves, since single trainings cross a line by chance.
-        part: of the gain of the base from its start to its end, 0 to 1.
+        arm, base: Mean curves, since single trainings reach a target by chance.
+        part: Part of the gain of the base from start to end, 0 to 1.
     """
     start, end = base.accuracy_B[0], base.accuracy_B[-1]
     target = start + part * (end - start)
@@ -97,7 +97,7 @@ def share_to_reach(arm: Curve, base: Curve, part: float = 1.0) -> float:
 
 
 def mean(value_S: Sequence[float]) -> Interval:
-    """Mean over seeds with Student's interval, which is wide where seeds are few."""
+    """Mean over seeds with Student's interval, which is wide for few seeds."""
     value_S = np.asarray(value_S, dtype=float)
     centre = float(value_S.mean())
     if len(value_S) < 2:
@@ -107,20 +107,20 @@ def mean(value_S: Sequence[float]) -> Interval:
 
 
 def difference(arm_S: Sequence[float], base_S: Sequence[float]) -> Interval:
-    """Mean difference of two arms, seed by seed."""
+    """Mean difference of two arms, paired by seed."""
     return mean(np.asarray(arm_S) - np.asarray(base_S))
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], seeds: int) -> Interval:
-    """A statistic of all seeds, with the 2.5 and 97.5 % quantiles over seeds drawn again.
+    """A statistic of all seeds, with the 2.5 and 97.5 % quantiles over resampled seeds.
 
     Args:
-        statistic: takes the index of the seeds to use; may be infinite.
-        seeds: how many there are.
+        statistic: Function of the indices of the seeds to use; may return infinity.
+        seeds: Number of seeds.
     """
     rng = np.random.default_rng(0)
     drawn = np.array([statistic(rng.integers(seeds, size=seeds)) for _ in range(DRAWS)])
-    # Without interpolation, which would make NaN of two infinities.
+    # Interpolation would turn two infinities into NaN.
     low, high = np.quantile(drawn, (0.025, 0.975), method="closest_observation")
     return Interval(statistic(np.arange(seeds)), float(low), float(high))
 
@@ -128,14 +128,15 @@ def bootstrap(statistic: Callable[[np.ndarray], float], seeds: int) -> Interval:
 def modelled_seconds(
     rollouts: np.ndarray, samples: np.ndarray, distinct: np.ndarray, generation: float
 ) -> np.ndarray:
-    """Time where generation costs what it costs on a GPU server, in batches of plain GRPO.
+    """Modelled time on a GPU server, in batches of plain GRPO.
 
-    A batch of GRPO costs 1, of which `generation` is for its rollouts; the rest goes in
-    proportion to rows: a forward and a backward (as long as two) for each sample trained, and
-    a forward for the old log-probs of each distinct one.
+    A batch of GRPO costs 1, of which `generation` is for its rollouts. The rest is proportional to
+    rows: a forward and a backward pass (twice as long) per trained sample, and a forward pass per
+    distinct sample for its old log-probs.
 
     Args:
-        rollouts, samples, distinct: in rollouts of a batch, so 1 each for a batch of GRPO.
-        generation: between 0 and 1.
+        rollouts, samples, distinct: Numbers divided by the rollouts of a batch, so 1 each for a
+            batch of GRPO.
+        generation: Share of generation, between 0 and 1.
     """
     return generation * rollouts + (1 - generation) * (3 * samples + distinct) / 4

@@ -1,4 +1,4 @@
-"""Tables and figure of the study, from its file of results."""
+"""Make the tables and the figure of the study from its results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from study.arms import ABLATIONS, ARMS, CANDIDATES, ROLLOUTS
 from study.measures import Curve, Interval
 
 BASE = "grpo"
-BUDGET = running.BATCHES * ROLLOUTS  # rollouts at which final accuracies are compared
-GENERATION = 0.5  # share of generation in the modelled time of a batch of GRPO
+BUDGET = running.BATCHES * ROLLOUTS  # rollouts at which final accuracies are measured
+GENERATION = 0.5  # share of generation in the modelled time of a GRPO batch
 AXES = ("rollouts", "samples", "updates", "seconds", "modelled")
 TO_REACH = ("rollouts", "seconds", "modelled")
 COLOURS = {
@@ -35,7 +35,7 @@ COLOURS = {
     "share-shuffle, n = 2": "#0072B2",
 }
 HIGHLIGHTED = tuple(COLOURS)
-# Arms whose groups are smaller, and the plain one with groups of that size.
+# Arms with smaller groups, and the arm of plain GRPO with groups of that size.
 CONTROLS = {
     "share-shuffle, n = 2": "grpo, n = 4",
     "share-shuffle, n = 2, rewrites": "grpo, n = 4",
@@ -47,9 +47,9 @@ class Run:
     """One training.
 
     Attributes:
-        rows: a row a rollout batch.
-        pace: seconds of the seed in the middle, in those of this one: other work on the
-            machine disturbed single trainings.
+        rows: One row per rollout batch.
+        pace: Seconds of the median seed relative to this one. It corrects for other work on the
+            machine, which slowed down single trainings.
     """
 
     rows: pd.DataFrame
@@ -57,7 +57,7 @@ class Run:
 
     @cached_property
     def spent(self) -> pd.DataFrame:
-        """What was spent after each batch, an axis a column."""
+        """Cumulative cost after each batch, with one column per axis."""
         rows = self.rows.fillna({"samples": 0, "distinct": 0, "seconds": 0})
         table = pd.DataFrame({"rollouts": rows["rollouts"], "updates": rows["updates"]})
         table["samples"] = rows["samples"].cumsum()
@@ -72,31 +72,31 @@ class Run:
         return measures.modelled_seconds(*parts, generation)
 
     def curve(self, axis: str) -> Curve:
-        """Accuracy against what was spent."""
+        """Accuracy against the cost on an axis."""
         return self.against(self.spent[axis].to_numpy())
 
     def against(self, spent: np.ndarray) -> Curve:
-        """Accuracy against anything that is known after each batch."""
+        """Accuracy against the given cost after each batch."""
         there = self.rows["accuracy"].notna().to_numpy()
         return Curve(spent[there], self.rows["accuracy"].to_numpy()[there])
 
     @property
     def seed(self) -> int:
-        """Of everything."""
+        """Seed of data, cold start and run."""
         return int(self.rows["seed"].iloc[0])
 
     @property
     def final(self) -> float:
-        """Accuracy when the rollouts of the budget are spent."""
+        """Accuracy at the end of the rollout budget."""
         return self.curve("rollouts").at(BUDGET)
 
     @property
     def late(self) -> float:
-        """Late accuracy, by which candidates are compared."""
+        """Late accuracy, used to compare candidates."""
         return running.late(self.rows)
 
     def logged(self, name: str) -> float:
-        """Mean over the batches of what was logged."""
+        """Mean of a logged metric over the batches."""
         return float(self.rows[name].mean())
 
 
@@ -104,10 +104,11 @@ Runs = dict[tuple[str, str], list[Run]]
 
 
 def runs_of(results: pd.DataFrame, stage: str) -> Runs:
-    """The trainings of a stage by task and arm, in order of their seeds.
+    """Trainings of a stage by task and arm, sorted by seed.
 
     Raises:
-        ValueError: two trainings of one seed, say at two rates; names them.
+        ValueError: A seed has two trainings, for example at two learning rates, which the message
+            names.
     """
     found: Runs = {}
     part = results[results["stage"] == stage]
@@ -127,7 +128,7 @@ def runs_of(results: pd.DataFrame, stage: str) -> Runs:
 
 
 def main_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
-    """Accuracy of every arm at equal budgets, and what it spends to be as good as GRPO."""
+    """Table of accuracies at equal budgets, and of the cost to reach the accuracy of GRPO."""
     arms = [arm for arm in arms if (task, arm) in runs]
     budgets = {
         axis: min(run.spent[axis].iloc[-1] for arm in arms for run in runs[task, arm])
@@ -170,7 +171,7 @@ def main_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
 
 
 def short_table(runs: Runs, tasks: Sequence[str], arms: Iterable[str]) -> str:
-    """Of each task the accuracy against GRPO, and the rollouts to most of what GRPO learns."""
+    """Table of accuracies against GRPO, and of rollouts to 90 % of its gain, for each task."""
     head = ["recipe"] + [
         f"{task} digits: {what}"
         for task in tasks
@@ -189,7 +190,7 @@ def short_table(runs: Runs, tasks: Sequence[str], arms: Iterable[str]) -> str:
 
 
 def signal_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
-    """What happens in a rollout batch of every arm, means over batches and seeds."""
+    """Table of metrics per rollout batch, as means over batches and seeds."""
     columns: dict[str, tuple[str, str]] = {
         "silent rollouts": ("silent_rollouts", ".0%"),
         "silent samples": ("silent_samples", ".0%"),
@@ -217,7 +218,7 @@ def signal_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
 
 
 def difference_table(runs: Runs, tasks: Sequence[str], bases: dict[str, str]) -> str:
-    """Final accuracy of variations on each task, and against the arm that each varies."""
+    """Table of final accuracies of variations, and differences to the arm that each varies."""
     head = ["variation", "of"] + [f"{task}{what}" for task in tasks for what in ("", ", against")]
     rows = []
     for arm, base in bases.items():
@@ -231,7 +232,7 @@ def difference_table(runs: Runs, tasks: Sequence[str], bases: dict[str, str]) ->
 
 
 def candidate_table(runs: Runs, tasks: Sequence[str], arms: Sequence[str], base: str) -> str:
-    """Points of late accuracy against the base on validation, without intervals: seeds are few."""
+    """Table of late validation accuracies against the base; too few seeds for intervals."""
     head = ["candidate"] + [f"{task}{what}" for task in tasks for what in (", seeds", ", points")]
     rows = []
     for arm in arms:
@@ -247,7 +248,7 @@ def candidate_table(runs: Runs, tasks: Sequence[str], arms: Sequence[str], base:
 
 
 def generation_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
-    """Modelled time to 90 % of GRPO's gain where generation costs more or less of a batch."""
+    """Table of modelled times to 90 % of GRPO's gain, for several shares of generation."""
     shares = (1 / 3, 1 / 2, 2 / 3, 0.8)
     rows = [
         [arm, *(_ratio(_to_reach(runs, task, arm, _modelled(share), 0.9)) for share in shares)]
@@ -257,7 +258,7 @@ def generation_table(runs: Runs, task: str, arms: Iterable[str]) -> str:
 
 
 def gradient_table(compared: pd.DataFrame, task: str) -> str:
-    """How well the gradient of one batch points to accuracy, and what a rollout is worth."""
+    """Table of cosines of batch gradients with that of accuracy, and the worth of a rollout."""
     points = ("start", "half-way")
     head = ["arm"] + [f"{point}: {what}" for point in points for what in ("cosine", "worth")]
     return _markdown(head, gradients.rows(compared, task, points))
@@ -274,7 +275,7 @@ def _on(axis: str) -> Callable[[Run], Curve]:
 def _to_reach(
     runs: Runs, task: str, arm: str, curve: Callable[[Run], Curve], part: float = 1.0
 ) -> Interval:
-    """What an arm spends to learn so much of what GRPO learns, in what that spends."""
+    """Cost for an arm to reach a part of GRPO's gain, relative to the cost for GRPO."""
     by_seed = [{run.seed: curve(run) for run in runs[task, name]} for name in (arm, BASE)]
     both = sorted(by_seed[0].keys() & by_seed[1].keys())
 
@@ -286,7 +287,7 @@ def _to_reach(
 
 
 def _against(mine: list[Run], base: list[Run]) -> Interval:
-    """Difference of the final accuracies over the seeds that both have."""
+    """Difference of final accuracies over common seeds."""
     by_seed = [{run.seed: run.final for run in some} for some in (mine, base)]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
     return measures.difference(*([values[seed] for seed in seeds] for values in by_seed))
@@ -301,7 +302,7 @@ def _share(value: Interval) -> str:
 
 
 def _points(value: Interval) -> str:
-    """Percentage points with their interval."""
+    """Format percentage points with their interval."""
     return f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
 
 
@@ -321,7 +322,7 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def draw(runs: Runs, tasks: Sequence[str], arms: Sequence[str], file: Path) -> None:
-    """Accuracy against rollouts and modelled time, and final differences to GRPO."""
+    """Plot accuracy against rollouts and modelled time, and final differences to GRPO."""
     plotted, axes = plt.subplots(
         len(tasks), 3, figsize=(14, 4.6 * len(tasks)), layout="constrained", squeeze=False
     )
@@ -363,7 +364,7 @@ def _differences(axis, runs: Runs, task: str, arms: Sequence[str]) -> None:
 
 
 def blocks(results: pd.DataFrame, compared: pd.DataFrame, tasks: Sequence[str]) -> dict[str, str]:
-    """Every table of the page by its name, from the trainings and the gradients."""
+    """Make every table of the pages, by name, from trainings and gradients."""
     runs = runs_of(results, "test")
     made: dict[str, Callable[[], str]] = {}
     for task in tasks:
@@ -384,10 +385,10 @@ def blocks(results: pd.DataFrame, compared: pd.DataFrame, tasks: Sequence[str]) 
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
-    """The page with its tables put between `<!-- name -->` and `<!-- end -->`.
+    """Insert the tables into a page between `<!-- name -->` and `<!-- end -->`.
 
     Raises:
-        KeyError: a mark that no table has.
+        KeyError: A marker names no table.
     """
     return re.sub(
         r"(<!-- (?!end)(.+?) -->\n).*?(<!-- end -->)",

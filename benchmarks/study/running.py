@@ -1,4 +1,4 @@
-"""One training of the study, from its settings to a file of results."""
+"""Run one training of the study and store its results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vantage.training.trl import run as training
 
 BATCHES = 50
 EVALUATED_EVERY = 10  # batches
-LATE = 0.7  # share of the budget after which a validation begins to count
+LATE = 0.7  # share of the budget after which validations count
 LOGGED = {
     "seconds_generate": "seconds/generate",
     "seconds_reward": "seconds/reward",
@@ -49,10 +49,10 @@ class Job:
     """One training.
 
     Attributes:
-        stage: what it is for: "tuning", "choice" (both on the validation split) or "test".
-        task, arm: names.
-        seed: of the data, the cold start and the run.
-        learning_rate: of AdamW, constant.
+        stage: Its purpose: "tuning", "choice" (both on the validation split) or "test".
+        task, arm: Names of task and arm.
+        seed: Seed of the data, the cold start and the run.
+        learning_rate: Constant learning rate of AdamW.
     """
 
     stage: str
@@ -63,22 +63,22 @@ class Job:
 
     @property
     def split(self) -> str:
-        """Where it is evaluated."""
+        """The split for evaluation."""
         return "test" if self.stage == "test" else "validation"
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Name of its files."""
         arm = "".join(c if c.isalnum() or c == "." else "-" for c in self.arm)
         return f"{self.stage}_{self.task}_{arm}_{self.learning_rate:g}_{self.seed}"
 
 
 def train(job: Job, arm: Arm, folder: Path) -> None:
-    """Run a job and write its results, unless they are there: a row a rollout batch."""
+    """Run a job and write its results, one row per rollout batch, unless they exist."""
     target = folder / "results" / f"{job.name}.parquet"
     if target.exists():
         return
-    torch.set_num_threads(1)  # the model is so small that threads only wait for each other
+    torch.set_num_threads(1)  # for such a small model, threads only wait for each other
     config = settings(job, arm, folder)
     shutil.rmtree(config.run.output, ignore_errors=True)
     watch = Evaluation(job, folder)
@@ -92,18 +92,18 @@ def train(job: Job, arm: Arm, folder: Path) -> None:
 
 
 def late_accuracy(folder: Path, job: Job) -> float:
-    """Late accuracy of a job that has ended."""
+    """Late accuracy of a completed job."""
     return late(pd.read_parquet(folder / "results" / f"{job.name}.parquet"))
 
 
 def late(rows: pd.DataFrame) -> float:
-    """Mean of the last two accuracies after the start: one alone is noisy."""
+    """Mean of the last two accuracies after the start, since a single one is noisy."""
     trained = rows.loc[rows["batch"] > 0, "accuracy"].dropna()
     return float(trained.iloc[-2:].mean())
 
 
 def found(folder: Path, **wanted: Any) -> list[Job]:
-    """Jobs that have ended, of a stage, task, arm, ..."""
+    """Completed jobs with the given stage, task, arm, ..."""
     names = [field.name for field in fields(Job)]
     files = sorted((folder / "results").glob("*.parquet"))
     heads = [pq.ParquetFile(file).read(names).slice(0, 1).to_pylist()[0] for file in files]
@@ -145,10 +145,10 @@ def settings(job: Job, arm: Arm, folder: Path) -> Config:
 
 
 class Evaluation(TrainerCallback):
-    """Accuracy every few batches, and an end when all rollouts of the budget are generated.
+    """Evaluate every few batches, and stop when all rollouts of the budget are generated.
 
-    On the validation split only the last ones count, and only they are made. Recipes that
-    refill their batches generate more rollouts a batch, and so end earlier.
+    On the validation split, only the last evaluations count, so only they are run. Recipes that
+    refill their batches generate more rollouts per batch, and so stop earlier.
     """
 
     def __init__(self, job: Job, folder: Path):
@@ -159,7 +159,7 @@ class Evaluation(TrainerCallback):
         self.accuracy = {0: self.task.before(job.split)}
 
     def on_log(self, args, state, control, logs=None, **rest):
-        """Count what was generated; look up where a rollout batch ends."""
+        """Count generated rollouts; evaluate at the end of a rollout batch."""
         logs = logs or {}
         group = self.trainer.session.prompts.variants.prompts * args.num_generations
         self.generated += int(logs.get("questions/asked", 0)) * group
@@ -180,8 +180,11 @@ def results(
     updates: int,
     accuracy: dict[int, float],
 ) -> pd.DataFrame:
-    """A row a rollout batch, the first one before the training: what was logged, as means
-    over its `updates`, and running sums of rollouts and updates."""
+    """Make a table with one row per rollout batch, and a first row for the start.
+
+    Rows hold the logged metrics as means over the `updates` of a batch, and cumulative rollouts
+    and updates.
+    """
     by_batch: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for entry in history:
         for name, logged in LOGGED.items():

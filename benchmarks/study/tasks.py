@@ -1,8 +1,8 @@
-"""The tasks of the study: sums of real handwritten digits, from one cold start a seed.
+"""The tasks of the study: sums of real handwritten digits, with one cold start per seed.
 
-"two" is what the demo asks: half of the answers are right at the start, and groups go silent
-because all of their answers are right. "four" is a longer sum with a sparser reward: one answer
-in seven is right at the start, and groups are silent because all of their answers are wrong.
+"two" is the task of the demo: half of the answers are right at the start, and silent groups are
+those with only right answers. "four" is a longer sum with a sparser reward: one answer in seven
+is right at the start, and silent groups are those with only wrong answers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from vantage.demo.cold_start import Settings, cold_start
 from vantage.evaluation.generation import answer, right_answers
 from vantage.rewards import accuracy
 
-SPLITS = {"reinforcement": 2_000, "validation": 1_280, "test": 1_280}  # questions of each
+SPLITS = {"reinforcement": 2_000, "validation": 1_280, "test": 1_280}  # number of questions
 
 
 @dataclass(frozen=True)
 class Task:
-    """Sums of so many digits.
+    """Sums of digits.
 
     Attributes:
-        digits: digits an image.
-        warm_up: steps of the cold start.
-        tokens: longest response.
+        digits: Digits per image.
+        warm_up: Steps of the cold start.
+        tokens: Maximum tokens per response.
     """
 
     digits: int
@@ -53,11 +53,11 @@ class Prepared:
         return self.folder / "start"
 
     def file(self, split: str) -> Path:
-        """Questions of a split."""
+        """The file with the questions of a split."""
         return self.folder / f"{split}.parquet"
 
     def rows(self, split: str) -> Dataset:
-        """Questions of a split, as an evaluation asks them."""
+        """Questions of a split with prompts for evaluation."""
         rows = load_dataset("parquet", data_files=str(self.file(split)), split="train")
         return rows.map(
             lambda question: {"prompt": [{"role": "user", "content": question}]},
@@ -65,7 +65,7 @@ class Prepared:
         )
 
     def accuracy(self, model, processor, rows: Dataset) -> float:
-        """Share of right answers at T = 1, one answer a question."""
+        """Share of right answers at T = 1, with one answer per question."""
         texts = answer(
             model, processor, rows, max_tokens=self.task.tokens, batch=320, progress=False
         )
@@ -77,12 +77,12 @@ class Prepared:
 
 
 def prepared(name: str, seed: int, folder: Path) -> Prepared:
-    """A task with its files of one seed, where `prepare` put them."""
+    """A task with the files that `prepare` made for a seed."""
     return Prepared(TASKS[name], folder / f"{name}-{seed}")
 
 
 def prepare(name: str, seed: int, folder: Path) -> None:
-    """Make the model and the questions of one seed, unless they are there."""
+    """Make the model and the questions of a seed, unless they exist."""
     made = prepared(name, seed, folder)
     done = made.folder / "before.json"
     if done.exists():

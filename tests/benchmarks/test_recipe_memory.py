@@ -1,4 +1,4 @@
-"""The shipped recipes fit the GPUs that their files name, by the estimate of `vantage check`."""
+"""By the estimate of `vantage check`, the shipped recipes fit the GPUs that their files name."""
 
 import pytest
 
@@ -25,11 +25,11 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_fits_the_gpus_that_it_names(name, benchmark):
+def test_recipe_fits_the_gpus_that_its_file_names(name, benchmark):
     processes, gpu = benchmark.HARDWARE[name]
-    said = f"one GPU of {gpu} GB is" if processes == 1 else f"{processes} GPUs of {gpu} GB are"
+    said = f"one {gpu} GB GPU is" if processes == 1 else f"{processes} GPUs of {gpu} GB are"
     head = (benchmark.RECIPES / f"{name}.yaml").read_text().partition("model:")[0]
-    assert f"By the estimate of `vantage check` {said} enough" in head
+    assert f"According to `vantage check`, {said} enough" in head
     found = benchmark.needs(benchmark.loaded(name), Cut(processes, "fsdp"))
     assert found.memory.fits(found.sampler, gpu * GIB)
     if processes > 1:
@@ -38,15 +38,15 @@ def test_a_recipe_fits_the_gpus_that_it_names(name, benchmark):
     assert alone.memory.fits(alone.sampler, gpu * GIB) == (processes == 1)
 
 
-def test_3b_on_one_gpu_has_to_let_vllm_sleep(benchmark):
+def test_3b_fits_one_gpu_only_if_vllm_sleeps(benchmark):
     awake = {"trl.vllm_enable_sleep_mode": "false"}
     found = benchmark.needs(benchmark.loaded(NAMES[1], awake), Cut())
-    # Weights and AdamW's states of 3 billion in float32, and vLLM's 24 GiB.
+    # Weights and AdamW states of 3 billion parameters in float32, plus 24 GiB of vLLM.
     assert found.memory.beside(found.sampler, 80 * GIB) / GIB == pytest.approx(87, abs=1)
     assert not found.memory.fits(found.sampler, 80 * GIB)
 
 
-def test_compensated_sums_halve_what_3b_needs(benchmark):
+def test_compensated_sums_nearly_halve_the_memory_of_3b(benchmark):
     whole = benchmark.needs(benchmark.loaded(NAMES[1]), Cut()).memory
     less = benchmark.needs(benchmark.loaded(NAMES[1], benchmark.SUMS), Cut()).memory
     assert less.total < 0.6 * whole.total

@@ -12,7 +12,7 @@ INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+", flags=re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """A block of a page; `first` is its first line, by which lists of blocks name it."""
+    """A code block of a page; lists of blocks identify it by its first line."""
 
     page: str
     line: int
@@ -25,7 +25,7 @@ class Block(NamedTuple):
 
 
 def blocks(*languages: str) -> list[Block]:
-    """All fenced blocks in some languages, in order; "" is a fence without one."""
+    """All fenced blocks in some languages, in order; "" means a fence without a language."""
     found = []
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
@@ -46,5 +46,5 @@ def indented() -> list[Block]:
 
 
 def name_of(block: Block) -> str:
-    """An id for a parametrized test."""
+    """The id of a block in parametrized tests."""
     return f"{block.page}:{block.line}"

@@ -1,4 +1,4 @@
-"""What the pages speak of: recorded runs, a model under its name on the hub, a data set."""
+"""The files that the pages mention: recorded runs, a model with its hub name, a data set."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from vantage.record import Recorder
 
 @pytest.fixture
 def page_directory(tmp_path, monkeypatch, tiny_model, digit_rows):
-    """Working directory with what pages name; the model is a tiny one."""
+    """A working directory with the files that the pages mention, and a tiny model."""
     monkeypatch.chdir(tmp_path)
     for run in ("runs/mine", "runs/other", "runs/demo/grpo"):
         with Recorder(Path(run), steps.ABOUT) as recorder:

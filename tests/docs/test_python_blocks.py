@@ -1,4 +1,4 @@
-"""Python blocks run as they stand, page by page, with a tiny model and a few rows."""
+"""Run the Python blocks of each page unchanged, with a tiny model and a few rows."""
 
 import shlex
 import sys
@@ -15,13 +15,13 @@ PYTHON = blocks.blocks("python")
 PAGES = sorted({block.page for block in PYTHON})
 
 
-def made_small(config, monkeypatch):
-    """Have every run make one update of short responses on a CPU."""
-    made = config.__post_init__
+def shrink_runs(config, monkeypatch):
+    """Limit every run to one update with short responses on a CPU."""
+    original = config.__post_init__
 
     def small(self):
         vars(self).update(use_cpu=True, bf16=False, max_steps=1, max_completion_length=8)
-        made(self)
+        original(self)
 
     monkeypatch.setattr(config, "__post_init__", small)
 
@@ -29,7 +29,7 @@ def made_small(config, monkeypatch):
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_of_a_page_run(page, page_directory, digit_rows, monkeypatch):
     torch.set_num_threads(1)
-    made_small(VantageConfig, monkeypatch)
+    shrink_runs(VantageConfig, monkeypatch)
     known = PROVIDED.get(page, lambda *_: {})(digit_rows.select(range(4)), monkeypatch)
     for block in PYTHON:
         if block.page == page:
@@ -38,12 +38,12 @@ def test_python_blocks_of_a_page_run(page, page_directory, digit_rows, monkeypat
         assert check(known[name]), name
 
 
-def of_readme(rows, monkeypatch):
+def names_for_readme(rows, monkeypatch):
     return {"train_dataset": rows}
 
 
-def of_from_trl(rows, monkeypatch):
-    """The names of the first block, and the command line that the second one reads."""
+def names_for_from_trl(rows, monkeypatch):
+    """Names that the first block uses, and the command line that the second block parses."""
 
     def reward(completions, **columns):
         return [float(len(str(completion))) for completion in completions]
@@ -54,18 +54,18 @@ def of_from_trl(rows, monkeypatch):
     return {"reward": reward, "rows": rows}
 
 
-def of_evaluate(rows, monkeypatch):
+def names_for_evaluate(rows, monkeypatch):
     from vantage.evaluation import rules
     from vantage.evaluation.benchmarks import Benchmark
 
     return {"Benchmark": Benchmark, "rules": rules}
 
 
-# What a page takes for granted, and what its blocks leave.
+# Names that the blocks of a page use without defining them, and checks of names they define.
 PROVIDED = {
-    "README.md": of_readme,
-    "docs/from-trl.md": of_from_trl,
-    "docs/evaluate.md": of_evaluate,
+    "README.md": names_for_readme,
+    "docs/from-trl.md": names_for_from_trl,
+    "docs/evaluate.md": names_for_evaluate,
 }
 CHECKS = {
     "README.md": {
@@ -80,5 +80,5 @@ CHECKS = {
 }
 
 
-def test_what_is_provided_belongs_to_a_page():
+def test_provided_names_and_checks_belong_to_pages():
     assert {*PROVIDED, *CHECKS} <= set(PAGES)

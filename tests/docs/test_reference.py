@@ -1,4 +1,4 @@
-"""The API reference has every public name, and no name that is gone."""
+"""The API reference lists every public name, and only existing names."""
 
 import importlib
 import re
@@ -15,12 +15,12 @@ PUBLIC = (
     "vantage.rewards",
     "vantage.training.trl",
 )
-# Tables that the command line and the configuration read.
+# Public tables for the command line and the configuration, which need no page.
 TABLES = {"RECIPES", "REWARDS"}
 
 
 def listed() -> dict[str, set[str]]:
-    """Names of each module whose page lists them."""
+    """The names that pages list, by module."""
     found = {}
     for page in API.glob("*.md"):
         text = page.read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def listed() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("module", listed())
-def test_listed_names_are_there(module):
+def test_listed_names_exist(module):
     assert all(hasattr(importlib.import_module(module), name) for name in listed()[module])
 
 

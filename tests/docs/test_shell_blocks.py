@@ -1,5 +1,7 @@
-"""Shell blocks: commands of vantage have the arguments that they are called with; cheap ones
-run. Targets, scripts and extras exist."""
+"""Check shell blocks: arguments of vantage commands, make targets, scripts and extras exist.
+
+Cheap commands also run.
+"""
 
 import re
 import shlex
@@ -10,17 +12,18 @@ import blocks
 import pytest
 import typer
 
-from vantage import cli
 from vantage import config as configuration
+from vantage.cli import application
+from vantage.cli.overrides import overrides
 
 SHELL = [*blocks.blocks("bash", "sh", ""), *blocks.indented()]
-COMMANDS = typer.main.get_command(cli.app).commands
+COMMANDS = typer.main.get_command(application.app).commands
 PROJECT = tomllib.loads((blocks.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Stand for a file of the reader's.
+# Placeholders for a file of the reader.
 OF_THE_READER = {"CONFIG.yaml", "RECIPE.yaml", "/shared/CONFIG.yaml"}
 CHEAP = {"recipes", "options", "report", "replay"}
 ANY_CONFIGURATION = "recipes/digits.yaml"
-# Programs that the tests cannot run, by page, with the reason. Their lines are not looked at.
+# Programs that the tests cannot run, by page, with the reason. Their lines are not checked.
 CONTAINERS, CLUSTER, SERVER = "needs a container engine", "needs a Ray cluster", "needs a GPU"
 NOT_RUN = {
     ("docs/scale.md", "docker"): CONTAINERS,
@@ -33,12 +36,12 @@ NOT_RUN = {
     ("docs/verl.md", "srun"): CLUSTER,
     ("docs/verl.md", "sleep"): CLUSTER,
     ("docs/from-trl.md", "git"): "needs a network",
-    ("benchmarks/gpu/README.md", "cat"): "needs files of a machine without a network",
+    ("benchmarks/gpu/README.md", "cat"): "needs files on a machine without a network",
 }
 
 
 class Line(NamedTuple):
-    """A command of a page: its program and the words after it."""
+    """A command of a page: its program and arguments."""
 
     page: str
     program: str
@@ -49,12 +52,13 @@ class Line(NamedTuple):
 
 
 def commands(block: blocks.Block) -> list[str]:
-    """The lines of a block that are commands; where it is no shell script, those of vantage."""
+    """The commands of a block; in blocks without a language, only those of vantage."""
     text = block.text.replace("\\\n", " ")
     if block.language:
         return text.splitlines()
     found = re.findall(r"^(?:\$|   ) (vantage .*)$", text, flags=re.MULTILINE)
-    return [line.replace("[", "").replace("]", "") for line in found]  # what may be left out
+    # Brackets mark optional arguments.
+    return [line.replace("[", "").replace("]", "") for line in found]
 
 
 def lines() -> list[Line]:
@@ -68,7 +72,7 @@ def lines() -> list[Line]:
 
 
 def line_of(page: str, words: list[str]) -> Line:
-    """The program of a line, without variables before it, and that which `-m` or docker starts."""
+    """Parse a command; skip leading variables and launchers of vantage such as docker."""
     while re.match(r"[A-Z_]+=", words[0]):
         words = words[1:]
     if "vantage" in words:
@@ -84,20 +88,20 @@ def of(program: str) -> list[Line]:
     return list(dict.fromkeys(line for line in LINES if line.program == program))
 
 
-def test_every_language_of_a_block_is_known():
+def test_languages_of_blocks_are_known():
     fences = [(blocks.ROOT / page).read_text(encoding="utf-8") for page in blocks.PAGES]
     languages = re.findall(r"^ *```(\w+)", "\n".join(fences), flags=re.MULTILINE)
     assert set(languages) == {"bash", "sh", "python", "yaml"}
 
 
-def test_every_program_is_known_and_every_exception_is_on_its_page():
+def test_programs_are_known_and_exceptions_are_still_on_their_pages():
     others = {(line.page, line.program) for line in LINES}
     others = {pair for pair in others if pair[1] not in ("vantage", "make", "python", "pip")}
     assert others == set(NOT_RUN)
 
 
 @pytest.mark.parametrize("line", of("vantage"), ids=str)
-def test_vantage_takes_the_arguments(line):
+def test_vantage_accepts_the_arguments(line):
     name, *words = line.words
     context = COMMANDS[name].make_context(name, list(words))
     if name in ("train", "check"):
@@ -105,17 +109,17 @@ def test_vantage_takes_the_arguments(line):
         file = ANY_CONFIGURATION if file in OF_THE_READER else file
         if file.endswith(".yaml"):
             given = [word for word in context.args if word not in ("--section.option", "value")]
-            configuration.load(blocks.ROOT / file, cli.overrides(given))
+            configuration.load(blocks.ROOT / file, overrides(given))
 
 
 @pytest.mark.parametrize("line", of("make"), ids=str)
-def test_make_has_the_target(line):
+def test_make_target_exists(line):
     makefile = (blocks.ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{line.words[0]}:", makefile, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", of("pip"), ids=str)
-def test_pip_installs_extras_that_exist(line):
+def test_extras_of_pip_install_exist(line):
     assert line.words[0] == "install"
     for package, extras in re.findall(r"(\.|vantage-rl)\[([\w,-]+)\]", " ".join(line.words)):
         assert package and set(extras.split(",")) <= set(PROJECT["optional-dependencies"])

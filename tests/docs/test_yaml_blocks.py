@@ -1,4 +1,4 @@
-"""YAML blocks are configurations, once the required options are added."""
+"""YAML blocks are valid configurations after required options are added."""
 
 import blocks
 import pytest
@@ -8,7 +8,7 @@ from vantage import config as configuration
 from vantage.rewriting import wordings
 
 YAML = blocks.blocks("yaml")
-# Blocks that are no configuration, by page and first line.
+# Blocks that are not configurations, by page and first line.
 WORDINGS = ("docs/expand.md", "- - What is the area of {shape}?")
 OF_KUBERNETES = ("docs/verl.md", "apiVersion: ray.io/v1")
 OTHERS = {WORDINGS, OF_KUBERNETES}
@@ -34,13 +34,13 @@ def test_yaml_block_is_a_configuration(block, tmp_path):
     configuration.load(file)
 
 
-def test_wordings_block_is_a_file_for_expand(tmp_path):
+def test_wordings_block_is_valid_for_expand(tmp_path):
     file = tmp_path / "wordings.yaml"
     file.write_text(only(*WORDINGS).text)
     assert len(wordings.load(file)) == 2
 
 
-def test_ray_job_starts_as_many_workers_as_its_command_names():
+def test_ray_job_starts_the_number_of_nodes_in_its_command():
     job = yaml.safe_load(only(*OF_KUBERNETES).text)
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert f"--verl.trainer.nnodes {group['replicas'] + 1} " in job["spec"]["entrypoint"]

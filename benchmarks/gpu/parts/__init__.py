@@ -1,1 +1,1 @@
-"""The parts of the measurement. Each has `cases(tiny)`: names, and functions that measure."""
+"""The parts of the benchmark. Each has `cases(tiny)`, which yields names and functions."""

@@ -1,9 +1,9 @@
-"""Attention over responses that share a prompt, one layer, forward and backward.
+"""Attention over responses that share a prompt: one layer, forward and backward pass.
 
-Ways to compute it for G responses of R tokens to a prompt of P: a pack (the prompt once, the
-responses behind it) under a dense mask, under a mask of blocks, or by segments of variable length;
-or G ordinary rows, in which the prompt comes again. Heads are those of Qwen2.5-VL-3B, keys and
-values repeated as transformers does for scaled-dot-product attention.
+There are G responses of R tokens to a prompt of P tokens. A pack (the prompt once, followed by all
+responses) is computed with a dense mask, with a block mask, or as variable-length segments. The
+alternative is G ordinary rows, each with a copy of the prompt. Heads are those of Qwen2.5-VL-3B;
+keys and values are repeated, as in transformers for scaled-dot-product attention.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from gpu.chip import CUDA, DEVICE, matrix_rate, seconds_of
 from gpu.results import Case, Numbers, Skipped
 
-# FLOP a pair of tokens, head and dimension: two products forward, five backward, 2 FLOP each.
+# FLOP per pair of tokens, head and dimension: 2 products forward, 5 backward, 2 FLOP each.
 FORWARD, BACKWARD = 4, 10
 
 
 @dataclass(frozen=True)
 class Shape:
-    """P tokens of a prompt, G responses of R tokens, H heads of D."""
+    """Sizes: P prompt tokens, G responses of R tokens, H heads of dimension D."""
 
     P: int
     R: int
@@ -35,19 +35,19 @@ class Shape:
 
     @property
     def packed_pairs(self) -> int:
-        """Pairs of a token and one that it sees, in a pack."""
+        """Number of attended pairs of tokens in a pack."""
         own = self.R * (self.R + 1) // 2
         return self.P * (self.P + 1) // 2 + self.G * (self.R * self.P + own)
 
     @property
     def row_pairs(self) -> int:
-        """The same, in rows."""
+        """Number of attended pairs of tokens in rows."""
         length = self.P + self.R
         return self.G * length * (length + 1) // 2
 
     @property
     def row_GT(self) -> torch.Tensor:
-        """Places in the pack of the tokens of each row."""
+        """Indices in the pack of the tokens of each row."""
         prompt_P, response_R = torch.arange(self.P), torch.arange(self.R)
         rows = [torch.cat([prompt_P, self.P + g * self.R + response_R]) for g in range(self.G)]
         return torch.stack(rows).to(DEVICE)
@@ -62,7 +62,7 @@ TINY = (Shape(60, 30, 4, H=2, D=16),)
 
 
 class Work:
-    """The same queries, keys and values, as a pack and as rows; gradients reach responses alone."""
+    """Equal queries, keys and values as a pack and as rows; only responses have a loss."""
 
     def __init__(self, shape: Shape):
         self.shape = shape
@@ -76,7 +76,7 @@ class Work:
         self.upstream = {3: upstream, 4: upstream[shape.row_GT]}
 
     def once(self, way: Callable[..., torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-        """Forward and backward."""
+        """Run a forward and a backward pass; return the output."""
         for tensor in inputs:
             tensor.grad = None
         out = way(self.shape, *inputs)
@@ -84,7 +84,7 @@ class Work:
         return out.detach()
 
     def told(self, way, inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is the same whatever the way: outputs of responses, gradients of prompt keys."""
+        """Values that all methods must share: outputs of responses, gradients of prompt keys."""
         out, shape = self.once(way, inputs), self.shape
         if out.ndim == 3:
             return out[shape.P :].unflatten(0, (shape.G, shape.R)), inputs[1].grad[: shape.P]
@@ -92,8 +92,8 @@ class Work:
 
 
 def cases(tiny: bool) -> Iterator[Case]:
-    """Every way at every size."""
-    yield "a product of matrices", lambda: {"TFLOP/s": matrix_rate(tiny) / 1e12}
+    """Every method at every size."""
+    yield "matrix product", lambda: {"TFLOP/s": matrix_rate(tiny) / 1e12}
     for shape in TINY if tiny else SHAPES:
         work = Work(shape)
         expected = work.told(dense(shape), work.pack_LHD)
@@ -123,7 +123,7 @@ def measure(work: Work, build: Callable, expected: tuple, tiny: bool) -> Numbers
 
 
 def sees(shape: Shape) -> Callable[..., torch.Tensor]:
-    """Whether a token of a pack sees another one, as flex_attention asks for it."""
+    """Mask function for flex_attention: whether a token of a pack attends to another one."""
     sizes = torch.tensor([shape.P, *[shape.R] * shape.G])
     segment_L = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(DEVICE)
 
@@ -135,7 +135,7 @@ def sees(shape: Shape) -> Callable[..., torch.Tensor]:
 
 
 def dense(shape: Shape) -> Callable:
-    """A pack under a mask of all pairs."""
+    """A pack with a dense mask."""
     place_L = torch.arange(shape.P + shape.G * shape.R, device=DEVICE)
     mask = sees(shape)(None, None, place_L[:, None], place_L)[None, None]
 
@@ -147,14 +147,14 @@ def dense(shape: Shape) -> Callable:
 
 
 def flex(shape: Shape) -> Callable:
-    """A pack under a mask of blocks: those that nothing sees are left out."""
+    """A pack with a block mask, which skips fully masked blocks."""
     if not CUDA:
         raise Skipped("flex_attention has no backward on a CPU")
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     length = shape.P + shape.G * shape.R
     mask = create_block_mask(sees(shape), None, None, length, length, device=DEVICE)
-    torch._dynamo.reset()  # or the second size is compiled for all sizes
+    torch._dynamo.reset()  # otherwise the second size is compiled for dynamic sizes
     attend = torch.compile(flex_attention, dynamic=False)
 
     def way(shape, *pack):
@@ -165,7 +165,7 @@ def flex(shape: Shape) -> Callable:
 
 
 def causal_rows(shape: Shape) -> Callable:
-    """Rows, each causal."""
+    """A batch of rows with causal attention."""
 
     def way(shape, *rows):
         q, k, v = (x.transpose(1, 2) for x in rows)
@@ -175,7 +175,7 @@ def causal_rows(shape: Shape) -> Callable:
 
 
 def varlen_rows(shape: Shape) -> Callable:
-    """Rows one after the other, each causal."""
+    """Rows as variable-length sequences with causal attention."""
     attend, ends = varlen(), starts([shape.P + shape.R] * shape.G)
 
     def way(shape, *rows):
@@ -186,10 +186,10 @@ def varlen_rows(shape: Shape) -> Callable:
 
 
 def varlen_segments(shape: Shape) -> Callable:
-    """A pack by segments: the queries of a response against keys of the prompt and its own.
+    """A pack as segments: queries of a response attend to keys of the prompt and the response.
 
-    Keys and values of the prompt are copied before each response; a causal segment with fewer
-    queries than keys ends with both, as FlashAttention defines it.
+    Keys and values of the prompt are copied before each response. In a causal segment with fewer
+    queries than keys, the last query is aligned with the last key, as in FlashAttention.
     """
     attend = varlen()
     places = torch.cat([torch.arange(shape.P, device=DEVICE), shape.row_GT.flatten()])
@@ -204,7 +204,7 @@ def varlen_segments(shape: Shape) -> Callable:
 
 
 def varlen() -> Callable:
-    """Causal attention over variable lengths; its options differ from version to version."""
+    """Causal variable-length attention; its options depend on the version of torch."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError as error:
@@ -217,7 +217,7 @@ def varlen() -> Callable:
 
 
 def starts(lengths: list[int]) -> torch.Tensor:
-    """Where each sequence begins, and the last one ends."""
+    """Cumulative lengths: the start of each sequence, and the end of the last one."""
     ends = torch.tensor([0, *lengths], device=DEVICE).cumsum(0)
     return ends.to(torch.int32)
 

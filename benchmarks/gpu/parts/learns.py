@@ -1,6 +1,6 @@
-"""Does a real pretrained model learn? SmolLM2-135M-Instruct on additions, by `vantage train`.
+"""Train a real pretrained model with `vantage train`: SmolLM2-135M-Instruct on additions.
 
-No question is asked twice, so the reward of a batch is that on questions which no update saw.
+No question is asked twice, so the reward of a batch is measured on unseen questions.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gpu.results import Case, Numbers
 from vantage.demo import model as demo
 from vantage.record import Record
 
-LARGEST, SECONDS = 30, 75  # of the numbers that are added; of training, loading included
-ENDS = 3  # rollout batches that "before" and "after" are means of
+LARGEST, SECONDS = 30, 75  # largest summand; time limit of training, including loading
+ENDS = 3  # rollout batches averaged for "before" and "after"
 SETTINGS = {"questions": 32, "rollouts": 8, "batches": 28, "tokens": 16, "rate": 2e-5}
 TINY = {"questions": 4, "rollouts": 2, "batches": 2, "tokens": 6, "rate": 1e-5}
 
 
 def cases(tiny: bool) -> Iterator[Case]:
-    """Additions."""
+    """The single case."""
     yield "additions of two numbers", lambda: additions(tiny)
 
 
@@ -58,7 +58,7 @@ def additions(tiny: bool) -> Numbers:
 def configuration(
     folder: Path, *, questions: int, rollouts: int, batches: int, tokens: int, rate: float
 ) -> dict:
-    """Plain GRPO, two updates a batch."""
+    """Configuration of plain GRPO with two updates per batch."""
     return {
         "model": {"path": str(folder / "start")},
         "data": {"train": str(folder / "train.jsonl"), "template": "{question}"},
@@ -78,7 +78,7 @@ def configuration(
 
 
 def write_questions(file: Path, number: int) -> None:
-    """Distinct additions of two numbers, as JSON lines."""
+    """Write distinct additions of two numbers as JSON lines."""
     chosen = np.random.default_rng(0).permutation(LARGEST**2)[:number]
     pairs = [(int(c) // LARGEST + 1, int(c) % LARGEST + 1) for c in chosen]
     rows = [
@@ -89,7 +89,7 @@ def write_questions(file: Path, number: int) -> None:
 
 
 def right(completions: list, answer: list[str], **columns) -> list[float]:
-    """1.0 where the last number of a response is the answer."""
+    """Reward 1.0 if the last number of a response is the answer."""
     texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
     found = [re.findall(r"\d+", text)[-1:] for text in texts]
     return [float(numbers == [str(a)]) for numbers, a in zip(found, answer, strict=True)]
@@ -102,7 +102,7 @@ def rewards(record: Record) -> np.ndarray:
 
 
 def ends(reward_B: np.ndarray) -> Numbers:
-    """Means of the first and the last batches, at most `ENDS` and half of all."""
+    """Means over the first and the last batches: `ENDS` of them, or half of all if fewer."""
     count = max(1, min(ENDS, len(reward_B) // 2))
     found: Numbers = {}
     for name, part in (("before", reward_B[:count]), ("after", reward_B[-count:])):
@@ -113,7 +113,7 @@ def ends(reward_B: np.ndarray) -> Numbers:
 
 
 def small(directory: Path) -> None:
-    """A tiny language model with random weights."""
+    """Write a tiny language model with random weights."""
     tokenizer = demo.tokenizer(demo.sentences())
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -1,6 +1,6 @@
-"""Peak memory of updates of the published size, beside what vantage estimates.
+"""Peak memory of updates of the published size, compared with vantage's estimate.
 
-The estimate leaves out the tower's activations, copies of autocast, and fragmentation.
+The estimate excludes the tower's activations, autocast copies, and fragmentation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDES = (
 
 
 def cases(tiny: bool) -> Iterator[Case]:
-    """Weights of 16 bits with SGD, and of 32 bits with AdamW and forwards of 16."""
+    """16-bit weights with SGD; 32-bit weights with AdamW and 16-bit forward passes."""
     work = TINY if tiny else WORK
     for weights, optimizer, side in SIDES:
         name = f"{weights} weights, {optimizer.partition('_')[0]}, {side}"
@@ -32,7 +32,7 @@ def cases(tiny: bool) -> Iterator[Case]:
 
 
 def compare(work: Work, weights: str, optimizer: str, side: str, tiny: bool) -> Numbers:
-    """A model of its own, so that nothing of another case counts."""
+    """Measure with a new model, so that no memory of another case counts."""
     model = model_of(tiny).to(getattr(torch, weights))
     prompt = Group.of(work, tiny).prompt
     trainer, _ = side_of(
@@ -41,7 +41,7 @@ def compare(work: Work, weights: str, optimizer: str, side: str, tiny: bool) -> 
         model=model,
         processor=processor(work, tiny),
         gradient_checkpointing=True,
-        learning_rate=0.0,  # steps that bfloat16 rounds away are refused; these need not move it
+        learning_rate=0.0,  # steps that bfloat16 would round away are an error; 0 is allowed
         optim=optimizer,
         num_iterations=2,
         max_steps=2,

@@ -1,4 +1,4 @@
-"""Weights that AdamW moves at the published learning rate, in 16 and in 32 bits."""
+"""Share of weights that AdamW changes at the published learning rate, in 16 and 32 bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cases(tiny: bool) -> Iterator[Case]:
 
 
 def moved(dtype: torch.dtype, side: int) -> Numbers:
-    """Shares of the entries of a matrix and of a norm that differ after random gradients."""
+    """Shares of the entries of a matrix and of a norm that change under random gradients."""
     torch.manual_seed(0)
     start = [0.02 * torch.randn(side, side, device=DEVICE), torch.ones(side, device=DEVICE)]
     start = [values.to(dtype) for values in start]

@@ -1,7 +1,7 @@
-"""Log-probs of packs against those of rows, beside the noise that rows have among themselves.
+"""Log-probs of packs against those of rows, next to the rounding noise between rows.
 
-Rows go through the model each by itself ("alone") or as one batch ("together"): what these differ
-by is rounding. "Off by one" are packs whose responses have wrong positions: what a check must find.
+Rows pass through the model one at a time ("alone") or as one batch ("together"); these differ only
+by rounding. "Off by one" are packs whose responses have wrong positions, which a check must detect.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPARED = (
 
 
 def cases(tiny: bool) -> Iterator[Case]:
-    """Every precision; the truth is what rows give in 32 bits."""
+    """All precisions; the ground truth is rows in 32 bits."""
     model = model_of(tiny).to(torch.bfloat16).eval()
     group = Group.of(TINY if tiny else WORK, tiny)
     truth = None
@@ -36,14 +36,14 @@ def cases(tiny: bool) -> Iterator[Case]:
         ("autocast", torch.float32, True),
         ("bfloat16", torch.bfloat16, False),
     ):
-        model.to(weights)  # of values that 16 bits hold: the same in both
+        model.to(weights)  # values were rounded to 16 bits before, so they are equal in both
         computed = functools.cache(functools.partial(log_probs, model, group, autocast))
         yield from compared(name, computed, truth)
         truth = computed("rows alone") if truth is None else truth
 
 
 def compared(name: str, computed: Callable, truth: torch.Tensor | None) -> Iterator[Case]:
-    """The ways in one precision with each other, and with the truth."""
+    """Compare the methods in one precision with each other, and with the ground truth."""
 
     def between(one: str, other: str) -> Numbers:
         return apart(computed(one), truth if other == "float32" else computed(other))
@@ -56,7 +56,7 @@ def compared(name: str, computed: Callable, truth: torch.Tensor | None) -> Itera
 
 
 def log_probs(model, group: Group, autocast: bool, way: str) -> torch.Tensor:
-    """Log-probs of all responses, one after the other."""
+    """Concatenated log-probs of all responses."""
     count = len(group.responses_GR)
     context = torch.autocast(DEVICE, torch.bfloat16) if autocast else contextlib.nullcontext()
     with context:
@@ -67,6 +67,6 @@ def log_probs(model, group: Group, autocast: bool, way: str) -> torch.Tensor:
 
 
 def apart(one: torch.Tensor, other: torch.Tensor) -> Numbers:
-    """How far log-probs are from each other."""
+    """Mean and maximum absolute difference of log-probs."""
     difference = (one - other).abs()
     return {"mean": difference.mean().item(), "max": difference.max().item()}

@@ -1,7 +1,7 @@
-"""The update of the architecture of Qwen2.5-VL-3B: stock TRL against packs, alternately.
+"""Updates with the architecture of Qwen2.5-VL-3B: stock TRL against packs, alternating.
 
-Random weights in bfloat16, checkpointed, the vision tower frozen, SGD; responses are made up.
-Seconds are of an update: forward, backward, optimizer.
+The model has random bfloat16 weights, gradient checkpointing, a frozen vision tower, and SGD.
+Responses are synthetic. Seconds are those of an update: forward, backward, optimizer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORKS = {Work("R 512", 896, 512): 4, Work("R 2,048", 896, 2048): 3}  # turns of 
 
 def cases(tiny: bool) -> Iterator[Case]:
     """Short and long responses."""
-    yield "a product of matrices", lambda: {"TFLOP/s": matrix_rate(tiny) / 1e12}
+    yield "matrix product", lambda: {"TFLOP/s": matrix_rate(tiny) / 1e12}
     model = model_of(tiny)
     for work, turns in ({TINY: 1} if tiny else WORKS).items():
         prompt = Group.of(work, tiny).prompt
@@ -30,8 +30,8 @@ def cases(tiny: bool) -> Iterator[Case]:
 
 
 def compare(model, work: Work, turns: int, tiny: bool) -> Numbers:
-    """Both sides in one process."""
-    # Steps of 1e-6 are refused, since weights in bfloat16 round them away; none need to move it.
+    """Compare both sides in one process."""
+    # With bfloat16 weights, steps of 1e-6 would be rounded away and are an error; 0 is allowed.
     options = {"gradient_checkpointing": True, "learning_rate": 0.0, "optim": "sgd"}
     sides = {
         name: side_of(name, work, model=model, processor=processor(work, tiny), **options)

@@ -1,6 +1,6 @@
-"""One whole `vantage train` of two rollout batches: a small VLM, pictures made on the spot.
+"""One whole `vantage train` of two rollout batches, with a small VLM and generated images.
 
-LLaVA with random weights; real generation, rewards, plan, log-probs and updates.
+The model is a LLaVA with random weights; generation, rewards, plan, log-probs and updates are real.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from gpu.results import Case, Numbers
 from vantage.demo import digits
 from vantage.demo import model as demo
 
-# Hidden units, layers, heads of the language model; questions, rollouts, tokens of a response.
+# Hidden units, layers, heads of the language model; questions, rollouts, tokens per response.
 LARGE, TINY = (1024, 8, 16), (96, 2, 4)
 BATCH, TINY_BATCH = (16, 8, 128), (4, 2, 6)
 DIGITS = 2
 
 
 def cases(tiny: bool) -> Iterator[Case]:
-    """The command as it is."""
+    """The single case."""
     yield "two batches of share-shuffle", lambda: whole(tiny)
 
 
 def whole(tiny: bool) -> Numbers:
-    """Train, and look at what has become of the weights."""
+    """Train, and measure times and the share of weights that changed."""
     questions, rollouts, tokens = TINY_BATCH if tiny else BATCH
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -70,7 +70,7 @@ def whole(tiny: bool) -> Numbers:
 
 
 def small_vlm(directory: Path, hidden: int, layers: int, heads: int) -> None:
-    """The demo's model in another size, untrained, with its processor."""
+    """Write the demo's model in another size, untrained, with its processor."""
     reader = demo.processor(DIGITS)
     config = demo.configuration(reader.tokenizer, DIGITS)
     config.text_config.hidden_size, config.text_config.intermediate_size = hidden, 4 * hidden
@@ -87,7 +87,7 @@ def small_vlm(directory: Path, hidden: int, layers: int, heads: int) -> None:
 
 
 def some(completions: list, **columns) -> list[float]:
-    """A reward that even an untrained model gets now and then: responses of an even length."""
+    """Reward responses of even length, which an untrained model also produces sometimes."""
     return [float(len(str(text)) % 2 == 0) for text in completions]
 
 
