@@ -1,4 +1,4 @@
-"""Configurations that `check`, the dry run and the start of a run answer alike, on both engines."""
+"""Configurations on which `check`, the dry run and the start of a run agree, on both engines."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Case:
 
 
 def refused(words: str, options: dict[str, Any] | None = None, **more: Any) -> Case:
-    """Options that fit together on no machine."""
+    """Options that are invalid together on any machine."""
     return Case(2, words, options or {}, starts=True, **more)
 
 
@@ -61,21 +61,23 @@ CASES = {
     "four updates of a pair": Case(0, "40 updates", {"recipe": "shuffle-r1"}),
     "rows that are too few": Case(0, "for the 64 questions", {"batch": {"questions": 64}}),
     "rounds and updates": refused(
-        "rounds=8 of recipe 'shuffle-r1' is no multiple of the 3 updates",
+        "rounds=8 of recipe 'shuffle-r1' is not a multiple of the 3 updates",
         {"recipe": "shuffle-r1", "batch": {"questions": 3, "updates": 3}},
     ),
-    "more updates than rollouts": refused("too few for so many", {"batch": {"updates": 64}}),
+    "more updates than rollouts": refused("fewer than updates", {"batch": {"updates": 64}}),
     "nothing to share": refused("but variants.prompts is 1", {"recipe": "share-grpo"}),
     "no original prompt": refused(
         "variants.original is false",
         {"recipe": "noisy-rollout", "variants": {**TWO["variants"], "original": False}},
     ),
-    "a template without the question": refused("has no {question}", {"data": {"template": "?"}}),
+    "a template without the question": refused(
+        "does not contain {question}", {"data": {"template": "?"}}
+    ),
     "pixels that cross": refused(
         "model.min_pixels=9000 is more than", {"model": {"min_pixels": 9000, "max_pixels": 900}}
     ),
     "weights below their forwards": refused(
-        "computed with in bfloat16", {"optimizer": {"weights": "bfloat16"}}
+        "compute in bfloat16", {"optimizer": {"weights": "bfloat16"}}
     ),
     "compensated adapters": refused(
         "adapters (model.lora) are small",
@@ -86,7 +88,7 @@ CASES = {
     ),
     "no reward": refused("unknown 'acuracy'; did you mean", {"rewards": {"acuracy": 1.0}}),
     "no schedule": refused("polynomail", {"optimizer": {"schedule": "polynomail"}}),
-    "no tracker": refused("knows no 'wandbb'; did you", {"run": {"report_to": ["wandbb"]}}),
+    "no tracker": refused("does not support 'wandbb'; did you", {"run": {"report_to": ["wandbb"]}}),
     "no attention": refused(
         "model.attention='spda': did you mean 'sdpa'", {"model": {"attention": "spda"}}
     ),
@@ -122,7 +124,7 @@ REWARDS = (
 
 
 def prepared(folder: Path) -> Path:
-    """A directory with the data and rewards that the cases name."""
+    """A directory with the data and rewards of the cases."""
     rows = [row(number) for number in range(40)]
     saved(rows, folder / "clean.parquet")
     saved([*rows[:39], row(39, answer="")], folder / "bad.parquet")
@@ -132,7 +134,7 @@ def prepared(folder: Path) -> Path:
 
 
 def written(engine: str, model: str, options: dict[str, Any], of: dict[str, Any]) -> str:
-    """The configuration of a run in the directory at hand."""
+    """The configuration of a run in the working directory."""
     values: dict[str, Any] = {
         "engine": engine,
         "model": {"path": model, "dtype": "float32", "attention": "sdpa"},
@@ -154,7 +156,7 @@ def _merged(values: Any, given: Any) -> Any:
 
 
 def said(answer: tuple[int, str, str]) -> tuple[int, list[str], str]:
-    """Exit status, findings and complaint of a command."""
+    """Exit status, findings and error message of a command."""
     status, out, err = answer
     lines = out.splitlines()
     findings = [line for line in lines if line.startswith(("error ", "warning ", "note "))]
@@ -162,7 +164,7 @@ def said(answer: tuple[int, str, str]) -> tuple[int, list[str], str]:
 
 
 def check_alike(vantage: Any, engine: str, model: str, case: Case) -> None:
-    """`check` and the dry run say the same, and so does the start of a run where it is cheap."""
+    """`check` and the dry run agree, and so does the start of a run where that is cheap to try."""
     path = written(engine, model, case.options, case.of)
     checked, rehearsed = vantage("check", path), vantage("train", path, "--dry-run")
     assert checked[0] == case.status, checked

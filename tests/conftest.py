@@ -1,4 +1,4 @@
-"""What many tests share: a tiny random model in an ordinary directory, and rows to train on."""
+"""Shared fixtures: a tiny random model in a directory, and rows to train on."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def digit_rows():
 
 @pytest.fixture
 def vantage(monkeypatch, capsys):
-    """Calls the command; its exit status, what it printed and what it complained about."""
+    """Calls the command, and returns its exit status, stdout and stderr."""
     from vantage.cli import application
 
     monkeypatch.setenv("COLUMNS", "300")

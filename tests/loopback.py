@@ -1,4 +1,4 @@
-"""A server on this machine that speaks OpenAI's chat protocol, well or badly, as a test says."""
+"""A local server with OpenAI's chat API that answers, or misbehaves, as a test scripts it."""
 
 import json
 import threading

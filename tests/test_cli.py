@@ -1,4 +1,4 @@
-"""The command line: quick to say what there is, and short about what went wrong."""
+"""The command line: lists, overrides, and short error messages."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from vantage.errors import ConfigError
 from vantage.methods import RECIPES
 
 
-def test_python_m_vantage_is_the_command():
+def test_python_m_vantage_runs_the_command():
     ran = subprocess.run(
         [sys.executable, "-m", "vantage", "train", "gone.yaml"], capture_output=True, text=True
     )
@@ -29,7 +29,7 @@ def test_python_m_vantage_is_the_command():
         ),
     ],
 )
-def test_a_disk_that_fails_is_told_in_a_sentence(error, told, monkeypatch, capsys):
+def test_disk_errors_print_one_sentence(error, told, monkeypatch, capsys):
     def fail():
         raise error
 
@@ -42,9 +42,7 @@ def test_a_disk_that_fails_is_told_in_a_sentence(error, told, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("missing", "extra"), [("trl", "trl"), ("sklearn", "demo"), ("pyarrow", "report")]
 )
-def test_a_package_that_is_missing_is_named_with_what_brings_it(
-    vantage, monkeypatch, missing, extra
-):
+def test_missing_package_error_names_its_extra(vantage, monkeypatch, missing, extra):
     def command(**_):
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
@@ -76,17 +74,17 @@ def test_recipes_lists_all_with_options_and_papers(vantage):
     ],
     ids=str,
 )
-def test_options_of_the_file_come_with_a_space_or_a_sign(arguments, found):
+def test_overrides_accept_a_space_or_an_equals_sign(arguments, found):
     assert overrides(arguments) == found
 
 
 @pytest.mark.parametrize("arguments", [["x"], ["--a.b"], ["-a", "1"], ["--a", "1", "2"]], ids=str)
-def test_what_is_neither_is_named(arguments):
+def test_invalid_override_is_named(arguments):
     with pytest.raises(ConfigError, match=r"expected --section\.option value"):
         overrides(arguments)
 
 
-def test_the_demo_refuses_an_unknown_recipe_at_once(vantage, tmp_path):
+def test_demo_rejects_an_unknown_recipe_immediately(vantage, tmp_path):
     status, _, err = vantage("demo", "--recipes", "grpo,shuffle", "--output", tmp_path / "demo")
     assert status == 2
     assert "did you mean 'shuffle-r1'" in err

@@ -1,4 +1,4 @@
-"""The configuration file: typed, refused with the nearest name, overridden, written back."""
+"""The configuration file: types, suggestions for unknown names, overrides, and saving."""
 
 import math
 from pathlib import Path
@@ -38,13 +38,13 @@ def changed(**options) -> dict:
     return values
 
 
-def test_the_least_file_has_the_defaults(file):
+def test_minimal_file_has_the_defaults(file):
     config = load(file())
     assert (config.model.path, config.recipe, config.batch.rollouts) == ("m", "grpo", 8)
     assert config.rewards == {"accuracy": 0.9, "format": 0.1}
 
 
-def test_the_resolved_configuration_is_read_back_as_it_was(file, tmp_path):
+def test_resolved_configuration_round_trips(file, tmp_path):
     config = load(file(changed(recipe={"name": "pods", "fraction": 0.5}, model__lora={"r": 4})))
     save(config, tmp_path / "config.yaml")
     assert load(tmp_path / "config.yaml") == config
@@ -72,7 +72,7 @@ OVERRIDES = [
 
 
 @pytest.mark.parametrize(("given", "read", "value"), OVERRIDES, ids=[str(o[0]) for o in OVERRIDES])
-def test_any_option_can_be_replaced_as_yaml(file, given, read, value):
+def test_any_option_can_be_overridden(file, given, read, value):
     path = file(changed(recipe="pods", rewards={"accuracy": 1}))
     if value is None:  # a colon and a space make it a mapping
         with pytest.raises(ConfigError, match=r"data\.template: Input should be a valid string"):
@@ -146,13 +146,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("values", "words"), REFUSED, ids=[case[1] for case in REFUSED])
-def test_what_is_wrong_is_named(file, values, words):
+def test_invalid_value_error_names_the_option(file, values, words):
     with pytest.raises(ConfigError) as caught:
         load(file(values))
     assert words in str(caught.value)
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_errors_are_reported_together():
     with pytest.raises(ConfigError) as caught:
         parse(changed(modle={}, batch__rollouts=1, run__output=None))
     assert len(str(caught.value).splitlines()) == 4
@@ -167,13 +167,13 @@ def test_all_that_is_wrong_is_told_at_once():
         ({"": "1"}, "unknown"),
     ],
 )
-def test_a_wrong_override_is_named(file, given, words):
+def test_invalid_override_error_names_the_option(file, given, words):
     with pytest.raises(ConfigError) as caught:
         load(file(), given)
     assert words in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_unreadable_file_is_named(tmp_path):
     (tmp_path / "latin.yaml").write_bytes("run: {output: Ä}".encode("latin-1"))
     for name, why in {"gone.yaml": "No such file", ".": "directory", "latin.yaml": "UTF-8"}.items():
         with pytest.raises(ConfigError, match=why):
@@ -181,12 +181,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.name)
-def test_the_files_to_copy_are_accepted(file):
+def test_recipe_files_are_valid(file):
     assert load(file).model.path
 
 
 @pytest.mark.parametrize("columns", [{}, {"question": "ask"}, {"answer": None, "id": None}])
-def test_columns_that_are_not_named_stay_so_in_the_file_of_a_run(columns, file, tmp_path):
+def test_unset_columns_stay_unset_in_the_saved_file(columns, file, tmp_path):
     config = load(file(changed(data__columns=columns)))
     save(config, tmp_path / "again.yaml")
     again = load(tmp_path / "again.yaml")
@@ -194,7 +194,7 @@ def test_columns_that_are_not_named_stay_so_in_the_file_of_a_run(columns, file, 
     assert again == config
 
 
-def test_on_and_off_are_what_they_say_also_in_yaml(tmp_path):
+def test_on_and_off_work_in_yaml(tmp_path):
     file = tmp_path / "run.yaml"
     for word in ("on", "off", "auto"):
         file.write_text(
@@ -232,7 +232,7 @@ MINIMAL = "model: {path: m}\ndata: {train: d}\nrun: {output: o, batches: 1}\n"
 
 
 @pytest.mark.parametrize(("written", "value"), NUMBERS, ids=[case[0] for case in NUMBERS])
-def test_a_number_is_what_everybody_means_by_it(file, written, value):
+def test_numbers_have_their_usual_meaning(file, written, value):
     text = f"{MINIMAL}optimizer:\n  learning_rate: {written}\n"
     overridden = {"optimizer.learning_rate": written}
     if value is None:
@@ -256,13 +256,13 @@ PLACES = [
 
 @pytest.mark.parametrize("number", [".nan", ".inf", "-.INF", "1e400"])
 @pytest.mark.parametrize("where", PLACES)
-def test_no_number_is_infinite_wherever_it_stands(file, where, number):
-    with pytest.raises(ConfigError, match="is no finite number"):
+def test_infinite_numbers_raise_at_any_depth(file, where, number):
+    with pytest.raises(ConfigError, match="is not a finite number"):
         load(file(f"{MINIMAL}{where % number}\n"))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_no_number_given_in_python_is_infinite(number):
+def test_infinite_numbers_from_python_raise(number):
     for values in (changed(rewards={"a": number}), changed(optimizer__learning_rate=number)):
         with pytest.raises(ConfigError, match=r"finite number|greater than 0"):
             parse(values)
@@ -272,7 +272,7 @@ TEXTS = ["1e5", "007", "2026-01-01", "12:30", "no", "123", "null", "~", "", "a: 
 
 
 @pytest.mark.parametrize("words", TEXTS)
-def test_a_text_in_quotes_stays_a_text_also_in_the_file_of_a_run(file, tmp_path, words):
+def test_quoted_strings_stay_strings_in_the_saved_file(file, tmp_path, words):
     config = load(file(changed(data__split=words, trl={"run_name": words})))
     save(config, tmp_path / "config.yaml")
     again = load(tmp_path / "config.yaml")
@@ -280,7 +280,7 @@ def test_a_text_in_quotes_stays_a_text_also_in_the_file_of_a_run(file, tmp_path,
 
 
 @pytest.mark.parametrize("words", ["007", "2026-01-01", "12:30", "1e", "12E"])
-def test_a_text_without_quotes_is_no_number_of_an_old_kind(file, words):
+def test_unquoted_strings_are_not_yaml_1_1_numbers(file, words):
     assert (
         load(
             file(
@@ -294,7 +294,7 @@ def test_a_text_without_quotes_is_no_number_of_an_old_kind(file, words):
 
 
 @pytest.mark.parametrize("words", ["123", "1e5", "no", "{question}"])
-def test_a_text_that_needs_quotes_says_so(file, words):
+def test_error_suggests_quotes_for_a_string(file, words):
     with pytest.raises(ConfigError, match=r"split: .*; write it in quotes"):
         load(file(MINIMAL.replace("train: d", f"train: d, split: {words}")))
 
@@ -304,12 +304,12 @@ BOMB = "\n".join(
     + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
 )
 HOSTILE = [
-    (f"{MINIMAL}batch: {{rollouts: 4}}\nbatch: {{questions: 4}}\n", "'batch' comes twice"),
-    (f"{MINIMAL}batch: {{rollouts: 4, rollouts: 8}}\n", "'rollouts' comes twice"),
-    (f"{MINIMAL}trl: {{a: {{b: 1, b: 1}}}}\n", "'b' comes twice"),
+    (f"{MINIMAL}batch: {{rollouts: 4}}\nbatch: {{questions: 4}}\n", "'batch' occurs twice"),
+    (f"{MINIMAL}batch: {{rollouts: 4, rollouts: 8}}\n", "'rollouts' occurs twice"),
+    (f"{MINIMAL}trl: {{a: {{b: 1, b: 1}}}}\n", "'b' occurs twice"),
     (BOMB, "more than 20000 values"),
-    ("a: &a [*a]", "holds itself"),
-    ("a: &a {b: *a}", "holds itself"),
+    ("a: &a [*a]", "contains itself"),
+    ("a: &a {b: *a}", "contains itself"),
     ("[" * 5000, "more than 50 levels"),
     ("a: " + "[" * 100 + "]" * 100, "more than 50 levels"),
     ("? [1]\n: 2", "unhashable"),
@@ -322,7 +322,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("text", "words"), HOSTILE, ids=[case[0][-30:] for case in HOSTILE])
-def test_a_hostile_file_is_refused(file, text, words):
+def test_hostile_file_raises(file, text, words):
     with pytest.raises(ConfigError) as caught:
         load(file(text))
     assert words in str(caught.value)
@@ -334,7 +334,7 @@ def test_anchors_and_merged_sections_can_be_used(file):
     assert (config.trl, config.verl) == ({"a": 1}, {"a": 1, "b": 2})
 
 
-def test_a_merged_section_may_replace_an_option_wherever_it_stands(file):
+def test_merged_section_may_override_an_option_at_any_position(file):
     text = (
         f"{MINIMAL}trl: {{a: &a {{k: 1}}, b: {{c: &c {{<<: *a, k: 2}}}}}}\nverl: {{<<: *c, d: 3}}\n"
     )
@@ -343,11 +343,11 @@ def test_a_merged_section_may_replace_an_option_wherever_it_stands(file):
     assert config.verl == {"k": 2, "d": 3}
 
 
-def test_a_section_whose_options_are_all_commented_out_has_its_defaults(file):
+def test_empty_section_has_the_defaults(file):
     assert load(file(f"{MINIMAL}batch:\n  # rollouts: 4\n")).batch.rollouts == 8
 
 
-def test_the_home_directory_can_be_written_in_every_path(file, monkeypatch, tmp_path):
+def test_every_path_expands_the_home_directory(file, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.py").write_text(
         "from vantage import recipe\n\ndef mine():\n    return recipe('grpo')\n"

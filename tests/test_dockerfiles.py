@@ -1,4 +1,4 @@
-"""The images name the versions that the tests run with, and copy what is there."""
+"""Docker images pin the tested versions and copy existing files."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ def image(request):
     return request.param, (ROOT / "docker" / f"{request.param}.Dockerfile").read_text()
 
 
-def test_versions_are_those_of_the_tests(image):
+def test_images_pin_the_tested_versions(image):
     engine, text = image
     known, named = pins((ROOT / CONSTRAINTS[engine]).read_text()), pins(text)
     assert len(named) >= 6
@@ -31,7 +31,7 @@ def test_versions_are_those_of_the_tests(image):
     assert {name: version for name, version in named.items() if name not in OF_VERL} == tested
 
 
-def test_what_is_copied_and_installed_is_there(image):
+def test_copied_and_installed_files_exist(image):
     _, text = image
     copied = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ")]
     paths = [path for line in copied for path in line]
@@ -42,7 +42,7 @@ def test_what_is_copied_and_installed_is_there(image):
     assert set(extras.split(",")) <= set(known["optional-dependencies"])
 
 
-def test_the_base_is_pinned_and_the_same():
+def test_base_image_is_pinned_and_shared():
     bases = {
         line
         for file in (ROOT / "docker").glob("*.Dockerfile")

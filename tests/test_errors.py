@@ -1,4 +1,4 @@
-"""Errors of others become sentences that name the user's input."""
+"""Errors of libraries become sentences that name the user's input."""
 
 import pytest
 
@@ -17,26 +17,26 @@ from vantage.evaluation.sampling import Sampling
         (MemoryError("x" * 1_000), f"model 'm' cannot be loaded: {'x' * 300}"),
     ],
 )
-def test_whatever_a_library_raises_is_told_in_a_line(error, words):
+def test_library_errors_become_one_line(error, words):
     with pytest.raises(ConfigError) as caught, reading("model 'm' cannot be loaded"):
         raise error
     assert str(caught.value) == words and caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize("error", [InputError("row 1"), KeyboardInterrupt(), SystemExit(3)])
-def test_our_own_errors_and_ends_stay_as_they_are(error):
+def test_own_errors_and_exits_propagate(error):
     with pytest.raises(type(error)) as caught, reading("model 'm' cannot be loaded"):
         raise error
     assert caught.value is error
 
 
 @pytest.mark.parametrize("value", [1, 2.5, 4])
-def test_bounds_are_inside(value):
+def test_bounds_are_inclusive(value):
     check_between("n", value, 1, 4)
 
 
 @pytest.mark.parametrize("value", [0.99, 5, -1, 10**30, float("nan"), float("inf")])
-def test_what_is_outside_is_named(value):
+def test_value_out_of_bounds_is_named(value):
     with pytest.raises(ConfigError, match=r"^n=.*: expected 1 to 4$"):
         check_between("n", value, 1, 4)
 
@@ -55,6 +55,6 @@ def test_what_is_outside_is_named(value):
         (lambda: Settings("http://a/v1", "m", per_minute=0), "requests_per_minute"),
     ],
 )
-def test_numbers_that_no_evaluation_has_are_refused(made, named):
+def test_invalid_evaluation_numbers_raise(made, named):
     with pytest.raises(ConfigError, match=f"^{named}="):
         made()

@@ -1,4 +1,4 @@
-"""Paths are refused before any work, with the option that names them."""
+"""Invalid paths raise before any work, and errors name their option."""
 
 import errno
 
@@ -8,7 +8,7 @@ from vantage import files
 from vantage.errors import ConfigError
 
 
-def test_a_file_is_there_whole_or_as_it_was_and_a_full_disk_names_it(tmp_path):
+def test_atomic_write_keeps_the_old_file_on_a_full_disk(tmp_path):
     file = tmp_path / "a.json"
     files.write(file, b"before")
 
@@ -43,7 +43,7 @@ def place(tmp_path):
         ("folder/new", True),
     ],
 )
-def test_a_path_that_can_be_written_is_taken_and_not_made(path, folder, place):
+def test_writable_path_passes_without_being_created(path, folder, place):
     before = sorted(place.rglob("*"))
     files.check_writable(place / path, "--output", folder=folder)
     assert sorted(place.rglob("*")) == before
@@ -59,14 +59,14 @@ def test_a_path_that_can_be_written_is_taken_and_not_made(path, folder, place):
         ("a" * 300, False, "cannot be written: File name too long; choose"),
     ],
 )
-def test_a_path_that_cannot_be_written_is_named_with_its_option(path, folder, words, place):
+def test_unwritable_path_error_names_the_option(path, folder, words, place):
     with pytest.raises(ConfigError) as caught:
         files.check_writable(place / path, "--output", folder=folder)
     said = str(caught.value)
     assert said.startswith(f"--output: '{place}/{path[:20]}") and words in said
 
 
-def test_a_home_is_that_of_the_user_or_stays_as_it_is(monkeypatch):
+def test_unknown_home_is_not_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
     assert files.home("~/rows.jsonl") == "/somewhere/rows.jsonl"
     assert files.home("~nobody-here/rows.jsonl") == "~nobody-here/rows.jsonl"

@@ -1,4 +1,4 @@
-"""The directory of a model is data: nothing in it is run, and nothing that it names is fetched."""
+"""Loading a model directory runs none of its code and fetches nothing that it names."""
 
 import contextlib
 import json
@@ -68,14 +68,14 @@ ELSEWHERE = {name: "somebody/something--code.C" for name in AUTO if name != "Aut
 
 @LOADERS
 @pytest.mark.parametrize("auto", [AUTO, ELSEWHERE], ids=["beside", "on the hub"])
-def test_code_that_a_model_needs_is_refused(theirs, load, auto):
+def test_model_that_needs_custom_code_raises(theirs, load, auto):
     change(theirs, "config.json", auto_map=auto, model_type="of_theirs", architectures=["Theirs"])
-    refused(load, theirs, "code of their own (auto_map)")
+    refused(load, theirs, "custom code (auto_map)")
 
 
 @LOADERS
 @pytest.mark.parametrize("auto", [AUTO, ELSEWHERE], ids=["beside", "on the hub"])
-def test_code_that_a_model_does_not_need_is_left_alone(theirs, load, auto):
+def test_unneeded_custom_code_is_ignored(theirs, load, auto):
     for name in ("config.json", "tokenizer_config.json", "processor_config.json"):
         change(theirs, name, auto_map=auto)
     load(str(theirs))
@@ -90,7 +90,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "adapter_model.bin"])
-def test_weights_that_are_pickles_of_more_than_weights_are_refused(theirs, tmp_path, name):
+def test_pickled_code_in_weights_raises(theirs, tmp_path, name):
     for file in theirs.glob("*.safetensors"):
         file.unlink()
     if name == "pytorch_model.bin":
@@ -115,27 +115,27 @@ BASES = {
 
 @LOADERS
 @pytest.mark.parametrize(("base", "words"), BASES.values(), ids=BASES)
-def test_adapters_name_a_model_that_is_here(theirs, load, base, words):
+def test_adapters_require_a_local_base_model(theirs, load, base, words):
     change(theirs, "adapter_config.json", base_model_name_or_path=base, peft_type="LORA", r=1)
     refused(load, theirs, words)
 
 
 @LOADERS
-def test_adapters_of_themselves_are_refused(theirs, load):
+def test_adapters_on_themselves_raise(theirs, load):
     change(theirs, "adapter_config.json", base_model_name_or_path=str(theirs), peft_type="LORA")
-    refused(load, theirs, "has adapters itself")
+    refused(load, theirs, "is itself an adapter")
 
 
 @LOADERS
 @pytest.mark.parametrize("option", ["attn_implementation", "_attn_implementation"])
 @pytest.mark.parametrize("value", ["somebody/kernel", {"": "somebody/kernel@main:f"}])
-def test_a_file_names_no_kernel_of_the_hub(theirs, load, option, value):
+def test_kernels_of_the_hub_raise(theirs, load, option, value):
     change(theirs, "config.json", **{option: value})
     refused(load, theirs, "code on the hub")
 
 
 @LOADERS
-def test_a_file_names_no_tokenizer_of_the_hub(theirs, load):
+def test_tokenizers_of_the_hub_raise(theirs, load):
     audio = {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "some/body"}
     change(theirs, "processor_config.json", audio_tokenizer=audio)
     with contextlib.suppress(ConfigError):
@@ -158,7 +158,7 @@ DAMAGED = {
 
 @LOADERS
 @pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_configuration_is_refused(theirs, load, text):
+def test_damaged_configuration_raises(theirs, load, text):
     (theirs / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     refused(load, theirs, "config.json" if "000000000" in str(text) or "1e12" in str(text) else "")
 
@@ -172,7 +172,7 @@ def test_a_damaged_configuration_is_refused(theirs, load, text):
         *("additional_chat_templates/a.jinja", "model.safetensors.index.json", "vocab.json"),
     ],
 )
-def test_nobody_waits_for_a_fifo(theirs, load, name):
+def test_fifo_does_not_block(theirs, load, name):
     (theirs / name).unlink(missing_ok=True)
     (theirs / name).parent.mkdir(exist_ok=True)
     os.mkfifo(theirs / name)
@@ -196,7 +196,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_a_model_does_not_say_how_it_is_sampled(theirs, way):
+def test_generation_config_of_a_model_is_ignored(theirs, way):
     change(theirs, "generation_config.json", **way)
     loaded = models.load(str(theirs))
     asked = read({"prompt": [{"role": "user", "content": "How many?"}]})
@@ -205,7 +205,7 @@ def test_a_model_does_not_say_how_it_is_sampled(theirs, way):
 
 
 @pytest.mark.parametrize("tokens", ["x", [1, "x"], -5, 2**40, [[1]], 1.5])
-def test_a_model_ends_with_tokens(theirs, tokens):
+def test_invalid_eos_token_raises(theirs, tokens):
     change(theirs, "generation_config.json", eos_token_id=tokens)
     refused(by_eval, theirs, "")
 
@@ -225,7 +225,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("template", ENDLESS.values(), ids=ENDLESS)
-def test_a_template_without_an_end_is_refused(theirs, monkeypatch, template):
+def test_endless_template_raises(theirs, monkeypatch, template):
     monkeypatch.setattr("vantage.model_files.SECONDS", 1)
     monkeypatch.setattr("vantage.model_files.ROOM", 2**28)
     (theirs / "chat_template.jinja").write_text(template)
@@ -244,7 +244,7 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("template", ESCAPES)
-def test_a_template_reaches_nothing(theirs, monkeypatch, tmp_path, template):
+def test_template_is_sandboxed(theirs, monkeypatch, tmp_path, template):
     monkeypatch.chdir(tmp_path)
     (theirs / "chat_template.jinja").write_text(template)
     by_training(str(theirs))

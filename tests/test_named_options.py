@@ -1,4 +1,4 @@
-"""Every option that a message or a page names is one of the command that it speaks of."""
+"""Messages and pages name only options that their command has."""
 
 import ast
 import re
@@ -62,7 +62,7 @@ def named_in(path: Path) -> list[str]:
     return [name for text in messages(path) for name in NAMED.findall(text)]
 
 
-def test_messages_name_options_that_their_command_has():
+def test_messages_name_existing_options():
     seen = 0
     for path in sorted({*SOURCE.rglob("*.py")} - {SOURCE / "renamed.py"}):
         inner = path.relative_to(SOURCE).as_posix()
@@ -80,7 +80,7 @@ OF_PAGE = {"evaluate.md": {"eval"}, "expand.md": {"expand"}, "check.md": {"check
 
 
 @pytest.mark.parametrize("page", OF_PAGE)
-def test_pages_name_options_that_their_command_has(page):
+def test_pages_name_existing_options(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     for option in re.findall(r"`--([a-z][\w-]*)", text):
         assert any(of_command(name, option) for name in OF_PAGE[page]), f"--{option}"

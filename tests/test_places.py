@@ -1,4 +1,4 @@
-"""~ in a path is the home directory, wherever a path is named, and a number is finite."""
+"""Every path expands ~, and every number must be finite."""
 
 import math
 import re
@@ -48,7 +48,7 @@ def hints(field):
     return [*field.metadata, field.annotation, *getattr(field.annotation, "__args__", ())]
 
 
-def test_options_that_name_a_path_or_a_function_have_its_type():
+def test_path_and_function_options_have_their_types():
     found = set(places())
     assert {"model.path", "data.train", "run.output", "recipe", "data.sampling"} <= found
     words = re.compile(r"path|output|root|dir|file|train$|validation$")
@@ -58,7 +58,7 @@ def test_options_that_name_a_path_or_a_function_have_its_type():
 
 
 @pytest.mark.parametrize("name", sorted(set(places()) - {"rewards", "recipe", "data.sampling"}))
-def test_a_path_in_a_configuration_starts_at_home(name, home, tmp_path):
+def test_configuration_paths_expand_home(name, home, tmp_path):
     section, option = name.split(".")
     values = {**MINIMAL, section: MINIMAL[section] | {option: "~/there"}}
     found = configuration.as_values(configuration.parse(values))[section][option]
@@ -68,7 +68,7 @@ def test_a_path_in_a_configuration_starts_at_home(name, home, tmp_path):
     assert configuration.as_values(overridden)[section][option] == str(home / "there")
 
 
-def test_functions_of_the_user_s_own_start_at_home(home):
+def test_custom_function_paths_expand_home(home):
     (home / "own.py").write_text(
         "from vantage.methods import Recipe\n"
         "from vantage.questions.sampling import Shuffle\n"
@@ -82,7 +82,7 @@ def test_functions_of_the_user_s_own_start_at_home(home):
     assert configuration.parse({**MINIMAL, "recipe": "~/own.py:mine"}).recipe.startswith(str(home))
 
 
-def test_texts_that_only_have_one_stay(home):
+def test_tilde_inside_a_text_is_kept(home):
     assert files.home("~/run") == str(home / "run")
     assert files.home("a ~/b") == "a ~/b"
 
@@ -106,7 +106,7 @@ PATHS = parameters(Path)
 TEXTS = parameters(str)
 
 
-def test_options_that_name_a_path_are_known_as_such():
+def test_path_options_of_commands_are_known():
     assert {("train", "config"), ("eval", "output"), ("report", "runs")} <= set(PATHS)
     helped = {(name, one.name): one.help for name in COMMANDS for one in COMMANDS[name].params}
     named = [key for key in TEXTS if re.search(r"\b([Dd]irectory|[Ff]ile|file\.py)\b", helped[key])]
@@ -115,7 +115,7 @@ def test_options_that_name_a_path_are_known_as_such():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_paths_of_a_command_start_at_home(command, home):
+def test_command_paths_expand_home(command, home):
     seen = {}
     made = COMMANDS[command]
     given = {option: [Path("~/x")] for name, option in PATHS if name == command}
@@ -140,7 +140,7 @@ def test_paths_of_a_command_start_at_home(command, home):
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize(("command", "option"), parameters(float))
-def test_a_number_of_a_command_is_finite(command, option, number):
+def test_command_numbers_must_be_finite(command, option, number):
     ctx = COMMANDS[command].make_context(command, [], resilient_parsing=True)
     ctx.params = {option: float(number)}
     with pytest.raises(ConfigError, match=rf"--{option.replace('_', '-')} {number}: .*finite"):
@@ -161,7 +161,7 @@ def test_a_number_of_a_command_is_finite(command, option, number):
         "variants.transforms.probability",
     ],
 )
-def test_a_number_of_a_configuration_is_finite(place, number, home):
+def test_configuration_numbers_must_be_finite(place, number, home):
     values = {**MINIMAL, "data": dict(MINIMAL["data"]), "recipe": {"name": "shuffle-r1"}}
     values["data"]["sampling"] = {"name": "skip-silent"}
     *sections, name = place.split(".")
@@ -172,11 +172,11 @@ def test_a_number_of_a_configuration_is_finite(place, number, home):
     with pytest.raises(ConfigError, match=rf"{name}[=:].* finite number"):
         configuration.parse(values)
     (home / "run.yaml").write_text(WRITTEN)
-    with pytest.raises(ConfigError, match="no finite number"):
+    with pytest.raises(ConfigError, match="not a finite number"):
         configuration.load(home / "run.yaml", {place: f".{number}".replace(".-", "-.")})
 
 
-def test_options_of_a_recipe_are_finite():
+def test_recipe_options_must_be_finite():
     for options in ({"fraction": math.nan}, {"power": math.inf}):
         with pytest.raises(ConfigError, match="finite"):
             recipe("shuffle-r1", **options)

@@ -1,4 +1,4 @@
-"""Code of the user's own: found from the YAML file, loaded once, and by nobody else's file."""
+"""Custom code: relative to the YAML file, loaded once, and never from another run's file."""
 
 import multiprocessing
 import pickle
@@ -79,14 +79,14 @@ def in_yaml(folder: Path, **changes) -> Path:
     return file
 
 
-def test_two_files_of_one_name_are_two(written):
+def test_files_with_equal_names_are_distinct_modules(written):
     a, b = written("a"), written("b")
     assert recipe(named(a)).name == "of a"
     assert recipe(named(b)).name == "of b"
     assert recipe(named(a)).name == "of a"
 
 
-def test_a_file_is_loaded_once_by_all_its_names(written, tmp_path, monkeypatch):
+def test_file_is_loaded_once_under_all_its_paths(written, tmp_path, monkeypatch):
     file = written("a")
     (tmp_path / "link.py").symlink_to(file)
     monkeypatch.chdir(tmp_path)
@@ -97,7 +97,7 @@ def test_a_file_is_loaded_once_by_all_its_names(written, tmp_path, monkeypatch):
     assert not (file.parent / "__pycache__").exists()
 
 
-def test_a_file_that_failed_is_loaded_anew_once_it_is_mended(written):
+def test_failed_file_is_reloaded_once_fixed(written):
     file = written("a", "broken")
     with pytest.raises(ConfigError, match="line 1"):
         plugins.load(named(file))
@@ -105,7 +105,7 @@ def test_a_file_that_failed_is_loaded_anew_once_it_is_mended(written):
 
 
 @pytest.mark.parametrize("way", ["spawn", "forkserver"])
-def test_functions_and_objects_reach_other_processes(written, way):
+def test_functions_and_objects_can_be_pickled(written, way):
     a, b = (plugins.load(named(written(folder), "half")) for folder in "ab")
     kind = plugins.load(named(written("c"), "Backwards"))
     with multiprocessing.get_context(way).Pool(1) as pool:
@@ -113,7 +113,7 @@ def test_functions_and_objects_reach_other_processes(written, way):
         assert pool.apply(kind, (3, 0)).questions == 3
 
 
-def test_a_program_that_never_saw_the_file_unpickles_it(written):
+def test_fresh_process_unpickles_custom_functions(written):
     cloudpickle = pytest.importorskip("cloudpickle", reason="Ray's way to its workers")
     function = plugins.load(named(written("a"), "half"))
     for sent in (pickle.dumps(function), cloudpickle.dumps(function)):
@@ -152,14 +152,14 @@ def test_errors_name_the_users_file_and_line(written, text, told):
     assert "mine.py" in str(refused.value)
 
 
-def test_a_sampling_that_fails_names_its_line(written):
+def test_failing_sampling_error_names_the_line(written):
     text = "class Mine:\n    def __init__(self, questions, seed):\n        self.missing\n"
     file = written("a", text)
     with pytest.raises(ConfigError, match="line 3, in __init__: AttributeError"):
         sampling(named(file, "Mine"), 3, 0)
 
 
-def test_a_sampling_that_is_none_is_refused(written):
+def test_invalid_sampling_raises(written):
     file = written("a", "def mine(questions, seed):\n    return {}\n")
     with pytest.raises(ConfigError, match="returned dict, without draw"):
         sampling(named(file), 3, 0)
@@ -169,13 +169,13 @@ NOWHERE = ["gone.py:f", "a\0b.py:f", "x" * 300 + ".py:f", "~nobody_at_all/mine.p
 
 
 @pytest.mark.parametrize("name", [*NOWHERE, "no.module:f", ":f", "..:f", "os:no_such"])
-def test_what_is_not_there_is_refused(name):
+def test_missing_file_module_or_function_raises(name):
     with pytest.raises(ConfigError, match=r"no file|no module|cannot be loaded|no function"):
         recipe(name)
 
 
 @pytest.mark.parametrize("spec", ["mine.py:mine", {"name": "mine.py:mine"}])
-def test_paths_start_where_the_yaml_file_stands(written, tmp_path, monkeypatch, spec):
+def test_paths_are_relative_to_the_yaml_file(written, tmp_path, monkeypatch, spec):
     file = written("a")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -188,7 +188,7 @@ def test_paths_start_where_the_yaml_file_stands(written, tmp_path, monkeypatch, 
     assert times(file) == 1
 
 
-def test_an_override_starts_in_the_working_directory(written, tmp_path, monkeypatch):
+def test_override_paths_are_relative_to_the_working_directory(written, tmp_path, monkeypatch):
     here = written("here")
     written("there")
     path = in_yaml(tmp_path / "there", rewards={"mine.py:half": 1.0})
@@ -225,19 +225,19 @@ def foreign(tmp_path):
     assert not canary.exists()
 
 
-def test_a_saved_configuration_is_data(foreign):
+def test_saved_configuration_loads_no_code(foreign):
     assert saved(foreign / "config.yaml").recipe == {"name": f"{foreign}/evil.py:f"}
 
 
 @pytest.mark.parametrize("given", ["beside the model", "as a run"])
-def test_evaluation_runs_nothing_that_a_configuration_names(foreign, given):
+def test_evaluation_loads_no_code_of_a_configuration(foreign, given):
     from vantage.evaluation.run import framing
 
     model, run = (str(foreign / "model"), None) if given == "beside the model" else ("m", foreign)
     assert framing(model, run, None, None, None, None).template == "Q: {question}"
 
 
-def test_resuming_in_a_foreign_directory_runs_nothing_of_it(foreign):
+def test_resuming_a_foreign_run_loads_none_of_its_code(foreign):
     mine = configuration.parse(run_of(foreign) | {"run": {"output": str(foreign), "batches": 1}})
     with pytest.raises(ConfigError, match=r"this changed: .*evil\.py"):
         check_output(mine, resume=True)
@@ -256,14 +256,14 @@ def resumed(folder: Path, before: Path, now: Path) -> None:
     check_output(later, resume=True)
 
 
-def test_code_that_was_moved_is_the_same_and_another_file_of_its_name_is_not(written, tmp_path):
+def test_moved_code_is_the_same_but_another_file_of_equal_name_is_not(written, tmp_path):
     resumed(tmp_path, written("a"), written("a"))
     resumed(tmp_path, written("old"), written("new"))
     with pytest.raises(ConfigError, match=r"this changed: .*a/mine\.py:mine.* to .*b/mine\.py"):
         resumed(tmp_path, written("a"), written("b"))
 
 
-def test_a_saved_configuration_names_code_by_its_whole_path(written, tmp_path, monkeypatch):
+def test_saved_configuration_has_absolute_paths_of_code(written, tmp_path, monkeypatch):
     file = written("a")
     monkeypatch.chdir(tmp_path / "a")
     settings = load(in_yaml(tmp_path / "a", recipe="mine.py:mine"))

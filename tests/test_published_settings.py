@@ -1,4 +1,4 @@
-"""Compare every published setting with ours, and check the tables of docs/published.md."""
+"""Our settings compared with the published ones, and their table in docs/published.md."""
 
 import inspect
 from collections.abc import Mapping
@@ -175,12 +175,12 @@ def page(text: str) -> str:
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=[paper["title"] for paper in PAPERS])
-def test_every_difference_from_the_published_settings_has_a_reason(paper):
+def test_differences_from_published_settings_have_a_reason(paper):
     pairs = zip(paper["settings"], values_of(paper), strict=True)
     assert [fault for setting, values in pairs for fault in faults(setting, values)] == []
 
 
-def test_tables_of_the_page_match_the_recipe_files():
+def test_documented_table_matches_the_files():
     written = PAGE.read_text(encoding="utf-8")
     fresh = page(written)
     PAGE.write_text(fresh, encoding="utf-8")
@@ -203,7 +203,7 @@ SETTING = {"name": "updates", "theirs": 4, "at": "config.yaml, updates"}
     ],
     ids=str,
 )
-def test_faults_of_a_setting(change, mine, found):
+def test_reasons_and_differences_match(change, mine, found):
     assert faults({**SETTING, **change}, {"a": {"3b": mine}}) == found
 
 
@@ -216,7 +216,7 @@ def test_faults_of_a_setting(change, mine, found):
         ("<image>{question} Think.", "after the question"),
     ],
 )
-def test_position_of_the_instruction_in_a_template(template, position):
+def test_place_of_the_instruction_in_a_template(template, position):
     assert position_of_instruction(template) == position
 
 

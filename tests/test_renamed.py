@@ -25,7 +25,7 @@ def test_an_old_option_is_refused_with_its_new_name(old, new):
 
 def test_an_old_option_of_a_section_alone_is_refused_with_its_new_name():
     with pytest.raises(ConfigError, match=r"count: renamed to variants\.prompts"):
-        parsed(Variants, {"prompts": 2}, "variants")
+        parsed(Variants, {"count": 2}, "variants")
 
 
 @pytest.mark.parametrize(("old", "new"), renamed.RECIPES.items())
@@ -36,7 +36,7 @@ def test_an_old_recipe_is_refused_with_its_new_name(old, new):
 
 @pytest.mark.parametrize(
     ("name", "option", "new"),
-    [("pods", "keep", "fraction"), ("custom", "ordering", "ordering")],
+    [("pods", "keep", "fraction"), ("custom", "composition", "ordering")],
 )
 def test_an_old_option_of_a_recipe_is_refused_with_its_new_name(name, option, new):
     with pytest.raises(ConfigError, match=f"'{option}': renamed to '{new}'"):
@@ -45,7 +45,7 @@ def test_an_old_option_of_a_recipe_is_refused_with_its_new_name(name, option, ne
 
 def test_a_recipe_without_the_new_option_does_not_name_it():
     with pytest.raises(ConfigError, match="it has none"):
-        recipe("grpo", fraction=0.5)
+        recipe("grpo", keep=0.5)
 
 
 @pytest.mark.parametrize(("old", "new"), renamed.FLAGS["expand"].items())

@@ -1,4 +1,4 @@
-"""Texts of data and of others are shown as they are, and do nothing to a terminal or a table."""
+"""Untrusted text is printed literally, and affects neither a terminal nor a table."""
 
 import csv
 import io
@@ -48,14 +48,14 @@ def unseen(text: str) -> list[str]:
 
 
 @EACH
-def test_what_cannot_be_seen_is_written_out(name):
+def test_invisible_characters_are_escaped(name):
     text, seen = TEXTS[name]
     assert shown(text) == (text if seen is None else seen)
     assert shown(shown(text)) == shown(text)
     assert not unseen(shown(text))
 
 
-def test_every_character_is_seen_or_written_out():
+def test_every_character_is_visible_or_escaped():
     every = "".join(map(chr, (*range(0x3400), *range(0xD7F0, 0x10010), *range(0xE0000, 0xE0200))))
     assert not unseen(shown(every))
     assert not unseen(named(every))
@@ -81,7 +81,7 @@ def _table(text: str) -> Table:
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @EACH
-def test_nothing_that_is_printed_acts(name, way):
+def test_printed_text_never_controls_the_terminal(name, way):
     text, seen = TEXTS[name]
     stream = io.StringIO()
     Console(file=stream, width=300).print(way(text))
@@ -90,7 +90,7 @@ def test_nothing_that_is_printed_acts(name, way):
         assert (text if seen is None else seen) in stream.getvalue()
 
 
-def test_tables_with_hidden_characters_keep_their_width():
+def test_tables_with_invisible_characters_keep_their_width():
     made = Table("a")
     for text in ("\x1b[31mred", "plain", "\u200b\u200b"):
         made.add_row(text)
@@ -110,7 +110,7 @@ raise ValueError(text)
 """
 
 
-def test_logs_and_errors_that_nobody_expected_are_written_out():
+def test_logs_and_uncaught_errors_are_escaped():
     program = PROGRAM.format(text=NASTY)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     told = done.stderr.decode("utf-8")
@@ -120,7 +120,7 @@ def test_logs_and_errors_that_nobody_expected_are_written_out():
     assert "ValueError: " in told
 
 
-def test_a_terminal_without_the_letters_shows_their_numbers():
+def test_unencodable_characters_are_escaped():
     program = "from vantage.terminal import install; install(); print('数', '\\ud800')"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -155,7 +155,7 @@ def written(place: Path, row) -> Path:
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD)
-def test_hostile_data_are_told_without_harm(vantage, tiny_model, tmp_path, data):
+def test_hostile_data_is_escaped_in_messages(vantage, tiny_model, tmp_path, data):
     status, out, err = vantage("check", data(tmp_path), "--model", tiny_model)
     assert status in (0, 1, 2)
     assert not unseen(out.replace("\x1b[2K", "")), unseen(out)
@@ -176,7 +176,7 @@ def test_hostile_data_are_told_without_harm(vantage, tiny_model, tmp_path, data)
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_hostile_words_are_refused_without_harm(vantage, arguments):
+def test_hostile_arguments_are_escaped_in_messages(vantage, arguments):
     status, out, err = vantage(*(one.format(safe(NASTY)) for one in arguments))
     assert status == 2
     assert not unseen(out + err)
@@ -186,7 +186,7 @@ FORMULAS = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "\n=1", "＝1", "\u
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_no_cell_begins_a_formula(text):
+def test_no_cell_starts_a_formula(text):
     told = _no_formula(text)
     stream = io.StringIO()
     csv.writer(stream).writerow([told])
@@ -195,7 +195,7 @@ def test_no_cell_begins_a_formula(text):
 
 
 @pytest.mark.parametrize("text", ["Qwen/Qwen2.5-VL", "a=b", "(x) y", "7b", "模型"])
-def test_names_stay_as_they_are(text):
+def test_ordinary_names_are_unchanged(text):
     assert _no_formula(text) == in_markdown(text) == text
 
 
@@ -211,5 +211,5 @@ MARKDOWN = {
 
 
 @pytest.mark.parametrize(("text", "told"), MARKDOWN.items())
-def test_no_cell_of_markdown_has_tags_or_pictures(text, told):
+def test_markdown_cells_have_no_tags_or_images(text, told):
     assert in_markdown(text) == told

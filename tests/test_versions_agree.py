@@ -1,4 +1,4 @@
-"""Versions that stand in several files agree."""
+"""Versions in several files agree."""
 
 import re
 import tomllib

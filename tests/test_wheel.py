@@ -1,4 +1,4 @@
-"""The wheel is named `vantage-rl` and carries the package, its data files and the recipe files."""
+"""The wheel is named `vantage-rl` and contains the package, data files and recipe files."""
 
 import subprocess
 import sys

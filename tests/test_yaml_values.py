@@ -1,4 +1,4 @@
-"""YAML of anybody: read as plain values in bounded time, or refused with the name of its file."""
+"""Untrusted YAML is read as plain values in bounded time, or an error names its file."""
 
 import itertools
 import os
@@ -38,18 +38,18 @@ REFUSED = {
     "levels of keys": ("? " * 5_000, LEVELS),
     "many values": ("\n".join("- 1" for _ in range(25_000)), VALUES),
     "many anchors": ("\n".join(f"- &a{n} 1" for n in range(25_000)), VALUES),
-    "many keys": ("{" + "?," * 25_000 + "}", "comes twice|more than 20000"),
+    "many keys": ("{" + "?," * 25_000 + "}", "occurs twice|more than 20000"),
     "a large integer": ("a: " + "9" * 100_000, "digits"),
     "a long integer": ("a: " + "1_" * 100_000, "digits|not YAML"),
-    "a large float": ("a: 1e" + "9" * 100_000, "no finite number"),
-    "infinity": ("a: -.inf", "no finite number"),
-    "no number": ("a: .nan", "no finite number"),
-    "a key twice": ("a: 1\na: 2", "'a' comes twice"),
-    "a key in quotes": ("a: 1\n'a': 2", "'a' comes twice"),
-    "a key of another form": ("yes: 1\ntrue: 2", "'true' comes twice"),
-    "a key of another kind": ("1: a\n1.0: b", "'1.0' comes twice"),
-    "nothing twice": ("~: 1\nnull: 2", "'null' comes twice"),
-    "a key inside twice": ("a: {b: 1, b: 2}", "'b' comes twice"),
+    "a large float": ("a: 1e" + "9" * 100_000, "not a finite number"),
+    "infinity": ("a: -.inf", "not a finite number"),
+    "no number": ("a: .nan", "not a finite number"),
+    "a key twice": ("a: 1\na: 2", "'a' occurs twice"),
+    "a key in quotes": ("a: 1\n'a': 2", "'a' occurs twice"),
+    "a key of another form": ("yes: 1\ntrue: 2", "'true' occurs twice"),
+    "a key of another kind": ("1: a\n1.0: b", "'1.0' occurs twice"),
+    "nothing twice": ("~: 1\nnull: 2", "'null' occurs twice"),
+    "a key inside twice": ("a: {b: 1, b: 2}", "'b' occurs twice"),
     "a list as a key": ("? [1]\n: 2", "unhashable"),
     "a call": ("!!python/object/apply:os.system [touch canary]", TAG),
     "an object": ("!!python/object/new:os.system [touch canary]", TAG),
@@ -78,7 +78,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_plain_yaml_is_refused(text, words, tmp_path, monkeypatch):
+def test_invalid_yaml_raises(text, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=words) as caught:
         value_of(text, "theirs.yaml")
@@ -115,14 +115,14 @@ FILES = {
     "a fifo": (os.mkfifo, "is a FIFO"),
     "a device": (lambda place: place.symlink_to("/dev/zero"), "is a device"),
     "a link to itself": (lambda place: place.symlink_to(place.name), "cannot read"),
-    "no text": (lambda place: place.write_bytes(b"a: \xff"), "no text in UTF-8"),
-    "UTF-16": (lambda place: place.write_text("a: 1", encoding="utf-16"), "no text in UTF-8"),
+    "no text": (lambda place: place.write_bytes(b"a: \xff"), "not UTF-8 text"),
+    "UTF-16": (lambda place: place.write_text("a: 1", encoding="utf-16"), "not UTF-8 text"),
     "large": (lambda place: place.write_bytes(b"#" * 3_000_000), "more than 500,000"),
 }
 
 
 @pytest.mark.parametrize(("make", "words"), FILES.values(), ids=FILES)
-def test_what_is_no_file_of_yaml_is_refused(tmp_path, make, words):
+def test_invalid_yaml_file_raises(tmp_path, make, words):
     place = tmp_path / "theirs.yaml"
     make(place)
     with pytest.raises(ConfigError, match=words) as caught:
@@ -130,7 +130,7 @@ def test_what_is_no_file_of_yaml_is_refused(tmp_path, make, words):
     assert "theirs.yaml" in str(caught.value)
 
 
-def test_what_a_shell_hands_over_is_read():
+def test_pipe_of_a_shell_is_read():
     told, tells = os.pipe()
     os.write(tells, b"a: 1")
     os.close(tells)

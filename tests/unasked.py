@@ -1,4 +1,4 @@
-"""A guard for tests of foreign data: whatever asks the network is caught, in any process."""
+"""A guard for tests of untrusted data that catches network access in any process."""
 
 import socket
 from pathlib import Path

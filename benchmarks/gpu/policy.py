@@ -17,7 +17,7 @@ from vantage.training.precision import BYTES, Precision
 from vantage.training.resolved import Forward
 from vantage.training.trl import freeze_vision_tower
 from vantage.training.trl.encoding import Encoding, merge_fields, per_prompt
-from vantage.training.trl.forwards import Packing
+from vantage.training.trl.exactness import Packing
 from vantage.training.trl.packing import IGNORED, Pack, Segment
 from vantage.training.trl.resolving import TILE
 

@@ -42,7 +42,7 @@ class Arm:
         if self.prompts == 1:
             return {}
         return {
-            "count": self.prompts,
+            "prompts": self.prompts,
             **({"rewrites": "new_questions"} if self.rewrites else {}),
             **({"transforms": {}} if self.transforms else {}),
         }

@@ -1,4 +1,4 @@
-"""`python -m vantage`."""
+"""Runs the command line as `python -m vantage`."""
 
 from vantage.cli import main
 

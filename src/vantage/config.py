@@ -26,16 +26,17 @@ INSTRUCTION = (
     "then put the final answer in \\boxed{}."
 )
 
-# Sizes that no run has; with them one ends late, for want of memory or in an overflow.
+# Upper bounds that no real run reaches. Beyond them a run would fail late, out of memory or with
+# an integer overflow.
 MOST = 10**5  # questions, rollouts, updates, rows
 LONGEST = 10**7  # tokens
-LARGEST = 10**9  # of what a record keeps
+LARGEST = 10**9  # limits of the record
 MOST_BATCHES = 10**8
-MOST_ROLLOUTS = 10**7  # of a batch
+MOST_ROLLOUTS = 10**7  # per batch
 
 
 class Lora(Section):
-    """Low-rank adapters instead of all weights; see peft's `LoraConfig`."""
+    """Low-rank adapters, trained instead of all weights; see peft's `LoraConfig`."""
 
     r: int = Field(16, ge=1, le=65_536)
     alpha: int = Field(32, ge=1, le=10**6)
@@ -44,11 +45,11 @@ class Lora(Section):
 
 
 class Model(Section):
-    """What is trained.
+    """The model to train.
 
-    `path` is a directory or a name on the Hugging Face hub; pixels bound the size of images.
-    `dtype` says what forwards compute in: `auto` is bfloat16 where the GPU has it, float32 on a
-    CPU. In which precision weights are kept is said by `optimizer.weights`.
+    `path` is a directory or a name on the Hugging Face hub. `min_pixels` and `max_pixels` bound
+    the size of images. `dtype` is the precision of forward passes: `auto` means bfloat16 on a GPU
+    that supports it and float32 on a CPU. `optimizer.weights` sets the precision of the weights.
     """
 
     path: Place
@@ -56,19 +57,19 @@ class Model(Section):
     attention: str | None = None
     lora: Lora | None = None
     freeze_vision_tower: bool = False
-    min_pixels: int | None = Field(None, ge=1, le=10**8)  # pictures are scaled up to it
+    min_pixels: int | None = Field(None, ge=1, le=10**8)  # smaller images are scaled up
     max_pixels: int | None = Field(None, ge=1, le=10**9)
 
 
 class Data(Section):
-    """What it is trained on.
+    """The training and validation data.
 
-    `train` and `validation` are a file (parquet, jsonl, json, csv, tsv), a directory, or a
-    name on the hub; `layout` and `columns` say which columns hold what, where that is not plain.
-    Paths of pictures start in `image_root`, by default the directory of the file. Rows that
-    cannot be trained stop the run, or are skipped and written to `rejects.jsonl`.
-    `template` stands around every question: `{question}` is its text, `<image>` the place of the
-    pictures that stand first in it, which stay first without.
+    `train` and `validation` are each a file (parquet, jsonl, json, csv, tsv), a directory, or a
+    name on the hub. `layout` and `columns` map columns to their roles where these cannot be
+    inferred. Image paths are relative to `image_root`, by default the directory of the file.
+    Invalid rows stop the run, or are skipped and written to `rejects.jsonl`.
+    `template` wraps every question: `{question}` is replaced by its text and `<image>` by the
+    images at its start. Without `<image>` these images come first in the prompt.
     """
 
     train: Place
@@ -95,12 +96,12 @@ class Data(Section):
 
 
 class Batch(Section):
-    """A rollout batch: questions, rollouts of each prompt, and how they are trained.
+    """A rollout batch: its questions, its rollouts per prompt, and how it is trained.
 
-    `updates` optimizer updates are made from it (by default as many as the recipe is published
-    with, or one), in
-    forwards of at most as many tokens as `micro_batch` of the longest rows have, on each process.
-    `packing`: whether responses to a prompt share one copy of it; see docs/packing.md.
+    `updates` is the number of optimizer updates per rollout batch, by default the recipe's
+    published number, or one. Each process trains micro-batches of at most as many tokens as the
+    `micro_batch` longest rows have. `packing` sets whether responses to the same prompt share one
+    copy of it; see docs/packing.md.
     """
 
     questions: int = Field(32, ge=1, le=MOST)
@@ -112,7 +113,7 @@ class Batch(Section):
     @field_validator("packing", mode="before")
     @classmethod
     def _as_written(cls, value: Any) -> Any:
-        """YAML 1.1 reads on and off as true and false."""
+        """Undo YAML 1.1, which reads on and off as true and false."""
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
@@ -125,11 +126,11 @@ class Generation(Section):
 
 
 class Validation(Section):
-    """How questions of `data.validation` are asked, every `run.validate_every` rollout batches.
+    """Validation on `data.validation`, every `run.validate_every` rollout batches.
 
-    `rollouts` responses are sampled to each, at `temperature`, 0 for the likeliest tokens, or
-    as in training. What is told is the mean over all of them. `before_training`: also before
-    the first rollout batch.
+    `rollouts` responses per question are sampled at `temperature`, by default that of training;
+    0 decodes greedily. Logged rewards are means over all responses. `before_training` also
+    validates before the first rollout batch.
     """
 
     rollouts: int = Field(1, ge=1, le=MOST)
@@ -138,11 +139,11 @@ class Validation(Section):
 
 
 class Optimizer(Section):
-    """AdamW.
+    """The AdamW optimizer.
 
-    `weights` is the precision in which all weights are kept where all are trained: in bfloat16
-    they take less memory, and compensated sums keep what is rounded away from a step for the
-    next one (AdamW of torch-optimi; see docs/scale.md). Adapters are kept in float32.
+    `weights` is the precision of the weights in full fine-tuning. bfloat16 takes less memory;
+    compensated (Kahan) summation carries the rounding error of each step over to the next (AdamW
+    of torch-optimi; see docs/scale.md). Adapters are always float32.
     """
 
     learning_rate: float = Field(1e-6, gt=0, le=1e9)
@@ -153,12 +154,12 @@ class Optimizer(Section):
 
 
 class Keep(Section):
-    """How much of the texts and pictures of a run its record keeps; its numbers always are.
+    """Limits on the texts and images in a run's record; its numbers are always kept.
 
-    `rollouts` of a batch keep their texts, prompts and pictures: questions are kept whole,
-    those whose row in the data has the lowest digest, so that a question is kept each time
-    that it is asked, and can be followed. Of a text of more `characters` the middle is left
-    out, which is said there; a picture of more `pixels` is scaled down.
+    At most `rollouts` per batch keep their texts, prompts and images. Questions are kept whole,
+    in the order of a digest of their data row, so that the same questions are kept in every
+    epoch and can be followed. Texts longer than `characters` lose their middle, which is marked;
+    images of more than `pixels` are scaled down.
     """
 
     rollouts: int = Field(256, ge=0, le=LARGEST)
@@ -167,10 +168,10 @@ class Keep(Section):
 
 
 class Run(Section):
-    """Length and record of a run; `batches` and `*_every` count rollout batches.
+    """Length, checkpoints and record of a run; `batches` and `*_every` count rollout batches.
 
-    After `max_silent_batches` in a row that train nothing, the run ends with a checkpoint; null for
-    no end.
+    After `max_silent_batches` consecutive batches without a gradient, the run ends with a
+    checkpoint; null disables this.
     """
 
     output: Place
@@ -186,9 +187,9 @@ class Run(Section):
 
 
 class Judge(Section):
-    """The model that the reward `judge` asks, behind a server with OpenAI's chat protocol.
+    """The model behind the reward `judge`, on a server with OpenAI's chat API.
 
-    Its key is taken from `OPENAI_API_KEY`.
+    The API key comes from the environment variable `OPENAI_API_KEY`.
     """
 
     base_url: str = Field(pattern=r"^https?://[^\s/]")
@@ -199,11 +200,11 @@ class Judge(Section):
 
 
 class Config(Section):
-    """All of it.
+    """The whole configuration.
 
-    `engine` says what carries the plan out: TRL on one machine and under accelerate, or veRL on
-    a Ray cluster. `trl` takes any option of TRL's `GRPOConfig` and `verl` any of veRL's that no
-    section decides; each is read by its engine alone.
+    `engine` selects the training engine: TRL on one machine or under accelerate, or veRL on a
+    Ray cluster. `trl` takes any option of TRL's `GRPOConfig`, and `verl` any option of veRL,
+    that no other section sets. The other engine ignores them.
     """
 
     model: Model
@@ -223,18 +224,19 @@ class Config(Section):
 
 
 def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
-    """The configuration in a YAML file, some options replaced.
+    """Load a configuration from a YAML file, with overrides.
+
+    Paths to the user's own code are relative to the directory of the YAML file, or, in an
+    override, to the working directory. The code is imported here.
 
     Args:
-        path: the file.
+        path: The YAML file.
         overrides: "section.option" -> value as written in YAML.
 
-    Code of the user's own is named by a path from the directory of the YAML file, or, in an
-    override, from the working directory; it is loaded here.
-
     Raises:
-        ConfigError: no such file, no YAML, an unknown key (with the nearest known one), or
-            a value of a wrong type or out of range; all of them at once.
+        ConfigError: The file cannot be read or is not YAML, a key is unknown (the closest known
+            key is suggested), or a value has the wrong type or is out of range. Lists all
+            problems at once.
     """
     values = _values(path)
     for name, text in (overrides or {}).items():
@@ -243,21 +245,21 @@ def load(path: str | Path, overrides: dict[str, str] | None = None) -> Config:
 
 
 def saved(path: str | Path) -> Config:
-    """The configuration in a YAML file as data: no code that it names is loaded.
+    """Load a configuration from a YAML file without importing the code that it names.
 
     Raises:
-        ConfigError: as `load`, but for what only code could tell.
+        ConfigError: As `load`, except for problems that only the code could reveal.
     """
     return parsed(Config, with_code_in(_values(path), _folder(path)), str(path))
 
 
 def with_code_in(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Plain values, names of the user's own code with whole paths; those start in `folder`."""
+    """Make paths to the user's own code absolute; relative ones start in `folder`."""
     return renamed(values, lambda name: plugins.whole(name, folder))
 
 
 def renamed(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """Plain values with other names for recipe, sampling and rewards."""
+    """Apply `change` to the names of recipe, sampling and rewards in plain values."""
 
     def changed(named: Any) -> Any:
         if isinstance(named, dict) and isinstance(named.get("name"), str):
@@ -276,7 +278,7 @@ def renamed(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, A
 
 
 def own_code(config: Config) -> dict[str, str]:
-    """Code of the user that a configuration names: kind by "file.py:function"."""
+    """The user's own code that a configuration names: "file.py:function" -> kind."""
     named = dict.fromkeys(config.rewards, "reward")
     for kind, given in (("recipe", config.recipe), ("sampling", config.data.sampling)):
         name = given.get("name", "") if isinstance(given, dict) else given
@@ -285,7 +287,7 @@ def own_code(config: Config) -> dict[str, str]:
 
 
 def _from_here(values: dict[str, Any], name: str, value: Any) -> tuple[str, Any]:
-    """An override, with whole paths of code, which start in the working directory."""
+    """An override, with paths to code made absolute from the working directory."""
     here, known = Path.cwd(), values.get("rewards")
     if name in ("recipe", "recipe.name", "data.sampling", "data.sampling.name"):
         return name, with_code_in({"recipe": value}, here)["recipe"]
@@ -298,16 +300,16 @@ def _from_here(values: dict[str, Any], name: str, value: Any) -> tuple[str, Any]
 
 
 def _folder(path: str | Path) -> Path:
-    """The directory of a YAML file; the working directory for what a shell hands over."""
+    """The directory of a YAML file; the working directory for a pipe, as in <(...)."""
     whole = Path(files.home(str(path))).absolute()
     return Path.cwd() if whole.parts[:2] in (("/", "dev"), ("/", "proc")) else whole.parent
 
 
 def sections(path: str | Path, *names: str) -> list[Any]:
-    """Sections of the configuration in a YAML file; nothing that they name is built.
+    """Load some sections of a configuration, without building what they name.
 
     Raises:
-        ConfigError: as `load`.
+        ConfigError: As `load`.
     """
     values = _values(path)
     kinds = {name: section_type(Config.model_fields[name].annotation) for name in names}
@@ -319,17 +321,18 @@ def sections(path: str | Path, *names: str) -> list[Any]:
 
 
 def _values(path: str | Path) -> dict[str, Any]:
-    """What stands in a YAML file, section by section."""
+    """The content of a YAML file, section by section."""
     values = read(Path(files.home(str(path))), "configuration")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as model, data, run")
-    # A section without options is one of which all are commented out.
+    # A section whose options are all commented out reads as null; it takes the defaults.
     return {name: value for name, value in values.items() if value is not None}
 
 
 def parse(values: dict[str, Any]) -> Config:
-    """The configuration made of plain values, see `load`; paths of code start in the working
-    directory.
+    """Build a configuration from plain values; see `load`.
+
+    Paths to code are relative to the working directory.
     """
     config = parsed(Config, with_code_in(values, Path.cwd()), "configuration")
     parse_recipe(config.recipe)
@@ -364,15 +367,15 @@ def parse(values: dict[str, Any]) -> Config:
 def config_to_check(
     data: str, given: dict[str, Any], overrides: dict[str, str] | None = None
 ) -> Config:
-    """The configuration of a check: of a run's YAML file, or of data and a model alone.
+    """Build the configuration for `vantage check` from a run's YAML file, or from data and model.
 
     Args:
-        data: a YAML file, or what `Data.train` takes.
-        given: "section.option" -> value, None where it was not given.
-        overrides: as of `load`, for a YAML file.
+        data: A YAML file, or any value of `Data.train`.
+        given: "section.option" -> value, None if not given.
+        overrides: As for `load`; only valid with a YAML file.
 
     Raises:
-        ConfigError: as `load`; no model, or overrides without a YAML file.
+        ConfigError: As `load`; no model is given, or overrides are given without a YAML file.
     """
     there = {name: value for name, value in given.items() if value is not None}
     if Path(data).suffix in (".yaml", ".yml"):
@@ -389,7 +392,7 @@ def config_to_check(
 
 
 def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every option of a section and those inside it: (name, type, default as text)."""
+    """Yield (name, type, default as text) of every option of a section, nested ones included."""
     for name, field in section.model_fields.items():
         held = section_type(field.annotation)
         if held is not None:
@@ -400,7 +403,7 @@ def describe(section: type[Section], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _type(annotation: Any) -> str:
-    """A type as a user writes it, without what checks its values."""
+    """A type as shown to users, without its validators."""
     kind, inside = typing.get_origin(annotation), typing.get_args(annotation)
     if kind is typing.Annotated:
         return _type(inside[0])
@@ -416,21 +419,21 @@ def _type(annotation: Any) -> str:
 
 
 def as_values(config: Config) -> dict[str, Any]:
-    """The resolved configuration as plain values, defaults included; `parse` reads it back."""
+    """Convert a configuration to plain values, defaults included; `parse` is the inverse."""
     values = config.model_dump()
-    # A column that is not named follows the layout; null would say that there is none.
+    # An unset column follows the layout, but an explicit null means that there is none.
     values["data"]["columns"] = config.data.columns.model_dump(exclude_unset=True)
     return values
 
 
 def save(config: Config, path: Path) -> None:
-    """Write the resolved configuration, defaults included; paths of code start where it stands."""
+    """Write a configuration, defaults included, with paths to code relative to the file."""
     values = renamed(as_values(config), lambda name: plugins.relative(name, path.parent))
     files.write(path, text_of(values).encode())
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:
-    # A reward can be a file, with a dot in its name.
+    # The name of a reward may be a path, which contains dots.
     *sections, option = name.split(".", 1 if name.startswith("rewards.") else -1)
     for section in sections:
         if isinstance(values.get(section), str):

@@ -1,6 +1,6 @@
-"""Errors that a user can cause, each naming the input, what was expected and what to do.
+"""Errors that a user can cause. Messages name the input, what was expected and what to do.
 
-Every class inherits `VantageError` and the built-in type that fits, so both
+Every class inherits from `VantageError` and from the matching built-in exception, so both
 `except VantageError` and `except ValueError` catch it.
 """
 
@@ -10,37 +10,38 @@ from collections.abc import Callable, Iterable, Iterator
 
 
 class VantageError(Exception):
-    """Root of all errors raised on purpose by vantage."""
+    """Base class of all errors that vantage raises on purpose."""
 
 
 class InputError(VantageError, ValueError):
-    """Data handed to vantage (rollouts, rows, rewards) does not fit."""
+    """Input data (rollouts, rows, rewards) is invalid."""
 
 
 class ConfigError(VantageError, ValueError):
-    """An option is unknown, of a wrong type, or contradicts another one."""
+    """An option is unknown, has the wrong type, or contradicts another option."""
 
 
 class EngineError(VantageError, RuntimeError):
-    """The installed engine (TRL) or model cannot do what is asked."""
+    """The installed engine or model does not support what the configuration asks for."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, at most 300 characters; its type where it says nothing."""
+    """The first line of an error, at most 300 characters; its type if the message is empty."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]
 
 
 @contextlib.contextmanager
 def reading(what: str, why: Callable[[BaseException], str] = first_line) -> Iterator[None]:
-    """Turn whatever a library raises on broken or hostile files into an error that names them.
+    """Convert exceptions of a library that reads broken or hostile files into a ConfigError.
 
     Args:
-        what: the user's input and what is made of it: "model 'm' cannot be loaded".
-        why: what to tell of an error; by default its first line.
+        what: Start of the message: the user's input and what failed, such as "model 'm' cannot
+            be loaded".
+        why: Maps the exception to the rest of the message; by default its first line.
 
     Raises:
-        ConfigError: `what` and `why`.
+        ConfigError: The body raised an exception other than a `VantageError`.
     """
     try:
         yield
@@ -51,17 +52,17 @@ def reading(what: str, why: Callable[[BaseException], str] = first_line) -> Iter
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a number outside of bounds, or none at all.
+    """Check that a number is within bounds; NaN never is.
 
     Raises:
-        ConfigError: names it and its bounds.
+        ConfigError: It is not; names the option, the value and the bounds.
     """
     if not low <= value <= high:
         raise ConfigError(f"{name}={value}: expected {low:g} to {high:g}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown `name`: the closest known one, or the first few."""
+    """A hint for an unknown `name`: the closest known name, or the first few."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:
@@ -70,14 +71,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def some(rows: Iterable[int], limit: int = 5) -> str:
-    """The first few of many row numbers, for an error message."""
+    """Abbreviate a list of row numbers for an error message."""
     rows = [int(row) for row in rows]
     more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
     return ", ".join(map(str, rows[:limit])) + more
 
 
 def some_names(names: Iterable[str], limit: int = 5) -> str:
-    """The first few of many names, for an error message."""
+    """Abbreviate a list of names for an error message."""
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

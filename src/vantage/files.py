@@ -1,4 +1,4 @@
-"""Atomic writes, lock files, and checks of paths before any work."""
+"""Atomic writes, lock files, and early checks of paths."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vantage.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# Errors of `flock` on a file system without locks, such as some network file systems.
+# Errors of `flock` on file systems without locks, such as some network file systems.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 ROOM = "make room there, or choose another directory"
 OTHER = "choose a directory that can be written"
-# Errors of a disk, and what a user does about them.
+# Errors of a file system, each with a remedy for the user.
 OF_DISK = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT), OTHER),
@@ -35,30 +35,32 @@ KINDS = {
 
 
 def home(path: str) -> str:
-    """A path with ~ or ~user expanded; any other text unchanged."""
-    # pathlib's raises if there is no such user.
+    """Expand ~ or ~user in a path; return any other text unchanged."""
+    # Path.expanduser raises for an unknown user; this one leaves the path as it is.
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
 
 
 class Lock:
-    """A lock file that one process holds until it is released or the process ends.
+    """A lock file that a process holds until it releases it or ends.
 
-    On a file system without locks a warning is logged and nothing is locked.
+    On a file system without locks, logs a warning and locks nothing.
 
     Args:
-        path: of the file; it is removed when the lock is released.
-        taken: the message if another process holds it.
-        option: the option that names the directory of the file, for messages.
+        path: Path of the lock file, which is removed on release.
+        taken: Error message if another process holds the lock.
+        option: Option that names the directory of the file, for error messages.
 
     Raises:
-        ConfigError: another process holds it, or the file cannot be created.
+        ConfigError: Another process holds the lock, or the file cannot be created.
     """
 
     def __init__(self, path: Path, taken: str, option: str):
         self.path, self._option = path, option
         self._handle = self._open()
         try:
-            while not self._is_ours(taken):  # who had it removed the file in between
+            # Between our open and our lock, the previous holder may have removed the file. Then
+            # we hold a lock on a deleted inode, which excludes nobody.
+            while not self._is_ours(taken):
                 os.close(self._handle)
                 self._handle = self._open()
         except BaseException:
@@ -98,12 +100,12 @@ class Lock:
 
 
 def lock(handle: int, taken: str, path: Path) -> None:
-    """Lock an open file, for as long as it is open.
+    """Lock an open file until it is closed.
 
-    On a file system without locks a warning is logged and nothing is locked.
+    On a file system without locks, logs a warning and locks nothing.
 
     Raises:
-        ConfigError: `taken`, if another process holds the lock.
+        ConfigError: Another process holds the lock (with the message `taken`), or locking fails.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,26 +127,26 @@ def unwritable(error: OSError) -> str:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """The system's words for an error of a path, or Python's if there are none."""
+    """The operating system's message for an error, or Python's if there is none."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def encodable(text: str) -> str:
-    """A text that UTF-8 can encode: `?` stands for each half of a surrogate pair."""
+    """Replace lone surrogates, which UTF-8 cannot encode, with `?`."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
-    """Refuse, before any work, a path that cannot be written; nothing is created.
+    """Check, before any work, that a path can be written; creates nothing.
 
     Args:
-        path: of a file or directory that may not exist yet.
-        option: the option that names it, for the message.
-        folder: whether it is a directory.
+        path: A file or directory that may not exist yet.
+        option: Option that names the path, for the error message.
+        folder: Whether the path is a directory.
 
     Raises:
-        ConfigError: it is a directory instead of a file or the reverse, it is below a file or a
-            read-only directory, or it is no path.
+        ConfigError: The path is a directory instead of a file or the reverse, it is below a file
+            or a read-only directory, or it is invalid.
     """
     named = f"{option}: {str(path)[:300]!r}"
     try:
@@ -162,28 +164,28 @@ def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
 
 
 def check_readable(path: Path, what: str) -> None:
-    """Refuse a path whose reading could block; the pipes of a shell, as in <(...), are allowed.
+    """Reject a path that could block when read, except a pipe of the shell, as in <(...).
 
     Args:
-        path: of a file; one that does not exist is left to whoever reads it.
-        what: it is, for the message.
+        path: A file. A missing file passes, since the read that follows reports it.
+        what: Description of the file, for the error message.
 
     Raises:
-        ConfigError: a FIFO, a socket or a device.
+        ConfigError: The path is a FIFO, a socket or a device.
     """
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # not there, or no path
-        return  # whoever reads it says more
+    except (OSError, ValueError):
+        return  # missing or invalid; the read that follows has the better message
     kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
-    from_shell = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # as <(...) of bash
+    from_shell = path.parts[:2] in (("/", "dev"), ("/", "proc"))  # <(...) of bash
     if kind and not (from_shell and kind != "a device"):
         raise ConfigError(f"{what} {str(path)!r} is {kind}, expected a file")
 
 
 @contextlib.contextmanager
 def naming(place: Path) -> Iterator[None]:
-    """Add the path to an error of the disk; the error of a full disk has none."""
+    """Add the path to an OSError that lacks it, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -193,10 +195,10 @@ def naming(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole(place: Path) -> Iterator[Path]:
-    """Where to write a file that appears whole at the end, and not at all after an error.
+    """Write a file atomically: yields a temporary path that is renamed to `place` on success.
 
     Raises:
-        OSError: names `place`, or what else cannot be read or written.
+        OSError: A read or a write failed; names `place` if the error has no path yet.
     """
     unfinished = place.with_name(f".{place.name}")
     try:
@@ -210,13 +212,13 @@ def whole(place: Path) -> Iterator[Path]:
 
 
 def write(place: Path, content: bytes) -> None:
-    """Write a file atomically: afterwards it has either the old or the whole new content."""
+    """Write a file atomically: it has either its old content or all of the new content."""
     with whole(place) as unfinished:
         unfinished.write_bytes(content)
 
 
 def flush(place: Path) -> None:
-    """Wait until a file or a directory is on the disk."""
+    """Flush a file or a directory to disk with fsync."""
     handle = os.open(place, os.O_RDONLY)
     try:
         os.fsync(handle)

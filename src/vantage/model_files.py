@@ -1,4 +1,4 @@
-"""The directory of a model is data: no code in it is run, and no address in it is opened."""
+"""Checks model directories, which are untrusted data: runs no code of theirs, opens no URL."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ SETTINGS = (
     "preprocessor_config.json",
     "tokenizer_config.json",
 )
-# Options by which code of the hub, named as owner/name, would take the place of a layer.
+# Options that would replace a layer with code from the hub if their value is "owner/name".
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation")
 MOST_LAYERS = 10_000
-MOST_BYTES = 100_000_000  # of settings
-SECONDS = 3  # of processor time for a prompt of one word
-ROOM = 2**29  # bytes of memory for the same
+MOST_BYTES = 100_000_000  # per file of settings
+SECONDS = 3  # of CPU time to render a one-word prompt
+ROOM = 2**29  # bytes of memory to render a one-word prompt
 
 
 def check_model_files(path: str) -> None:
-    """Refuse a directory whose settings name code or models elsewhere; a name on the hub passes.
+    """Reject a model directory whose settings refer to code or models elsewhere.
+
+    A name on the hub passes unchecked.
 
     Raises:
-        ConfigError: names the file.
+        ConfigError: A file refers to code or to a model that is not on this machine, has an
+            option out of range, or is not a regular file; names the file.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -49,21 +52,22 @@ def check_model_files(path: str) -> None:
     if (folder / ADAPTERS).is_file():
         base = base_of(folder)
         if Path(base).is_dir() and (Path(base) / ADAPTERS).is_file():
-            raise ConfigError(f"{folder / ADAPTERS}: {base!r} has adapters itself: merge them")
+            raise ConfigError(f"{folder / ADAPTERS}: {base!r} is itself an adapter: merge it")
         check_model_files(base)
 
 
 def base_of(folder: Path) -> str:
-    """The model that adapters were trained on; it is on this machine.
+    """The base model of an adapter directory: a local directory, or a hub name in the cache.
 
     Raises:
-        ConfigError: none is named, an address, or a name of the hub that was not downloaded.
+        ConfigError: No base model is named, or it is a URL or a hub model that is not in the
+            cache.
     """
     place = folder / ADAPTERS
     base = _settings(place).get("base_model_name_or_path")
     if not isinstance(base, str) or not base or "\0" in base or "://" in base:
         raise ConfigError(f"{place}: base_model_name_or_path={base!r}: expected a model")
-    if Path(files.home(base)).is_dir():  # of pathlib it fails where there is no such user
+    if Path(files.home(base)).is_dir():
         return files.home(base)
     if not _is_cached(base):
         raise ConfigError(
@@ -87,8 +91,8 @@ def _check_option(place: Path, option: str, value: Any) -> None:
     named = value.values() if isinstance(value, Mapping) else (value,)
     if option in KERNELS and any("/" in str(one) for one in named):
         raise ConfigError(
-            f"{place}: {option}={value!r} is code on the hub, which a file must not name; if you "
-            "trust it, remove it from the file and set model.attention"
+            f"{place}: {option}={value!r} refers to code on the hub; if you trust it, remove the "
+            "option from the file and set model.attention instead"
         )
     counts = "layers" in option or "depth" in option
     if counts and isinstance(value, int | float) and value > MOST_LAYERS:
@@ -96,7 +100,7 @@ def _check_option(place: Path, option: str, value: Any) -> None:
 
 
 def _options(values: Any) -> Iterator[tuple[str, Any]]:
-    """Options of settings, those inside of others too."""
+    """All options in settings, nested ones included."""
     waiting = [values]
     while waiting:
         value = waiting.pop()
@@ -108,10 +112,12 @@ def _options(values: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _settings(place: Path) -> dict[str, Any]:
-    """What stands in a file of settings; empty where that cannot be read, which its reader tells.
+    """The content of a file of settings; empty if it is missing or not JSON.
+
+    The library that loads the model reports unreadable files.
 
     Raises:
-        ConfigError: something else than a file, or a large one.
+        ConfigError: The path is not a regular file, or the file is too large or nested too deeply.
     """
     if not place.exists():
         return {}
@@ -120,18 +126,18 @@ def _settings(place: Path) -> dict[str, Any]:
     try:
         found = json.loads(place.read_bytes())
     except RecursionError as error:
-        raise ConfigError(f"{str(place)!r}: nested too deep") from error
+        raise ConfigError(f"{str(place)!r}: nested too deeply") from error
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def reason(error: BaseException) -> str:
-    """Why a library could not load a model, in one line."""
+    """Explain in one line why a library could not load a model."""
     if "trust_remote_code" in str(error):
-        return "its files hold code of their own (auto_map), which is run only if you say so"
+        return "its files include custom code (auto_map), which is not run without your consent"
     if isinstance(error, pickle.UnpicklingError):
-        return "its weights hold something other than numbers, which is not loaded"
+        return "its weights contain objects other than tensors, which are not loaded"
     if isinstance(error, KeyError | IndexError | AttributeError):
         return f"{type(error).__name__} {' '.join(str(error).split())[:300]}".strip()
     return first_line(error)
@@ -139,7 +145,7 @@ def reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def alone(path: str) -> Iterator[None]:
-    """Keep the hub offline while a directory is read; a name on the hub may be downloaded."""
+    """Keep the hub client offline while a local directory is read; hub names may download."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -151,16 +157,16 @@ def alone(path: str) -> Iterator[None]:
 
 
 def check_template(path: str, render: Callable[[], Any]) -> None:
-    """Refuse a chat template that does not end or fills the memory, by trying it in a fork.
+    """Reject a chat template that loops forever or exhausts memory, by rendering it in a fork.
 
-    Any other error is left to those who use the template.
+    Other errors pass, since the code that uses the template reports them.
 
     Args:
-        path: of the model.
-        render: renders a prompt of one word.
+        path: Path or name of the model, for the error message.
+        render: Renders a one-word prompt.
 
     Raises:
-        ConfigError: it took more than `SECONDS` of a processor, or more than `ROOM` bytes.
+        ConfigError: It took more than `SECONDS` of CPU time, or more than `ROOM` bytes.
     """
     told, tells = os.pipe()
     child = os.fork()
@@ -169,7 +175,9 @@ def check_template(path: str, render: Callable[[], Any]) -> None:
     os.close(tells)
     try:
         ready, _, _ = select.select([told], [], [], 3 * SECONDS)
-        answer = os.read(told, 1) if ready else b"?"  # one that waits is no endless template
+        # RLIMIT_CPU kills an endless loop. A child that merely waits, as on a lock that the fork
+        # copied, is no fault of the template.
+        answer = os.read(told, 1) if ready else b"?"
     finally:
         os.close(told)
         with contextlib.suppress(ProcessLookupError):
@@ -178,12 +186,12 @@ def check_template(path: str, render: Callable[[], Any]) -> None:
     if not answer or answer == b"m":
         raise ConfigError(
             f"model {path!r}: its chat template takes more than {SECONDS} seconds or "
-            f"{ROOM // 2**20} MB for a prompt of one word"
+            f"{ROOM // 2**20} MB for a one-word prompt"
         )
 
 
 def _try(render: Callable[[], Any], tells: int) -> None:
-    """Render under limits, write the outcome to a pipe, and exit the process."""
+    """Render under resource limits, write the outcome to a pipe, and exit the process."""
     answer = b"."
     try:
         with Path("/proc/self/statm").open("rb") as file:

@@ -1,4 +1,4 @@
-"""Reads a parquet file that may be damaged, foreign or malicious."""
+"""Reads parquet files that may be damaged, malicious, or written by other software."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from vantage.errors import InputError
 
 MOST_ROWS = 10_000_000
-MOST_BYTES = 2**30  # of a table in memory
-BATCH_BYTES = 2**26  # of the rows that are read at a time
+MOST_BYTES = 2**30  # per table, uncompressed
+BATCH_BYTES = 2**26  # per batch of rows
 
 
 class _UnfitError(Exception):
-    """What is wrong with a file."""
+    """The file cannot be used; the message says why."""
 
 
 def read(
@@ -27,20 +27,20 @@ def read(
     columns: Sequence[str] | None = None,
     absent: Mapping[str, Any] | None = None,
 ) -> pa.Table:
-    """Columns of a parquet file, cast to the types of a schema; other columns are ignored.
+    """Read columns of a parquet file, cast to the types of a schema; ignore other columns.
 
-    Integers and floats of other sizes are cast if no value is lost, and so is every type of text.
-    The caller decides about nulls.
+    Integers and floats of other widths are cast if no value is lost, and any string type is cast
+    to string. Nulls are kept; the caller handles them.
 
     Args:
-        place: the file.
-        schema: of all its columns. A field of an empty struct stands for any struct of floats.
-        columns: those to read, None for all of the schema.
-        absent: default values of columns that files of an earlier version do not have.
+        place: The file.
+        schema: Types of all columns. An empty struct type matches any struct of numbers.
+        columns: Names of the columns to read; None reads all of the schema.
+        absent: Default values of columns that earlier versions did not write.
 
     Raises:
-        InputError: the file is missing, not parquet, damaged or too large, lacks a column, or
-            has one of another type; names the file.
+        InputError: The file is missing, not parquet, damaged or too large, or a column is missing
+            or has the wrong type; names the file.
     """
     wanted = list(schema.names if columns is None else columns)
     try:
@@ -56,16 +56,16 @@ def read(
         return table
     except _UnfitError as error:
         why = str(error)
-    # Whatever Arrow raises on bytes that it did not write.
+    # Arrow raises all of these on malformed files.
     except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
-        why = f"it is damaged, or no parquet: {' '.join(str(error).split())[:200]}"
+        why = f"it is damaged or not parquet: {' '.join(str(error).split())[:200]}"
     raise InputError(f"{str(place)!r} cannot be read: {why}")
 
 
 def _file(place: Path) -> Path:
     mode = place.stat().st_mode
-    if not stat.S_ISREG(mode):  # a pipe would be waited for
-        raise _UnfitError("it is a directory" if stat.S_ISDIR(mode) else "it is no file")
+    if not stat.S_ISREG(mode):  # reading a pipe would block
+        raise _UnfitError("it is a directory" if stat.S_ISDIR(mode) else "it is not a file")
     return place
 
 
@@ -77,17 +77,18 @@ def _read(file: pq.ParquetFile, wanted: list[str]) -> pa.Table:
         raise _UnfitError(f"it has the column {twice[0]} twice")
     if told.num_rows > MOST_ROWS:
         raise _UnfitError(f"it has {told.num_rows:,} rows, expected at most {MOST_ROWS:,}")
-    # A text that stands once in the file may stand in every row, so that the file is small.
+    # Dictionary encoding stores a repeated text once, so a small file can expand without bound.
+    # Assume that a row may hold all bytes of the file, and stop at the limit.
     largest = max(_bytes(told, wanted), 1)
     batches, size = [], 0
     for batch in file.iter_batches(max(1, min(BATCH_BYTES // largest, 2**16)), columns=wanted):
         size += batch.nbytes
         if size > MOST_BYTES:
-            raise _UnfitError(f"it has more than {MOST_BYTES:,} bytes once it is unpacked")
+            raise _UnfitError(f"it has more than {MOST_BYTES:,} bytes uncompressed")
         batches.append(batch)
     found = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(n) for n in wanted]))
     if len(found) != told.num_rows:
-        raise _UnfitError(f"it has {len(found):,} rows and says {told.num_rows:,}")
+        raise _UnfitError(f"it has {len(found):,} rows, but its footer says {told.num_rows:,}")
     return found
 
 
@@ -116,12 +117,12 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 
 def _floats(kind: pa.DataType, name: str) -> pa.DataType:
-    """The struct with floats in the places of its numbers."""
+    """The struct type with float64 for each of its numeric fields."""
     known = pa.types.is_struct(kind) and kind.num_fields
     if not known or not all(_is_number(part.type) for part in kind):
         raise _UnfitError(f"column {name} holds {kind}, expected a struct of numbers")
     if len({part.name for part in kind}) < kind.num_fields:
-        raise _UnfitError(f"column {name} has two parts of one name")
+        raise _UnfitError(f"column {name} has two fields of the same name")
     return pa.struct([(part.name, pa.float64()) for part in kind])
 
 

@@ -1,7 +1,7 @@
-"""Loads the user's own code, which a configuration names; each file once.
+"""Loads the user's own code that a configuration names, each file once.
 
-Each file is a module, whose name encodes the path of the file. So two files with the same name are
-two modules, and a worker that unpickles a function or class of one can import it.
+Each file becomes a module whose name encodes the path of the file. So files with the same name are
+distinct modules, and a worker process that unpickles a function or class can import its module.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import Any
 from vantage import files
 from vantage.errors import ConfigError, VantageError, nearest
 
-__path__: list[str] = []  # so that Python asks the finder below for modules inside
+__path__: list[str] = []  # makes this a package, so that Python asks the finder for submodules
 
 PREFIX = f"{__name__}.file_"
 
 
 class _Source(importlib.abc.FileLoader, importlib.abc.SourceLoader):  # type: ignore[misc]
-    """Compiles a file each time; bytecode is neither read nor written."""
+    """Compiles the source each time, without reading or writing bytecode."""
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the file whose path the name of a module encodes."""
+    """Finds the file whose path is encoded in the name of a module."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -50,16 +50,16 @@ sys.meta_path.append(_Finder())
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is one of the user's own code: "file.py:function" or "module:function"."""
+    """Whether a name refers to the user's own code: "file.py:function" or "module:function"."""
     return ":" in name
 
 
 def whole(name: str, folder: Path) -> str:
-    """A name with the absolute path of its file; any other name unchanged.
+    """Make the path in "file.py:function" absolute; return any other name unchanged.
 
     Args:
-        name: as it was written.
-        folder: to which its path is relative.
+        name: The name as written by the user.
+        folder: Directory that relative paths start from.
     """
     where, _, function = name.rpartition(":")
     if not where.endswith(".py"):
@@ -68,7 +68,7 @@ def whole(name: str, folder: Path) -> str:
 
 
 def relative(name: str, folder: Path) -> str:
-    """A name with the path of its file relative to a directory; any other name unchanged."""
+    """Make the path in "file.py:function" relative to a directory; the inverse of `whole`."""
     where, _, function = name.rpartition(":")
     if not where.endswith(".py"):
         return name
@@ -76,12 +76,12 @@ def relative(name: str, folder: Path) -> str:
 
 
 def short(name: str) -> str:
-    """A name without the directory of its file."""
+    """Drop the directory from "path/file.py:function"."""
     return name.rpartition("/")[2] if is_own(name) else name
 
 
 def file_of(name: str) -> str:
-    """The file of "file.py:function", or of "module:function" once that is loaded."""
+    """The file of "file.py:function", or of "module:function" if the module is loaded."""
     where = name.rpartition(":")[0]
     if where.endswith(".py"):
         return str(_resolved(where) or where)
@@ -89,13 +89,13 @@ def file_of(name: str) -> str:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """The user's own function at "file.py:function" or "package.module:function".
+    """Load a function from "file.py:function" or "package.module:function".
 
     Args:
-        name: a path in it that is not absolute is relative to the working directory.
+        name: Name of the function. Relative paths start from the working directory.
 
     Raises:
-        ConfigError: there is no such file, module or function, or it raises when it is loaded.
+        ConfigError: The file, module or function does not exist, or importing it raises.
     """
     where, _, function = name.rpartition(":")
     module = _of_file(where) if where.endswith(".py") else _module(where)
@@ -122,17 +122,17 @@ def _of_file(where: str) -> ModuleType:
         )
     try:
         return importlib.import_module(PREFIX + os.fsencode(file).hex())
-    except (Exception, SystemExit) as error:  # whatever it raises when it is loaded
+    except (Exception, SystemExit) as error:  # user code can raise anything, or call exit()
         place = place_in(error, [str(file)]) or f"{file}: {_told(error)}"
         raise ConfigError(f"{file.name!r} cannot be loaded: {place}") from error
 
 
 def _resolved(where: str) -> Path | None:
-    """The file of a path, with links resolved; None for what is no path."""
+    """The file at a path, with symbolic links resolved; None if the path is invalid."""
     try:
         file = Path(files.home(where)).resolve()
         file.stat()
-    except (OSError, ValueError, RuntimeError):  # a NUL, too long a name, a circle of links
+    except (OSError, ValueError, RuntimeError):  # a NUL, a long name, a cycle of links
         return None
     return file
 
@@ -148,14 +148,14 @@ def _module(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def failing(what: str, files: Collection[str]) -> Iterator[None]:
-    """Turn exceptions raised in the user's files into a ConfigError; others pass.
+    """Convert exceptions raised in the user's files into a ConfigError; let others propagate.
 
     Args:
-        what: the first words of the message.
-        files: of the user's code.
+        what: Start of the error message.
+        files: Paths of the user's files.
 
     Raises:
-        ConfigError: names the file and the line.
+        ConfigError: The body raised in one of the files; names the file and the line.
     """
     try:
         yield
@@ -169,7 +169,7 @@ def failing(what: str, files: Collection[str]) -> Iterator[None]:
 
 
 def place_in(error: BaseException, files: Collection[str]) -> str | None:
-    """File, line and text of an error that was raised in or below `files`; None for any other."""
+    """File, line and message of an error raised in `files` or in their callees, else None."""
     if isinstance(error, SyntaxError) and error.filename in files:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

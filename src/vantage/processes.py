@@ -1,4 +1,4 @@
-"""The processes of a distributed run, where torch knows of some. No torch is loaded for it."""
+"""Rank, world size and gathering in torch.distributed, without importing torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def count() -> int:
-    """How many train together; 1 where torch was told of no others."""
+    """World size; 1 if torch.distributed is not initialized."""
     return _distributed().get_world_size() if _distributed() else 1
 
 
 def rank() -> int:
-    """The number of this one, from 0."""
+    """Rank of this process; 0 if torch.distributed is not initialized."""
     return _distributed().get_rank() if _distributed() else 0
 
 
 def gathered(own: Any) -> list[Any]:
-    """What every process hands in, by their numbers; all of them have to call it."""
+    """Gather an object from every process, in order of rank. All processes must call it."""
     found: list[Any] = [own] * count()
     if _distributed():
         _distributed().all_gather_object(found, own)
@@ -25,7 +25,7 @@ def gathered(own: Any) -> list[Any]:
 
 
 def _distributed() -> Any:
-    """`torch.distributed`, where this process is one of a group."""
+    """The module `torch.distributed` if a process group is initialized, else None."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.distributed.is_available():
         return None

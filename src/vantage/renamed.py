@@ -2,14 +2,14 @@
 
 # Options of a configuration.
 OPTIONS = {
-    "run.keep_checkpoints": "run.keep_checkpoints",
+    "run.keep": "run.keep_checkpoints",
     "run.silent_batches": "run.max_silent_batches",
-    "batch.micro_batch": "batch.micro_batch",
-    "variants.prompts": "variants.prompts",
-    "data.on_long_prompt": "data.on_long_prompt",
+    "batch.forward": "batch.micro_batch",
+    "variants.count": "variants.prompts",
+    "data.long_prompts": "data.on_long_prompt",
 }
 RECIPES = {"compose": "custom"}
-OPTIONS_OF_RECIPES = {"keep": "fraction", "ordering": "ordering"}
+OPTIONS_OF_RECIPES = {"keep": "fraction", "composition": "ordering"}
 # Command-line options, by command.
 FLAGS = {
     "expand": {

@@ -1,4 +1,4 @@
-"""Typed options: a section refuses unknown keys and wrong types, and says what it knows."""
+"""Typed sections of a configuration that reject unknown keys and wrong types."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from vantage.renamed import OPTIONS
 
 
 class Section(BaseModel):
-    """A part of a configuration: unknown keys are refused, and so are values of a wrong type."""
+    """Base class of sections. Unknown keys and values of the wrong type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _finite(cls, values: Any) -> Any:
-        """Looks into options that have no type, as those of an engine or a recipe."""
+        """Check untyped options too, such as those of an engine or a recipe."""
         for name, number in not_finite(values):
             raise ValueError(f"{name}={number}: expected a finite number")
         return values
 
 
 def not_finite(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers in plain values that are NaN or infinite, with their dotted names."""
+    """Yield NaN and infinite numbers in plain values, with their dotted names."""
     waiting, seen = [(name, value)], set()
     while waiting:
         name, value = waiting.pop()
@@ -36,17 +36,17 @@ def not_finite(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
             yield name, value
         if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
             continue
-        seen.add(id(value))  # it may hold itself
+        seen.add(id(value))  # a YAML alias can make a value contain itself
         pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
         waiting += [(f"{name}.{key}" if name else str(key), inside) for key, inside in pairs]
 
 
 def _place(written: str) -> str:
-    """A path, which is not empty."""
+    """Reject an empty path and one with a NUL character."""
     if not written.strip():
-        raise ValueError("expected a path or a name, got an empty text")
+        raise ValueError("expected a path or a name, got an empty string")
     if "\0" in written:
-        raise ValueError(f"{written[:200]!r} has a NUL, which no path has")
+        raise ValueError(f"{written[:200]!r} contains a NUL, which no path can have")
     return written
 
 
@@ -56,11 +56,11 @@ def _named(spec: Any) -> Any:
     return spec | {"name": files.home(spec["name"])} if isinstance(spec.get("name"), str) else spec
 
 
-# A path in the file system, or a name on the hub; ~ is the home directory, as everywhere.
+# A path in the file system or a name on the hub; ~ expands to the home directory.
 Place = Annotated[str, AfterValidator(_place), AfterValidator(files.home)]
-# A name here, or a function of the user's own as "file.py:function".
+# A registered name, or the user's own function as "file.py:function".
 Function = Annotated[str, AfterValidator(files.home)]
-# The same with options: {name: ..., option: value}.
+# The same, optionally with options: {name: ..., option: value}.
 Named = Annotated[str | dict[str, Any], AfterValidator(_named)]
 
 
@@ -68,26 +68,26 @@ Parsed = TypeVar("Parsed", bound=Section)
 
 
 def parsed(kind: type[Parsed], values: Any, where: str) -> Parsed:
-    """A section made of plain values.
+    """Build a section from plain values.
 
     Args:
-        kind: which one.
-        values: usually a dictionary read from YAML; one of the kind stays as it is.
-        where: the first words of the message.
+        kind: Class of the section.
+        values: Usually a dictionary read from YAML; an instance of `kind` is returned unchanged.
+        where: Source of the values, for the error message.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one), or a value of a wrong type
-            or out of range; all of them at once.
+        ConfigError: A key is unknown (the closest known key is suggested), or a value has the
+            wrong type or is out of range. Lists all problems at once.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         problems = [_explain(kind, problem) for problem in error.errors()]
-        raise ConfigError("\n".join([f"{where} refused:", *problems])) from error
+        raise ConfigError("\n".join([f"{where} is invalid:", *problems])) from error
 
 
 def section_type(annotation: Any) -> type[Section] | None:
-    """The section that an option holds, if it holds one."""
+    """The section class in the type of an option, or None."""
     kinds = (annotation, *getattr(annotation, "__args__", ()))
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
 
@@ -109,7 +109,7 @@ def _explain(kind: type[Section], problem: Any) -> str:
 
 
 def _known(kind: type[Section], path: tuple[Any, ...]) -> list[str]:
-    """Options of the section at a path."""
+    """Names of the options of the section at a path."""
     for part in path:
         kind = section_type(kind.model_fields[part].annotation) or kind
     return list(kind.model_fields)

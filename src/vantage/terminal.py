@@ -1,4 +1,4 @@
-"""Printing texts of others: invisible characters are escaped, so that none acts on a terminal."""
+"""Prints untrusted text: escapes invisible characters, so that none controls the terminal."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ import rich.console
 from rich.segment import Segment
 from rich.text import Text
 
-# Unicode categories: control, format, unassigned, private use, surrogates, separators of lines.
+# Unicode categories: control, format, unassigned, private use, surrogate, line and paragraph
+# separators.
 UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-# Letters and marks without a glyph, with which two different names look the same: fillers of
-# Hangul, Khmer and braille, the grapheme joiner, and variation selectors.
+# Letters and marks without a glyph, which make different names look the same: fillers of Hangul,
+# Khmer and braille, the grapheme joiner, and variation selectors.
 BLANK = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 KEPT = "\n\t"
 PLAIN = re.compile(r"[\n\t -~]*\Z")
-LONGEST = 100_000  # characters of an error
+LONGEST = 100_000  # characters of an error message
 
 
 def shown(text: str) -> str:
-    r"""A text with invisible characters escaped as in Python, `\x1b` or `\u202e`.
+    r"""Escape invisible characters as in Python, such as `\x1b` or `\u202e`.
 
-    Line breaks and tabs stay.
+    Line breaks and tabs are kept.
     """
     if PLAIN.match(text):
         return text
@@ -39,12 +40,12 @@ def shown(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """A text as one line; see `shown`."""
+    """Escape a text like `shown`, and put it on one line."""
     return shown(text).replace("\n", "\\n").replace("\t", " ")
 
 
 def named(text: str) -> str:
-    """A text with invisible characters named as on the page of a report, `[U+202E]`."""
+    """Replace invisible characters with their code points, as in a report: `[U+202E]`."""
     if PLAIN.match(text):
         return text
     return "".join(f"[U+{ord(one):04X}]" if _is_unseen(one) else one for one in text)
@@ -61,17 +62,17 @@ def _is_unseen(character: str) -> bool:
 
 
 class Console(rich.console.Console):
-    """Prints texts literally: without markup and emoji codes, invisible characters escaped."""
+    """Prints text literally, without markup and emoji codes, and escapes invisible characters."""
 
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Escape before the width of a cell is measured."""
+        """Escape before rich measures the width of a table cell."""
         return super().render_str(shown(text), **options)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """Escape what was rendered elsewhere."""
+        """Escape text that did not pass through `render_str`."""
         return map(_segment, super().render(renderable, options))
 
 
@@ -82,7 +83,7 @@ def _segment(found: Segment) -> Segment:
 
 
 def install() -> None:
-    """Escape our logs, uncaught tracebacks, and characters that the terminal cannot encode."""
+    """Escape vantage's logs, uncaught tracebacks, and characters the terminal cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -91,7 +92,7 @@ def install() -> None:
 
 
 class _Record(logging.LogRecord):
-    """A record of a log; those of vantage are escaped."""
+    """A log record whose message is escaped if its logger is one of vantage's."""
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Reads plain values from YAML safely: bounded, each key once, only usual forms of numbers."""
+"""Reads plain values from YAML with bounded size, unique keys, and no surprising types."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from vantage import files
 from vantage.errors import ConfigError
 
 DEPTH = 50
-NODES = 20_000  # aliases counted as often as they are used
+NODES = 20_000  # an alias counts each time it is used
 CHARACTERS = 500_000
-TOLD = 500  # characters of an error
+TOLD = 500  # characters of an error message
 
-# YAML 1.1 reads 1e-6 as a text, 010 as 8, 12:30 as 750 and 2026-01-01 as a date; nobody means that.
+# YAML 1.1 reads 1e-6 as a string, 010 as 8, 12:30 as 750 and 2026-01-01 as a date. Here 1e-6 is a
+# float and the others are strings.
 FLOAT = re.compile(
     r"[-+]?(?:(?:[0-9][0-9_]*)?\.[0-9_]+|[0-9][0-9_]*\.?)(?:[eE][-+]?[0-9]+)\Z"
     r"|[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)\Z"
@@ -26,16 +27,16 @@ FLOAT = re.compile(
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 OTHERWISE = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
 PLAIN = (
-    None,  # refuses any other tag
+    None,  # the constructor that raises for any other tag
     *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")),
     *(f"tag:yaml.org,2002:{kind}" for kind in ("seq", "map")),
 )
-# What PyYAML raises: for a text, and for a tag with a value that does not fit it.
+# PyYAML raises YAMLError for bad syntax, and the others for a value that does not match its tag.
 WRONG = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class _Forms(yaml.resolver.BaseResolver):
-    """Types of values without quotes: those of YAML 1.1 except for numbers and dates."""
+    """Resolves the types of unquoted values as YAML 1.1 does, except for numbers and dates."""
 
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
         first: [(tag, form) for tag, form in known if tag not in OTHERWISE]
@@ -48,7 +49,7 @@ _Forms.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 
 
 class _Loader(_Forms, yaml.SafeLoader):
-    """Loads plain values only. Refuses duplicate keys and numbers that are not finite."""
+    """Loads plain values only. Rejects duplicate keys and non-finite numbers."""
 
     yaml_constructors: ClassVar = {
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in PLAIN
@@ -59,7 +60,7 @@ class _Loader(_Forms, yaml.SafeLoader):
         self._levels = self._nodes = 0
 
     def compose_node(self, parent, index):
-        """Stop at the first level or value too many."""
+        """Check the limits while composing, before a huge document fills the memory."""
         self._levels, self._nodes = self._levels + 1, self._nodes + 1
         _check(self._levels, self._nodes)
         node = super().compose_node(parent, index)
@@ -67,16 +68,16 @@ class _Loader(_Forms, yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor):
-        """Check keys before a merge (<<) adds those of other mappings."""
+        """Check for duplicates before a merge (<<) adds keys of other mappings."""
         node = super().compose_mapping_node(anchor)
         seen: set[Any] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            value = self.construct_object(key)  # 1 and 1.0, yes and true are one key
+            value = self.construct_object(key)  # 1 and 1.0 are one key; so are yes, true
             if value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key.value[:80]!r} comes twice", problem_mark=key.start_mark
+                    problem=f"{key.value[:80]!r} occurs twice", problem_mark=key.start_mark
                 )
             seen.add(value)
         return node
@@ -85,28 +86,28 @@ class _Loader(_Forms, yaml.SafeLoader):
         value = super().construct_yaml_float(node)
         if not math.isfinite(value):
             raise yaml.MarkedYAMLError(
-                problem=f"{node.value[:80]!r} is no finite number", problem_mark=node.start_mark
+                problem=f"{node.value[:80]!r} is not a finite number", problem_mark=node.start_mark
             )
         return value
 
 
 class _Dumper(_Forms, yaml.SafeDumper):
-    """Quotes a text that `_Loader` would otherwise read as something else."""
+    """Quotes strings that `_Loader` would otherwise read as another type."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 def value_of(text: str, where: str) -> Any:
-    """The value of a YAML document.
+    """Parse a YAML document.
 
     Args:
-        text: one document, of at most `CHARACTERS`, `DEPTH` levels and `NODES` values.
-        where: the text comes from; the first words of an error message.
+        text: One document of at most `CHARACTERS` characters, `DEPTH` levels and `NODES` values.
+        where: Source of the text, for the error message.
 
     Raises:
-        ConfigError: the text is not YAML, a key occurs twice, a number is not finite, or there
-            are too many levels or values.
+        ConfigError: The text is not YAML, a key occurs twice, a number is not finite, or the
+            document exceeds a limit.
     """
     if len(text) > CHARACTERS:
         raise ConfigError(f"{where}: more than {CHARACTERS:,} characters")
@@ -125,19 +126,19 @@ def value_of(text: str, where: str) -> Any:
 
 
 def read(path: Path, what: str) -> Any:
-    """The value in a YAML file; see `value_of`.
+    """Parse a YAML file; see `value_of`.
 
     Args:
-        path: of the file.
-        what: the file is, for the message.
+        path: Path of the file.
+        what: Description of the file, for the error message.
 
     Raises:
-        ConfigError: the file cannot be read or is not UTF-8, or as `value_of`; names the file.
+        ConfigError: The file cannot be read or is not UTF-8, or as `value_of`; names the file.
     """
     files.check_readable(path, what)
     try:
         with path.open("rb") as file:
-            content = file.read(4 * CHARACTERS + 1)  # no character has more bytes
+            content = file.read(4 * CHARACTERS + 1)  # a character has at most 4 bytes in UTF-8
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {what} {str(path)!r}: {files.reason(error)}") from error
     if len(content) > 4 * CHARACTERS:
@@ -145,11 +146,11 @@ def read(path: Path, what: str) -> Any:
     try:
         return value_of(content.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not YAML: no text in UTF-8") from error
+        raise ConfigError(f"{path}: not YAML: not UTF-8 text") from error
 
 
 def text_of(value: Any, *, flow: bool = False) -> str:
-    """Plain values as YAML that `value_of` reads back as they were; `flow`: on one line."""
+    """Format plain values as YAML, the inverse of `value_of`; `flow` puts it on one line."""
     return yaml.dump(
         value,
         Dumper=_Dumper,
@@ -161,7 +162,7 @@ def text_of(value: Any, *, flow: bool = False) -> str:
 
 
 def _count(node: yaml.Node, depth: int, before: int) -> int:
-    """Values up to the end of `node`, of which `before` came before it."""
+    """Count `before` plus the values in `node`, and check the limits on the way."""
     now = before + 1
     _check(depth, now)
     for child in _children(node):
@@ -171,7 +172,7 @@ def _count(node: yaml.Node, depth: int, before: int) -> int:
 
 def _check(depth: int, nodes: int) -> None:
     if depth > DEPTH:
-        raise yaml.YAMLError(f"more than {DEPTH} levels, or a value that holds itself")
+        raise yaml.YAMLError(f"more than {DEPTH} levels, or a value that contains itself")
     if nodes > NODES:
         raise yaml.YAMLError(f"more than {NODES} values")
 

@@ -29,7 +29,7 @@ FOR_TOOLS = re.compile(r"#\s*(noqa|type:|ruff:|isort:)")
 
 
 def sources(revision: str) -> dict[str, str]:
-    """The sources of the package in a revision of git, or as they lie here."""
+    """Sources of the package in a git revision, or in the working tree."""
     if revision == HERE:
         return working_tree()
     command = ["git", "archive", "--format=tar", revision, PACKAGE]
@@ -45,7 +45,7 @@ def sources(revision: str) -> dict[str, str]:
 
 
 def numbers(modules: Modules) -> dict[str, str]:
-    """What a revision measures, by the words of the table."""
+    """Measures of a revision by their label in the table."""
     lines = {module.path: module.text.count("\n") for module in modules.values()}
     total, rooms = sum(lines.values()), _rooms(lines)
     trainers = {engine: _below(lines, f"training/{engine}/trainer.py") for engine in ENGINES}
@@ -66,7 +66,7 @@ def numbers(modules: Modules) -> dict[str, str]:
 
 
 def named(modules: Modules) -> dict[str, list[str]]:
-    """What there should be none of, by the words of the table: the names of each."""
+    """Names of unwanted things by their label in the table."""
     rounds = circles(graph(modules))
     return {
         **{
@@ -101,7 +101,7 @@ def functions(tree: ast.AST) -> list[int]:
 
 
 def comments_in(text: str) -> int:
-    """How many comments a source has for people."""
+    """Number of comments in a source, without those for tools."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return sum(
         token.type == tokenize.COMMENT and not FOR_TOOLS.match(token.string) for token in tokens
@@ -109,7 +109,7 @@ def comments_in(text: str) -> int:
 
 
 def late_attributes_of(modules: Modules, engine: str) -> list[str]:
-    """Attributes of the trainer of an engine that are born outside `__init__`."""
+    """Attributes of an engine's trainer that are first set outside `__init__`."""
     module = modules.get(f"vantage.training.{engine}.trainer")
     statements = module.tree.body if module else []
     classes = [one for one in statements if isinstance(one, ast.ClassDef)]
@@ -133,7 +133,7 @@ def assigned(method: ast.AST) -> Iterator[str]:
 
 
 def table(columns: Mapping[str, Mapping[str, str]]) -> str:
-    """Revisions side by side, in Markdown; the rooms first."""
+    """Revisions side by side as a Markdown table, with the rooms first."""
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     names.sort(key=lambda name: name if name.endswith("/") else "~")
     rows = [["", *columns], ["---", *("---:" for _ in columns)]]

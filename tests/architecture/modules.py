@@ -96,7 +96,7 @@ def read(sources: Mapping[str, str]) -> Modules:
 
 
 def working_tree(root: Path = ROOT) -> dict[str, str]:
-    """The sources of the package as they lie here."""
+    """Sources of the package in the working tree."""
     return {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted((root / PACKAGE).rglob("*.py"))

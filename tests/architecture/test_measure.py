@@ -1,4 +1,4 @@
-"""The script that measures the sources runs on the working tree and on a revision."""
+"""The script that measures the sources works on the working tree and on a revision."""
 
 import ast
 import subprocess
@@ -24,7 +24,7 @@ class Trainer(Base):
 """
 
 
-def test_attributes_that_are_born_outside_init_are_counted_once():
+def test_attributes_set_outside_init_are_counted_once():
     (trainer,) = ast.parse(TRAINER).body
     assert sorted(measure.late_attributes(trainer)) == ["file", "late"]
 
@@ -34,7 +34,7 @@ def test_functions_and_comments_are_counted():
     assert measure.comments_in(TRAINER) == 1
 
 
-def test_lines_are_counted_by_room_and_engine():
+def test_lines_are_counted_per_room_and_engine():
     paths = ["a.py", "training/a.py", "training/trl/trainer.py", "training/verl/b.py"]
     sources = {f"src/vantage/{path}": "def f():\n    pass\n" * n for n, path in enumerate(paths, 1)}
     found = measure.numbers(read(sources))
@@ -46,7 +46,7 @@ def test_lines_are_counted_by_room_and_engine():
     assert found["lines of a function: median, p90, longest"] == "2 / 2 / 2"
 
 
-def test_the_working_tree_is_measured(capsys):
+def test_working_tree_is_measured(capsys):
     measure.main([])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["|", "|", ".", "|"]
@@ -55,7 +55,7 @@ def test_the_working_tree_is_measured(capsys):
     }
 
 
-def test_a_revision_stands_beside_the_working_tree(capsys):
+def test_revision_is_compared_with_the_working_tree(capsys):
     known = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True)
     if known.returncode:
         pytest.skip("no repository of git")
@@ -65,7 +65,7 @@ def test_a_revision_stands_beside_the_working_tree(capsys):
     assert all(row.count("|") == 4 for row in rows)
 
 
-def test_a_revision_that_is_not_there_is_refused(capfd):
+def test_missing_revision_raises(capfd):
     with pytest.raises(SystemExit):
         measure.main(["not-a-revision"])
     assert "not-a-revision" in capfd.readouterr().err

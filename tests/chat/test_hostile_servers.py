@@ -1,4 +1,4 @@
-"""What servers send on the wire: endless, packed, slow, elsewhere, or none of the protocol's."""
+"""Responses of hostile servers: endless, compressed, slow, redirecting or invalid."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ GOOD = json.dumps(completion("4", {"prompt_tokens": 7, "completion_tokens": 3}))
 
 
 def http(body=GOOD, status="200 OK", **headers):
-    """An answer as it goes over the wire."""
+    """The bytes of an HTTP response."""
     told = {"Content-Length": len(body), "Connection": "close"}
     told |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
@@ -38,7 +38,7 @@ def http(body=GOOD, status="200 OK", **headers):
 
 
 class Wire:
-    """A server that sends the pieces of a script to each request, and keeps what it was sent."""
+    """A server that replies with the pieces of a script and records the requests."""
 
     def __init__(self, *scripts):
         self.scripts, self.heard, self.sent = scripts, [], 0
@@ -62,7 +62,7 @@ class Wire:
             threading.Thread(target=self.say, args=(asking, script), daemon=True).start()
 
     def whole(self, file):
-        """A request: what is left of one would break the connection too early."""
+        """Read a whole request, since unread bytes would reset the connection too early."""
         lines = list(iter(file.readline, b"\r\n"))
         (length,) = (line for line in lines if line.lower().startswith(b"content-length:"))
         return b"".join(lines) + file.read(int(length.split(b":")[1]))
@@ -98,15 +98,15 @@ def endless(head, piece, pause=0.0):
 CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
 BOMB = gzip.compress(b" " * 50_000_000)
 
-# By name: what is sent (made anew for each request), and what is said of it.
+# By name: a function that makes the response to each request, and words of the error.
 HOSTILE = {
     "an endless body": (
         lambda: endless(b"HTTP/1.1 200 OK\r\n\r\n", b" " * 65_536),
-        "an answer of more than 8,388,608 bytes",
+        "response of more than 8,388,608 bytes",
     ),
     "endless chunks": (
         lambda: endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNK),
-        "an answer of more than 8,388,608 bytes",
+        "response of more than 8,388,608 bytes",
     ),
     "endless headers": (
         lambda: endless(b"HTTP/1.1 200 OK\r\n", b"X-More: " + b"x" * 1_000 + b"\r\n"),
@@ -141,15 +141,15 @@ HOSTILE = {
     "hung up": (lambda: [], "Connection error."),
     "gzip": (
         lambda: [http(BOMB, Content_Encoding="gzip")],
-        "an answer packed as 'gzip', not asked for",
+        "response with unrequested compression 'gzip'",
     ),
-    "br": (lambda: [http(b"\x0b\x02\x80", Content_Encoding="br")], "packed as 'br'"),
+    "br": (lambda: [http(b"\x0b\x02\x80", Content_Encoding="br")], "compression 'br'"),
     "an error in gzip": (
         lambda: [http(BOMB, "400 Bad", Content_Encoding="gzip")],
         "Error code: 400",
     ),
-    "nested": (lambda: [http(b"[" * 100_000)], "an answer that is no JSON"),
-    "too many digits": (lambda: [http(b'{"choices": ' + b"9" * 9_999)], "that is no JSON"),
+    "nested": (lambda: [http(b"[" * 100_000)], "response is not valid JSON"),
+    "too many digits": (lambda: [http(b'{"choices": ' + b"9" * 9_999)], "is not valid JSON"),
     "an error without an object": (lambda: [http(b'"no"', "400 Bad")], "Error code: 400"),
     "an error that is a list": (
         lambda: [http(b'{"error": [1]}', "418 Pot")],
@@ -163,14 +163,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_whatever_comes_over_the_wire_ends_within_bounds_and_is_said(name):
+def test_hostile_responses_are_bounded_and_reported(name):
     script, told = HOSTILE[name]
     slow = told == "no answer within"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Wire(script()) as wire:
         answers = ask(wire, timeout=0.3 if slow else 10)
         assert told in {**answers.refused, **answers.missing}["a"]
-        assert wire.sent < 100e6  # what is in flight comes on top of what is read
+        assert wire.sent < 100e6  # includes bytes in flight that were never read
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
@@ -187,7 +187,7 @@ def test_whatever_comes_over_the_wire_ends_within_bounds_and_is_said(name):
         ("\ud83d\ude00", "\U0001f600"),
     ],
 )
-def test_texts_are_read_in_every_form_that_servers_give_them(content, text):
+def test_texts_of_every_form_are_read(content, text):
     assert read(json.dumps(completion(content)).encode()).text == text
 
 
@@ -205,7 +205,7 @@ def test_texts_are_read_in_every_form_that_servers_give_them(content, text):
         ([7, 3], (0, 0)),
     ],
 )
-def test_tokens_are_counts_or_none(usage, tokens):
+def test_token_counts_are_read_or_ignored(usage, tokens):
     said = read(json.dumps(completion("4", usage)).encode())
     assert said == Answer("4", *tokens)
 
@@ -225,30 +225,30 @@ def test_tokens_are_counts_or_none(usage, tokens):
         4,
     ],
 )
-def test_what_is_none_of_the_protocols_is_refused_by_name(body):
-    with pytest.raises(UnreadableError, match="an answer"):
+def test_invalid_response_error_names_the_field(body):
+    with pytest.raises(UnreadableError, match="response w"):
         read(json.dumps(body).encode())
 
 
-def test_a_model_that_says_nothing_says_an_empty_text():
+def test_a_response_without_text_is_empty():
     for body in ({"choices": []}, {"choices": [{}]}, {"choices": [{"message": None}]}):
         assert read(json.dumps(body).encode()) == Answer("", 0, 0)
 
 
-def test_the_bound_of_an_answer_follows_from_the_tokens_it_may_have():
+def test_the_size_limit_follows_from_max_tokens():
     assert most_bytes({"max_tokens": 2_048}) == 2**20 + 2_048 * 256
     with Wire(endless(b"HTTP/1.1 200 OK\r\n\r\n", b" " * 65_536)) as wire:
         answers = ask(wire, options={"max_tokens": 1})
-    assert answers.missing["a"] == "an answer of more than 1,048,832 bytes"
+    assert answers.missing["a"] == "response of more than 1,048,832 bytes"
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
-def test_a_redirect_gets_neither_the_question_nor_the_key(status):
+def test_redirects_are_rejected_without_sending_the_key(status):
     with Wire([http()]) as elsewhere:
         target = elsewhere.url + "/chat/completions"
         with (
             Wire([http(b"", status, Location=target)]) as wire,
-            pytest.raises(ConfigError, match=r"redirects to .*neither questions nor the key"),
+            pytest.raises(ConfigError, match=r"redirects to .*redirects are not followed"),
         ):
             ask(wire, retries=3)
         assert len(wire.heard) == 1
@@ -256,7 +256,7 @@ def test_a_redirect_gets_neither_the_question_nor_the_key(status):
         assert elsewhere.heard == []
 
 
-def test_nothing_packed_is_asked_for():
+def test_requests_accept_no_compression():
     with Wire([http()]) as wire:
         assert ask(wire).found["a"] == Answer("4", 7, 3)
     assert b"accept-encoding: identity" in wire.heard[0].lower()
@@ -281,16 +281,16 @@ def test_nothing_packed_is_asked_for():
         ({}, None),
     ],
 )
-def test_a_server_may_ask_for_a_wait_in_seconds_milliseconds_or_by_date(headers, seconds):
+def test_retry_after_in_seconds_milliseconds_or_as_a_date(headers, seconds):
     assert asked_for(headers) == seconds
 
 
-def test_a_date_that_is_near_is_waited_for():
+def test_a_near_retry_after_date_is_waited_for():
     asked = asked_for({"retry-after": formatdate(time.time() + 100, usegmt=True)})
     assert asked == pytest.approx(100, abs=3)
 
 
-def test_a_long_wait_is_said_once_with_its_reason(monkeypatch, capsys):
+def test_a_long_wait_is_printed_once_with_its_reason(monkeypatch, capsys):
     waited = []
 
     async def sleep(seconds, sleep=asyncio.sleep):
@@ -314,20 +314,20 @@ def test_a_long_wait_is_said_once_with_its_reason(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "url", ["localhost:8000/v1", "http://", "http://[", "http://x:y", "ftp://x/v1", ""]
 )
-def test_an_address_that_is_none_is_refused(url):
+def test_an_invalid_base_url_is_rejected(url):
     with pytest.raises(ConfigError, match="expected one such as"):
         Settings(url, "m")
 
 
-def test_a_key_that_no_request_can_carry_is_refused_without_being_shown():
+def test_an_invalid_key_is_rejected_without_being_shown():
     for wrong in ("sk-1\n", "sk 1", "schlüssel"):
-        with pytest.raises(ConfigError, match="OPENAI_API_KEY holds") as caught:
+        with pytest.raises(ConfigError, match="OPENAI_API_KEY contains") as caught:
             Settings("http://localhost:8000/v1", "m", wrong)
         assert wrong not in str(caught.value)
     assert KEY not in repr(Settings("http://localhost:8000/v1", "m", KEY))
 
 
-def test_one_request_has_one_limit_of_time_whatever_trickles_in():
+def test_the_timeout_covers_the_whole_request():
     with Wire(endless(b"HTTP/1.1 200 OK\r\n\r\n", b" ", 0.01)) as wire:
         began = time.monotonic()
         asyncio.run(ask_all(Settings(wire.url, "m", timeout=0.5, retries=0), [], concurrency=1))

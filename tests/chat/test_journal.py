@@ -1,4 +1,4 @@
-"""Answers outlive the process that asked, whenever it dies and whatever becomes of the file."""
+"""Answers survive a crash of the process at any time and damage to the file."""
 
 import json
 import os
@@ -26,13 +26,13 @@ def keep(path, **answers):
 
 
 def kept(path, keys):
-    """The texts that a journal has of these keys."""
+    """The texts of these keys in a journal."""
     with Journal(path) as journal:
         found = {key: journal.answer(key) for key in keys}
     return {key: answer.text for key, answer in found.items() if answer is not None}
 
 
-def test_answers_come_back_word_for_word(path):
+def test_answers_are_restored_verbatim(path):
     texts = {"a": "x\ny", "b": "", "c": "\u2028 é \U0001f600 \x00"}
     keep(path, **texts)
     with Journal(path) as journal:
@@ -41,7 +41,7 @@ def test_answers_come_back_word_for_word(path):
     assert kept(path, "abcd") == texts
 
 
-def test_a_file_cut_anywhere_keeps_all_whole_lines_and_can_go_on(path):
+def test_a_truncated_journal_keeps_whole_lines_and_can_be_continued(path):
     keep(path, a="1", b="é")
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
@@ -52,7 +52,7 @@ def test_a_file_cut_anywhere_keeps_all_whole_lines_and_can_go_on(path):
         assert list(kept(path, "abc")) == expected
 
 
-def test_every_answer_is_on_disk_once_it_is_added(path):
+def test_an_added_answer_is_on_disk(path):
     with Journal(path) as journal:
         for number in range(3):
             journal.add(str(number), vars(Answer("", 0, 0)))
@@ -83,13 +83,13 @@ COMPLETIONS = st.fixed_dictionaries(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(completion=COMPLETIONS)
-def test_whatever_a_server_says_is_refused_or_comes_back_from_the_journal(path, completion):
+def test_any_response_is_rejected_or_restored_from_the_journal(path, completion):
     path.unlink(missing_ok=True)
     try:
         said = read(json.dumps(completion).encode())
     except UnreadableError:
         return
-    said.text.encode()  # any file can hold it
+    said.text.encode()  # any file can store it
     with Journal(path) as journal:
         journal.add("a", vars(said))
         assert journal.answer("a") == said
@@ -118,7 +118,7 @@ SPOILED = {
 
 @pytest.mark.parametrize("name", SPOILED)
 @pytest.mark.parametrize("end", [b"\n", b""], ids=["whole", "last"])
-def test_damaged_lines_are_passed_over_and_said_and_the_journal_goes_on(path, capsys, name, end):
+def test_damaged_lines_are_skipped_with_a_message(path, capsys, name, end):
     keep(path, a="1")
     path.write_bytes(path.read_bytes() + SPOILED[name] + end)
     told = name != "empty" or end  # nothing at all is no damage
@@ -131,13 +131,13 @@ def test_damaged_lines_are_passed_over_and_said_and_the_journal_goes_on(path, ca
 
 @pytest.mark.parametrize("name", sorted(set(SPOILED) - {"empty"}))
 @pytest.mark.parametrize("end", [b"\n", b""], ids=["whole", "last"])
-def test_a_file_of_something_else_is_refused_and_left_as_it_is(path, name, end):
+def test_a_foreign_file_is_rejected_and_left_unchanged(path, name, end):
     content = SPOILED[name] + end
     if not end and content.startswith(b'{"key": "'):
         content = content[:3].replace(b'"', b"'")
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(InputError, match="holds no answers of a server") as caught:
+    with pytest.raises(InputError, match="is not a journal of server answers") as caught:
         Journal(path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
@@ -145,9 +145,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(path, name, end):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(place=st.integers(0, 10**6), byte=st.integers(0, 255), length=st.integers(0, 40))
-def test_bytes_that_are_overwritten_anywhere_cost_no_more_than_their_lines(
-    path, place, byte, length
-):
+def test_overwritten_bytes_cost_only_their_lines(path, place, byte, length):
     path.unlink(missing_ok=True)
     texts = {key: f"answer {key}" for key in "abcdef"}
     keep(path, **texts)
@@ -160,7 +158,7 @@ def test_bytes_that_are_overwritten_anywhere_cost_no_more_than_their_lines(
     assert kept(path, "g") == {"g": "new"}
 
 
-def test_responses_of_a_model_come_back_in_their_number_alone(path):
+def test_responses_are_restored_only_if_their_number_matches(path):
     said = [{"text": "4", "tokens": 2, "failed": None}, {"text": "", "tokens": 0, "failed": "why"}]
     with Journal(path) as journal:
         journal.add("a", {"responses": said})
@@ -169,7 +167,7 @@ def test_responses_of_a_model_come_back_in_their_number_alone(path):
         assert journal.responses("a", 3) is journal.responses("b", 2) is journal.answer("a") is None
 
 
-def test_two_processes_do_not_write_one_journal(path):
+def test_two_processes_cannot_open_one_journal(path):
     opening = "import sys, pathlib; from vantage.chat.journal import Journal; "
     opening += "Journal(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", opening, str(path)]
@@ -181,7 +179,7 @@ def test_two_processes_do_not_write_one_journal(path):
     assert subprocess.run(command).returncode == 0
 
 
-def test_a_journal_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_journal_error_names_the_path(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written"):
         Journal(tmp_path)
     os.mkfifo(tmp_path / "fifo")
@@ -190,7 +188,7 @@ def test_a_journal_that_cannot_be_written_is_named(tmp_path):
             Journal(type(tmp_path)(place))
 
 
-def test_a_full_disk_leaves_what_was_kept_before(path, monkeypatch):
+def test_a_full_disk_keeps_earlier_records(path, monkeypatch):
     keep(path, a="1")
     before = path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""The command, and the tiny families of the trainer's tests."""
+"""Fixtures: the command, and the tiny models of the trainer's tests."""
 
 import sys
 from pathlib import Path

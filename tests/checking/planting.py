@@ -1,4 +1,4 @@
-"""Rows of pictures, in which faults are planted."""
+"""Rows with images, in which faults are planted."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ FEATURES = Features(
 
 
 def painted(number: int, size=(28, 28)) -> Pictures.Image:
-    """A picture of its own for every number."""
+    """A distinct image for every number."""
     image = Pictures.new("RGB", size, (number % 256, number // 256, 7))
     image.putpixel((1, 2), (255, number % 256, 0))
     return image

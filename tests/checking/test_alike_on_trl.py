@@ -12,12 +12,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", alike.CASES)
-def test_a_configuration_is_answered_alike(name, folder, vantage, tiny_model, monkeypatch):
+def test_check_dry_run_and_start_give_the_same_answer(
+    name, folder, vantage, tiny_model, monkeypatch
+):
     monkeypatch.chdir(folder)
     alike.check_alike(vantage, "trl", tiny_model, alike.CASES[name])
 
 
-def test_rollouts_that_do_not_divide_are_refused(folder, vantage, tiny_model, monkeypatch):
+def test_indivisible_rollouts_are_rejected(folder, vantage, tiny_model, monkeypatch):
     monkeypatch.chdir(folder)
     uneven = {"batch": {"questions": 3, "rollouts": 5}}
     words = (

@@ -16,13 +16,13 @@ from vantage.questions.parallel import SMALL
 
 SENTENCE = "What do the handwritten digits add up to? "
 
-# What is wrong with a row, by its number.
+# Planted faults by row number.
 BROKEN = {
     3: {"image": {"bytes": b"\x89PNG\r\n\x1a\nnot a picture", "path": None}},
     4: {"question": "   "},
     5: {"answer": ""},
     6: {"question": "<image> and <image>: which?"},
-    7: {"answer": "}{"},  # no \boxed{...} holds it
+    7: {"answer": "}{"},  # cannot be written inside \boxed{...}
 }
 
 
@@ -65,7 +65,7 @@ def clean(tmp_path):
     return saved([row(number) for number in range(40)], tmp_path / "clean.parquet")
 
 
-def test_every_planted_fault_is_found_and_named(vantage, tiny_model, tmp_path):
+def test_every_planted_fault_is_reported(vantage, tiny_model, tmp_path):
     train, test = planted(tmp_path)
     rejects = tmp_path / "bad" / "rejects.jsonl"
     limit = ("--max-prompt-tokens", 40)
@@ -74,18 +74,18 @@ def test_every_planted_fault_is_found_and_named(vantage, tiny_model, tmp_path):
     assert status == 1
     for words in (
         "5 of 20 rows cannot be used",
-        "no picture in a known format",
+        "not an image in a supported format",
         "the question is empty",
         "the answer is empty",
-        "2 <image> for 1 images: write it once for each",
+        "2 <image> for 1 images: write it once per image",
         "the accuracy reward cannot read the answer",
         "1 of 15 rows are longer than 40 tokens: the text alone of row 10 is too long",
         "error special tokens: row 11: '<|end|>'",
         "warning special tokens: row 12: '<|user|>'",
-        "1 of 15 rows ask and answer what an earlier row does: row 14 = training row 13",
-        "with another answer: row 15 = training row 13",
+        "1 of 15 rows have the question and answer of an earlier row: row 14 = training row 13",
+        "but another answer: row 15 = training row 13",
         "1 of 3 rows of",
-        "are trained on: row 1 = training row 16",
+        "are also training rows: row 1 = training row 16",
         "row 2 = training row 17",
     ):
         assert words in out, words
@@ -102,11 +102,11 @@ def test_clean_data_are_ready(vantage, tiny_model, clean):
     status, out, _ = vantage("check", clean, "--model", tiny_model, "--max-prompt-tokens", 60)
     assert status == 0
     assert out.strip().splitlines()[-1] == "Ready to train."
-    assert "40 rows can be trained" in out
+    assert "40 usable rows" in out
     assert "equal on all 40 rows compared" in out
 
 
-def test_the_file_of_a_run_says_what_is_checked(vantage, tiny_model, clean, tmp_path):
+def test_a_configuration_file_defines_the_check(vantage, tiny_model, clean, tmp_path):
     path = written(tmp_path, tiny_model, clean)
     status, out, _ = vantage("check", path)
     assert status == 0
@@ -117,10 +117,10 @@ def test_the_file_of_a_run_says_what_is_checked(vantage, tiny_model, clean, tmp_
     drop = ("--data.on_long_prompt", "skip", "--max-prompt-tokens", 20)
     status, out, _ = vantage("check", path, *drop)
     assert status == 1
-    assert "nothing is left" in out
+    assert "no row is left" in out
 
 
-def test_policies_that_let_a_run_go_on_make_warnings(vantage, tiny_model, tmp_path):
+def test_lenient_policies_turn_errors_into_warnings(vantage, tiny_model, tmp_path):
     rows = [row(number) for number in range(12)]
     rows[2]["answer"] = ""
     rows[5]["question"] = SENTENCE * 8
@@ -132,10 +132,10 @@ def test_policies_that_let_a_run_go_on_make_warnings(vantage, tiny_model, tmp_pa
     assert "Ready to train, with 2 warnings." in out
     assert "would be skipped" in out
     assert "would be dropped" in out
-    assert "2 rollout batches" in out  # 10 of 12 rows, 4 questions a batch
+    assert "2 rollout batches" in out  # 10 of 12 rows, 4 questions per batch
 
 
-def test_validation_rows_that_are_trained_on_leak(vantage, tiny_model, clean, tmp_path):
+def test_validation_rows_among_training_rows_are_leakage(vantage, tiny_model, clean, tmp_path):
     path = written(
         tmp_path,
         tiny_model,
@@ -147,7 +147,7 @@ def test_validation_rows_that_are_trained_on_leak(vantage, tiny_model, clean, tm
     assert "40 of 40 rows of" in out
 
 
-def test_a_reward_that_does_not_pay_or_fails_is_named(vantage, tiny_model, clean, tmp_path):
+def test_a_failing_or_useless_reward_is_named(vantage, tiny_model, clean, tmp_path):
     (tmp_path / "mine.py").write_text(
         "def flat(completions, **columns):\n    return [0.5] * len(completions)\n\n\n"
         "def broken(completions, answer, **columns):\n    return [a.no for a in answer]\n\n\n"
@@ -178,7 +178,7 @@ def test_a_reward_that_does_not_pay_or_fails_is_named(vantage, tiny_model, clean
     assert "no column 'level'" in out
 
 
-def test_a_tokenizer_where_a_processor_should_be_is_found(
+def test_a_tokenizer_in_place_of_a_processor_is_reported(
     vantage, tiny_model, clean, tmp_path, monkeypatch
 ):
     from transformers import AutoTokenizer
@@ -186,13 +186,11 @@ def test_a_tokenizer_where_a_processor_should_be_is_found(
     monkeypatch.setattr("transformers.AutoProcessor", AutoTokenizer)
     status, out, _ = vantage("check", clean, "--model", tiny_model)
     assert status == 1
-    assert "which reads text alone" in out
+    assert "which reads only text" in out
     assert "Not ready to train: 1 error (processor)." in out
 
 
-def test_a_processor_and_a_model_that_do_not_belong_together_are_found(
-    vantage, tiny_model, clean, tmp_path
-):
+def test_a_mismatch_of_processor_and_model_is_reported(vantage, tiny_model, clean, tmp_path):
     directory = tmp_path / "mixed"
     shutil.copytree(tiny_model, directory)
     values = json.loads((directory / "config.json").read_text())
@@ -202,11 +200,11 @@ def test_a_processor_and_a_model_that_do_not_belong_together_are_found(
     (directory / "config.json").write_text(json.dumps(values))
     status, out, _ = vantage("check", clean, "--model", directory)
     assert status == 1
-    assert "do not belong together" in out
+    assert "do not match" in out
 
 
 @pytest.mark.parametrize("field", ["template", "system_prompt"])
-def test_what_stands_around_the_question_is_checked_as_well(
+def test_the_template_and_system_prompt_are_checked_too(
     vantage, tiny_model, clean, tmp_path, field
 ):
     text = "{question} <|end|>" if field == "template" else "Be <|end|> kind."
@@ -216,7 +214,7 @@ def test_what_stands_around_the_question_is_checked_as_well(
     assert f"data.{field}: '<|end|>'" in out
 
 
-def test_rows_are_numbered_as_in_the_data_and_processes_agree(tiny_model, tmp_path):
+def test_rows_keep_their_numbers_and_processes_agree(tiny_model, tmp_path):
     rows = [row(number) for number in range(2 * SMALL + 10)]
     rows[0]["answer"] = ""
     rows[-1]["question"] = SENTENCE * 8
@@ -243,13 +241,13 @@ def test_rows_are_numbered_as_in_the_data_and_processes_agree(tiny_model, tmp_pa
     ],
     ids=str,
 )
-def test_what_cannot_be_checked_ends_with_a_reason(vantage, arguments, words):
+def test_failed_check_gives_a_reason(vantage, arguments, words):
     status, _, err = vantage("check", *arguments)
     assert status == 2
     assert words in err
 
 
-def test_a_file_of_a_run_takes_the_options_too(tiny_model, clean, tmp_path):
+def test_options_override_a_configuration_file(tiny_model, clean, tmp_path):
     path = written(tmp_path, tiny_model, clean)
     given = {"model.max_pixels": 900, "data.split": None, "data.columns.image": "image"}
     config = configuration.config_to_check(path, given, {"batch.questions": "8"})
@@ -260,7 +258,7 @@ def test_a_file_of_a_run_takes_the_options_too(tiny_model, clean, tmp_path):
         configuration.config_to_check(path, {}, {"model.max_pixel": "3"})
 
 
-def test_a_template_may_place_the_pictures_once(vantage, tiny_model, clean, tmp_path):
+def test_a_template_may_place_the_images_once(vantage, tiny_model, clean, tmp_path):
     path = written(tmp_path, tiny_model, clean, data={"template": "Look at <image>: {question}"})
     status, out, _ = vantage("check", path)
     assert status == 0
@@ -271,7 +269,9 @@ def test_a_template_may_place_the_pictures_once(vantage, tiny_model, clean, tmp_
     assert "data.template: '<image> <image> {question}' has <image> 2 times" in err
 
 
-def test_prompts_that_cannot_be_made_are_named(vantage, tiny_model, clean, tmp_path, monkeypatch):
+def test_prompts_that_fail_to_render_are_reported(
+    vantage, tiny_model, clean, tmp_path, monkeypatch
+):
     def refuse(question):
         raise ValueError("no such role")
 
@@ -281,7 +281,7 @@ def test_prompts_that_cannot_be_made_are_named(vantage, tiny_model, clean, tmp_p
     assert "rows 0, 1, 2, 3, 4 and 35 more: cannot be encoded" in out
 
 
-def test_help_loads_nothing_heavy():
+def test_help_imports_no_heavy_module():
     script = """if True:
         import sys
         from vantage import cli
@@ -297,7 +297,7 @@ def test_help_loads_nothing_heavy():
     assert not {"torch", "transformers", "trl", "datasets"} & set(loaded.split())
 
 
-def test_fewer_rows_than_a_batch_asks_are_told(vantage, tiny_model, tmp_path):
+def test_fewer_rows_than_a_batch_is_a_warning(vantage, tiny_model, tmp_path):
     data = saved([row(number) for number in range(3)], tmp_path / "few.parquet")
     status, out, _ = vantage("check", written(tmp_path, tiny_model, data))
     assert status == 0
@@ -312,9 +312,7 @@ def test_fewer_rows_than_a_batch_asks_are_told(vantage, tiny_model, tmp_path):
     ],
 )
 @pytest.mark.parametrize("how", [("check",), ("train", "--dry-run"), ("train",)])
-def test_steps_that_cannot_move_the_weights_are_refused(
-    vantage, tiny_model, clean, tmp_path, how, sections
-):
+def test_steps_lost_to_rounding_are_rejected(vantage, tiny_model, clean, tmp_path, how, sections):
     path = written(tmp_path, tiny_model, clean, **sections)
     status, out, err = vantage(how[0], path, *how[1:])
     assert status
@@ -326,7 +324,7 @@ def test_steps_that_cannot_move_the_weights_are_refused(
 
 @pytest.mark.parametrize("how", [["check"], ["train", "--dry-run"], ["train"]])
 @pytest.mark.parametrize("override", [[], ["--trl.num_generations", "3"]])
-def test_an_option_that_says_something_else_than_a_section_is_refused(
+def test_an_option_that_contradicts_a_section_is_rejected(
     vantage, tiny_model, clean, tmp_path, how, override
 ):
     in_file = {} if override else {"num_generations": 3}
@@ -338,11 +336,11 @@ def test_an_option_that_says_something_else_than_a_section_is_refused(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_step_that_cannot_be_told_is_a_warning(vantage, tiny_model, clean, tmp_path):
+def test_an_unknown_step_size_is_a_warning(vantage, tiny_model, clean, tmp_path):
     unknown = {"model_init_kwargs": {"dtype": "bfloat16"}, "optim": "lomo"}
     status, out, _ = vantage("check", written(tmp_path, tiny_model, clean, trl=unknown))
     assert status == 0
-    assert "whether lomo at learning rate 1e-06 moves weights kept in bfloat16 cannot" in out
+    assert "cannot determine whether lomo at learning rate 1e-06 moves weights kept in" in out
 
 
 def test_weights_in_bfloat16_with_compensated_sums_are_ready(vantage, tiny_model, clean, tmp_path):
@@ -357,7 +355,7 @@ def test_weights_in_bfloat16_with_compensated_sums_are_ready(vantage, tiny_model
     assert full.memory.optimizer == 2 * full.memory.weights
 
 
-def test_the_smallest_gpu_is_told(vantage, tiny_model, clean, tmp_path):
+def test_the_smallest_sufficient_gpu_is_reported(vantage, tiny_model, clean, tmp_path):
     _, out, _ = vantage("check", written(tmp_path, tiny_model, clean))
     assert "a GPU of 24 GiB is enough by the estimate" in out
     sampler = {"use_vllm": True, "vllm_mode": "colocate", "vllm_enable_sleep_mode": True}
@@ -380,7 +378,7 @@ def test_adapters_and_a_reference_are_part_of_the_estimate(tiny_model, clean, tm
 # ---- a dry run -----------------------------------------------------------------------------
 
 
-def test_a_dry_run_checks_and_shows_what_would_run(vantage, tiny_model, tmp_path, clean):
+def test_a_dry_run_checks_and_shows_the_planned_run(vantage, tiny_model, tmp_path, clean):
     path = written(tmp_path, tiny_model, clean, model={"lora": {"r": 8}})
     status, out, _ = vantage("train", path, "--dry-run", "--recipe", "shuffle-r1")
     assert status == 0
@@ -398,7 +396,7 @@ def test_a_dry_run_checks_and_shows_what_would_run(vantage, tiny_model, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_finds_what_a_check_finds(vantage, tiny_model, tmp_path):
+def test_a_dry_run_reports_the_findings_of_a_check(vantage, tiny_model, tmp_path):
     train, _ = planted(tmp_path)
     status, out, _ = vantage("train", written(tmp_path, tiny_model, train), "--dry-run")
     assert status == 1
@@ -417,12 +415,12 @@ LACKING = {
 
 
 @pytest.mark.parametrize("words", LACKING)
-def test_a_dry_run_says_what_the_machine_lacks(words, vantage, tiny_model, tmp_path, clean):
+def test_a_dry_run_reports_missing_requirements(words, vantage, tiny_model, tmp_path, clean):
     path = written(tmp_path, tiny_model, clean, **LACKING[words])
     status, out, _ = vantage("train", path, "--dry-run")
     assert status == 1
     assert words in out
-    assert vantage("check", path)[0] == 0  # elsewhere it may work
+    assert vantage("check", path)[0] == 0  # another machine may have them
 
 
 def test_a_dry_run_compares_the_estimate_with_the_gpu(
@@ -435,21 +433,21 @@ def test_a_dry_run_compares_the_estimate_with_the_gpu(
     assert "the GPU has 0.0" in out
 
 
-def test_a_dry_run_refuses_a_directory_with_another_run(vantage, tiny_model, tmp_path, clean):
+def test_a_dry_run_rejects_the_directory_of_another_run(vantage, tiny_model, tmp_path, clean):
     (tmp_path / "run").write_text("a file")
     status, _, err = vantage("train", written(tmp_path, tiny_model, clean), "--dry-run")
     assert status == 2
     assert "is a file, expected a directory" in err
 
 
-# ---- finished prompts ----------------------------------------------------------------------
+# ---- example prompts -----------------------------------------------------------------------
 
 BEFORE = "First think about the problem inside"
-EARNED = "in a box it earns: accuracy 1, format 0"
+EARNED = "rewards in a box: accuracy 1, format 0"
 
 
 def asked(folder, rows: list[dict]) -> str:
-    """A file of rows beside two pictures."""
+    """A file of rows beside two images."""
     for number, size in enumerate([(28, 56), (56, 28)]):
         painted(number, size).save(folder / f"{number}.png")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -459,30 +457,30 @@ def asked(folder, rows: list[dict]) -> str:
 USER = {"role": "user", "content": "Which digits?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
 SAID = {"role": "assistant", "content": "7"}
-ONE = "pictures: 28 x 56\nreference: '7'"
-# A row in some layout, and what is shown of it: roles and pictures, the text, what follows.
+ONE = "images: 28 x 56\nreference answer: '7'"
+# A row of each layout and its output: roles and number of images, text, following lines.
 SHOWN = {
     "text": (
         {"question": "Which digits?", "answer": "7"},
-        "(user; no picture)",
+        "(user; no image)",
         "<|user|>Which digits?",
-        "reference: '7'",
+        "reference answer: '7'",
     ),
     "a picture": (
         {"question": "Which digits?", "answer": "7", "img_path": "0.png"},
-        "(user; 1 picture)",
+        "(user; 1 image)",
         "<|user|><image>Which digits?",
         ONE,
     ),
     "pictures": (
         {"problem": "<image> or <image>?", "solution": 7, "images": ["0.png", "1.png"]},
-        "(user; several pictures)",
+        "(user; several images)",
         "<|user|><image> or <image>?",
-        "pictures: 28 x 56, 56 x 28\nreference: '7'",
+        "images: 28 x 56, 56 x 28\nreference answer: '7'",
     ),
     "trl": (
         {"prompt": [SYSTEM, USER], "answer": "7", "image": "0.png"},
-        "(system, user; 1 picture)",
+        "(system, user; 1 image)",
         "<image>Which digits?",
         ONE,
     ),
@@ -494,7 +492,7 @@ SHOWN = {
             ],
             "image": "0.png",
         },
-        "(user; 1 picture)",
+        "(user; 1 image)",
         "<|user|><image>\nWhich digits?",
         ONE,
     ),
@@ -511,15 +509,15 @@ SHOWN = {
                 SAID,
             ]
         },
-        "(user; 1 picture)",
+        "(user; 1 image)",
         "<|user|><image>Which digits?",
         ONE,
     ),
     "several turns": (
         {"messages": [USER, SAID, {"role": "user", "content": "Add the digits."}, SAID]},
-        "(user, assistant, user; no picture)",
+        "(user, assistant, user; no image)",
         "Add the digits.",
-        "reference: '7'",
+        "reference answer: '7'",
     ),
     "verl": (
         {
@@ -527,48 +525,48 @@ SHOWN = {
             "images": [{"path": "0.png"}],
             "reward_model": {"ground_truth": "7"},
         },
-        "(user; 1 picture)",
+        "(user; 1 image)",
         "<|user|><image>Which digits?",
         ONE,
     ),
     "options": (
         {"question": "Which digits?", "A": "6", "B": "7", "answer": "B", "image": "0.png"},
-        "(user; 1 picture)",
+        "(user; 1 image)",
         "<|user|><image>Which digits?\nChoices:\n(A) 6\n(B) 7",
-        "pictures: 28 x 56\nreference: 'B'",
+        "images: 28 x 56\nreference answer: 'B'",
     ),
     "alpaca": (
         {"instruction": "Add the digits.", "input": "Which digits?", "output": "7"},
-        "(user; no picture)",
+        "(user; no image)",
         "<|user|>Add the digits.\nWhich digits?",
-        "reference: '7'",
+        "reference answer: '7'",
     ),
 }
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_finished_prompt_of_each_layout_is_shown(name, vantage, tiny_model, tmp_path):
+def test_an_example_prompt_of_each_layout_is_shown(name, vantage, tiny_model, tmp_path):
     row, made_of, text, after = SHOWN[name]
     _, out, _ = vantage("check", asked(tmp_path, [row]), "--model", tiny_model)
     lines = [line.strip("│ ") for line in out.splitlines()]
-    start = next(n for n, line in enumerate(lines) if "as the model gets it" in line)
-    assert f"row 0 as the model gets it, of 1 {made_of}" in lines[start]
+    start = next(n for n, line in enumerate(lines) if "as the model sees it" in line)
+    assert f"row 0 as the model sees it, 1 of 1 with layout {made_of}" in lines[start]
     assert text in "\n".join(lines[start:])
     assert BEFORE in out
     assert after in out
     assert EARNED in out
 
 
-def test_each_layout_is_shown_once_with_its_rows(vantage, tiny_model, tmp_path):
+def test_each_layout_is_shown_once_with_its_row_count(vantage, tiny_model, tmp_path):
     rows = [{"question": f"Add {n}.", "answer": "7", "image": "0.png"} for n in range(3)]
     rows += [{"question": "Which digits?", "answer": "7"}]
     _, out, _ = vantage("check", asked(tmp_path, rows), "--model", tiny_model)
-    assert out.count("as the model gets it") == 2
-    assert "row 0 as the model gets it, of 3 (user; 1 picture)" in out
-    assert "row 3 as the model gets it, of 1 (user; no picture)" in out
+    assert out.count("as the model sees it") == 2
+    assert "row 0 as the model sees it, 1 of 3 with layout (user; 1 image)" in out
+    assert "row 3 as the model sees it, 1 of 1 with layout (user; no image)" in out
 
 
-def test_what_columns_are_for_is_remarked(vantage, tiny_model, tmp_path):
+def test_remarks_about_columns_are_notes(vantage, tiny_model, tmp_path):
     row = {"prompt": "Why?", "problem": "How?", "answer": "7", "image": "0.png", "mask": "1.png"}
     source = asked(tmp_path, [row])
     status, _, err = vantage("check", source, "--model", tiny_model)
@@ -576,14 +574,14 @@ def test_what_columns_are_for_is_remarked(vantage, tiny_model, tmp_path):
     assert "columns: {images: [image, mask]}" in err
     _, out, _ = vantage("check", source, "--model", tiny_model, "--images", "image")
     assert "note columns: questions are read from column 'prompt', not from 'problem'" in out
-    assert "note columns: pictures in column 'mask' are not shown to the model" in out
+    assert "note columns: images in column 'mask' are not shown to the model" in out
     _, out, _ = vantage("check", source, "--model", tiny_model, "--images", "")
-    assert "(user; no picture)" in out
+    assert "(user; no image)" in out
 
 
-def test_a_template_that_names_no_column_is_refused(vantage, tiny_model, clean, tmp_path):
+def test_a_template_with_an_unknown_column_is_rejected(vantage, tiny_model, clean, tmp_path):
     path = written(tmp_path, tiny_model, clean, data={"template": "{question} {A}"})
     for command in (("check",), ("train", "--dry-run"), ("train",)):
         status, _, err = vantage(command[0], path, *command[1:])
         assert status == 2
-        assert "template: {A} is no column" in err
+        assert "template: {A} is not a column" in err

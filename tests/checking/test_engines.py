@@ -1,4 +1,4 @@
-"""What a check says of an engine that is not installed, and of pictures that one cannot train."""
+"""Checks without the engine installed, and of images that an engine cannot train."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(alike.prepared(tmp_path))
 
 
-def test_a_missing_engine_is_told_and_everything_else_is_checked(folder, vantage, tiny_model):
+def test_a_missing_engine_is_reported_and_the_rest_is_checked(folder, vantage, tiny_model):
     path = alike.written("verl", tiny_model, {}, {})
     status, out, _ = vantage("check", path)
     assert status == 0
-    assert "warning engine: verl is not installed here" in out
+    assert "warning engine: verl is not installed: the options under" in out
     assert "pip install 'vantage-rl[verl]'" in out
     assert "equal on all 40 rows compared" in out
     assert "10 rollout batches, 40 updates, 160 rollouts" in out
-    assert "memory of a process" not in out
+    assert "memory per process" not in out
     bad = alike.CASES["bad rows"]
     status, out, _ = vantage("check", alike.written("verl", tiny_model, bad.options, {}))
     assert status == 1
@@ -41,7 +41,7 @@ def test_a_missing_engine_is_told_and_everything_else_is_checked(folder, vantage
     assert shared.words in err
 
 
-def test_a_run_needs_its_engine(folder, vantage, tiny_model):
+def test_a_run_requires_its_engine(folder, vantage, tiny_model):
     path = alike.written("verl", tiny_model, {}, {})
     status, out, _ = vantage("train", path, "--dry-run")
     assert status == 1
@@ -52,9 +52,7 @@ def test_a_run_needs_its_engine(folder, vantage, tiny_model):
     assert "verl is missing: pip install 'vantage-rl[verl]'" in err
 
 
-def test_pictures_that_an_engine_cannot_train_are_an_error(
-    folder, monkeypatch, vantage, tiny_model
-):
+def test_images_that_an_engine_cannot_train_are_an_error(folder, monkeypatch, vantage, tiny_model):
     def refuse(processor, ids, images):
         assert len(images) == 1
         raise EngineError(f"{type(processor).__name__}: no place for {len(ids)} ids")
@@ -68,7 +66,7 @@ def test_pictures_that_an_engine_cannot_train_are_an_error(
     ]
 
 
-def test_validation_rows_need_what_rewards_need_and_room(folder, tiny_model, monkeypatch):
+def test_validation_rows_need_reward_columns_and_must_fit(folder, tiny_model, monkeypatch):
     held_out = {"validation": "long.parquet", "validation_split": "train"}
     options = {"data": {**held_out, "train": "clean.parquet"}}
     path = alike.written("trl", tiny_model, options, {})
@@ -79,7 +77,7 @@ def test_validation_rows_need_what_rewards_need_and_room(folder, tiny_model, mon
     assert about["long prompts"].startswith("1 of 40 rows of long.parquet (train) are longer than")
 
 
-def test_validation_prompts_that_cannot_be_made_are_named(folder, tiny_model, monkeypatch):
+def test_validation_prompts_that_fail_to_render_are_reported(folder, tiny_model, monkeypatch):
     held_out = {"validation": "long.parquet", "validation_split": "train"}
     path = alike.written("trl", tiny_model, {"data": held_out}, {})
     tokenizer = resolving.tokenizer_of
@@ -99,7 +97,7 @@ def test_validation_prompts_that_cannot_be_made_are_named(folder, tiny_model, mo
     assert words == ["long.parquet (train): row 39: cannot be encoded: ValueError: no room"]
 
 
-def test_an_engine_adds_a_check_of_its_own(folder, vantage, tiny_model, monkeypatch):
+def test_an_engine_can_add_its_own_check(folder, vantage, tiny_model, monkeypatch):
     def few(context):
         yield Finding("note", "mine", f"{len(context.rows)} rows")
 
@@ -111,6 +109,6 @@ def test_an_engine_adds_a_check_of_its_own(folder, vantage, tiny_model, monkeypa
         assert "note mine: 40 rows" in out
 
 
-def test_every_file_of_checks_has_a_check_in_the_tuple():
+def test_every_check_module_is_registered():
     names = {check.__module__.rpartition(".")[2] for check in CHECKS}
     assert names == {module.name for module in pkgutil.iter_modules(checks.__path__)}

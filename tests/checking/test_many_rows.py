@@ -1,4 +1,4 @@
-"""Rows are read, encoded and compared together as they are one by one."""
+"""Batches of rows give the same results as single rows."""
 
 import json
 
@@ -34,14 +34,14 @@ def model(tiny_model):
     ids=["texts", "numbers", "pictures"],
 )
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
-def test_rows_read_together_are_those_read_one_by_one(columns, order):
+def test_rows_read_together_equal_rows_read_one_by_one(columns, order):
     rows = Dataset.from_dict(columns).select(order)
     assert list(together(rows, range(1, 4))) == [rows[place] for place in range(1, 4)]
     reader = Reader(rows)
     assert list(reader.part(range(1, 3))) == [reader[1], reader[2]]
 
 
-def test_looks_of_parts_are_those_of_each_row(model):
+def test_results_of_parts_equal_results_of_rows(model):
     prompts = Prompts(Reader(Dataset.from_dict({"prompt": TALKS, "answer": ["1", "2", "3", "4"]})))
     inspection = Inspection(prompts, model)
     parts = [
@@ -55,7 +55,7 @@ def test_looks_of_parts_are_those_of_each_row(model):
     assert repeats(looks.keys).contradicting == [(13, 10)]
 
 
-def test_a_prompt_that_cannot_be_encoded_spoils_no_other_of_its_part(model):
+def test_a_prompt_that_cannot_be_encoded_does_not_affect_its_batch(model):
     tokenize = model.tokenize.many
 
     def failing(prompts):
@@ -69,7 +69,7 @@ def test_a_prompt_that_cannot_be_encoded_spoils_no_other_of_its_part(model):
     assert problems == ["", "cannot be encoded: ValueError: no how", "", ""]
 
 
-def test_hashes_that_end_with_zeros_stay_apart():
+def test_hashes_that_end_with_zeros_stay_distinct():
     keys = [Key((), bytes([n, *15 * [0]]), bytes(16)) for n in (1, 2, 1, 0)]
     found = repeats(Keys.of(list(enumerate(keys))))
     assert found.same == [(2, 0)]
@@ -77,8 +77,8 @@ def test_hashes_that_end_with_zeros_stay_apart():
 
 
 @pytest.mark.parametrize("last", ["Who?", [{"type": "text", "text": "Who?"}]])
-def test_prompts_are_the_same_column_whether_or_not_all_are_texts(last, tmp_path, monkeypatch):
-    """A part whose prompts are texts alone is held in Arrow, others as they are."""
+def test_prompts_form_the_same_column_with_and_without_images(last, tmp_path, monkeypatch):
+    """Text-only parts are kept in Arrow and others as lists, with the same result."""
     monkeypatch.setattr("vantage.questions.parallel.PART", 2)
     said = [[{"role": "user", "content": text}] for text in ("Why?", "How?", "Which?")]
     rows = [
@@ -95,7 +95,7 @@ def test_prompts_are_the_same_column_whether_or_not_all_are_texts(last, tmp_path
         assert [content[0]["text"] for content in contents] == ["Why?", "How?", "Which?", "Who?"]
 
 
-def test_rows_without_pictures_are_told_by_their_types():
+def test_rows_without_images_are_detected_by_column_types():
     assert not has_images(Dataset.from_dict({"prompt": TALKS}))
     assert not has_images(Dataset.from_dict({"prompt": ["Why?"]}))
     assert has_images(Dataset.from_dict({"prompt": TALKS[:1], "image": [encoded(painted(1))]}))

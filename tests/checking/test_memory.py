@@ -1,4 +1,4 @@
-"""The estimate of memory, against sums on paper and real models."""
+"""The memory estimate equals sums by hand and values of real models."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from vantage.training.resolved import Cut, Forward
 from vantage.training.trl import freeze_vision_tower
 from vantage.training.trl.resolving import TILE as TILE_OF_TRL
 
-# A model all of which but a tenth is trained, in bfloat16; an MLP of 10 units with a gate.
+# A model in bfloat16 of which nine tenths are trained; a gated MLP of 10 units.
 SMALL = Sizes(
     parameters=1000,
     bytes=2,
@@ -35,16 +35,16 @@ SMALL = Sizes(
     trains_head=True,
 )
 MASTERS = replace(SMALL, bytes=4, trained_bytes=4)
-# 2 rows of 5 + 5 tokens are 20 tokens and 160 hidden values; 10 of the tokens are scored.
+# 2 rows of 5 + 5 tokens: 20 tokens and 160 hidden values; 10 of the tokens are scored.
 FORWARD = Forward(2, response=5, tile=TILE_OF_TRL)
 PLAIN = replace(FORWARD, checkpointing=False)
 SIZED = {"prompt": 5, "forward_bytes": 2}
-TILE = 10 * 32_768  # a tile is as wide as TRL makes it, whatever the vocabulary
+TILE = 10 * 32_768  # the width of TRL's tiles does not depend on the vocabulary
 BFLOAT16 = Precision("bfloat16", "bfloat16", "bfloat16")
 FLOAT32 = Precision("bfloat16", "float32", "float32")
 
 
-def test_the_estimate_is_the_sum_done_by_hand():
+def test_the_estimate_equals_a_sum_by_hand():
     found = estimate(SMALL, replace(FORWARD, reference=True), **SIZED)
     assert found == Memory(
         weights=1000 * 2,
@@ -58,11 +58,11 @@ def test_the_estimate_is_the_sum_done_by_hand():
     assert found.total == 2000 + 1800 + 3600 + 2000 + (960 + 5440) + (656_160 + 1920)
 
 
-def test_weights_in_float32_are_copied_for_forwards_in_bfloat16():
+def test_autocast_copies_float32_weights_to_bfloat16():
     found = estimate(MASTERS, FORWARD, **SIZED)
     assert (found.weights, found.gradients, found.optimizer) == (4000, 3600, 7200)
     assert found.copies == 900 * 2
-    # The stream between layers is in float32, and every projection copies its input.
+    # The residual stream is in float32, and every projection copies its input.
     assert found.activations == 3 * 160 * 4 + 20 * (20 * 8 + 40) * 2
     assert found.logits == estimate(SMALL, FORWARD, **SIZED).logits
     whole = estimate(MASTERS, FORWARD, prompt=5, forward_bytes=4)
@@ -70,7 +70,7 @@ def test_weights_in_float32_are_copied_for_forwards_in_bfloat16():
     assert whole.activations == 3 * 160 * 4 + 20 * (12 * 8 + 40) * 4
 
 
-def test_compensated_sums_are_a_third_number_a_weight():
+def test_compensated_sums_add_a_third_value_per_weight():
     found = estimate(SMALL, replace(FORWARD, compensated=True), **SIZED)
     assert found.optimizer == 3 * 900 * 2
 
@@ -87,13 +87,13 @@ def test_compensated_sums_are_a_third_number_a_weight():
         (Cut(1, "fsdp"), 4000, 3600, 7200, 1800),
     ],
 )
-def test_processes_share_what_they_cut(cut, weights, gradients, optimizer, copies):
+def test_sharding_divides_memory_among_processes(cut, weights, gradients, optimizer, copies):
     found = estimate(MASTERS, FORWARD, **SIZED, cut=cut)
     assert (found.weights, found.gradients) == (weights, gradients)
     assert (found.optimizer, found.copies) == (optimizer, copies)
 
 
-def test_a_sampler_that_sleeps_makes_room_for_the_update():
+def test_a_sleeping_sampler_frees_memory_for_the_update():
     made = Memory(
         weights=14, gradients=12, optimizer=23, copies=6, reference=0, activations=7, logits=1
     )
@@ -104,22 +104,22 @@ def test_a_sampler_that_sleeps_makes_room_for_the_update():
     assert made.beside(asleep, 80) == 63  # 14 + 23 + 24 while it generates
     assert made.beside(asleep, 141) == 14 + 23 + 43
     assert made.fits(asleep, 80) and not made.fits(awake, 80) and made.fits(awake, 141)
-    # 63 of 66 would be more than 95 %; a share of 0.1 is no room for the sampler's weights.
+    # 63 of 66 is more than 95 %; a share of 0.1 cannot hold the sampler's weights.
     assert not made.fits(None, 66) and made.fits(None, 67)
     assert not made.fits(Sampler(0.1, True, 9), 80)
 
 
-def test_a_sampler_needs_its_weights_and_a_row_in_its_cache():
+def test_a_sampler_needs_its_weights_and_a_cached_row():
     assert sampler_needs(SMALL, length=10, value_bytes=2) == 2 * (1000 + 3 * 8 * 10)
 
 
-def test_without_checkpointing_every_layer_keeps_its_values():
+def test_without_checkpointing_every_layer_saves_its_activations():
     found = estimate(SMALL, PLAIN, **SIZED)
     assert found.activations == 3 * 20 * (12 * 8 + 40) * 2
     assert found.reference == 0
 
 
-def test_attention_that_is_written_out_keeps_every_pair_of_tokens():
+def test_eager_attention_saves_every_pair_of_tokens():
     found = estimate(SMALL, replace(PLAIN, written_out=True), **SIZED)
     pairs = 2 * 10 * 10 * 2  # rows, tokens, tokens, heads
     assert found.activations == 3 * (20 * (12 * 8 + 40) + pairs * 5 // 2) * 2
@@ -128,7 +128,7 @@ def test_attention_that_is_written_out_keeps_every_pair_of_tokens():
 @pytest.mark.parametrize(
     ("kind", "precision"), [("full", FLOAT32), ("full", BFLOAT16), ("lora", BFLOAT16)]
 )
-def test_layers_keep_what_autograd_saves_in_them(kind, precision):
+def test_saved_activations_equal_those_of_autograd(kind, precision):
     text = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 384}
     text |= {"num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1}
     config = Qwen2Config(**text, architectures=["Qwen2ForCausalLM"])
@@ -147,7 +147,7 @@ def test_layers_keep_what_autograd_saves_in_them(kind, precision):
 
 
 def saved_for_backward(model, rows: int, length: int) -> int:
-    """Bytes of a token and layer that the forward of a model's layers keeps."""
+    """Bytes per token and layer that the forward pass saves for the backward pass."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept = {}
 
@@ -167,7 +167,7 @@ def saved_for_backward(model, rows: int, length: int) -> int:
     return sum(size for size, _ in kept.values())
 
 
-def test_logits_are_no_larger_than_a_tile_of_the_engine():
+def test_logits_are_at_most_one_tile_of_the_engine():
     wide = estimate(
         Sizes(1, 2, 1, 2, 1, 1, 1, 10**6, 4, 2, False),
         replace(FORWARD, rows=10_000),
@@ -180,7 +180,7 @@ def test_logits_are_no_larger_than_a_tile_of_the_engine():
     assert wide.logits == 2 * tile + 4 * 50_000
 
 
-def test_sizes_are_those_of_the_model_without_loading_it(tiny_model):
+def test_sizes_equal_those_of_the_loaded_model(tiny_model):
     config = AutoConfig.from_pretrained(tiny_model)
     real = AutoModelForImageTextToText.from_pretrained(tiny_model)
     found = sizes(config, BFLOAT16)
@@ -193,7 +193,7 @@ def test_sizes_are_those_of_the_model_without_loading_it(tiny_model):
     assert (frozen.bytes, frozen.trained_bytes) == (4, 4)
 
 
-def test_adapters_are_counted_and_need_no_second_model(tiny_model):
+def test_adapters_are_counted_and_need_no_reference_copy(tiny_model):
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     real = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_model), lora)
     found = sizes(
@@ -206,11 +206,11 @@ def test_adapters_are_counted_and_need_no_second_model(tiny_model):
     assert estimated.optimizer == 2 * found.trained * 4
 
 
-def test_logits_of_all_tokens_at_once_are_counted_with_their_gradient():
+def test_full_logits_are_counted_with_their_gradient():
     found = estimate(SMALL, replace(FORWARD, tile=None), **SIZED)
     assert found.logits == 2 * (2 * 10) * 50 * 2  # rows x tokens, vocabulary, bytes
 
 
-def test_room_for_longer_prompts_counts_instead_of_the_prompts():
+def test_a_configured_prompt_length_overrides_the_measured_one():
     roomy = estimate(SMALL, replace(FORWARD, prompt=15), **SIZED)
     assert roomy == estimate(SMALL, FORWARD, prompt=15, forward_bytes=2)

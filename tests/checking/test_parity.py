@@ -1,4 +1,4 @@
-"""What a model is generated from and trained on: placeholders, special tokens, ids."""
+"""Prompts encode equally in generation and update: placeholders, special tokens, ids."""
 
 import copy
 import functools
@@ -44,7 +44,7 @@ def test_every_family_passes(name, pictures):
 
 
 @pytest.mark.parametrize("family", [qwen2, qwen3])
-def test_a_model_of_text_reads_what_is_asked(family):
+def test_a_text_model_encodes_the_question(family):
     made, tokenizer = family()
     model, prompt = Model(tokenizer, made.config, {}), asked(text="Add 3 + 4.")
     ids = tokenizer_of(tokenizer)(prompt)
@@ -62,33 +62,33 @@ def test_a_model_of_text_reads_what_is_asked(family):
         ("idefics3", "<image>"),
     ],
 )
-def test_the_placeholder_is_what_the_template_writes(name, mark):
+def test_the_placeholder_is_taken_from_the_template(name, mark):
     assert of_family(name).mark == mark
 
 
-def test_a_template_without_a_place_for_pictures_is_found(model):
+def test_a_template_without_an_image_placeholder_is_reported(model):
     model.processor.chat_template = model.processor.chat_template.replace("<image>", "")
     assert model.mark is None
-    assert ("error", "its chat template writes no place for a picture") in of_model(
+    assert ("error", "its chat template writes no placeholder for an image") in of_model(
         model, with_images=True
     )
     assert of_model(model, with_images=False) == []
 
 
-def test_a_template_that_writes_a_place_twice_is_found(model):
+def test_a_template_that_writes_a_placeholder_twice_is_reported(model):
     assert model.mark == "<image>"
     prompt = asked(1)
     model.processor.chat_template = model.processor.chat_template.replace("<image>", "<image>" * 2)
     problem = placed(model, prompt, [model.image_id])
-    assert problem == "1 pictures, but the chat template writes '<image>' 2x"
+    assert problem == "1 images, but the chat template writes '<image>' 2x"
 
 
-def test_ids_without_image_tokens_are_found(model):
+def test_ids_without_image_tokens_are_reported(model):
     assert "no image token" in placed(model, asked(1), [1, 2, 3])
-    assert "no picture, but an image token" in placed(model, asked(), [model.image_id])
+    assert "no image, but an image token" in placed(model, asked(), [model.image_id])
 
 
-def test_ids_that_differ_from_those_of_the_text_are_found(model):
+def test_ids_that_differ_from_the_text_are_reported(model):
     prompt = asked(1)
     ids = tokenizer_of(model.processor)(prompt)
     problem = same_ids(model, prompt, [*ids[:5], *ids[6:]])
@@ -98,12 +98,12 @@ def test_ids_that_differ_from_those_of_the_text_are_found(model):
     )
 
 
-def test_a_processor_of_another_model_is_found(model):
+def test_a_processor_of_another_model_is_reported(model):
     other = copy.deepcopy(model.config)
     other.image_token_id = model.image_id + 1
     words = [words for _, words in of_model(Model(model.processor, other, {}), with_images=True)]
     assert len(words) == 1
-    assert "do not belong together" in words[0]
+    assert "do not match" in words[0]
     fewer = copy.deepcopy(model.config)
     fewer.get_text_config().vocab_size = 50
     found = of_model(Model(model.processor, fewer, {}), with_images=True)
@@ -111,7 +111,7 @@ def test_a_processor_of_another_model_is_found(model):
     assert "the model only 50" in found[0][1]
 
 
-def test_padding_must_be_there_and_on_the_left(model):
+def test_padding_must_exist_and_be_on_the_left(model):
     model.tokenizer.padding_side = "right"
     assert "pad on the left" in of_model(model, with_images=False)[0][1]
     model.tokenizer.pad_token = None
@@ -132,7 +132,7 @@ def test_special_tokens_hidden_in_a_text_are_named(token, grave):
     assert model.hidden_in(["a <b> | pad < image_pad >"]) == ()
 
 
-def test_places_of_pictures_are_no_texts_and_words_are():
+def test_image_placeholders_are_not_part_of_the_texts():
     def texts_of(text, **row):
         source = {"prompt": [{"role": "user", "content": text}], **row}
         return texts(read(source), source, "others")

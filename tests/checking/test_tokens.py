@@ -1,4 +1,4 @@
-"""Lengths of prompts, and the pixels with which long ones fit."""
+"""Prompt lengths, and the image size at which long prompts fit."""
 
 import pytest
 from datasets import Dataset
@@ -19,7 +19,7 @@ from vantage.training.trl.resolving import tokenizer_of
 
 
 def rows_of(*rows) -> Dataset:
-    """(text, pictures) as rows."""
+    """Make rows from (text, images) pairs."""
     return Dataset.from_list(
         [{"prompt": [{"role": "user", "content": text}], "images": images} for text, images in rows]
     ).with_format(None)
@@ -31,7 +31,7 @@ def qwen_processor():
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3])
-def test_a_picture_of_the_tiny_llava_is_a_token_a_digit_cell(digits):
+def test_the_tiny_llava_has_one_token_per_digit_cell(digits):
     processor = demo.processor(digits)
     prompts = Prompts(Reader(rows_of(("Add.", [painted(1, (90, 30))]))))
     tokenize = tokenizer_of(processor)
@@ -44,7 +44,7 @@ def test_a_picture_of_the_tiny_llava_is_a_token_a_digit_cell(digits):
 @pytest.mark.parametrize(
     ("size", "tokens"), [((14, 14), 1), ((56, 28), 8), ((28, 42), 6), ((560, 560), 16)]
 )
-def test_a_picture_of_the_tiny_qwen_is_a_token_a_patch(qwen_processor, size, tokens):
+def test_the_tiny_qwen_has_one_token_per_patch(qwen_processor, size, tokens):
     """Patches of 14 pixels, at most 56 x 56 pixels."""
     tokenize = tokenizer_of(qwen_processor)
     prompts = Prompts(Reader(rows_of(("Add.", [painted(1, size)]))))
@@ -52,7 +52,7 @@ def test_a_picture_of_the_tiny_qwen_is_a_token_a_patch(qwen_processor, size, tok
     assert ids.count(qwen_processor.image_token_id) == tokens
 
 
-def test_lengths_and_the_longest_prompts_are_the_trainers(tiny_model, digit_rows, tmp_path):
+def test_lengths_and_longest_prompts_equal_those_of_the_trainer(tiny_model, digit_rows, tmp_path):
     from vantage.rewards import accuracy
     from vantage.training.trl import VantageConfig, VantageTrainer
 
@@ -87,7 +87,7 @@ def test_lengths_and_the_longest_prompts_are_the_trainers(tiny_model, digit_rows
         assert not found.problem
 
 
-def test_the_longest_wording_and_note_count(tiny_model):
+def test_the_longest_prompt_has_the_longest_wording_and_note(tiny_model):
     rows = Dataset.from_list(
         [
             {
@@ -113,7 +113,7 @@ def test_the_longest_wording_and_note_count(tiny_model):
     assert measured[2] > measured[1] + 10
 
 
-def test_quantiles_and_the_histogram_hold_every_row():
+def test_quantiles_and_histogram_cover_every_row():
     found = lengths([5, 1, 9, 100, 9], [10, 11, 12, 13, 14])
     assert (found.least, found.median, found.most, found.longest) == (1, 9, 100, 13)
     assert found.p95 == pytest.approx(81.8)
@@ -124,7 +124,7 @@ def test_quantiles_and_the_histogram_hold_every_row():
     assert lengths([7, 7], [0, 1]).counts == [2]
 
 
-def test_the_bound_found_fits_and_one_pixel_more_does_not(qwen_processor):
+def test_the_bound_fits_and_one_pixel_more_does_not(qwen_processor):
     rows = rows_of(
         ("Add.", [painted(1, (56, 56))]),
         ("Add the digits that you see.", [painted(2, (56, 56))]),
@@ -144,7 +144,7 @@ def test_the_bound_found_fits_and_one_pixel_more_does_not(qwen_processor):
     assert not all(fitting(row, bound + 1) for row, _ in long)
 
 
-def test_a_row_whose_text_alone_is_too_long_does_not_hide_the_others(qwen_processor):
+def test_a_row_with_too_long_text_does_not_hide_the_others(qwen_processor):
     rows = rows_of(
         ("Add the digits that you see. " * 9, [painted(1, (56, 56))]),
         ("Add.", [painted(2, (56, 56))]),

@@ -1,4 +1,4 @@
-"""The cold start: made once, the same for a seed, never half; it trains the solutions alone."""
+"""The cold start is cached, deterministic and atomic, and trains only the solutions."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """Training fails half-way, after the untrained model was written."""
+    """Make training fail after the untrained model is written."""
 
     def fail(directory, seed, settings):
         module.model.build(directory, seed=seed)
@@ -41,7 +41,7 @@ def no_training(monkeypatch):
     monkeypatch.setattr(module, "_train", fail)
 
 
-def test_the_second_call_trains_nothing(built, no_training):
+def test_the_second_call_uses_the_cache(built, no_training):
     assert cold_start(built.parent, settings=TINY) == built
 
 
@@ -52,13 +52,13 @@ def test_the_same_seed_gives_the_same_model(built, tmp_path):
     assert alike(again, built)
 
 
-def test_the_callers_random_state_is_left_alone(tmp_path):
+def test_the_callers_random_state_is_unchanged(tmp_path):
     state = torch.get_rng_state()
     cold_start(tmp_path, settings=TINY)
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_another_seed_is_another_model(built):
+def test_another_seed_gives_another_model(built):
     other = cold_start(built.parent, seed=1, settings=TINY)
     assert other != built
     assert not alike(other, built)
@@ -69,12 +69,12 @@ def test_another_seed_is_another_model(built):
     [{"k": 3}, {"n": 49}, {"altered": 0.5}, {"steps": 4}, {"batch": 9}, {"learning_rate": 2e-3}],
     ids=str,
 )
-def test_every_setting_is_in_the_name(change):
+def test_the_cache_key_depends_on_every_setting(change):
     assert module._key(0, replace(TINY, **change)) != module._key(0, TINY)
 
 
-def test_a_killed_build_is_not_picked_up(tmp_path, no_training, monkeypatch):
-    monkeypatch.setattr(module.shutil, "rmtree", lambda *a, **k: None)  # SIGKILL tidies nothing
+def test_a_killed_build_is_not_used(tmp_path, no_training, monkeypatch):
+    monkeypatch.setattr(module.shutil, "rmtree", lambda *a, **k: None)  # SIGKILL skips the cleanup
     with pytest.raises(RuntimeError, match="killed"):
         cold_start(tmp_path, settings=TINY)
     assert any(tmp_path.iterdir())
@@ -90,7 +90,7 @@ def test_a_failed_build_leaves_nothing(tmp_path, no_training):
     assert not list(tmp_path.iterdir())
 
 
-def test_of_two_builds_at_once_the_first_stays(tmp_path):
+def test_the_first_of_two_concurrent_builds_is_kept(tmp_path):
     first, second, target = tmp_path / "first", tmp_path / "second", tmp_path / "target"
     for directory in (first, second):
         directory.mkdir()
@@ -99,7 +99,7 @@ def test_of_two_builds_at_once_the_first_stays(tmp_path):
     assert (target / "who").read_text() == "first"
 
 
-def test_the_result_loads_as_any_model(built):
+def test_the_model_loads_with_auto_classes(built):
     processor = AutoProcessor.from_pretrained(built)
     network = AutoModelForImageTextToText.from_pretrained(built)
     inputs = encode(processor, examples(TINY, seed=0)[:2])
@@ -130,19 +130,19 @@ def test_only_the_solution_is_trained(built):
 
 
 def note_of(question) -> str:
-    """What stands before the wording; empty for a plain question."""
+    """Return the note before the wording; empty for an unchanged image."""
     text = question.text.removeprefix(IMAGE)
     wording = next(wording for wording in digits.WORDINGS if text.endswith(wording))
     return text.removesuffix(wording).strip()
 
 
-def test_a_share_of_the_images_is_altered_and_says_so():
+def test_altered_images_have_a_note():
     notes = [note_of(question) for question, _ in examples(Settings(n=400), seed=0)]
     assert set(notes) == {*NOTES, ""}
     assert 0.22 < 1 - notes.count("") / len(notes) < 0.38
 
 
-def test_an_altered_image_is_altered_as_its_note_says():
+def test_the_note_describes_the_alteration():
     plain = examples(Settings(n=60, altered=0.0), seed=0)
     altered = examples(Settings(n=60, altered=1.0), seed=0)
     for (before, solution), (after, same) in zip(plain, altered, strict=True):

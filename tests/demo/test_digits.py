@@ -1,4 +1,4 @@
-"""The digits: no image in two splits, right answers, real pictures, wordings that mean the same."""
+"""The digits: disjoint splits, right answers, real images, equivalent wordings."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ SIZES = {"cold_start": 200, "reinforcement": 1_500, "validation": 150, "test": 1
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Every split at a size that uses all of its images."""
+    """Questions of every split, enough to use all of its images."""
     return {name: digits.questions(name, n=n) for name, n in SIZES.items()}
 
 
@@ -33,7 +33,7 @@ def test_the_splits_cover_all_images_once_in_their_original_order():
     assert list(joined) == list(range(len(REAL.images)))
 
 
-def test_every_split_begins_with_a_writers_sheet():
+def test_every_split_starts_at_a_writers_sheet():
     for split in digits.SPLITS.values():
         sheet = REAL.target[split.start : split.start + 30]
         assert sheet.tolist() == [*range(10)] * 3
@@ -45,7 +45,7 @@ def test_no_image_is_in_questions_of_two_splits(drawn):
 
 
 @pytest.mark.parametrize("split", SIZES)
-def test_questions_stay_in_their_split_and_use_all_of_it(drawn, split):
+def test_questions_use_all_images_of_their_split_only(drawn, split):
     assert used(drawn[split]) == set(digits.SPLITS[split])
 
 
@@ -55,7 +55,7 @@ def test_images_are_used_equally_often(drawn, split):
     assert np.ptp(counts[list(digits.SPLITS[split])]) <= 2
 
 
-def test_the_cold_start_takes_a_few_images_and_reinforcement_many():
+def test_the_cold_start_has_few_images_and_reinforcement_many():
     assert 100 <= len(digits.SPLITS["cold_start"]) <= 150
     assert 950 <= len(digits.SPLITS["reinforcement"]) <= 1_050
 
@@ -67,7 +67,7 @@ def test_answers_are_the_sums_of_the_labels(drawn, split):
 
 
 @pytest.mark.parametrize("split", SIZES)
-def test_the_same_picture_is_asked_about_once(drawn, split):
+def test_no_image_is_asked_about_twice(drawn, split):
     assert len(set(rows(drawn[split]))) == SIZES[split]
     assert all(len(set(row)) == 2 for row in rows(drawn[split]))
 
@@ -79,7 +79,7 @@ def test_only_the_cold_start_has_solutions(drawn):
         assert set(questions.column_names) == columns | extra
 
 
-def test_a_solution_names_the_digits_and_boxes_their_sum(drawn):
+def test_solution_names_the_digits_and_boxes_their_sum(drawn):
     assert digits.solution(np.array([3, 8])) == "<think>3 + 8</think>\\boxed{11}"
     assert digits.solution(np.array([0, 0, 4])) == "<think>0 + 0 + 4</think>\\boxed{4}"
     for row in drawn["cold_start"]:
@@ -87,18 +87,18 @@ def test_a_solution_names_the_digits_and_boxes_their_sum(drawn):
         assert row["solution"] == f"<think>{a} + {b}</think>\\boxed{{{row['answer']}}}"
 
 
-def test_the_seed_decides(drawn):
+def test_the_seed_determines_the_questions(drawn):
     again = digits.questions("validation", n=SIZES["validation"])
     other = digits.questions("validation", n=SIZES["validation"], seed=1)
     assert again.to_list() == drawn["validation"].to_list()
     assert rows(other) != rows(drawn["validation"])
 
 
-def test_more_questions_begin_with_the_same_ones():
+def test_a_larger_n_starts_with_the_same_questions():
     assert rows(digits.questions("test", n=20)) == rows(digits.questions("test", n=60))[:20]
 
 
-def test_there_are_wordings_and_each_knows_the_others(drawn):
+def test_rewordings_are_the_other_wordings(drawn):
     assert len(set(digits.WORDINGS)) >= 6
     for wording in digits.WORDINGS:
         assert sorted([wording, *digits.rewordings(wording)]) == sorted(digits.WORDINGS)
@@ -108,7 +108,7 @@ def test_there_are_wordings_and_each_knows_the_others(drawn):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_a_picture_shows_its_digits_in_reading_order(k):
+def test_image_shows_its_digits_in_reading_order(k):
     row_K = np.arange(40, 40 + k)
     picture = digits.picture(row_K)
     assert (picture.mode, picture.size) == ("RGB", (14 * k, 14 * k))
@@ -123,20 +123,20 @@ def test_a_picture_shows_its_digits_in_reading_order(k):
     assert not outside_HW.any()
 
 
-def test_ink_keeps_its_darkness():
+def test_resizing_keeps_the_range_of_grey_levels():
     grey = np.asarray(digits.picture(np.array([0])))
     assert grey.min() == 0
     assert grey.max() > 230
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_any_number_of_digits(k):
+def test_number_of_digits(k):
     questions = digits.questions("validation", n=20, k=k)
     assert questions["answer"] == [str(REAL.target[list(row)].sum()) for row in rows(questions)]
     assert questions[0]["image"].size == (14 * k, 14 * k)
 
 
-def test_every_picture_of_a_split_can_be_asked_for():
+def test_every_image_of_a_split_can_be_drawn():
     assert len(set(rows(digits.questions("validation", n=130, k=1)))) == 130
 
 
@@ -151,11 +151,11 @@ def test_every_picture_of_a_split_can_be_asked_for():
         ({"split": "validation", "n": 5, "k": 131}, "k = 131"),
     ],
 )
-def test_what_cannot_be_drawn_is_named(arguments, named):
+def test_error_names_what_cannot_be_drawn(arguments, named):
     with pytest.raises(InputError, match=named):
         digits.questions(**arguments)
 
 
-def test_rewordings_of_an_unknown_question_name_it():
+def test_error_names_a_question_without_rewordings():
     with pytest.raises(InputError, match="How old is the writer"):
         digits.rewordings("How old is the writer?")

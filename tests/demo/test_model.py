@@ -1,4 +1,4 @@
-"""The tiny model: loads like any other, its tokenizer loses nothing, padding changes nothing."""
+"""The tiny model loads like any other; tokenizing and padding change nothing."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from vantage.demo import digits, model
 from vantage.questions.transforms import TRANSFORMS
 
-# What a program sees that has only transformers: no vantage, and torchvision not installed.
+# A program with transformers alone, where neither vantage nor torchvision can be imported.
 ALONE = """
 import importlib.util, sys
 find = importlib.util.find_spec
@@ -64,11 +64,11 @@ def test_loads_with_the_auto_classes_without_vantage_or_torchvision(tiny_model):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_size_is_as_promised(network):
+def test_number_of_parameters(network):
     assert 200_000 < sum(weights.numel() for weights in network.parameters()) < 600_000
 
 
-def test_the_seed_decides_the_weights(tmp_path, network):
+def test_the_seed_determines_the_weights(tmp_path, network):
     state = torch.get_rng_state()
     for seed, same in ((0, True), (1, False)):
         built = AutoModelForImageTextToText.from_pretrained(model.build(tmp_path, seed=seed))
@@ -88,7 +88,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_decoding_gives_the_text_back(tokenizer, text):
+def test_decoding_restores_the_text(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
     assert tokenizer.unk_token_id not in ids
@@ -101,13 +101,13 @@ def test_think_tags_and_box_are_ordinary_single_tokens(tokenizer):
     assert not set(ids) & set(tokenizer.all_special_ids)
 
 
-def test_an_unknown_word_is_unk_and_the_rest_survives(tokenizer):
+def test_an_unknown_word_becomes_unk(tokenizer):
     ids = tokenizer("Add the hieroglyphs.")["input_ids"]
     assert ids.count(tokenizer.unk_token_id) == 1
     assert tokenizer.decode(ids) == "Add the<unk>."
 
 
-def test_special_tokens_are_distinct_and_end_a_turn(tokenizer, network):
+def test_special_tokens_are_distinct_and_end_turns(tokenizer, network):
     assert len({tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}) == 3
     assert network.generation_config.eos_token_id == tokenizer.eos_token_id
     assert network.generation_config.pad_token_id == tokenizer.pad_token_id
@@ -140,7 +140,7 @@ def test_an_image_of_another_size_is_resized(processor):
     assert pixels["pixel_values"].shape == (2, 3, 28, 28)
 
 
-def test_padding_on_the_left_changes_no_logit(processor, network):
+def test_left_padding_does_not_change_logits(processor, network):
     images = [[digits.picture([0, 1])], [digits.picture([2, 3])]]
     note = TRANSFORMS["upside-down"].wordings()[0]
     texts = [prompt(processor, text) for text in ("Sum it.", f"{note} {digits.WORDINGS[0]}")]
@@ -153,7 +153,7 @@ def test_padding_on_the_left_changes_no_logit(processor, network):
     torch.testing.assert_close(padded, single, atol=1e-5, rtol=1e-4)
 
 
-def test_the_image_matters(processor, network):
+def test_logits_depend_on_the_image(processor, network):
     text = prompt(processor, "Sum it.")
     with torch.no_grad():
         one, other = (

@@ -1,4 +1,4 @@
-"""The demo from end to end, made small: the same numbers in the table and in the file, a figure."""
+"""A small demo from end to end: the table, the summary file and the figure agree."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ ROLLOUTS = 16
 
 
 def small(settings, *arguments):
-    """The settings of a recipe, with few batches."""
+    """Return the settings of a recipe with few batches."""
     config = settings(*arguments)
     count = config.variants.prompts
     sizes = {"batches": BATCHES, "validate_every": 1, "save_every": 1}
@@ -35,7 +35,7 @@ def small(settings, *arguments):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Directory, outcomes and printed text of a small demo."""
+    """Directory, outcomes and printed output of a small demo."""
     folder = tmp_path_factory.mktemp("demo")
     tiny = replace(DEFAULTS, n=48, steps=30, batch=16)
     with pytest.MonkeyPatch.context() as patched:
@@ -49,7 +49,7 @@ def made(tmp_path_factory):
     return folder, outcomes, console.export_text()
 
 
-def test_a_report_over_its_runs_is_written_at_the_end(made):
+def test_the_demo_writes_a_report_of_its_runs(made):
     folder, _, printed = made
     assert "report.html" in printed.splitlines()[-1]
     html = (folder / "out" / "report.html").read_text()
@@ -61,7 +61,7 @@ def summary(folder) -> list[dict]:
     return json.loads((folder / "out" / "summary.json").read_text())
 
 
-def test_the_file_has_every_number_of_the_table(made):
+def test_summary_file_has_every_number_of_the_table(made):
     folder, _, printed = made
     for one in summary(folder):
         (line,) = [line for line in printed.splitlines() if f" {one['recipe']} " in line]
@@ -76,14 +76,14 @@ def test_the_file_has_every_number_of_the_table(made):
         ]
 
 
-def test_the_recipes_start_alike_and_are_in_order(made):
+def test_recipes_share_the_start_and_keep_their_order(made):
     folder, outcomes, _ = made
     found = summary(folder)
     assert [one["recipe"] for one in found] == RECIPES == [one.recipe for one in outcomes]
     assert found[0]["before"] == found[1]["before"]
 
 
-def test_the_numbers_are_possible(made):
+def test_numbers_are_within_their_ranges(made):
     for one in summary(made[0]):
         for share in ("silent_rollouts", "silent_samples"):
             assert 0 <= one[share] <= 1
@@ -96,7 +96,7 @@ def test_the_numbers_are_possible(made):
         assert one["silent_rollouts"] == pytest.approx(np.mean(one["silent"]))
 
 
-def test_histograms_count_the_rollouts_of_a_tenth_of_the_run(made):
+def test_histograms_cover_a_tenth_of_the_run(made):
     for one in summary(made[0]):
         for when in ("early", "late"):
             assert sum(one[when]["rollouts"]) == ROLLOUTS
@@ -104,7 +104,7 @@ def test_histograms_count_the_rollouts_of_a_tenth_of_the_run(made):
             assert sum(one[when]["samples"]) > 0
 
 
-def test_the_figure_is_a_picture_with_something_on_it(made):
+def test_the_figure_is_not_blank(made):
     with Image.open(made[0] / "out" / "learning.png") as figure:
         figure.load()
         colours = np.asarray(figure.convert("RGB")).reshape(-1, 3)
@@ -113,14 +113,14 @@ def test_the_figure_is_a_picture_with_something_on_it(made):
     assert len(np.unique(colours, axis=0)) > 50
 
 
-def test_each_recipe_leaves_its_configuration_and_a_model(made):
+def test_each_recipe_saves_its_configuration_and_a_model(made):
     for name in RECIPES:
         assert (made[0] / "out" / name / "config.yaml").is_file()
         assert (made[0] / "out" / name / "model" / "config.json").is_file()
     assert len(list((made[0] / "cache" / "vantage").iterdir())) == 1
 
 
-def test_every_recipe_generates_as_many_rollouts():
+def test_every_recipe_generates_the_same_number_of_rollouts():
     sizes = set()
     for name in ("grpo", "shuffle-r1", "share-grpo", "share-shuffle"):
         config = run.settings(name, Path("start"), Path("out"), 0)
@@ -130,11 +130,11 @@ def test_every_recipe_generates_as_many_rollouts():
     assert len(sizes) == 1
 
 
-def test_the_test_has_as_many_questions_as_promised():
+def test_number_of_test_questions():
     assert run.QUESTIONS["test"] >= 1_250
 
 
-def test_an_unknown_recipe_is_refused_before_anything_is_made(tmp_path):
+def test_an_unknown_recipe_is_refused_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="shuffle-r1"):
         run.demo(["grpo", "shuffle"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

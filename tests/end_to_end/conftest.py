@@ -1,4 +1,4 @@
-"""Rows that several processes train on, and a model with a head of its own."""
+"""Rows for several processes, and a model with untied embeddings."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def _with_images(rows, wanted):
 
 @pytest.fixture(scope="session")
 def some_without_images(digit_rows):
-    """Every third without an image."""
+    """Rows, every third without an image."""
     return _with_images(digit_rows, lambda n: n % 3)
 
 

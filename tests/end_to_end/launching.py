@@ -23,7 +23,7 @@ SERVER.set_forkserver_preload(["vantage.training.trl", "vantage.demo.digits", "d
 
 
 class Launch:
-    """Processes that call `target(*arguments)` and find each other, as with torchrun."""
+    """Processes that call `target(*arguments)` in one process group, as under torchrun."""
 
     def __init__(self, log: Path, processes: int, target, *arguments):
         self.log, self.deadline = log, time.monotonic() + SECONDS
@@ -48,7 +48,7 @@ class Launch:
             process.join()
 
     def finish(self) -> None:
-        """Wait until all have come to a good end; when one fails, the others are killed."""
+        """Wait until all processes succeed; if one fails, kill the others."""
         while {None} <= self._codes() <= {0, None} and time.monotonic() < self.deadline:
             time.sleep(0.02)
         codes = self._codes()
@@ -60,7 +60,7 @@ class Launch:
 
 
 def accelerated(file: str, flags: dict, *arguments) -> None:
-    """Two processes of `sharded.py` on this machine, by a file that is ready for `accelerate`."""
+    """Two local processes of `sharded.py` under a recipe file of `accelerate`."""
     flags = {"num_processes": 2, "main_process_port": 0} | flags
     options = [f"--{name}={value}" for name, value in flags.items()]
     command = ["-m", "accelerate.commands.launch", f"--config_file={READY / file}.yaml", *options]

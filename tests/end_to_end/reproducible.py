@@ -39,7 +39,7 @@ OPTIONS = {
 
 
 class Reproducible(VantageTrainer):
-    """Also writes down its plans, and what this process generated, trained and computed."""
+    """Also records its plans, and what this process generated, trained and computed."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -104,7 +104,7 @@ class Reproducible(VantageTrainer):
 
 
 def train(out: Path, model: str, rows: Dataset, options: dict) -> None:
-    """Train, and write what each process did to `out`, the weights too."""
+    """Train, and write what each process did, and the weights, to `out`."""
     sent = _watch_what_is_sent()
     options = OPTIONS | options
     adapters = LoraConfig(**lora) if (lora := options.pop("lora", None)) else None
@@ -164,7 +164,7 @@ def _summoned(model) -> contextlib.AbstractContextManager:
 
 
 def _here(weights: torch.Tensor) -> torch.Tensor:
-    """What this process holds of them."""
+    """The shard of this process."""
     if isinstance(weights, DTensor):
         return weights.to_local()
     return weights if weights.numel() else getattr(weights, "ds_tensor", weights)

@@ -1,4 +1,4 @@
-"""A small training run that goes on from its last whole checkpoint, and keeps a journal."""
+"""A small training run that resumes from its last complete checkpoint, and keeps a journal."""
 
 import functools
 import itertools
@@ -106,7 +106,7 @@ class _Failing:
 
 
 class _Journal(TrainerCallback):
-    """Writes every line that is logged to a file, whatever becomes of the checkpoints."""
+    """Writes every logged line to a file, independent of checkpoints."""
 
     def __init__(self, run: Path):
         self.path = run / "journal.jsonl"
@@ -126,7 +126,7 @@ def command(arguments: list[str], room: int | None = None) -> None:
 
 
 def _fill(room: int) -> None:
-    """As a full disk, for this process alone."""
+    """Simulate a full disk for this process alone."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 

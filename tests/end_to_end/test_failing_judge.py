@@ -1,4 +1,4 @@
-"""A judge that fails for a third of the rollouts: advantages are those of a run without them."""
+"""With a judge that fails for a third of the rollouts, advantages ignore these rollouts."""
 
 import hashlib
 
@@ -62,7 +62,7 @@ def by_hand(reward_N, question_N) -> np.ndarray:
 
 
 @pytest.mark.parametrize("record", ["grpo", "shuffle-r1"], indirect=True)
-def test_advantages_are_those_of_a_run_without_the_rollouts_that_have_no_verdict(record):
+def test_advantages_ignore_rollouts_without_a_verdict(record):
     made = recipe(record.about.recipe)
     for number in record.steps:
         rollouts, samples = (record.step(number, name) for name in ("rollouts", "samples"))

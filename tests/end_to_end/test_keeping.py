@@ -1,4 +1,4 @@
-"""Nothing of a run is lost or mixed: what `vantage train` refuses, saves and says to that end."""
+"""`vantage train` neither loses nor mixes runs: its errors, checkpoints and messages."""
 
 import errno
 import fcntl
@@ -50,7 +50,7 @@ def finished(tmp_path_factory, tiny_model):
 
 @pytest.fixture
 def run(finished, place, tmp_path):
-    """A copy of it, to work in."""
+    """A copy of the run to work in."""
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     return tmp_path / "run"
 
@@ -70,7 +70,7 @@ def numbers(lines: list[dict]) -> list[tuple]:
 # ------------------------------------------------------------------------------ who writes there
 
 
-def test_a_second_start_is_refused_and_writes_nothing(values, train, no_rollout, tmp_path):
+def test_second_start_raises_and_writes_nothing(values, train, no_rollout, tmp_path):
     commands.with_row({"problem": ""}, Path("rows.parquet"))
     Path("run").mkdir()
     Path("run/config.yaml").write_text("of the first")
@@ -90,14 +90,14 @@ def test_a_second_start_is_refused_and_writes_nothing(values, train, no_rollout,
         holder.communicate(b"\n", timeout=30)
 
 
-def test_what_cannot_be_built_is_refused_before_anything_is_written(values, train, no_rollout):
+def test_invalid_run_raises_before_anything_is_written(values, train, no_rollout):
     commands.by_datasets(Path("rows.parquet"))
     assert_refused(*train(put(values, rewards={"own.py:long": 1})), "no function 'long'")
     assert files(Path("run")) == {}
     commands.by_datasets(Path("rows.parquet"))
 
 
-def test_a_file_system_without_locks_is_said(values, train, monkeypatch, caplog):
+def test_file_system_without_locks_logs_a_warning(values, train, monkeypatch, caplog):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -117,7 +117,7 @@ REMAINS = {
 
 
 @pytest.mark.parametrize("kept", REMAINS)
-def test_what_is_left_of_a_run_is_never_written_over(run, train, finished, no_rollout, kept):
+def test_remains_of_a_run_are_never_overwritten(run, train, finished, no_rollout, kept):
     for path in run.iterdir():
         if path.name not in REMAINS[kept]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -127,7 +127,7 @@ def test_what_is_left_of_a_run_is_never_written_over(run, train, finished, no_ro
     assert files(run) == before
 
 
-def test_a_run_that_died_before_its_first_batch_may_begin_again(values, train):
+def test_run_without_a_finished_batch_can_restart(values, train):
     commands.by_datasets(Path("rows.parquet"))
     Path("own.py").write_text("def short(**columns): raise RuntimeError('not yet')")
     status, err = train(put(values, run__batches=1))
@@ -150,7 +150,7 @@ def dry_run(values, monkeypatch, capfd) -> tuple[int, str]:
     return caught.value.code or 0, said.out + said.err
 
 
-def test_a_dry_run_says_from_where_a_run_would_be_resumed(run, monkeypatch, capfd):
+def test_dry_run_names_the_checkpoint_to_resume_from(run, monkeypatch, capfd):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     status, said = dry_run(settings, monkeypatch, capfd)
     assert status < 2 and "run, resumed from checkpoint-4" in said
@@ -161,7 +161,7 @@ def test_a_dry_run_says_from_where_a_run_would_be_resumed(run, monkeypatch, capf
     (run.parent / "other").mkdir()
     (run.parent / "other" / "thesis.tex").write_text("mine")
     status, said = dry_run(put(settings, run__output="other"), monkeypatch, capfd)
-    assert status == 2 and "--resume: 'other' is no directory of a run: there is no" in said
+    assert status == 2 and "--resume: 'other' is not the directory of a run: it has no" in said
 
 
 OTHER_RUNS = [
@@ -172,7 +172,7 @@ OTHER_RUNS = [
 
 
 @pytest.mark.parametrize(("option", "words"), OTHER_RUNS)
-def test_another_run_is_not_resumed(run, train, no_rollout, option, words):
+def test_resuming_another_run_raises(run, train, no_rollout, option, words):
     before = files(run)
     settings = yaml.safe_load(Path("run.yaml").read_text())
     assert_refused(*train(settings, option, "--resume"), words)
@@ -204,23 +204,23 @@ OTHER_DATA = {answers: " answer has", order: "s answer, prompt have", shown: " i
 
 
 @pytest.mark.parametrize("change", OTHER_DATA, ids=[change.__name__ for change in OTHER_DATA])
-def test_other_data_of_the_same_length_are_refused(run, train, no_rollout, change):
+def test_changed_data_of_equal_length_raises(run, train, no_rollout, change):
     change(Path("rows.parquet"))
     settings = yaml.safe_load(Path("run.yaml").read_text())
-    words = "the data are not those that the run began with: the column" + OTHER_DATA[change]
+    words = "the data changed since the run started: the column" + OTHER_DATA[change]
     assert_refused(*train(settings, "--run.batches=3", "--resume"), words)
 
 
-def test_a_dry_run_refuses_other_data_too(run, monkeypatch, capfd):
+def test_dry_run_rejects_changed_data(run, monkeypatch, capfd):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     answers(Path("rows.parquet"))
     (run / "checkpoint-4" / marks.SAMPLING).write_text("{")  # what older ones say counts
     status, said = dry_run(settings, monkeypatch, capfd)
-    assert status == 2 and "--resume: checkpoint-2: the data are not those that" in said
-    assert "began with: the column answer has other values" in said
+    assert status == 2 and "--resume: checkpoint-2: the data changed since the run" in said
+    assert "started: the column answer has other values" in said
 
 
-def test_another_model_in_the_same_place_is_refused(run, train, no_rollout, tiny_model):
+def test_changed_model_at_the_same_path_raises(run, train, no_rollout, tiny_model):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     for place in (run / "config.yaml", Path("run.yaml")):
         place.write_text(place.read_text().replace(tiny_model, "here"))
@@ -230,35 +230,35 @@ def test_another_model_in_the_same_place_is_refused(run, train, no_rollout, tiny
     commands.AutoProcessor.from_pretrained(tiny_model).save_pretrained("here")
     settings = put(settings, model__path="here")
     status, err = train(settings, "--run.batches=3", "--resume")
-    assert_refused(status, err, "that the run has now: give it the same model")
+    assert_refused(status, err, "that the run has now: resume with the same model")
 
 
-def test_checkpoints_that_were_removed_are_no_reason_to_begin_anew(run, train, no_rollout):
+def test_removed_checkpoints_do_not_restart_the_run(run, train, no_rollout):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     for name in ("checkpoint-2", "checkpoint-4"):
         shutil.rmtree(run / name)
     before = files(run)
-    words = "'run' has a trained model but no checkpoint any more: restore the newest one"
+    words = "'run' has a trained model but no checkpoint: restore the newest one"
     assert_refused(*train(settings, "--resume"), words)
     shutil.rmtree(run / "model")
-    words = "'run' has a record of 2 rollout batches but no checkpoint any more"
+    words = "'run' has a record of 2 rollout batches but no checkpoint"
     assert_refused(*train(settings, "--resume"), words)
     (run / "config.yaml").unlink()
-    assert_refused(*train(settings, "--resume"), "but its config.yaml is gone")
+    assert_refused(*train(settings, "--resume"), "but its config.yaml is missing")
     left = [name for name in before if not name.startswith(("checkpoint-", "model", "config"))]
     assert files(run) == {name: before[name] for name in left}
 
 
-def test_where_all_checkpoints_are_damaged_the_damage_is_told(run, train, no_rollout):
+def test_damage_of_all_checkpoints_is_reported(run, train, no_rollout):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     (run / "checkpoint-2" / "optimizer.pt").unlink()
     os.truncate(run / "checkpoint-4" / "model.safetensors", 100)
     status, err = train(settings, "--run.batches=3", "--resume")
-    assert_refused(status, err, "'run' has no whole checkpoint to resume from: checkpoint-2: ")
+    assert_refused(status, err, "'run' has no complete checkpoint to resume from: checkpoint-2: ")
     assert "optimizer.pt missing; checkpoint-4: model.safetensors has 100 bytes, expected" in err
 
 
-def test_a_run_goes_on_from_the_last_whole_checkpoint(run, train, caplog):
+def test_run_resumes_from_the_last_complete_checkpoint(run, train, caplog):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     lines = commands.logged()
     (run / "checkpoint-4" / "scheduler.pt").write_bytes(bytes(1000))
@@ -270,14 +270,14 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(run, train, caplog):
 
 
 class _Evil:
-    """Runs code where a pickle of it is loaded."""
+    """Runs code when unpickled."""
 
     def __reduce__(self):
         return Path.touch, (Path("canary").absolute(),)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_no_code_of_a_whole_checkpoint_is_run(run, train, name):
+def test_code_in_a_checkpoint_is_never_run(run, train, name):
     settings, checkpoint = yaml.safe_load(Path("run.yaml").read_text()), run / "checkpoint-4"
     torch.save({"state": _Evil()}, checkpoint / name)
     (checkpoint / marks.MARK).unlink()
@@ -291,9 +291,9 @@ def test_no_code_of_a_whole_checkpoint_is_run(run, train, name):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143)])
-def test_sigterm_leaves_a_whole_checkpoint(values, number, status):
+def test_sigterm_leaves_a_complete_checkpoint(values, number, status):
     commands.by_datasets(Path("rows.parquet"))
-    config = write(put(values, run__batches=400, run__save_every=400, run__silent_batches=400))
+    config = write(put(values, run__batches=400, run__save_every=400, run__max_silent_batches=400))
     with Path("log").open("w") as log:
         process = subprocess.Popen([*commands.COMMAND, config], stdout=log, stderr=log)
         waited = time.monotonic() + 90
@@ -312,7 +312,7 @@ def test_sigterm_leaves_a_whole_checkpoint(values, number, status):
 
 
 LATE = """
-from vantage.methods import Recipe, compose
+from vantage.methods import Recipe, custom
 calls = []
 
 def late(completions, **columns):
@@ -323,7 +323,7 @@ def late(completions, **columns):
 """
 
 
-def test_a_reward_that_raises_leaves_a_checkpoint_and_is_named(values, train):
+def test_failing_reward_is_named_and_leaves_a_checkpoint(values, train):
     commands.by_datasets(Path("rows.parquet"))
     mine = put(values, rewards={"late.py:late": 1.0}, run__batches=3, run__save_every=3)
     Path("late.py").write_text(LATE.format(nth=0))
@@ -332,7 +332,7 @@ def test_a_reward_that_raises_leaves_a_checkpoint_and_is_named(values, train):
     status, err = train(mine)
     assert_refused(status, err, "the reward 'late.py:late' failed: ")
     assert "late.py, line 8, in <listcomp>" in err or "late.py, line 8, in late" in err
-    assert "ZeroDivisionError" in err and "the run so far is in checkpoint-4: fix the code" in err
+    assert "ZeroDivisionError" in err and "progress is saved in checkpoint-4: fix the code" in err
     assert commands.checkpoints() == {4: True}
     Path("late.py").write_text(LATE.format(nth=0))
     assert train(mine, "--resume")[0] == 0
@@ -348,14 +348,14 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("kind", MISFITS)
-def test_a_reward_that_gives_no_rewards_or_ends_the_process_is_told(values, train, kind):
+def test_invalid_reward_results_are_reported(values, train, kind):
     commands.by_datasets(Path("rows.parquet"))
     code, words = MISFITS[kind]
     Path("late.py").write_text(f"def late(completions, **columns):\n    {code}\n")
     assert_refused(*train(put(values, rewards={"late.py:late": 1.0}, run__batches=1)), words)
 
 
-def test_a_recipe_that_raises_leaves_a_checkpoint_and_is_named(values, train):
+def test_failing_recipe_is_named_and_leaves_a_checkpoint(values, train):
     commands.by_datasets(Path("rows.parquet"))
     code = """
 from dataclasses import replace
@@ -387,7 +387,7 @@ FULL = [
 
 
 @pytest.mark.parametrize("error", FULL, ids=["Python", "torch", "safetensors"])
-def test_a_full_disk_ends_a_run_with_a_sentence(values, train, monkeypatch, error):
+def test_full_disk_ends_the_run_with_one_sentence(values, train, monkeypatch, error):
     commands.by_datasets(Path("rows.parquet"))
     save = VantageTrainer._save_optimizer_and_scheduler
 
@@ -404,7 +404,7 @@ def test_a_full_disk_ends_a_run_with_a_sentence(values, train, monkeypatch, erro
     assert commands.checkpoints() == {2: True}
 
 
-def test_a_directory_that_vanished_is_told(values, train, monkeypatch):
+def test_removed_directory_is_reported(values, train, monkeypatch):
     commands.by_datasets(Path("rows.parquet"))
     mark = marks.mark_complete
 
@@ -418,12 +418,12 @@ def test_a_directory_that_vanished_is_told(values, train, monkeypatch):
 
 
 @pytest.mark.parametrize("output", ["rows.parquet/run", "/proc/run", "/dev/null/run"])
-def test_an_output_that_cannot_be_is_refused_before_work(values, train, no_rollout, output):
+def test_invalid_output_raises_before_any_work(values, train, no_rollout, output):
     commands.by_datasets(Path("rows.parquet"))
     assert_refused(*train(put(values, run__output=output)), f"run.output: '{output}")
 
 
-def test_foreign_files_in_a_record_stay_and_do_no_harm(run, train):
+def test_foreign_files_in_a_record_are_kept_and_ignored(run, train):
     settings = yaml.safe_load(Path("run.yaml").read_text())
     foreign = ["steps/.DS_Store", "steps/.nfs0001", "steps/00000001 copy", "validations/notes.txt"]
     foreign += ["validations/.DS_Store", "validations/00000001 copy.parquet", "pictures/.DS_Store"]
@@ -435,7 +435,7 @@ def test_foreign_files_in_a_record_stay_and_do_no_harm(run, train):
     assert all((run / "record" / name).is_file() for name in foreign)
 
 
-def test_a_fifo_as_configuration_or_data_is_refused_at_once(
+def test_fifo_as_configuration_or_data_raises_immediately(
     values, train, no_rollout, monkeypatch, capfd
 ):
     os.mkfifo("fifo.parquet")

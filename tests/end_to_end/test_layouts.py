@@ -119,13 +119,13 @@ def place(tmp_path, monkeypatch):
     torch.set_num_threads(1)
 
 
-def test_the_page_has_an_example_for_every_layout_and_no_other():
+def test_page_has_exactly_one_example_per_layout():
     assert set(EXAMPLES) == set(MAKERS)
     assert all(text.count("\n") <= 5 for text in EXAMPLES.values())
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_an_example_of_the_page_trains_two_updates(name, tiny_model):
+def test_examples_of_the_page_train_two_updates(name, tiny_model):
     MAKERS[name]()
     example = yaml.safe_load(EXAMPLES[name])
     example["data"]["template"] = "{question}"
@@ -145,7 +145,7 @@ def test_an_example_of_the_page_trains_two_updates(name, tiny_model):
     assert (Path("run") / "checkpoint-2" / "complete").is_file()
 
 
-def test_a_mixed_set_has_prompts_of_zero_one_and_three_pictures():
+def test_mixed_set_has_prompts_with_0_1_and_3_images():
     from vantage.questions.layouts import Columns
     from vantage.questions.loading import load
     from vantage.questions.prompts import Prompts

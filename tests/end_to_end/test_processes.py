@@ -1,4 +1,4 @@
-"""Two processes train as one does: same plan, same losses, same weights."""
+"""Two processes train like one: same plan, same losses, same weights."""
 
 import json
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory, tiny_model, some_without_images):
-    """What one and two processes did, by process, and the weights that came out."""
+    """What one and two processes did, per process, and the final weights."""
     options, updates, forwards = CASES[request.param]
     rollouts = options.get("generation_batch_size", reproducible.OPTIONS["generation_batch_size"])
     done = SimpleNamespace(name=request.param)
@@ -64,7 +64,7 @@ def case(request, tmp_path_factory, tiny_model, some_without_images):
     return done
 
 
-def test_the_plan_is_the_same_on_every_process_and_any_number_of_them(case):
+def test_plan_is_the_same_for_any_world_size(case):
     (alone,) = case.one
     assert len(alone["plans"]) == 3
     for record in case.two:
@@ -72,7 +72,7 @@ def test_the_plan_is_the_same_on_every_process_and_any_number_of_them(case):
         assert record["plans"] == alone["plans"]
 
 
-def test_losses_are_those_of_one_process(case):
+def test_losses_match_a_single_process(case):
     (alone,) = case.one
     for record in case.two:
         for name in ("loss", "grad_norm", "reward", "plan/unscored", "kl", "eval_reward"):
@@ -82,7 +82,7 @@ def test_losses_are_those_of_one_process(case):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_are_those_of_one_process(case):
+def test_weights_match_a_single_process(case):
     (alone,) = case.weights_1
     for weights in case.weights_2:
         for name in alone:
@@ -90,7 +90,7 @@ def test_weights_are_those_of_one_process(case):
     assert case.one[0]["moved"] > 1e-3
 
 
-def test_the_record_has_the_rollouts_of_all_processes(case):
+def test_record_has_the_rollouts_of_all_processes(case):
     alone, together = case.written_by_1, case.written_by_2
     assert together.steps == [0, 1, 2]
     for name in ("rollouts", "samples", "prompts"):
@@ -122,13 +122,13 @@ def test_every_process_generates_its_share(case):
         assert first + second == whole
 
 
-def test_every_process_makes_as_many_forwards(case):
+def test_all_processes_have_the_same_number_of_forwards(case):
     first, second = ([made[:2] for made in record["forwards"]] for record in case.two)
     assert first == second
     assert {kind for _, kind in first} >= {"update"}
 
 
-def test_rows_that_move_are_made_again_where_they_land(case):
+def test_moved_rows_are_rebuilt_by_their_new_process(case):
     moved = sum(len(landed(record, n)) for n, record in enumerate(case.two))
     assert moved > 0
     for record in case.two:
@@ -147,7 +147,7 @@ def landed(record: dict, process: int) -> list[int]:
     return [rollout for rollout in rollouts if rollout not in record["generated"][0]]
 
 
-def test_every_row_of_the_plan_is_trained_once_and_filler_never(case):
+def test_every_plan_row_is_trained_once_without_filler(case):
     for number, plan in enumerate(case.one[0]["plans"]):
         wanted = np.flatnonzero(~np.array(plan["padding_M"])).tolist()
         for records in (case.one, case.two):
@@ -155,7 +155,7 @@ def test_every_row_of_the_plan_is_trained_once_and_filler_never(case):
             assert sorted(trained) == wanted
 
 
-def test_the_cases_have_what_is_hard(case):
+def test_cases_cover_the_difficult_situations(case):
     alone = case.one[0]
     assert any(line.get("plan/unscored", 0) > 0 for line in alone["log"])
     if "padding" in case.name:

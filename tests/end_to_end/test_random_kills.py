@@ -58,7 +58,7 @@ def killed_while_it_trains(training, run, rng) -> str:
 
 
 def terminated(training, run, rng) -> str:
-    """One process is told; all of them save."""
+    """One process gets the signal; all of them save."""
     launch = training.start(run)
     lines = len(resuming.journal(run))
     resuming.wait(lambda: len(resuming.journal(run)) > lines, launch)
@@ -85,7 +85,7 @@ def without_room(training, run, rng) -> str:
 
 
 def damaged(training, run, rng) -> str:
-    """Killed once there are two checkpoints, and the newest is not what it was."""
+    """Killed once there are two checkpoints, of which the newest is then damaged."""
     launch = training.start(run)
     resuming.wait(lambda: len(list(run.glob(f"checkpoint-*/{checkpoints.MARK}"))) > 1, launch)
     stopped = "SIGKILL" if resuming.was_cut_short(launch) else ""
@@ -144,7 +144,7 @@ WAYS = (
 
 @pytest.fixture(scope="module", params=range(3), ids=list(resuming.CASES))
 def case(request, tiny_model, digit_rows, tmp_path_factory):
-    """A training, its unbroken run, and how often it is stopped."""
+    """A training, its uninterrupted run, and how often it is stopped."""
     training = list(resuming.CASES.values())[request.param]
     # A run that is stopped logs what it knows, so only complete lines can be compared.
     options = training.options | {"logging_steps": 1}
@@ -154,7 +154,7 @@ def case(request, tiny_model, digit_rows, tmp_path_factory):
     return training, unbroken, STOPS["train"][request.param]
 
 
-def test_training_ends_as_an_unbroken_run(case, tmp_path):
+def test_killed_training_resumes_to_the_same_result(case, tmp_path):
     training, unbroken, least = case
     # The files of an adapter are smaller than what tells of its run.
     ways = itertools.cycle(way for way in WAYS if not (training.lora and way is without_room))
@@ -238,7 +238,7 @@ def assert_same_files(folder: Path, pattern: str) -> None:
 
 
 def asked_once(folder: Path) -> None:
-    """Every answer is in the journal once, and none is missing."""
+    """Every answer is in the journal exactly once."""
     for run in folder.iterdir():
         for path in run.rglob("*.journal.jsonl"):
             keys = [json.loads(line)["key"] for line in path.read_bytes().splitlines()]
@@ -250,7 +250,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
-def test_expanding_ends_as_an_unbroken_run(tmp_path, offline):
+def test_killed_expansion_resumes_to_the_same_result(tmp_path, offline):
     questions = [f"Where does train number {n} stop, says the table?" for n in range(100, 130)]
     rows, folder = tmp_path / "rows.parquet", tmp_path / "runs"
     Dataset.from_dict({"prompt": questions, "answer": [""] * len(questions)}).to_parquet(rows)
@@ -269,7 +269,7 @@ def test_expanding_ends_as_an_unbroken_run(tmp_path, offline):
     asked_once(folder)
 
 
-def test_evaluating_ends_as_an_unbroken_run(tmp_path, offline):
+def test_killed_evaluation_resumes_to_the_same_result(tmp_path, offline):
     asked = [[{"role": "user", "content": f"Which is row {n}?"}] for n in range(40)]
     rows, folder = tmp_path / "rows.parquet", tmp_path / "runs"
     Dataset.from_dict({"prompt": asked, "answer": [str(n) for n in range(40)]}).to_parquet(rows)

@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment and started again end as if nothing had happened."""
+"""Runs killed at random times and restarted end like uninterrupted ones."""
 
 import functools
 import itertools
@@ -27,7 +27,7 @@ TIMES = re.compile("second|runtime|step_time|train_loss")
 
 @dataclass
 class Training:
-    """A run as the tests start it: on a directory, as often as they like."""
+    """A run that tests can start repeatedly on a directory."""
 
     options: dict
     processes: int = 1
@@ -91,7 +91,7 @@ def training(request, tiny_model, digit_rows):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, training):
-    """Directory of the run that nothing interrupted."""
+    """Directory of the uninterrupted run."""
     run = tmp_path_factory.mktemp("unbroken")
     training.start(run).finish()
     return run
@@ -99,7 +99,7 @@ def unbroken(tmp_path_factory, training):
 
 @pytest.fixture
 def copied(tmp_path, unbroken):
-    """A copy of it, to damage."""
+    """A copy of the run to damage."""
     return Path(shutil.copytree(unbroken, tmp_path / "copied"))
 
 
@@ -156,7 +156,7 @@ def without_times(line: dict) -> dict:
 
 
 def place(line: dict) -> tuple:
-    """Step and kind of a line: of an update, of an evaluation, of the end."""
+    """Step and kind of a log line: update, evaluation, or end."""
     return line["step"], "loss" in line, "eval_loss" in line
 
 
@@ -170,7 +170,7 @@ def weights(directory: Path) -> dict[str, bytes]:
 
 
 def recorded(run: Path) -> dict[str, str]:
-    """What the record says of every rollout batch and validation, without times."""
+    """The record of every rollout batch and validation, without times."""
     record = Record(run)
     tables = {name: record.table(name) for name in ("rollouts", "samples", "prompts")}
     tables["validations"] = record.validations()
@@ -200,7 +200,7 @@ def assert_same_run(run: Path, unbroken: Path) -> None:
 # ---- tests -------------------------------------------------------------------------------
 
 
-def test_a_run_killed_at_random_moments_goes_on_as_an_unbroken_one(tmp_path, training, unbroken):
+def test_run_killed_at_random_times_resumes_to_the_same_result(tmp_path, training, unbroken):
     rng = np.random.default_rng(20)
     ways = itertools.cycle([at_a_file_operation, while_it_saves, while_it_trains])
     kills, halves, resumed_at = 0, 0, []
@@ -215,7 +215,7 @@ def test_a_run_killed_at_random_moments_goes_on_as_an_unbroken_one(tmp_path, tra
     assert any(resumed_at)
 
 
-def test_a_finished_run_is_not_trained_further(copied, training, unbroken):
+def test_finished_run_is_not_trained_further(copied, training, unbroken):
     shutil.rmtree(copied / "final")
     training.start(copied).finish()
     assert_same_run(copied, unbroken)
@@ -237,7 +237,7 @@ def stop_in_the_middle(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lose_the_mark, lose_a_file, stop_in_the_middle])
-def test_a_half_written_checkpoint_is_never_picked_up(copied, damage):
+def test_partial_checkpoint_is_never_used(copied, damage):
     older, last = sorted(copied.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-2:]
     assert checkpoints.last_complete(copied) == last
     damage(last)
@@ -246,7 +246,7 @@ def test_a_half_written_checkpoint_is_never_picked_up(copied, damage):
     assert checkpoints.last_complete(copied) is None
 
 
-def test_a_half_written_checkpoint_is_refused_when_named(copied, training):
+def test_partial_checkpoint_raises_when_given(copied, training):
     last = checkpoints.last_complete(copied)
     stop_in_the_middle(last)
     launch = training.start(copied, resume=str(last))
@@ -254,13 +254,13 @@ def test_a_half_written_checkpoint_is_refused_when_named(copied, training):
         launch.finish()
 
 
-def test_the_mark_of_a_checkpoint_is_written_last(unbroken):
+def test_mark_of_a_checkpoint_is_written_last(unbroken):
     for checkpoint in unbroken.glob("checkpoint-*"):
         newest = max(checkpoint.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         assert newest.name == checkpoints.MARK
 
 
-def test_a_reward_that_fails_on_one_process_stops_both_with_a_checkpoint(
+def test_reward_failing_on_one_process_stops_both_with_a_checkpoint(
     tmp_path, tiny_model, digit_rows
 ):
     name = "shuffle-r1 on two processes, saved while metrics wait for the log"

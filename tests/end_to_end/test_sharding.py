@@ -1,4 +1,4 @@
-"""Two processes that `accelerate launch` starts with a ready file train as one process does."""
+"""Two processes under `accelerate launch` with a recipe file train like one process."""
 
 import json
 import math
@@ -136,7 +136,7 @@ def outcome(out) -> SimpleNamespace:
     return SimpleNamespace(records=records, weights=torch.load(out / "weights-0.pt"))
 
 
-def test_weights_and_gradients_are_cut(case):
+def test_weights_and_gradients_are_sharded(case):
     (alone,) = case.one.records
     assert alone["kept"] == alone["weights"]
     for record in case.two.records:
@@ -147,7 +147,7 @@ def test_weights_and_gradients_are_cut(case):
         assert all(record["held"] > 0.45 * alone["trainable"] for record in case.two.records)
 
 
-def test_losses_are_those_of_one_process(case):
+def test_losses_match_a_single_process(case):
     (alone,), (close, _) = case.one.records, case.case.close
     for record in case.two.records:
         assert record["plans"] == alone["plans"]
@@ -159,7 +159,7 @@ def test_losses_are_those_of_one_process(case):
     assert max(abs(line.get("loss", 0)) for line in alone["log"]) > 1e-2
 
 
-def test_weights_are_those_of_one_process(case):
+def test_weights_match_a_single_process(case):
     (alone,), (_, close) = case.one.records, case.case.close
     assert alone["moved"] > 1e-3
     for name, value in case.one.weights.items():
@@ -175,7 +175,7 @@ def test_log_probs_are_not_rounded(case):
         assert max(shares) < 0.2
 
 
-def test_every_forward_has_a_picture_where_one_has(case):
+def test_every_forward_has_an_image_if_one_has(case):
     """Others would not exchange what the vision tower has."""
     first, second = ([made[:2] for made in record["forwards"]] for record in case.two.records)
     assert first == second

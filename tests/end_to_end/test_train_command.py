@@ -1,4 +1,4 @@
-"""`vantage train` on a user's own files: it trains, goes on, stops when asked, or says why not."""
+"""`vantage train` on a user's files: training, resuming, stopping, and errors."""
 
 import io
 import json
@@ -76,7 +76,7 @@ def by_paths(path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """An empty directory to work in, and a wide terminal."""
+    """An empty working directory, and a wide terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
@@ -124,7 +124,7 @@ def write(values: dict | str) -> str:
 
 @pytest.fixture
 def train(monkeypatch, capfd):
-    """Calls `vantage train` in this process: exit status and what was complained about."""
+    """Calls `vantage train` in this process, and returns exit status and stderr."""
 
     def call(values, *arguments) -> tuple[int, str]:
         for name in [name for name in sys.modules if name.startswith(plugins.PREFIX)]:
@@ -145,14 +145,14 @@ def logged(run: str = "run") -> list[dict]:
 
 
 def checkpoints(run: str = "run") -> dict[int, bool]:
-    """Step of each checkpoint -> whether it is whole."""
+    """Step of each checkpoint -> whether it is complete."""
     return {int(path.name[11:]): is_complete(path) for path in Path(run).glob("checkpoint-*")}
 
 
 # ------------------------------------------------------------------------------ what is trained
 
 
-def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values):
+def test_lora_run_with_all_options_resumes_in_real_processes(values):
     by_datasets(Path("rows.parquet"))
     by_paths(Path("held_out.parquet"))
     chosen = put(
@@ -190,7 +190,7 @@ def test_a_lora_run_with_everything_and_its_resumption_in_real_processes(values)
 
 
 @pytest.mark.parametrize("written", [by_datasets, by_pyarrow, by_paths])
-def test_pictures_of_every_kind_are_trained(values, train, written):
+def test_images_of_every_kind_train(values, train, written):
     written(Path("rows.parquet"))
     status, err = train(values, "--run.batches", "1")
     assert status == 0, err
@@ -199,7 +199,7 @@ def test_pictures_of_every_kind_are_trained(values, train, written):
     assert AutoModelForImageTextToText.from_pretrained("run/model")
 
 
-def test_a_sharing_recipe_with_rewrites_and_transforms_is_trained(values, train):
+def test_sharing_recipe_trains_with_rewrites_and_transforms(values, train):
     by_datasets(Path("rows.parquet"))
     transforms = {"names": ["upside-down"], "probability": 1}
     variants = {"prompts": 2, "rewrites": "others", "transforms": transforms}
@@ -215,7 +215,7 @@ def test_epochs_count_the_questions(values, train):
     assert checkpoints() == {2: True, 4: True, 6: True}
 
 
-def test_an_adapter_can_be_evaluated(values, train, monkeypatch, capfd):
+def test_adapter_can_be_evaluated(values, train, monkeypatch, capfd):
     by_datasets(Path("rows.parquet"))
     lora = {"r": 2, "target_modules": ["q_proj"]}
     status, err = train(put(values, model__lora=lora, run__batches=1))
@@ -228,11 +228,11 @@ def test_an_adapter_can_be_evaluated(values, train, monkeypatch, capfd):
     assert not caught.value.code, capfd.readouterr().err
 
 
-def test_ctrl_c_leaves_a_whole_checkpoint_from_which_a_run_is_completed(values):
+def test_ctrl_c_leaves_a_checkpoint_to_resume_from(values):
     by_datasets(Path("rows.parquet"))
     long = {"run__batches": 400, "run__save_every": 400}
     # All responses of two questions may be as long.
-    config = write(put(values, **long, run__silent_batches=400))
+    config = write(put(values, **long, run__max_silent_batches=400))
     with Path("log").open("w") as log:
         process = subprocess.Popen([*COMMAND, config], stdout=log, stderr=log)
         waited = time.monotonic() + 90
@@ -260,7 +260,7 @@ def test_ctrl_c_leaves_a_whole_checkpoint_from_which_a_run_is_completed(values):
 
 @pytest.fixture
 def no_rollout(monkeypatch):
-    """A run that gets as far as a rollout has not been refused in time."""
+    """Fail if the run reaches a rollout instead of raising before."""
     monkeypatch.setattr(VantageTrainer, "_roll_out", lambda self: pytest.fail("a rollout"))
 
 
@@ -293,11 +293,11 @@ BAD_CONFIGURATIONS = [
     ({"data__columns__image": "foto"}, "no column 'foto' for the image; did you mean 'photo'"),
     (
         {"data__columns__image": "solution_steps"},
-        "row 0, column 'solution_steps': '1' is no picture",
+        "row 0, column 'solution_steps': '1' is not an image",
     ),
     ({"data__columns__images": ["photo", "foto"]}, "no column 'foto' for the images; did you"),
-    ({"data__template": "{question} {hint}"}, "template: {hint} is no column"),
-    ({"data__template": "Sum?"}, "has no {question} in it"),
+    ({"data__template": "{question} {hint}"}, "template: {hint} is not a column"),
+    ({"data__template": "Sum?"}, "does not contain {question}"),
     ({"data__max_prompt_tokens": 3}, "max_prompt_length=3"),
     ({"recipe": "shuffle"}, "did you mean 'shuffle-r1'"),
     ({"recipe": {"name": "shuffle-r1", "fracton": 1}}, "did you mean 'fraction'"),
@@ -310,7 +310,7 @@ BAD_CONFIGURATIONS = [
     ({"variants": {"prompts": 2}}, "variants: prompts=2 and original=True, but nothing to vary"),
     (
         {"variants": {"prompts": 2, "transforms": {"names": ["turn"]}}},
-        "variants.transforms.names: no transform 'turn'",
+        "variants.transforms.names: unknown transform 'turn'",
     ),
     ({"variants": {"prompts": 2, "rewrites": "other"}}, "no column 'other'"),
     ({"rewards": {"acuracy": 1}}, "rewards: unknown 'acuracy'; did you mean 'accuracy'"),
@@ -323,11 +323,14 @@ BAD_CONFIGURATIONS = [
     ({"optimizer__schedule": "falling"}, "falling"),
     (
         {"data__validation": "rows.parquet", "run__validate_every": 3, "run__save_every": 2},
-        "run.validate_every=3 is no multiple of run.save_every=2",
+        "run.validate_every=3 is not a multiple of run.save_every=2",
     ),
     ({"trl__logging_steps": "often"}, "trl.logging_steps='often': expected a number"),
     ({"trl__num_iterations": 0}, "trl.num_iterations=0: expected 1 or more"),
-    ({"trl__model_init_kwargs": "eager"}, "trl.model_init_kwargs='eager': expected options"),
+    (
+        {"trl__model_init_kwargs": "eager"},
+        "trl.model_init_kwargs='eager': expected a mapping of options",
+    ),
     ({"trl__per_device_train_batch_size": 0}, "trl.per_device_train_batch_size=0: expected 1"),
     ({"trl__num_generations": 8}, "trl.num_generations=8: must stay 4; set batch.rollouts"),
     ({"trl__learning_rte": 1}, "trl.learning_rte: unknown; did you mean 'learning_rate'"),
@@ -343,7 +346,7 @@ BAD_CONFIGURATIONS = [
 @pytest.mark.parametrize(
     ("options", "words"), BAD_CONFIGURATIONS, ids=[str(case[0]) for case in BAD_CONFIGURATIONS]
 )
-def test_a_bad_configuration_is_refused_by_name(values, train, no_rollout, options, words):
+def test_invalid_configuration_error_names_the_option(values, train, no_rollout, options, words):
     by_datasets(Path("rows.parquet"))
     Path("needs.py").write_text("def hint(completions, hint, **columns): return []")
     assert_refused(*train(put(values, **options)), words)
@@ -352,7 +355,7 @@ def test_a_bad_configuration_is_refused_by_name(values, train, no_rollout, optio
 @pytest.mark.parametrize(
     ("text", "words"), [("run: [", "not YAML"), ("", "expected sections"), ("a: b: c", "not YAML")]
 )
-def test_a_file_that_is_no_configuration_is_refused(train, no_rollout, text, words):
+def test_file_without_configuration_raises(train, no_rollout, text, words):
     assert_refused(*train(text), words)
 
 
@@ -365,10 +368,10 @@ BAD_ROWS = [
     ({"solution": None}, "row 1, column 'solution': the answer is empty ('None')"),
     (
         {"photo": {"bytes": b"no picture", "path": None}},
-        "row 1, column 'photo': no picture in a known format",
+        "row 1, column 'photo': not an image in a supported format",
     ),
-    ({"photo": {"bytes": encoded(1)[:150], "path": None}}, "row 1, column 'photo': a picture that"),
-    ({"photo": {"bytes": b"", "path": None}}, "{'bytes': b'', 'path': None}\" is no picture"),
+    ({"photo": {"bytes": encoded(1)[:150], "path": None}}, "row 1, column 'photo': image cannot"),
+    ({"photo": {"bytes": b"", "path": None}}, "{'bytes': b'', 'path': None}\" is not an image"),
     ({"photo": {"bytes": None, "path": "gone.png"}}, "gone.png"),
     ({"photo": None, "problem": "<image> What?"}, "row 1, column 'problem': has 1 <image> for 0"),
     ({"others": ["Sum?", ""]}, "row 1, column 'others': holds an empty question"),
@@ -389,40 +392,42 @@ VARIED = {"prompts": 2, "rewrites": "others"}
 
 
 @pytest.mark.parametrize(("change", "words"), BAD_ROWS, ids=[case[1] for case in BAD_ROWS])
-def test_a_bad_row_is_refused_by_its_number(values, train, no_rollout, change, words):
+def test_invalid_row_error_names_its_number(values, train, no_rollout, change, words):
     with_row(change, Path("rows.parquet"))
     assert_refused(*train(put(values, variants=VARIED, batch__questions=1)), words)
 
 
-def test_a_bad_row_of_the_validation_is_refused(values, train, no_rollout):
+def test_invalid_validation_row_raises(values, train, no_rollout):
     by_datasets(Path("rows.parquet"))
     with_row({"photo": {"bytes": b"no picture", "path": None}}, Path("held_out.parquet"))
     status, err = train(put(values, data__validation="held_out.parquet"))
     assert_refused(
-        status, err, "held_out.parquet: 1 row cannot be used:\n  row 1, column 'photo': no picture"
+        status,
+        err,
+        "held_out.parquet: 1 row cannot be used:\n  row 1, column 'photo': not an image",
     )
 
 
-def test_rewrites_that_are_no_list_are_refused(values, train, no_rollout):
+def test_rewrites_must_be_lists(values, train, no_rollout):
     columns = {**table(), "others": ["Sum?"] * 6, "photo": [picture(n) for n in range(6)]}
     Dataset.from_dict(columns).to_parquet("rows.parquet")
     words = "row 0, column 'others': holds 'Sum?', expected a list of texts"
     assert_refused(*train(put(values, variants=VARIED)), words)
 
 
-def test_a_file_without_rows_is_refused(values, train, no_rollout):
+def test_file_without_rows_raises(values, train, no_rollout):
     pq.write_table(pa.table({**table(), "photo": ["a"] * 6}).slice(0, 0), "rows.parquet")
     assert_refused(*train(values), "rows.parquet: split 'train' has no rows")
 
 
-def test_a_run_on_top_of_an_earlier_one_is_refused(values, train, monkeypatch):
+def test_run_over_an_earlier_run_raises(values, train, monkeypatch):
     by_datasets(Path("rows.parquet"))
     assert train(put(values, run__batches=1))[0] == 0
     monkeypatch.setattr(VantageTrainer, "_roll_out", lambda self: pytest.fail("a rollout"))
     assert_refused(*train(values), "run.output: 'run' has checkpoints of an earlier run")
 
 
-def test_going_on_with_other_options_is_refused(values, train, monkeypatch):
+def test_resuming_with_other_options_raises(values, train, monkeypatch):
     by_datasets(Path("rows.parquet"))
     assert train(put(values, run__batches=1))[0] == 0
     monkeypatch.setattr(VantageTrainer, "_roll_out", lambda self: pytest.fail("a rollout"))
@@ -430,6 +435,6 @@ def test_going_on_with_other_options_is_refused(values, train, monkeypatch):
     assert_refused(status, err, "but this changed: generation.max_tokens from")
 
 
-def test_a_file_that_is_no_parquet_is_refused(values, train, no_rollout):
+def test_invalid_parquet_file_raises(values, train, no_rollout):
     Path("rows.parquet").write_bytes(b"PAR1 nothing PAR1")
     assert_refused(*train(values), "rows.parquet: cannot be read as a data set")

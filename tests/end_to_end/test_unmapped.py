@@ -1,4 +1,4 @@
-"""Pictures reach the model or the data are refused, whichever command reads them."""
+"""In every command, images reach the model or the data raises an error."""
 
 import base64
 import json
@@ -36,9 +36,7 @@ def configured(folder, model: str, data: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["train", "dry run", "check", "eval", "expand"])
-def test_every_command_refuses_pictures_that_no_column_is_for(
-    command, vantage, tiny_model, tmp_path
-):
+def test_every_command_rejects_unmapped_images(command, vantage, tiny_model, tmp_path):
     rows = [{"question": w, "answer": "1", "figure_of": f"{n}.png"} for n, w in enumerate(WORDINGS)]
     data = written(tmp_path, rows[:4])
     config = configured(tmp_path, tiny_model, data)
@@ -59,7 +57,7 @@ def test_every_command_refuses_pictures_that_no_column_is_for(
     }
     status, _, err = vantage(*given[command])
     assert status == 2
-    assert "column 'figure_of' holds pictures, which the model would not see" in err
+    assert "column 'figure_of' holds images, which the model would not see" in err
     assert "columns: {images: figure_of}" in err
     assert "columns: {images: null}" in err
 
@@ -98,7 +96,7 @@ def as_llava(n: int) -> dict:
 
 
 @pytest.mark.parametrize("way", [as_paths, as_text_or_list, as_base64, as_openai, as_llava])
-def test_rows_as_people_store_them_train_with_their_pictures(way, vantage, tiny_model, tmp_path):
+def test_rows_in_common_formats_train_with_their_images(way, vantage, tiny_model, tmp_path):
     written(tmp_path, [])
     rows = [way(n) for n in range(4)]
     for row in rows:
@@ -113,7 +111,7 @@ def test_rows_as_people_store_them_train_with_their_pictures(way, vantage, tiny_
     assert [len(prompt["pictures"]) for prompt in prompts] == [1, 1]
 
 
-def test_a_picture_that_the_processor_cannot_take_is_found_at_the_start(
+def test_image_that_the_processor_rejects_is_found_at_the_start(
     vantage, tiny_model, tmp_path, monkeypatch
 ):
     taken = CLIPImageProcessorPil.preprocess
@@ -138,16 +136,16 @@ def test_a_picture_that_the_processor_cannot_take_is_found_at_the_start(
     ):
         status, out, err = vantage(*command)
         assert status != 0
-        assert "a picture of 1000 x 4 pixels" in out + err
+        assert "an image of 1000 x 4 pixels" in out + err
     status, out, err = vantage("eval", tiny_model, data, "--output", tmp_path / "eval")
-    assert status == 2 and "question 1: a picture of 1000 x 4 pixels" in err
+    assert status == 2 and "question 1: an image of 1000 x 4 pixels" in err
     status, out, err = vantage("train", config, "--data.on_bad_row", "skip")
     assert status == 0, out + err
     (reject,) = map(json.loads, (tmp_path / "run" / "rejects.jsonl").read_text().splitlines())
     assert reject["row"] == 1 and "absolute aspect ratio" in reject["reason"]
 
 
-def test_what_expand_writes_has_the_pictures_and_trains(vantage, tiny_model, tmp_path):
+def test_expanded_data_keeps_images_and_trains(vantage, tiny_model, tmp_path):
     data = written(tmp_path, [as_llava(n) for n in range(4)])
     out = tmp_path / "elsewhere" / "out.parquet"
     status, said, err = vantage("expand", data, "--output", out, "--rewrites", 1, "--built-in")
@@ -155,4 +153,4 @@ def test_what_expand_writes_has_the_pictures_and_trains(vantage, tiny_model, tmp
     made = Dataset.from_parquet(str(out), cache_dir=str(tmp_path / "cache"))
     assert all(row["image"] is not None and row["new_questions"] for row in made)
     _, said, _ = vantage("check", out, "--model", tiny_model)
-    assert "row 0 as the model gets it, of 4 (user; 1 picture)" in said
+    assert "row 0 as the model sees it, 1 of 4 with layout (user; 1 image)" in said

@@ -1,4 +1,4 @@
-"""Small made sets in the schema of the published files, with responses and verdicts by hand.
+"""Small synthetic sets in the published schemas, with responses and hand-written verdicts.
 
 `CASES[name]` holds (row, response, whether it is right). Pictures are added by `pictured`.
 """
@@ -151,7 +151,7 @@ MATHVISTA = [
     (_mathvista(6, "equal to", "text", choices=RELATIONS), box("smaller"), False),
     (_mathvista(7, "14", "integer"), box("14"), True),
     (_mathvista(8, "14", "integer", unit="fish"), box("14 fish"), True),
-    (_mathvista(9, "14", "integer"), box("14.6"), True),  # whole numbers are cut off
+    (_mathvista(9, "14", "integer"), box("14.6"), True),  # integers are truncated
     (_mathvista(10, "14", "integer"), box("13.9"), False),
     (_mathvista(11, "1.45", "float", precision=2.0, unit="$"), box("\\$1.45"), True),
     (_mathvista(12, "1.2", "float", precision=1.0), box("1.23"), True),
@@ -179,7 +179,7 @@ def _wemath(problem, key, answer="B", option="A. 10 cm; B. 20 cm;C. 3, 40; D. No
 
 
 TRICKY = "A. F;    B. D;    C. B;    D. I; E. No correct answer"
-WEMATH = [  # both metrics of these problems stand in test_measures
+WEMATH = [  # test_measures has both metrics of these problems
     (_wemath("2steps_1", "2steps_1"), box("B"), True),
     (_wemath("2steps_1", "2steps_2"), box("B. 20 cm"), True),
     (_wemath("2steps_1", "2steps_multi"), box("20"), True),
@@ -248,7 +248,7 @@ CHARTQA = [
     (_chartqa("0"), box("0.01"), False),
     (_chartqa("Angry", False), box("\\text{angry}"), True),
     (_chartqa("Angry", False), box("Happy"), False),
-    (_chartqa("15", False), box("15 items"), False),  # units are not taken off
+    (_chartqa("15", False), box("15 items"), False),  # units are not removed
     (_chartqa("2014", False), "The answer is 2014", True),
     (_chartqa("[Ireland, Italy]", False), box("[Ireland, Italy]"), True),
     (_chartqa("62", False), "", False),
@@ -357,7 +357,7 @@ GEOMETRY3K = [
     (_geometry3k("3, 4"), box("4, 3"), True),
     (_geometry3k("3"), f"{box('4')} no, {box('3')}", True),
     (_geometry3k("50\\%"), box("50"), True),
-    (_geometry3k("3"), "The answer is 3", False),  # it wants a box
+    (_geometry3k("3"), "The answer is 3", False),  # the reward requires a box
     (_geometry3k("3"), "", False),
 ]
 
@@ -373,7 +373,7 @@ CASES = {
     "ai2d": AI2D,
     "geometry3k": GEOMETRY3K,
 }
-# The column of pictures, and the file as the hub names it.
+# Column of images and name of the file on the hub.
 STORED = {
     "mathverse": ("image", "testmini.parquet"),
     "mathvision": ("decoded_image", "data/test-00000-of-00001-3532b8d3f1b4047a.parquet"),
@@ -401,7 +401,7 @@ def _table(rows: list[dict], pictures: dict[str, list]) -> Dataset:
 
 
 def publish(name: str, folder) -> str:
-    """Write the made set of a benchmark as its publishers have it; the directory."""
+    """Write the synthetic set of a benchmark in its published format; return the directory."""
     rows = [row for row, *_ in CASES[name]]
     column, file = STORED[name]
     shown = [{"bytes": png(number), "path": None} for number in range(len(rows))]
@@ -433,7 +433,7 @@ def publish(name: str, folder) -> str:
 
 
 def case(name: str, item_id: str, number: int):
-    """The case behind a question, by its id where the row has one."""
+    """Find the case of a question, by its id if the row has one."""
     keys = {
         "hallusionbench": lambda row: "/".join(
             str(row[k]) for k in ("category", "subcategory", "set_id", "figure_id", "question_id")
@@ -446,7 +446,7 @@ def case(name: str, item_id: str, number: int):
 
 
 def as_json(name: str, folder, file: str, picture_of, lacks=lambda row: False) -> str:
-    """The made set as a JSON file with pictures beside it; its directory."""
+    """Write the synthetic set as a JSON file with image files; return the directory."""
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     for number, (row, *_) in enumerate(CASES[name]):
@@ -492,7 +492,7 @@ def mm_eval(folder: Path) -> dict[str, str]:
 
 
 def math_vision_table(folder: Path, *, written_out: bool = False) -> str:
-    """MathVision as VLMEvalKit's table, with pictures in base64 or beside it."""
+    """Write MathVision as VLMEvalKit's table, with images in base64 or in files."""
     (folder / "images").mkdir(parents=True)
     with (folder / "MathVision.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
@@ -511,7 +511,7 @@ def math_vision_table(folder: Path, *, written_out: bool = False) -> str:
 
 
 def _in_folders(folder: Path) -> str:
-    """Geometry3K as Inter-GPS publishes it: a folder for every question, in one for its split."""
+    """Write Geometry3K in the format of Inter-GPS: a folder per question inside one per split."""
     for number, (row, *_) in enumerate(CASES["geometry3k"]):
         home = folder / "test" / str(2401 + number)
         home.mkdir(parents=True)

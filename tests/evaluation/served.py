@@ -1,4 +1,4 @@
-"""A saved model behind OpenAI's chat protocol, by transformers alone."""
+"""A saved model behind OpenAI's chat protocol, served with transformers."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ def _shown(part: dict) -> dict:
 
 
 class Served(Loopback):
-    """Samples one response a request, by the seed that the request names."""
+    """Samples one response to each request, with the seed of the request."""
 
     def __init__(self, path):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A model before and after training, from files and over a server: what the table says is so."""
+"""The table of a model before and after training, local and behind a server, is correct."""
 
 import json
 import re
@@ -19,14 +19,14 @@ ASKED = ["--question", "question", "--image", "image", "--samples", SAMPLES, "--
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """A model that puts numbers in boxes, some of them right."""
+    """A model that boxes numbers, some of them right."""
     return cold_start(tmp_path_factory.mktemp("cold"), settings=Settings(n=96, steps=60, batch=32))
 
 
 def recounted(folder) -> dict[str, dict[str, list[bool]]]:
-    """Right answers by model and question, with nothing of the package: boxes and references.
+    """Count right answers by model and question, without code of the package.
 
-    The journals hold each recorded response, and none is missing from what is counted.
+    Also checks that the journals hold every counted response.
     """
     found = {}
     for path in folder.glob("*/digits.parquet"):
@@ -44,13 +44,13 @@ def recounted(folder) -> dict[str, dict[str, list[bool]]]:
 
 
 def told(values: list[float], sign: str = "") -> str:
-    """The mean in percent, with half of its 95 % interval."""
+    """Format the mean in percent, ± half the width of its 95 % interval."""
     count, mean = len(values), sum(values) / len(values)
     error = (sum((one - mean) ** 2 for one in values) / (count - 1) / count) ** 0.5
     return f"{100 * mean:{sign}.1f} ± {196 * error:.1f}"
 
 
-def test_the_table_says_what_the_recorded_answers_say(vantage, start, tmp_path):
+def test_the_table_agrees_with_the_recorded_answers(vantage, start, tmp_path):
     rows = tmp_path / "digits.parquet"
     digits.questions("test", n=24).to_parquet(rows)
     settings = {
@@ -100,6 +100,6 @@ def test_the_table_says_what_the_recorded_answers_say(vantage, start, tmp_path):
     assert f"digits: otherwise - after: {told(gaps, '+')} points (asked differently" in printed
 
 
-def test_a_difference_of_nothing_is_no_loss():
+def test_a_difference_of_zero_has_a_plus_sign():
     for mean in (0.0, -0.0, -0.0004):
         assert Difference("b", "m", "o", 9, mean, 0.0, True, (None, None)).points == "+0.0 ± 0.0"

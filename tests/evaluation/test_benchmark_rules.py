@@ -1,4 +1,4 @@
-"""Every benchmark on a small set in its published schema: read, asked and scored as by hand."""
+"""Every benchmark reads, asks and scores a small set in its published schema as by hand."""
 
 import time
 
@@ -30,7 +30,7 @@ def sets(tmp_path_factory):
     }
 
 
-def test_all_benchmarks_of_the_papers_have_at_least_ten_cases():
+def test_every_benchmark_has_at_least_ten_cases():
     assert list(CASES) == list(BENCHMARKS)
     assert min(map(len, CASES.values())) >= 10
 
@@ -39,7 +39,7 @@ ALL = [(name, number) for name, cases in CASES.items() for number in range(len(c
 
 
 @pytest.mark.parametrize(("name", "number"), ALL)
-def test_a_response_is_right_as_by_hand(sets, name, number):
+def test_scores_match_the_hand_written_verdicts(sets, name, number):
     item = sets[name].read(number)
     _, response, right = case(name, item.id, number)
     told = score(sets[name].benchmark, item, response)
@@ -47,7 +47,7 @@ def test_a_response_is_right_as_by_hand(sets, name, number):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_question_can_be_asked_with_its_pictures(sets, name):
+def test_every_question_can_be_asked_with_its_images(sets, name):
     assert sets[name].size == len(CASES[name])
     items = [sets[name].read(number) for number in range(sets[name].size)]
     for number, item in enumerate(items):
@@ -75,13 +75,13 @@ def test_mathverse_asks_its_own_query_and_reads_the_options(sets):
     assert sets["mathverse"].read(8).options == ()
 
 
-def test_mathvision_puts_the_picture_where_the_question_mentions_it(sets):
+def test_mathvision_places_the_image_where_the_question_mentions_it(sets):
     item = first(sets, "mathvision")
     assert item.question.text.startswith(f"How many are there in {IMAGE} (row 1)?\nChoices:\n(A) 3")
     assert sets["mathvision"].read(8).question.text == f"How many are there in {IMAGE} (row 9)?"
 
 
-def test_mathvista_asks_its_own_query_and_knows_the_letter(sets):
+def test_mathvista_asks_its_own_query_and_finds_the_letter(sets):
     item = first(sets, "mathvista")
     assert item.question.text.startswith(f"{IMAGE}Hint: ")
     assert (item.reference, item.options) == ("B", ("3/11", "8/11", "6/11", "3/5"))
@@ -98,7 +98,7 @@ def test_wemath_reads_its_options_from_their_line(sets):
     assert sets["wemath"].read(6).options == ("F", "D", "B", "I", "No correct answer")
 
 
-def test_mmmu_places_pictures_in_questions_and_options_and_names_repeats(sets):
+def test_mmmu_places_images_in_questions_and_options(sets):
     by_id = {item.id: item for item in sets["mmmu"].items()}
     item = by_id["validation_Art_Theory_1"]
     assert item.question.text == (
@@ -114,7 +114,7 @@ def test_hallusionbench_asks_both_parts(sets):
     assert {item.reference for item in items} == {"yes", "no"}
 
 
-def test_chartqa_reads_the_older_columns_too(tmp_path):
+def test_chartqa_reads_the_older_columns(tmp_path):
     rows = {"query": ["Which?"] * 2, "label": [["62", "Paris"]] * 2, "human_or_machine": [0, 1]}
     Dataset.from_dict({**rows, "image": [None, None]}).to_parquet(tmp_path / "test-0.parquet")
     found = question_set(f"chartqa={tmp_path}")
@@ -125,7 +125,7 @@ def test_chartqa_reads_the_older_columns_too(tmp_path):
     assert answers == [True, True, False]
 
 
-def test_a_json_file_with_pictures_beside_it_works_too(tmp_path):
+def test_json_file_with_image_files(tmp_path):
     folder = as_json(
         "mathverse", tmp_path, "testmini.json", lambda n: ("image", f"images/v/image_{n}.png")
     )
@@ -154,7 +154,7 @@ AS_DOWNLOADED = (
 
 
 @pytest.mark.parametrize("name", AS_DOWNLOADED)
-def test_the_evaluation_data_of_shuffle_r1_are_read_as_downloaded(downloaded, sets, name):
+def test_evaluation_data_of_shuffle_r1_are_read_as_downloaded(downloaded, sets, name):
     found = downloaded[name]
     assert found.size == len(CASES[name])
     for number in range(found.size):
@@ -169,7 +169,7 @@ def test_the_evaluation_data_of_shuffle_r1_are_read_as_downloaded(downloaded, se
 
 
 @pytest.mark.parametrize("name", ["geometry3k", "mathvision", "hallusionbench"])
-def test_downloaded_questions_are_scored_as_those_of_the_hub(downloaded, name):
+def test_downloaded_questions_are_scored_like_those_of_the_hub(downloaded, name):
     found = downloaded[name]
     for number in range(found.size):
         item = found.read(number)
@@ -177,27 +177,27 @@ def test_downloaded_questions_are_scored_as_those_of_the_hub(downloaded, name):
         assert score(found.benchmark, item, response).right is right
 
 
-def test_questions_in_folders_are_those_of_the_split_in_the_order_of_their_numbers(downloaded):
+def test_folders_are_read_from_the_split_in_numeric_order(downloaded):
     items = downloaded["geometry3k"].items()
     assert [item.row["id"] for item in items] == [*range(2401, 2401 + len(items))]
     assert items[0].question.text == f"{IMAGE}Find $x$."
 
 
-def test_a_folder_whose_question_is_broken_is_named(tmp_path):
+def test_error_names_the_folder_of_a_broken_question(tmp_path):
     copy = mm_eval(tmp_path)["geometry3k"]
     (tmp_path / "geometry3k" / "test" / "2405" / "data.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"row 4.*test/2405: no JSON"):
+    with pytest.raises(InputError, match=r"row 4.*test/2405: not valid JSON"):
         question_set(f"geometry3k={copy}")
 
 
-def test_a_table_may_hold_its_pictures_in_base64(tmp_path):
+def test_table_with_images_in_base64(tmp_path):
     found = question_set(f"mathvision={math_vision_table(tmp_path / 'data', written_out=True)}")
     (picture,) = found.read(3).question.images
     assert picture.open().getpixel((0, 0)) == (3, 0, 0)
     assert found.read(7).parts == {"subject": "logic"}
 
 
-def test_options_that_a_question_lists_are_not_listed_again(tmp_path):
+def test_options_in_the_question_are_not_appended_again(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.jpg").write_bytes(png())
     asked = "Which?\nChoices:\n(A) 3\n(B) 4"
@@ -208,18 +208,18 @@ def test_options_that_a_question_lists_are_not_listed_again(tmp_path):
     assert item.options == ("3", "4")
 
 
-def test_scoring_holds_no_pictures(sets):
+def test_items_for_scoring_have_no_images(sets):
     for item in sets["hallusionbench"].items() + sets["mmmu"].items():
         assert not item.question.images
         assert not any(isinstance(one, bytes | dict) for one in item.row.values())
 
 
-def test_the_first_questions_alone(tmp_path):
+def test_limit_keeps_the_first_questions(tmp_path):
     found = question_set(f"ai2d={publish('ai2d', tmp_path)}", limit=3)
     assert len(found.items()) == 3
 
 
-def test_without_a_copy_the_hub_is_asked_for_the_published_name(monkeypatch):
+def test_without_a_copy_the_published_name_is_loaded_from_the_hub(monkeypatch):
     asked = []
 
     def load(name, config=None):
@@ -236,13 +236,16 @@ def test_without_a_copy_the_hub_is_asked_for_the_published_name(monkeypatch):
 BAD = {
     "no answer": ({"answer": ""}, "no reference answer"),
     "no question": ({"question": " "}, "no question"),
-    "no option": ({"answer": "7"}, "names none of 4 options"),
-    "no picture": ({"image": {"bytes": b"none", "path": None}}, "no picture in a known format"),
+    "no option": ({"answer": "7"}, "names none of the 4 options"),
+    "no picture": (
+        {"image": {"bytes": b"none", "path": None}},
+        "not an image in a supported format",
+    ),
 }
 
 
 @pytest.mark.parametrize("change", BAD.values(), ids=BAD)
-def test_rows_that_cannot_be_asked_are_named_before_anything_is_asked(tmp_path, change):
+def test_error_names_rows_that_cannot_be_asked(tmp_path, change):
     change, words = change
     rows = [{**row, "image": None} for row, *_ in CASES["ai2d"]]
     rows[2] |= change
@@ -251,13 +254,14 @@ def test_rows_that_cannot_be_asked_are_named_before_anything_is_asked(tmp_path, 
         question_set(f"ai2d={tmp_path}")
 
 
-def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
+def test_missing_column_error_names_the_column_and_the_others(tmp_path):
     Dataset.from_dict({"ask": ["?"], "answer": ["1"]}).to_parquet(tmp_path / "test.parquet")
-    with pytest.raises(InputError, match=r"column 'problem' or 'annotat_text'; there are answer"):
+    words = r"column 'problem' or 'annotat_text'; the columns are answer"
+    with pytest.raises(InputError, match=words):
         question_set(f"geometry3k={tmp_path}")
 
 
-def test_ids_that_come_twice_are_refused(tmp_path):
+def test_duplicate_ids_are_refused(tmp_path):
     row = CASES["mmstar"][0][0]
     Dataset.from_list([row, row]).to_parquet(tmp_path / "mmstar.parquet")
     with pytest.raises(InputError, match="2 questions have this id"):
@@ -274,7 +278,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_hostile_responses_are_wrong_in_time(sets, name):
+def test_hostile_responses_are_scored_wrong_in_time(sets, name):
     for item in (sets[name].read(0), sets[name].read(len(CASES[name]) - 1)):
         for text in HOSTILE:
             began = time.perf_counter()
@@ -301,15 +305,15 @@ def test_any_response_gets_a_score(sets, response, number):
         assert told.answer is None or told.answer.strip()
 
 
-def test_an_empty_box_is_no_answer(sets):
+def test_an_empty_box_is_not_an_answer(sets):
     for asked in sets.values():
         assert score(asked.benchmark, asked.read(0), "\\boxed{ }").answer is None
 
 
-def test_rows_of_other_columns_are_named(tmp_path):
+def test_error_names_a_row_with_other_columns(tmp_path):
     rows = [{"question": "Is it?", "gt_answer": "1", "image": None}]
     Dataset.from_list(rows).to_parquet(tmp_path / "image.parquet")
     with pytest.raises(
-        InputError, match=r"row 0.*no row of HallusionBench: KeyError\('category'\)"
+        InputError, match=r"row 0.*not a row of HallusionBench: KeyError\('category'\)"
     ):
         question_set(f"hallusionbench={tmp_path}")

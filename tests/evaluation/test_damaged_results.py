@@ -1,4 +1,4 @@
-"""Results of evaluations that are damaged or foreign are refused by name."""
+"""Errors about damaged or foreign results of evaluations name the file."""
 
 import json
 import os
@@ -153,7 +153,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize(("ending", "cases"), [("json", JSON), ("parquet", TABLES)])
-def test_each_ends_with_a_sentence_that_names_the_file(folder, tmp_path_factory, ending, cases):
+def test_error_names_the_damaged_file(folder, tmp_path_factory, ending, cases):
     right = figures(folder)
     assert "+0.0" in right  # the difference of the two
     wrong = {}
@@ -168,7 +168,7 @@ def test_each_ends_with_a_sentence_that_names_the_file(folder, tmp_path_factory,
         except InputError as error:
             if str(place) not in str(error) or len(str(error)) > 1_000:
                 wrong[name] = str(error)
-        except BaseException as error:  # a traceback of the user's
+        except BaseException as error:  # the user would see a traceback
             wrong[name] = repr(error)
     assert wrong == {}
     assert figures(folder) == right

@@ -1,4 +1,4 @@
-"""`vantage eval` from the outside: what it asks, writes, refuses, and survives."""
+"""`vantage eval` as a command: what it asks, writes and refuses, and how it resumes."""
 
 import functools
 import hashlib
@@ -40,7 +40,7 @@ def evaluate(vantage):
 
 @pytest.fixture(scope="module")
 def sums(tmp_path_factory):
-    """Six questions, two with a picture, in a file with other column names than ours."""
+    """Six questions, two with an image, in a file with unusual column names."""
     pictures = [digits.picture([n, n + 1]) if n < 2 else None for n in range(6)]
     columns = {"q": [f"Add {n} + 1." for n in range(6)], "a": ["1"] * 6, "pic": pictures}
     path = tmp_path_factory.mktemp("sums") / "sums.parquet"
@@ -90,7 +90,7 @@ def test_a_second_model_joins_the_table_and_published_figures_are_marked(
     assert line.endswith("geometry3k,accuracy,38.120,,,")
 
 
-def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_path, monkeypatch):
+def test_rerunning_the_command_asks_nothing(evaluate, tiny_model, sums, tmp_path, monkeypatch):
     arguments = [tiny_model, sums, *COLUMNS, *QUICK, "--output", tmp_path / "out"]
     assert evaluate(*arguments)[0] == 0
     before = pq.read_table(next((tmp_path / "out").glob("*/sums.parquet")))
@@ -110,7 +110,7 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
         (["MODEL", "gone.parquet"], "gone.parquet: no such file"),
         (["gone", "SUMS", *COLUMNS], "'gone' cannot be loaded"),
         (["MODEL", "SUMS", *COLUMNS, "--template", "Sum?"], "{question}"),
-        (["MODEL", "SUMS", *COLUMNS, "--template", "{question}<image>"], "behind {question}"),
+        (["MODEL", "SUMS", *COLUMNS, "--template", "{question}<image>"], "after {question}"),
         (["MODEL", "SUMS", *COLUMNS, "--temperature", "0"], "add --samples 1"),
         (["MODEL", "SUMS", "SUMS", *COLUMNS], "each only once"),
         (["MODEL", "my sums=SUMS", "my-sums=SUMS", *COLUMNS], "each only once"),
@@ -121,7 +121,7 @@ def test_the_same_command_again_asks_nothing(evaluate, tiny_model, sums, tmp_pat
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_it_refuses_with_one_message(evaluate, tiny_model, sums, tmp_path, change, words):
+def test_wrong_input_gives_one_error_message(evaluate, tiny_model, sums, tmp_path, change, words):
     put = {"MODEL": tiny_model, "SUMS": sums}
     arguments = [str(put.get(word, word)).replace("=SUMS", f"={sums}") for word in change]
     status, _, err = evaluate(*arguments, "--output", tmp_path / "out")
@@ -131,25 +131,25 @@ def test_it_refuses_with_one_message(evaluate, tiny_model, sums, tmp_path, chang
     assert not (tmp_path / "out").exists()
 
 
-def test_a_row_that_cannot_be_asked_is_named(evaluate, tiny_model, tmp_path):
+def test_error_names_a_row_that_cannot_be_asked(evaluate, tiny_model, tmp_path):
     rows = {"prompt": ["Add.", "Add."], "answer": ["1", "1"]}
     rows["image"] = [None, {"bytes": b"no picture", "path": None}]
     Dataset.from_dict(rows).to_parquet(tmp_path / "rows.parquet")
     status, _, err = evaluate(tiny_model, tmp_path / "rows.parquet", "--image", "image")
     assert status == 2
-    assert "row 1, column 'image': no picture" in err
+    assert "row 1, column 'image': not an image" in err
 
 
-def test_a_file_that_is_no_result_is_named(evaluate, tiny_model, sums, tmp_path):
+def test_error_names_a_file_that_is_not_a_result(evaluate, tiny_model, sums, tmp_path):
     (tmp_path / "out" / "other").mkdir(parents=True)
     (tmp_path / "out" / "other" / "x.json").write_text("{}")
     arguments = [tiny_model, sums, *COLUMNS, *QUICK, "--output", tmp_path / "out"]
     status, _, err = evaluate(*arguments)
     assert status == 2
-    assert "x.json: no result that this version" in err
+    assert "x.json is not a result of this version" in err
 
 
-def test_names_of_models_become_directories():
+def test_model_names_become_directory_names():
     assert label("runs/a b/model/") == "runs-a-b-model"
     assert label("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen-Qwen2.5-VL-3B-Instruct"
     assert label("../..") == "unnamed"
@@ -176,7 +176,7 @@ def test_a_trained_model_is_asked_as_in_training(tmp_path):
         framing(base, tmp_path / "gone", *nothing)
 
 
-def test_nothing_that_a_configuration_beside_a_model_names_is_run(tmp_path):
+def test_code_named_by_a_models_configuration_is_not_run(tmp_path):
     (tmp_path / "run" / "model").mkdir(parents=True)
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'gotcha')!r}, 'w')\n\ndef f():\n    return None\n")
@@ -195,7 +195,7 @@ def test_nothing_that_a_configuration_beside_a_model_names_is_run(tmp_path):
 
 @pytest.fixture(scope="module")
 def text_model(tmp_path_factory):
-    """Directory of a tiny model of text alone, Qwen2, with a tokenizer that has a template."""
+    """Directory of a tiny text model, Qwen2, whose tokenizer has a chat template."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -218,9 +218,7 @@ def text_model(tmp_path_factory):
     return str(path)
 
 
-def test_a_model_of_text_alone_answers_questions_without_pictures(
-    evaluate, text_model, sums, tmp_path
-):
+def test_a_text_model_answers_questions_without_images(evaluate, text_model, sums, tmp_path):
     Dataset.from_dict({"prompt": ["Add 1 + 2.", "Add 2."], "answer": ["3", "2"]}).to_parquet(
         tmp_path / "plain.parquet"
     )
@@ -233,10 +231,10 @@ def test_a_model_of_text_alone_answers_questions_without_pictures(
     assert status == 0, err
     status, _, err = evaluate(text_model, sums, *COLUMNS, *out)
     assert status == 2
-    assert "question 0 has pictures" in err
+    assert "question 0 has images" in err
 
 
-def test_adapters_bring_the_model_that_they_belong_to(tiny_model, tmp_path):
+def test_adapters_load_their_base_model(tiny_model, tmp_path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
@@ -254,7 +252,7 @@ def test_adapters_bring_the_model_that_they_belong_to(tiny_model, tmp_path):
     assert any("lora_B" in name and weights[name].eq(0.5).all() for name in names)
 
 
-def test_another_model_at_the_same_place_is_another_model(tiny_model, tmp_path):
+def test_another_model_at_the_same_path_is_another_model(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "m")
     before = models.identity(str(tmp_path / "m"))
     file = next((tmp_path / "m").glob("*.safetensors"))
@@ -269,13 +267,13 @@ def digest(folder: Path) -> list[str]:
 
 
 def journalled(folder: Path) -> Counter:
-    """Whole lines of all journals."""
+    """Count the complete lines of all journals."""
     paths = list(folder.glob("*/*.journal.jsonl"))
     lines = [line for path in paths for line in path.read_bytes().split(b"\n")[:-1]]
     return Counter(json.loads(line)["key"] for line in lines)
 
 
-def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
+def test_killed_evaluation_resumes_without_asking_twice(tmp_path):
     copies = [f"{name}={publish(name, tmp_path / name)}" for name in ("mathvision", "mmstar")]
     total = 2 * (len(CASES["mathvision"]) + len(CASES["mmstar"]))
     rng = random.Random(0)
@@ -305,19 +303,19 @@ def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            time.sleep(0.1)  # what was under way at the server
+            time.sleep(0.1)  # let requests in flight finish
             lost += 2
         last = start(candidate, broken)
         assert last.wait(120) == 0, last.stderr.read()
     assert journalled(broken) == journalled(tmp_path / "whole")
     assert set(journalled(broken).values()) == {1}  # kept once each
     assert journalled(broken).total() == total
-    assert candidate.answered.total() - total <= lost  # those under way when it was killed
+    assert candidate.answered.total() - total <= lost  # requests in flight at the kill
     assert digest(broken) == digest(tmp_path / "whole")
-    assert not list(broken.rglob(".*"))  # no half files are left
+    assert not list(broken.rglob(".*"))  # no unfinished files are left
 
 
-def test_a_killed_evaluation_on_this_machine_goes_on_with_the_same_answers(tiny_model, tmp_path):
+def test_killed_local_evaluation_resumes_with_the_same_answers(tiny_model, tmp_path):
     copy = f"mathvision={publish('mathvision', tmp_path / 'data')}"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "c")}
     environment["OMP_NUM_THREADS"] = "1"

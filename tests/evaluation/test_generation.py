@@ -1,4 +1,4 @@
-"""Answers of a model: each under its row, whatever the rows hold, and nothing else is touched."""
+"""Answers of a model are in the order of the rows, without side effects."""
 
 import random
 
@@ -30,7 +30,7 @@ def asked(text: str) -> list[dict]:
 
 
 def mixed() -> Dataset:
-    """Rows with 1, 0, 2 and 0 images, in turn."""
+    """Rows that alternate between 1, 0, 2 and 0 images."""
     images = [[PICTURES[0]], [], [PICTURES[1], PICTURES[2]], []] * 2
     texts = [f"Add {number} + {len(row)}." for number, row in enumerate(images)]
     message = {"role": Value("string"), "content": Value("string")}
@@ -42,7 +42,7 @@ def mixed() -> Dataset:
 
 
 class Echo:
-    """Instead of a model: answers with the prompt itself, `number` times."""
+    """A fake model that answers with the prompt itself, `number` times."""
 
     training = True
     device = torch.device("cpu")
@@ -61,14 +61,14 @@ class Echo:
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 50])
 @pytest.mark.parametrize("samples", [1, 2])
-def test_an_answer_stands_at_its_row_for_rows_of_any_kind(processor, batch, samples):
+def test_answers_are_in_the_order_of_the_rows(processor, batch, samples):
     rows = mixed()
     texts = answer(Echo(), processor, rows, batch=batch, samples=samples, progress=False)
     for row, answers in zip(rows, texts, strict=True):
         assert answers == [row["prompt"][0]["content"]] * samples
 
 
-def test_the_template_and_the_system_prompt_stand_around_the_question(processor):
+def test_template_and_system_prompt_surround_the_question(processor):
     options = {
         "template": "Answer {question}!",
         "system_prompt": "Find the sum.",
@@ -78,22 +78,22 @@ def test_the_template_and_the_system_prompt_stand_around_the_question(processor)
     assert texts[0] == ["Find the sum.Answer Add 0 + 1.!"]
 
 
-def test_an_instruction_may_stand_before_the_pictures(processor):
+def test_an_instruction_may_precede_the_images(processor):
     options = {"template": "Add.<image> {question}", "progress": False}
     texts = answer(Echo(), processor, mixed(), **options)
     for row, (said,) in zip(mixed(), texts, strict=True):
         gap = " " if row["images"] else ""
         assert said == f"Add.{gap}{row['prompt'][0]['content']}"
-    with pytest.raises(ConfigError, match=r"template=.Sum\.. has no \{question\}"):
+    with pytest.raises(ConfigError, match=r"template=.Sum\.. does not contain \{question\}"):
         answer(Echo(), processor, mixed(), template="Sum.")
 
 
-def test_a_plain_text_is_asked_as_it_is(processor):
+def test_a_plain_string_is_asked_unchanged(processor):
     rows = Dataset.from_dict({"prompt": ["Add 3 + 4.", "Add 5."]})
     assert answer(Echo(), processor, rows, progress=False) == [["Add 3 + 4."], ["Add 5."]]
 
 
-def test_the_tag_that_the_chat_template_opens_belongs_to_the_answer(tiny_model):
+def test_answers_include_the_tag_opened_by_the_chat_template(tiny_model):
     opening = AutoProcessor.from_pretrained(tiny_model)
     opening.chat_template = opening.chat_template.replace(
         "<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}"
@@ -106,7 +106,7 @@ def test_the_tag_that_the_chat_template_opens_belongs_to_the_answer(tiny_model):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_mode_and_the_random_state_are_put_back(network, processor, training):
+def test_mode_and_random_state_are_restored(network, processor, training):
     network.train(training)
     random.seed(1)
     torch.manual_seed(7)
@@ -117,7 +117,7 @@ def test_the_mode_and_the_random_state_are_put_back(network, processor, training
     assert (random.getstate(), str(np.random.get_state())) == states[1:]
 
 
-def test_the_seed_decides(network, processor):
+def test_the_seed_determines_the_answers(network, processor):
     options = {"max_tokens": 5, "samples": 2, "progress": False}
     first, again, other = (
         answer(network, processor, mixed(), seed=seed, **options) for seed in (3, 3, 4)
@@ -126,7 +126,7 @@ def test_the_seed_decides(network, processor):
     assert first != other
 
 
-def test_a_row_that_cannot_be_asked_is_refused(processor):
+def test_a_row_that_cannot_be_asked_raises(processor):
     rows = Dataset.from_dict({"prompt": [asked("Add 3."), asked("<image> Add 3.")]})
     with pytest.raises(InputError, match="<image>"):
         answer(Echo(), processor, rows, progress=False)

@@ -1,4 +1,4 @@
-"""What benchmarks report, worked out by hand from right and wrong answers."""
+"""Measures of benchmarks, by hand from right and wrong answers."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_we_math_by_hand():
     } == means(found)
 
 
-def test_we_math_with_samples_is_the_mean_over_samples():
+def test_we_math_averages_over_samples():
     questions = items("wemath")
     one, none = right("wemath"), np.zeros((len(questions), 1), dtype=bool)
     both = we_math(questions, np.hstack([one, none]))
@@ -50,7 +50,7 @@ def test_we_math_with_samples_is_the_mean_over_samples():
     assert both["rote memorization (strict)"].mean == pytest.approx(2 / 3)
 
 
-def test_we_math_leaves_out_problems_of_which_questions_are_missing():
+def test_we_math_skips_problems_with_missing_questions():
     questions, rows = items("wemath"), right("wemath")
     assert we_math(questions[:-1], rows[:-1])["insufficient knowledge"].mean == 0
     assert we_math(questions[:-1], rows[:-1])["strict"].mean == pytest.approx(1.5 / 4)
@@ -74,7 +74,7 @@ def test_hallusionbench_by_hand():
     } == means(found)
 
 
-def test_a_figure_has_to_be_right_within_one_sample():
+def test_a_figure_must_be_right_within_one_sample():
     questions = items("hallusionbench")[:2]  # of one figure
     apart = np.array([[True, False], [False, True]])
     together = np.array([[True, False], [True, False]])
@@ -83,7 +83,7 @@ def test_a_figure_has_to_be_right_within_one_sample():
     assert hallusion(questions, apart)["aAcc"].mean == hallusion(questions, together)["aAcc"].mean
 
 
-def test_accuracies_of_parts_by_hand():
+def test_part_accuracies_by_hand():
     found = accuracies(items("mathvision"), right("mathvision"))
     assert found["accuracy"].mean == pytest.approx(12 / 16)
     assert found["subject: area"].mean == pytest.approx(2 / 3)
@@ -93,7 +93,7 @@ def test_accuracies_of_parts_by_hand():
     assert [name for name in twice if name.startswith("pass@")] == ["pass@2", "pass@4"]
 
 
-def test_the_error_counts_questions_of_one_cluster_once():
+def test_the_standard_error_is_clustered():
     value_Q = np.array([1.0, 1.0, 0.0, 0.0])
     alone, paired = average(value_Q), average(value_Q, ["a", "a", "b", "b"])
     assert alone.mean == paired.mean == 0.5

@@ -1,4 +1,4 @@
-"""pass@k: worked out by hand, and against all ways of choosing k answers."""
+"""pass@k by hand, and against all ways of choosing k answers."""
 
 import itertools
 
@@ -52,7 +52,7 @@ def test_the_standard_error_by_hand():
     assert estimate.interval == pytest.approx((0, 1))
 
 
-def test_an_interval_is_about_two_errors_wide_and_stays_within_0_and_1():
+def test_the_interval_is_clipped_to_0_and_1():
     assert Estimate(0.5, 0.1).interval == pytest.approx((0.304, 0.696))
     assert Estimate(0.99, 0.1).interval == pytest.approx((0.794, 1.0))
     assert Estimate(0.0, 0.1).interval == pytest.approx((0.0, 0.196))
@@ -70,7 +70,7 @@ def test_one_question_has_no_error():
         ([1], 4, 5, "pass@5 of 1 questions with 4 answers"),
     ],
 )
-def test_what_cannot_be_estimated_is_named(right, samples, k, named):
+def test_error_names_what_cannot_be_estimated(right, samples, k, named):
     with pytest.raises(InputError, match=named) as caught:
         pass_at_k(np.array(right), samples, k)
     assert isinstance(caught.value, VantageError)

@@ -1,4 +1,4 @@
-"""A server that fails in every way loses nothing; what was answered is not asked again."""
+"""Failures of a server lose no answers, and answered questions are not asked again."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ from vantage.questions.schema import Question, with_step
 
 
 class Candidate(Loopback):
-    """Answers questions by the number behind "row", as its script for it says."""
+    """Answers the question with a number after "row" by the script for that number."""
 
     def reply(self, body):
         content = body["messages"][-1]["content"]
@@ -83,7 +83,7 @@ SCRIPTS = {
 }
 
 
-def test_a_server_that_fails_in_every_passing_way_loses_nothing(rows, tmp_path):
+def test_transient_server_failures_lose_nothing(rows, tmp_path):
     with Candidate(SCRIPTS) as candidate:
         (result,) = ask(candidate, rows(12), tmp_path / "out")
     assert result.questions == 12
@@ -93,7 +93,7 @@ def test_a_server_that_fails_in_every_passing_way_loses_nothing(rows, tmp_path):
     assert {int(n): count for n, count in candidate.asked.items()} == asked
 
 
-def test_what_is_missing_stops_it_at_the_end_and_is_asked_for_the_next_time(rows, tmp_path):
+def test_missing_answers_are_an_error_at_the_end_and_asked_on_rerun(rows, tmp_path):
     twelve = rows(12)
     with Candidate({"3": ["500"], "5": ["half"]}) as candidate:
         with pytest.raises(EngineError, match=r"rows: 2 answers of the server are missing"):
@@ -107,7 +107,7 @@ def test_what_is_missing_stops_it_at_the_end_and_is_asked_for_the_next_time(rows
     assert result.measures["accuracy"].mean == 1
 
 
-def test_a_request_that_is_refused_for_good_is_left_out_and_told(rows, tmp_path):
+def test_a_permanently_refused_request_is_excluded_and_reported(rows, tmp_path):
     with Candidate({"2": ["400"], "1": ["?"]}) as candidate:
         (result,) = ask(candidate, rows(4), tmp_path / "out")
     assert result.measures["accuracy"].mean == pytest.approx(2 / 3)
@@ -115,10 +115,10 @@ def test_a_request_that_is_refused_for_good_is_left_out_and_told(rows, tmp_path)
     kept = pq.read_table(tmp_path / "out" / "m" / "rows.parquet").to_pylist()
     assert [row["failed"] for row in kept] == [None, None, "Error code: 400 - too long", None]
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "1 responses missing; 1 questions are left out for it" in table
+    assert "1 responses missing, which excludes 1 questions" in table
 
 
-def test_where_no_question_has_an_answer_there_is_no_result(rows, tmp_path):
+def test_no_result_is_written_without_any_answer(rows, tmp_path):
     refused = pytest.raises(EngineError, match=r"rows: no question has an answer: .* too long")
     with Candidate({str(n): ["400"] for n in range(3)}) as candidate, refused:
         ask(candidate, rows(3), tmp_path / "out")
@@ -126,14 +126,14 @@ def test_where_no_question_has_an_answer_there_is_no_result(rows, tmp_path):
 
 
 @pytest.mark.parametrize(("fault", "words"), [("401", "OPENAI_API_KEY"), ("404", "not found")])
-def test_what_no_request_can_mend_stops_at_once(rows, tmp_path, fault, words):
+def test_a_permanent_server_error_stops_at_once(rows, tmp_path, fault, words):
     with Candidate({str(n): [fault] for n in range(60)}) as candidate:
         with pytest.raises(ConfigError, match=words):
             ask(candidate, rows(60), tmp_path / "out")
         assert candidate.asked.total() <= 8
 
 
-def test_more_samples_ask_for_the_others_alone_and_other_settings_anew(rows, tmp_path):
+def test_more_samples_ask_only_the_new_ones_and_other_settings_ask_all(rows, tmp_path):
     four, counts = rows(4), []
     with Candidate() as candidate:
         for samples, framing in ((2, None), (2, None), (4, None), (4, Framing("{question} Now."))):
@@ -146,14 +146,14 @@ def test_more_samples_ask_for_the_others_alone_and_other_settings_anew(rows, tmp
     assert {(heat, longest) for _, heat, longest in sent} == {(0.5, 5)}
 
 
-def test_results_of_something_else_are_not_overwritten(rows, tmp_path):
+def test_other_results_are_not_overwritten(rows, tmp_path):
     four, out = rows(4), tmp_path / "out"
     with Candidate() as one, Candidate() as two:
         ask(one, four, out)
         written = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         with pytest.raises(ConfigError, match=f"another server: '{one.url}', now '{two.url}'"):
             ask(two, four, out)
-        with pytest.raises(ConfigError, match=r"another template: .*; give another --name"):
+        with pytest.raises(ConfigError, match=r"another template: .*; choose another --name"):
             ask(one, four, out, framing=Framing("{question} Now."))
         with pytest.raises(ConfigError, match=r"another system_prompt: none, now 'Be brief\.'"):
             ask(one, four, out, framing=Framing("{question}", "Be brief."))
@@ -166,7 +166,7 @@ def test_results_of_something_else_are_not_overwritten(rows, tmp_path):
         ask(one, four, out, samples=2)  # more of the same
 
 
-def test_answers_of_another_server_under_the_same_name_are_not_taken(rows, tmp_path):
+def test_answers_of_another_server_are_not_reused(rows, tmp_path):
     two = rows(2)
     with Candidate({"1": ["half"]}) as one, pytest.raises(EngineError):
         ask(one, two, tmp_path / "out")
@@ -178,8 +178,8 @@ def test_answers_of_another_server_under_the_same_name_are_not_taken(rows, tmp_p
     ]
 
 
-def test_two_models_differ_by_what_pairs_of_answers_say(rows, tmp_path):
-    """By hand: .5 and 0 less, 0 and .5 more, of the four questions that both answered."""
+def test_difference_of_two_models_by_hand(rows, tmp_path):
+    """The differences of the four shared questions are 0.5, -0.5, -1 and 0."""
     five, out = rows(5), tmp_path / "out"
     wrong = "\\boxed{99}"
     first = {"0": ["\\boxed{0}", wrong], "4": ["400"]}
@@ -198,7 +198,7 @@ def test_two_models_differ_by_what_pairs_of_answers_say(rows, tmp_path):
     assert told in (out / "table.md").read_text().splitlines()
 
 
-def test_samples_are_scored_one_by_one(rows, tmp_path):
+def test_each_sample_is_scored(rows, tmp_path):
     script = ["\\boxed{0}", "\\boxed{9}", "\\boxed{0}", "?"]
     with Candidate({"0": script}) as candidate:
         (result,) = ask(candidate, rows(2), tmp_path / "out", samples=4)
@@ -206,9 +206,7 @@ def test_samples_are_scored_one_by_one(rows, tmp_path):
     assert result.measures["pass@2"].mean == pytest.approx((5 / 6 + 1) / 2)
 
 
-def test_thoughts_that_the_template_of_a_server_opened_are_none_when_they_are_cut_off(
-    rows, tmp_path
-):
+def test_truncated_thoughts_opened_by_a_servers_template_are_not_an_answer(rows, tmp_path):
     closed = {str(n): [f"Hm.</think>\\boxed{{{n}}}"] for n in (0, 2)}
     cut_off = {"1": ["Is it \\boxed{1}? Let me"]}
     with Candidate({**closed, **cut_off}) as candidate:
@@ -219,7 +217,7 @@ def test_thoughts_that_the_template_of_a_server_opened_are_none_when_they_are_cu
     assert result.measures["accuracy"].mean == 1
 
 
-def test_pictures_are_sent_in_their_places_and_within_the_bounds():
+def test_images_are_sent_in_place_and_within_the_bounds():
     shown = picture(Image.new("RGB", (40, 20), "red"))
     question = Question("First <image>, then <image>?", (shown, shown))
     small = with_step(question, Bounds(None, 200))
@@ -232,7 +230,7 @@ def test_pictures_are_sent_in_their_places_and_within_the_bounds():
     assert messages(Question("Why?")) == [{"role": "user", "content": "Why?"}]
 
 
-def test_the_key_of_a_question_tells_pictures_bounds_and_system_prompts_apart():
+def test_the_key_depends_on_images_bounds_and_system_prompt():
     def shown(colour, bounds=None, text="Why?"):
         question = Question("<image>" + text, (picture(Image.new("RGB", (4, 4), colour)),))
         return Framing(bounds=bounds or Bounds())(question)
@@ -250,7 +248,7 @@ def test_the_key_of_a_question_tells_pictures_bounds_and_system_prompts_apart():
 
 
 class Both(Candidate):
-    """A candidate that also judges, by the reference answer."""
+    """A model that also judges, scripted by the reference answer."""
 
     def reply(self, body):
         text = body["messages"][-1]["content"]
@@ -261,7 +259,7 @@ class Both(Candidate):
         return f"judge {reference}", script[min(self.asked[f"judge {reference}"], len(script) - 1)]
 
 
-def test_judged_results_stand_beside_those_of_the_rule(rows, tmp_path):
+def test_judged_results_are_added_to_those_of_the_rule(rows, tmp_path):
     scripts = {"1": ["one, I think"], "2": ["\\boxed{3}"], "3": ["\\boxed{3}"]}
     scripts |= {"judge 2": ["incorrect"], "judge 3": ["unclear"], "judge 0": ["500", "correct"]}
     with Both(scripts) as both:
@@ -291,7 +289,7 @@ def test_an_unclear_answer_without_a_figure_counts_for_the_judge_too(tmp_path):
         assert result.measures["aAcc"].mean == pytest.approx(alone / 12)
 
 
-def test_two_evaluations_of_one_model_at_a_time_are_refused(rows, tmp_path):
+def test_concurrent_evaluations_of_one_model_are_refused(rows, tmp_path):
     with (
         Journal(tmp_path / "out" / "m" / "rows.journal.jsonl"),
         Candidate() as candidate,
@@ -300,7 +298,7 @@ def test_two_evaluations_of_one_model_at_a_time_are_refused(rows, tmp_path):
         ask(candidate, rows(2), tmp_path / "out")
 
 
-def test_hostile_responses_are_written_down_as_they_are(rows, tmp_path):
+def test_hostile_responses_are_stored(rows, tmp_path):
     hostile = ["<script>alert(1)</script> | a | b \n# x \x00", "\ud800 \u202e", "9" * 100_000]
     with Candidate({str(n): [text] for n, text in enumerate(hostile)}) as candidate:
         (result,) = ask(candidate, rows(3), tmp_path / "out", timeout=5)

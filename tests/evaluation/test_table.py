@@ -1,4 +1,4 @@
-"""The table over models and benchmarks, and the figures of papers in it."""
+"""The table of models and benchmarks, and the published figures in it."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ TWO = result("mine", "own", {"accuracy": (0.125, 0.01)})
 JUDGED = result("mine", "wemath", {"accuracy": (0.75, 0.01)}, GPT)
 
 
-def test_published_figures_belong_to_measures_that_there_are():
+def test_published_figures_belong_to_existing_measures():
     for line in published():
         assert line.source
         assert "https://" in line.source
@@ -61,12 +61,12 @@ def test_the_table_by_hand():
         "| mine | judge gpt at http://x | A | 75.0 ± 2.0 |  |  |  |",
         "| Qwen2.5-VL-7B (published) | LLM judge; HallusionBench by rule |  | 63.5 |  |  |  |",
     ]
-    assert "- mine, own: 10 questions, 8 samples; 3 of 80 responses cut off." in text
+    assert "- mine, own: 10 questions, 8 samples; 3 of 80 responses truncated." in text
     assert "- Asked A: template '{question} \\|', temperature 0.5." in text
     assert not any("different letters" in line for line in text)
 
 
-def test_rows_that_were_asked_differently_are_marked():
+def test_rows_asked_differently_are_marked():
     text = markdown([ONE, result("other", "wemath", {"accuracy": (0.5, 0)}, heat=1.0)])
     assert "| mine | rule | A | 50.0" in text
     assert "| other | rule | B | 50.0" in text
@@ -74,19 +74,19 @@ def test_rows_that_were_asked_differently_are_marked():
     assert "- Asked B: template '{question} \\|', temperature 1.0." in text.splitlines()
 
 
-def test_only_what_compares_is_put_beside_yours():
+def test_only_comparable_published_figures_are_shown():
     _, rows = lines([TWO])
     assert [row.model for row in rows] == ["mine"]
 
 
-def test_the_file_for_machines_has_every_measure():
+def test_the_csv_file_has_every_measure():
     rows = comma_separated([ONE]).splitlines()
     assert rows[1] == "mine,rule,,wemath,accuracy,50.000,48.040,51.960,A"
     assert rows[2] == "mine,rule,,wemath,strict,25.000,21.080,28.920,A"
     assert len([row for row in rows if "2508.05612" in row]) == 3
 
 
-def test_results_come_back_as_they_were_in_the_order_of_the_benchmarks(tmp_path):
+def test_results_are_read_back_unchanged_in_order_of_the_benchmarks(tmp_path):
     for folder, name, found in (("a", "x", TWO), ("b", "x", ONE), ("b", "y", JUDGED)):
         (tmp_path / folder).mkdir(exist_ok=True)
         write(tmp_path / folder / f"{name}.json", found)
@@ -94,7 +94,7 @@ def test_results_come_back_as_they_were_in_the_order_of_the_benchmarks(tmp_path)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_a_figure_of_any_number_of_panels_is_drawn(tmp_path, count):
+def test_figure_with_any_number_of_panels(tmp_path, count):
     from vantage.evaluation.figure import draw
 
     found = [result("m$x_y", f"own{n}", {"accuracy": (0.5, 0.1)}) for n in range(count)]

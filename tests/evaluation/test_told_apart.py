@@ -1,4 +1,4 @@
-"""Results that are not of the same never replace each other nor share a row or a column."""
+"""Results of different models, data or settings never overwrite each other or share a cell."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def quick(tmp_path, monkeypatch):
 
 
 def rows(path, numbers=range(4), colour=None):
-    """Questions whose answers are these numbers, with pictures of that colour or without."""
+    """Write questions whose answers are these numbers, with images if a colour is given."""
     path.parent.mkdir(exist_ok=True)
     columns = {"prompt": [f"Which is row {n}?" for n in numbers], "answer": [*map(str, numbers)]}
     if colour:
@@ -52,7 +52,7 @@ def contents(folder):
 
 
 def measured(one, asked, out, name="m", **sampling):
-    """As `ask`, under another name or with other sampling."""
+    """Call `ask` with another name or other sampling settings."""
     model = Remote(Settings(one.url, "m", retries=0), Sampling(1, **sampling), 4)
     return run.evaluate([asked], model, out, name=name, framing=Framing("{question}"))
 
@@ -66,7 +66,7 @@ def table_of(out):
 
 
 def own_rows(out):
-    """Beginning of each row of the table that is not published."""
+    """Return the start of each row of the table that is not a published figure."""
     lines = table_of(out)
     return [line for line in lines[2 : lines.index("")] if "(published)" not in line]
 
@@ -75,7 +75,7 @@ def own_rows(out):
 
 
 @pytest.mark.parametrize("first", ["with", "without"])
-def test_a_rerun_with_or_without_a_judge_leaves_what_the_other_made(four, out, first):
+def test_rerun_with_or_without_a_judge_keeps_the_other_results(four, out, first):
     with Both({"judge 2": ["incorrect"]}) as both:
         for judge in (judging(both), None) if first == "with" else (None, judging(both)):
             ask(both, four, out, judge=judge)
@@ -94,7 +94,7 @@ def test_a_rerun_with_or_without_a_judge_leaves_what_the_other_made(four, out, f
     assert "judged" not in pq.read_table(out / "m" / "rows.parquet").column_names
 
 
-def test_judges_of_one_name_on_two_servers_are_two(four, out):
+def test_judges_with_one_name_on_two_servers_are_distinct(four, out):
     with Both() as one, Both({"judge 1": ["incorrect"]}) as two:
         ask(one, four, out, judge=judging(one))
         ask(one, four, out, judge=judging(two))
@@ -108,7 +108,7 @@ def test_judges_of_one_name_on_two_servers_are_two(four, out):
     assert any(line.startswith(told) for line in table_of(out))
 
 
-def test_what_has_no_verdict_is_left_out_and_what_failed_is_not_judged(four, out):
+def test_missing_verdicts_are_excluded_and_failed_responses_are_not_judged(four, out):
     with Both({"0": ["400"], "judge 1": ["400"], "judge 2": ["incorrect"]}) as both:
         by_rule, judged = ask(both, four, out, judge=judging(both))
         assert "judge 0" not in both.asked
@@ -116,12 +116,12 @@ def test_what_has_no_verdict_is_left_out_and_what_failed_is_not_judged(four, out
         again, judged_again = ask(both, four, out, judge=judging(both))
     assert (by_rule.failed, by_rule.left_out, by_rule.measures["accuracy"].mean) == (1, 1, 1)
     assert (judged.failed, judged.left_out, judged.measures["accuracy"].mean) == (2, 2, 0.5)
-    assert (again.left_out, judged_again.left_out) == (0, 0)  # what failed was asked again
+    assert (again.left_out, judged_again.left_out) == (0, 0)  # failed requests were sent again
     assert judged_again.measures["accuracy"].mean == 0.75
     assert both.asked.total() == 4 + 1 + 3 + 2
 
 
-def test_where_the_judge_refuses_all_the_results_of_the_rule_stay(four, out):
+def test_results_of_the_rule_remain_if_the_judge_refuses_everything(four, out):
     refused = pytest.raises(EngineError, match="no question has a verdict")
     with Both({f"judge {n}": ["400"] for n in range(4)}) as both, refused:
         ask(both, four, out, judge=judging(both))
@@ -129,19 +129,21 @@ def test_where_the_judge_refuses_all_the_results_of_the_rule_stay(four, out):
     assert own_rows(out) == ["| m | rule | A | 100.0 ± 0.0 |"]
 
 
-# Less and more of the same
+# Fewer and more questions or samples
 
 
 @pytest.mark.parametrize(
     ("size", "samples", "words"),
     [
-        (3, 2, "4 questions, which 3 would replace: give --limit 4 or more"),
-        (4, 1, "2 samples, which 1 would replace: give --samples 2 or more"),
+        (3, 2, "4 questions, which 3 would replace: set --limit 4 or more"),
+        (4, 1, "2 samples, which 1 would replace: set --samples 2 or more"),
         (5, 1, "2 samples"),
         (3, 3, "4 questions"),
     ],
 )
-def test_less_does_not_replace_more(tmp_path, out, size, samples, words):
+def test_results_are_not_replaced_by_fewer_questions_or_samples(
+    tmp_path, out, size, samples, words
+):
     six = rows(tmp_path / "rows.parquet", range(6))
     with Candidate() as one:
         ask(one, replace(six, size=4), out, samples=2)
@@ -153,7 +155,7 @@ def test_less_does_not_replace_more(tmp_path, out, size, samples, words):
     assert (result.questions, result.samples, one.asked.total()) == (6, 3, 18)
 
 
-def test_a_part_of_the_questions_is_a_column_of_its_own(four, out):
+def test_a_subset_of_the_questions_gets_a_separate_column(four, out):
     with Candidate() as one:
         measured(one, four, out, "all")
         measured(one, replace(four, size=2), out, "two")
@@ -165,10 +167,10 @@ def test_a_part_of_the_questions_is_a_column_of_its_own(four, out):
     ]
 
 
-# Data of one name
+# Data sets with one name
 
 
-def test_own_data_of_one_name_shares_no_column(tmp_path, out):
+def test_data_sets_with_one_name_get_separate_columns(tmp_path, out):
     one, two = rows(tmp_path / "a" / "test.parquet"), rows(tmp_path / "b" / "test.parquet", [7, 8])
     with Candidate({"8": ["?"]}) as candidate:
         measured(candidate, one, out, "first")
@@ -186,7 +188,7 @@ def test_own_data_of_one_name_shares_no_column(tmp_path, out):
     assert any(f"questions of {tmp_path}/a/test.parquet, train" in line for line in table_of(out))
 
 
-def test_the_same_questions_at_another_place_are_the_same(tmp_path, out):
+def test_the_same_questions_at_another_path_are_the_same_data(tmp_path, out):
     with Candidate({"1": ["?"]}) as candidate:
         measured(candidate, rows(tmp_path / "a" / "test.parquet"), out, "first")
         measured(candidate, rows(tmp_path / "b" / "test.parquet"), out, "second")
@@ -195,7 +197,7 @@ def test_the_same_questions_at_another_place_are_the_same(tmp_path, out):
     assert [one.questions for one in differences(read_all(out))] == [4]
 
 
-def test_other_pictures_or_answers_make_other_questions(tmp_path, out):
+def test_other_images_or_answers_are_other_data(tmp_path, out):
     made = {
         "red": rows(tmp_path / "rows.parquet", colour="red"),
         "blue": rows(tmp_path / "b" / "rows.parquet", colour="blue"),
@@ -213,26 +215,26 @@ def test_other_pictures_or_answers_make_other_questions(tmp_path, out):
 
 
 @pytest.mark.parametrize("name", ["mathvista", "MathVista", "mathvista/", ".mathvista", "AI2D"])
-def test_own_data_is_not_called_like_a_benchmark(tmp_path, name):
+def test_own_data_cannot_have_the_name_of_a_benchmark(tmp_path, name):
     rows(tmp_path / "x.parquet")
-    with pytest.raises(ConfigError, match="called like the benchmark"):
+    with pytest.raises(ConfigError, match="has the name of the benchmark"):
         own(str(tmp_path / "x.parquet"), name=name, split="train")
     (tmp_path / "x.parquet").rename(tmp_path / f"{name.strip('./')}.parquet")
-    with pytest.raises(ConfigError, match="called like the benchmark"):
+    with pytest.raises(ConfigError, match="has the name of the benchmark"):
         question_set(str(tmp_path / f"{name.strip('./')}.parquet"), split="train")
 
 
-def test_names_that_differ_in_case_alone_would_share_files_on_some_disks(tmp_path):
+def test_names_that_differ_only_in_case_are_refused(tmp_path):
     rows(tmp_path / "x.parquet")
     path = tmp_path / "x.parquet"
-    with pytest.raises(ConfigError, match="each only once"):
+    with pytest.raises(ConfigError, match="give each only once"):
         question_sets([f"Mine={path}", f"mine={path}"], split="train")
 
 
-# Models of one name
+# Models with one name
 
 
-def test_one_name_is_one_model_over_all_benchmarks(tmp_path, four, out):
+def test_a_name_cannot_be_used_for_two_models(tmp_path, four, out):
     five = rows(tmp_path / "five.parquet", range(5))
     with Candidate() as one, Candidate() as two:
         measured(one, four, out)
@@ -246,7 +248,7 @@ def test_one_name_is_one_model_over_all_benchmarks(tmp_path, four, out):
     assert own_rows(out)[0].startswith("| m | rule | A | 100.0")
 
 
-def test_directories_of_one_name_are_rows_of_their_own(four, out):
+def test_results_with_one_name_in_two_directories_are_separate_rows(four, out):
     with Candidate({"1": ["?"]}) as one:
         measured(one, four, out)
     shutil.copytree(out / "m", out / "kept")
@@ -264,7 +266,7 @@ def test_directories_of_one_name_are_rows_of_their_own(four, out):
     ]
 
 
-def test_a_results_directory_that_was_moved_has_its_differences(four, out, tmp_path):
+def test_differences_survive_moving_the_results_directory(four, out, tmp_path):
     with Candidate({"1": ["?"]}) as one, Candidate() as other:
         measured(one, four, out)
         measured(other, four, out, "n")
@@ -275,14 +277,14 @@ def test_a_results_directory_that_was_moved_has_its_differences(four, out, tmp_p
     assert [(one.model, one.other, one.questions) for one in found.differences] == [("m", "n", 4)]
 
 
-def test_one_model_under_two_names_is_two_equal_rows(four, out):
+def test_one_model_with_two_names_gives_two_equal_rows(four, out):
     with Candidate({"1": ["?"]}) as one:
         measured(one, four, out, "first")
         (gap,) = measured(one, four, out, "second").differences
     assert (gap.mean, gap.error, gap.alike) == (0, 0, True)
 
 
-def test_a_slash_behind_the_address_of_a_server_makes_no_other(four, out):
+def test_a_trailing_slash_in_a_server_address_is_ignored(four, out):
     with Candidate() as one:
         ask(one, four, out)
         before = contents(out)
@@ -300,7 +302,7 @@ def test_a_slash_behind_the_address_of_a_server_makes_no_other(four, out):
         ({"seed": 1}, "another seed: 0, now 1"),
     ],
 )
-def test_another_sampling_is_another_way(four, out, sampling, words):
+def test_other_sampling_settings_get_another_letter(four, out, sampling, words):
     with Candidate() as one:
         measured(one, four, out)
         with pytest.raises(ConfigError, match=words):
@@ -314,7 +316,7 @@ def test_another_sampling_is_another_way(four, out, sampling, words):
     }
 
 
-def test_an_evaluation_that_was_interrupted_mixes_no_answers_of_other_options(four, out):
+def test_resuming_with_other_options_does_not_mix_answers(four, out):
     with Candidate({"3": ["500"]}) as one:
         with pytest.raises(EngineError, match="missing"):
             measured(one, four, out)
@@ -325,7 +327,7 @@ def test_an_evaluation_that_was_interrupted_mixes_no_answers_of_other_options(fo
     assert result.asked["temperature"] == 1.0
 
 
-# What a server says
+# Responses of a server
 
 
 @pytest.mark.parametrize(
@@ -339,11 +341,11 @@ def test_an_evaluation_that_was_interrupted_mixes_no_answers_of_other_options(fo
         ("<think>\\boxed{1}</think>\\boxed{9}", 0),
         ("\\boxed{9} no, \\boxed{1}", 1),
         ("x" * 200_000 + "\\boxed{1}", 1),
-        ("**Answer:**\n\n1", 0),  # own data wants a box
+        ("**Answer:**\n\n1", 0),  # own data requires a box
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_is_said_is_an_answer_right_or_wrong(tmp_path, out, said, right):
+def test_response_is_scored(tmp_path, out, said, right):
     with Candidate({"1": [said]}) as one:
         (result,) = measured(one, rows(tmp_path / "x.parquet", [1]), out).results
     assert (result.measures["accuracy"].mean, result.failed) == (right, 0)
@@ -351,7 +353,7 @@ def test_what_is_said_is_an_answer_right_or_wrong(tmp_path, out, said, right):
     assert kept == (said or "")
 
 
-# Files that are damaged, of another version or of something else
+# Files that are damaged, foreign or of another version
 
 
 def edited(**changes):
@@ -382,18 +384,18 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_result_is_named_before_anything_is_asked(four, out, damage):
+def test_error_names_a_damaged_result_before_anything_is_asked(four, out, damage):
     with Candidate() as one:
         measured(one, four, out, "n")
         file = out / "n" / "rows.json"
         file.write_text(DAMAGED[damage](file.read_text()))
         for name in ("m", "n"):
-            with pytest.raises(InputError, match=r"n/rows\.json: no result that this version"):
+            with pytest.raises(InputError, match=r"n/rows\.json is not a result of this version"):
                 measured(one, four, out, name)
         assert one.asked.total() == 4
 
 
-def test_responses_that_are_damaged_are_named_and_those_that_are_gone_make_no_difference(four, out):
+def test_error_names_damaged_responses_and_missing_responses_give_no_difference(four, out):
     with Candidate() as one:
         measured(one, four, out)
         (out / "m" / "rows.parquet").write_bytes(b"PAR1")
@@ -406,7 +408,7 @@ def test_responses_that_are_damaged_are_named_and_those_that_are_gone_make_no_di
     assert len(own_rows(out)) == 2
 
 
-# How
+# Settings
 
 
 def test_differences_are_computed_once(tmp_path, four, out, monkeypatch):
@@ -419,12 +421,12 @@ def test_differences_are_computed_once(tmp_path, four, out, monkeypatch):
     assert called == [2]
 
 
-def test_what_a_run_asked_can_be_taken_back(tmp_path):
+def test_options_override_the_framing_of_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text(
         "model: {path: m}\ndata: {train: x, template: 'Say {question}', system_prompt: Be brief.}\n"
     )
     nothing = (None, None, None)
     assert framing("m", tmp_path, *nothing, None).system_prompt == "Be brief."
     assert framing("m", tmp_path, None, "", None, None).system_prompt is None
-    with pytest.raises(ConfigError, match=r"template='' has no \{question\}"):
+    with pytest.raises(ConfigError, match=r"template='' does not contain \{question\}"):
         framing("m", tmp_path, "", None, None, None)

@@ -70,7 +70,7 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
         status: 0 accepted, others refused; None where it did not end by itself.
@@ -96,7 +96,7 @@ class Outcome:
 
     @property
     def problems(self) -> list[str]:
-        """Which promises were broken."""
+        """Names of broken guarantees."""
         found = []
         if self.status is None:
             found.append(f"did not end within {KILLED} s, or died: {self.said[-500:]}")

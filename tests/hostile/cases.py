@@ -1,4 +1,4 @@
-"""Hostile inputs: generated where that is possible, for every command and for Python."""
+"""Hostile inputs for every command and for the Python API, generated where possible."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def texts_of_configurations() -> Iterator[Case]:
             def prepare(folder: Path, shared: Shared, text=text, entry=entry, more=more):
                 return [entry, str(write(folder / "run.yaml", text)), *more]
 
-            yield Case(entry, "config", name, prepare, names=("run.yaml", "configuration refused"))
+            yield Case(entry, "config", name, prepare, names=("run.yaml", "configuration is invalid"))
 
 
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What hostile cases start from: a tiny model, rows, a run that went well, and a server."""
+"""Inputs of hostile cases: a tiny model, rows, a successful run, and a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Shared:
 
 
 def build(folder: Path) -> Shared:
-    """All of it."""
+    """All inputs of the cases."""
     from vantage.demo import model
 
     rows = folder / "rows.jsonl"

@@ -44,7 +44,7 @@ def row(entry: str, kind: str, found: list[Outcome]) -> str:
 
 
 def outcomes(chosen: list[Case]) -> Iterator[tuple[Case, Outcome]]:
-    """What becomes of some cases."""
+    """Outcomes of some cases."""
     with tempfile.TemporaryDirectory() as name:
         shared, places = Path(name, "shared"), Path(name, "cases")
         shared.mkdir()

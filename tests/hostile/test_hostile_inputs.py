@@ -1,4 +1,4 @@
-"""Every hostile input is refused or taken: no code run, no request, no traceback, in bounds."""
+"""Hostile inputs cause no code execution, requests, tracebacks or unbounded work."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ QUICK = EVERY[::5]  # some of each kind; the others are slow together
 
 @pytest.fixture(scope="module")
 def problems(request, tmp_path_factory):
-    """Those of each case that is asked for, all run at once by a process without threads."""
+    """Problems of the requested cases, all run in a process without threads."""
     folder = tmp_path_factory.mktemp("hostile")
     names, told = folder / "names", folder / "problems.json"
     items = [item for item in request.session.items if item.path == request.path]
@@ -31,7 +31,7 @@ def marks(case):
     return () if case in QUICK else pytest.mark.slow
 
 
-def test_there_are_many_and_each_has_a_name_of_its_own():
+def test_there_are_many_cases_with_unique_names():
     names = [case.id for case in EVERY]
     assert len(set(names)) == len(names) >= 400
 
@@ -39,5 +39,5 @@ def test_there_are_many_and_each_has_a_name_of_its_own():
 @pytest.mark.parametrize(
     "name", [pytest.param(case.id, id=case.id, marks=marks(case)) for case in EVERY]
 )
-def test_a_hostile_input_does_no_harm(name, problems):
+def test_hostile_input_does_no_harm(name, problems):
     assert not problems[name]

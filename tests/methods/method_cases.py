@@ -1,4 +1,4 @@
-"""Small tables of rollouts, and ways to look at a plan, for the tests of the methods."""
+"""Small tables of rollouts and views of a plan, for the tests of the methods."""
 
 import inspect
 

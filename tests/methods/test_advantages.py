@@ -1,4 +1,4 @@
-"""Advantages, against values worked out by hand from their equations."""
+"""Advantages match values computed by hand from their equations."""
 
 import statistics
 
@@ -37,7 +37,7 @@ REWARD = [1, 3, 0, 0, 9, 1, 1, 2, 4, 4]
     ],
     ids=["group", "centred", "leave-one-out"],
 )
-def test_an_advantage_compares_a_reward_with_those_of_its_group(advantage, expected):
+def test_advantage_is_relative_to_the_group(advantage, expected):
     assert advantage(REWARD, GROUP) == pytest.approx(expected, abs=5e-7)
 
 
@@ -46,7 +46,7 @@ def test_epsilon_is_added_to_the_standard_deviation():
     assert group_advantage([0, 2e-6], [0, 0]) == pytest.approx([1 - 2**0.5, 2**0.5 - 1])
 
 
-def test_hierarchical_adds_the_comparison_within_a_prompt_where_a_question_has_several():
+def test_hierarchical_adds_a_within_prompt_part_for_several_prompts():
     rollouts = rollouts_of(
         # across: mean 3/4, std sqrt((3 * 1/16 + 9/16) / 3) = 1/2: 1/2 and -3/2
         # within the first prompt: mean 1/2, std sqrt(1/2): +-0.707107; the second: equal, 0
@@ -66,7 +66,7 @@ def test_hierarchical_adds_the_comparison_within_a_prompt_where_a_question_has_s
     assert within_N == pytest.approx([half, -half, 0, 0, 0, 0, 0, 0, 0, half, -half, 0], abs=5e-6)
 
 
-def test_a_response_counts_once_in_the_comparison_over_its_question():
+def test_response_counts_once_in_question_statistics():
     # m = 2, n = 6, six of twelve right: std sqrt(12 * 1/4 / 11) = 0.522233, 0.5 / 0.522234.
     # Counted twice, as in the official code, it would be sqrt(24 * 1/4 / 23) = 0.510754.
     rollouts = rollouts_of([[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0]])
@@ -74,7 +74,7 @@ def test_a_response_counts_once_in_the_comparison_over_its_question():
 
 
 @pytest.mark.parametrize("name", ["group", "centred", "leave-one-out"])
-def test_estimators_of_one_part_compare_over_the_question(name):
+def test_single_part_estimators_group_by_question(name):
     rollouts = rollouts_of([[1, 0], [0, 1]], [[5]])
     parts = ESTIMATORS[name](rollouts)
     by_hand = {"group": 0.866024, "centred": 0.5, "leave-one-out": 2 / 3}[name]
@@ -84,7 +84,7 @@ def test_estimators_of_one_part_compare_over_the_question(name):
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 @pytest.mark.parametrize("reward", [0.1 + 0.2, 0.9 + 0.1 * 0.7, 1 / 3, -1e-9, 1e30, 0.0])
-def test_equal_rewards_have_advantage_exactly_0_for_any_number_of_them(name, reward):
+def test_equal_rewards_have_advantage_exactly_0(name, reward):
     rollouts = rollouts_of(*([[reward] * n, [reward]] for n in range(1, 60)))
     parts = ESTIMATORS[name](rollouts)
     assert not parts.across_N.any()
@@ -107,7 +107,7 @@ def by_definition(reward_N, group_N) -> dict[str, list[float]]:
 
 @BOUNDED
 @given(rollout_tables())
-def test_every_estimator_is_its_definition_for_ragged_groups_in_any_order(rollouts):
+def test_estimators_match_their_definition_on_ragged_groups(rollouts):
     across = by_definition(rollouts.reward_N, rollouts.question_N)
     for name in across:
         assert ESTIMATORS[name](rollouts).across_N == pytest.approx(across[name], abs=1e-9)
@@ -129,13 +129,13 @@ def test_every_estimator_is_its_definition_for_ragged_groups_in_any_order(rollou
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 @BOUNDED
 @given(rollout_tables(NEARLY_BINARY))
-def test_the_comparison_over_a_question_sums_to_0(name, rollouts):
+def test_advantages_over_a_question_sum_to_0(name, rollouts):
     across_N = ESTIMATORS[name](rollouts).across_N
     _, index_N = np.unique(rollouts.question_N, return_inverse=True)
     assert np.bincount(index_N, across_N) == pytest.approx(0, abs=1e-9)
 
 
-def test_the_functions_take_plain_lists():
+def test_functions_accept_lists():
     across_N, within_N = hierarchical_advantage([1, 0], [3, 3], [5, 6])
     assert across_N == pytest.approx([0.707106, -0.707106], abs=1e-6)
     assert within_N.tolist() == [0, 0]

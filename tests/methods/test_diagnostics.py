@@ -1,4 +1,4 @@
-"""What a plan does with its rollouts, in numbers worked out by hand."""
+"""Metrics of a plan match values computed by hand."""
 
 import numpy as np
 import pytest
@@ -60,11 +60,11 @@ GOLDEN = {
 }
 
 
-def test_every_number_of_a_small_plan():
+def test_all_metrics_of_a_small_plan():
     assert diagnose(ROLLOUTS, samples_of(ROWS)) == pytest.approx(GOLDEN, abs=5e-6)
 
 
-def test_every_number_is_defined_in_the_docstring():
+def test_docstring_defines_every_metric():
     for key in GOLDEN:
         assert key.replace("_p50", "_p10").replace("_p90", "_p10") in diagnose.__doc__
 
@@ -74,7 +74,7 @@ def test_single_samples_have_no_contrast():
     assert diagnose(ROLLOUTS, alone) == pytest.approx(GOLDEN | {"contrast": 0}, abs=5e-6)
 
 
-def test_a_plan_of_nothing_but_filler_trains_nothing():
+def test_plan_of_filler_trains_nothing():
     padding = samples_of([(*row[:4], True) for row in ROWS])
     before = {key: value for key, value in GOLDEN.items() if "before" in key}
     kept = [
@@ -98,7 +98,7 @@ def test_a_plan_of_nothing_but_filler_trains_nothing():
     ("right", "all_correct", "all_incorrect"),
     [(-0.5, 1, 0), (0, 1 / 3, 1 / 3), (0.99, 1 / 3, 1 / 3), (1, 0, 1)],
 )
-def test_right_is_a_reward_above_the_bound(right, all_correct, all_incorrect):
+def test_reward_above_the_threshold_is_right(right, all_correct, all_incorrect):
     numbers = diagnose(ROLLOUTS, samples_of(ROWS), right=right)
     assert (numbers["all_correct"], numbers["all_incorrect"]) == pytest.approx(
         (all_correct, all_incorrect)
@@ -108,7 +108,7 @@ def test_right_is_a_reward_above_the_bound(right, all_correct, all_incorrect):
 @pytest.mark.parametrize("name", sorted(RECIPES))
 @BOUNDED
 @given(rollout_tables())
-def test_every_plan_has_finite_numbers_and_shares_between_0_and_1(name, rollouts):
+def test_metrics_are_finite_and_shares_between_0_and_1(name, rollouts):
     numbers = diagnose(rollouts, recipe(name).plan(rollouts, seeded()))
     assert set(numbers) == set(GOLDEN)
     assert np.isfinite(list(numbers.values())).all()

@@ -1,4 +1,4 @@
-"""How often and in which order samples are trained, by hand from the papers."""
+"""Order and repetition of samples match values computed by hand from the papers."""
 
 import itertools
 from collections import Counter
@@ -59,12 +59,12 @@ def drawn_together(weights: list[float], size: int) -> dict[frozenset, float]:
     return probability
 
 
-def test_the_first_unit_drawn_is_drawn_by_its_weight():
+def test_first_draw_is_proportional_to_weight():
     drawn = [int(draw(np.log([4.0, 3.0, 2.0, 1.0]), 1, rng)[0]) for rng in [seeded()] * 10000]
     assert chi_square(np.bincount(drawn), [4000, 3000, 2000, 1000]) < CHI_SQUARE_LIMIT[3]
 
 
-def test_a_round_is_drawn_one_by_one_by_weight_without_return():
+def test_round_is_drawn_without_replacement_by_weight():
     exact = drawn_together([4, 3, 2, 1], 2)
     # {0, 1}: 4/10 * 3/6 + 3/10 * 4/7 = 0.371429; {2, 3}: 2/10 * 1/8 + 1/10 * 2/9 = 0.047222
     assert exact[frozenset({0, 1})] == pytest.approx(0.371429, abs=1e-6)
@@ -75,7 +75,7 @@ def test_a_round_is_drawn_one_by_one_by_weight_without_return():
     assert statistic < CHI_SQUARE_LIMIT[5]
 
 
-def test_every_round_of_a_plan_has_these_probabilities_and_rounds_are_independent():
+def test_rounds_of_a_plan_have_these_probabilities_and_are_independent():
     exact, count = drawn_together([4, 3, 2, 1], 2), 2000
     rollouts = gaps(4, 3, 2, 1)
     plans = [rounds_of(shuffled(rollouts, 2, seed), 2) for seed in range(count)]
@@ -89,7 +89,7 @@ def test_every_round_of_a_plan_has_these_probabilities_and_rounds_are_independen
     assert observed == pytest.approx(same, abs=4 * np.sqrt(same * (1 - same) / count))
 
 
-def test_single_samples_are_drawn_by_their_own_magnitude():
+def test_single_samples_are_weighted_by_absolute_advantage():
     # Mean 5, |A| = 3, 1, 2 and 0; one sample a round: 3/6, 1/6, 2/6 of 4 * 1,500 draws.
     rollouts, times = rollouts_of([[8, 4, 3, 5]]), np.zeros(4)
     for seed in range(1500):
@@ -100,7 +100,7 @@ def test_single_samples_are_drawn_by_their_own_magnitude():
     assert chi_square(times[:3], [3000, 1000, 2000]) < CHI_SQUARE_LIMIT[2]
 
 
-def test_a_pair_weighs_the_sum_of_its_two_magnitudes():
+def test_pair_weight_is_the_sum_of_absolute_advantages():
     # 3, 0, 0: mean 1, the pair has |A| = 2 and 1; 1, 0: 1/2 and 1/2. One pair a round: 3/4, 1/4.
     rollouts, times = rollouts_of([[3, 0, 0]], [[1, 0]]), Counter()
     for seed in range(1500):
@@ -109,7 +109,7 @@ def test_a_pair_weighs_the_sum_of_its_two_magnitudes():
     assert chi_square([times[1], times[2]], [2250, 750]) < CHI_SQUARE_LIMIT[1]
 
 
-def test_a_sample_under_its_own_prompt_is_drawn_no_more_often_than_a_shared_one():
+def test_own_and_shared_samples_are_drawn_equally_often():
     # One pair, rows 0 and 1, both of prompt 10: under 10 its advantages have two parts and are
     # larger, under 11 one. One unit a round: each in half of the 2 * 1,500 rounds.
     rollouts = rollouts_of([[1, 0], [0.5]])
@@ -123,7 +123,7 @@ def test_a_sample_under_its_own_prompt_is_drawn_no_more_often_than_a_shared_one(
     assert chi_square([under[10], under[11]], [1500, 1500]) < CHI_SQUARE_LIMIT[1]
 
 
-def test_the_published_batch_is_8_rounds_of_256_pairs_and_4_updates_of_two_rounds():
+def test_published_batch_has_8_rounds_of_256_pairs_and_2_rounds_per_update():
     reward_N = seeded().random(512 * 16)
     question_N = np.repeat(np.arange(512), 16)
     samples = recipe("shuffle-r1").plan(Rollouts(question_N, question_N, reward_N), seeded())
@@ -163,9 +163,7 @@ def test_rounds_differ_by_at_most_one_unit(units, rounds, sizes):
     st.sampled_from(sorted(SHAPES)),
     st.sampled_from([0.0, 0.7, 1.0]),
 )
-def test_a_round_takes_units_with_weight_first_and_fills_up_with_filler(
-    weights, rounds, seed, weight, shape, done
-):
+def test_round_takes_weighted_units_first_then_filler(weights, rounds, seed, weight, shape, done):
     options = {"weight": weight, "shape": shape}
     samples = shuffled(gaps(*weights), rounds, seed, options=options, done=done)
     filler_U = samples.padding_M[::2]
@@ -198,7 +196,7 @@ SHAPED = {
 
 
 @pytest.mark.parametrize(("shape", "power", "done"), SHAPED)
-def test_a_unit_is_drawn_by_its_shaped_weight(shape, power, done):
+def test_units_are_drawn_by_shaped_weight(shape, power, done):
     first = SHAPED[shape, power, done]
     told = np.exp(SHAPES[shape](np.array([2.0, 1.0]), done, power))
     assert told / told.sum() == pytest.approx([first, 1 - first], abs=1e-5)
@@ -218,12 +216,12 @@ def test_a_unit_is_drawn_by_its_shaped_weight(shape, power, done):
         ("positive", [1.5, 0.5, 0]),
     ],
 )
-def test_a_unit_weighs_what_its_members_say(weight, weights):
+def test_unit_weight_follows_from_its_members(weight, weights):
     across_UK = np.array([[1.5, -0.5], [0.5, -1.5], [-1.0, -2.0]])
     assert WEIGHTS[weight](across_UK).tolist() == weights
 
 
-def test_a_pair_without_a_positive_advantage_is_filler_where_that_is_its_weight():
+def test_pair_without_positive_advantage_is_filler_under_positive_weight():
     # Mean 1: the pair (4, 0) has |A| = 3 and 1, the pair (0, 0) 1 and 1, without a positive one.
     rollouts = rollouts_of([[4, 0, 0, 0]])
     summed = shuffled(rollouts, 1)
@@ -256,7 +254,7 @@ def test_a_pair_without_a_positive_advantage_is_filler_where_that_is_its_weight(
     ],
 )
 @pytest.mark.parametrize("name", ["shuffle-r1", "share-shuffle"])
-def test_a_weight_that_there_is_not_is_refused_when_the_recipe_is_made(name, options, words):
+def test_invalid_weight_options_raise_when_the_recipe_is_built(name, options, words):
     with pytest.raises(ConfigError) as caught:
         recipe(name, **options)
     for word in words:
@@ -268,7 +266,7 @@ def test_a_weight_that_there_is_not_is_refused_when_the_recipe_is_made(name, opt
     [([0, 7, 0, 0], [0, 2, 3]), ([0, 0, 0, 0], [0, 1, 2, 3])],
     ids=["one informative pair", "all equal"],
 )
-def test_filler_is_drawn_evenly_from_the_pairs_without_weight(weights, fillers):
+def test_filler_is_drawn_uniformly_from_pairs_of_weight_0(weights, fillers):
     rollouts, times = gaps(*weights), Counter()
     for seed in range(1500):
         samples = shuffled(rollouts, 2, seed)
@@ -280,7 +278,7 @@ def test_filler_is_drawn_evenly_from_the_pairs_without_weight(weights, fillers):
     assert chi_square([times[unit] for unit in fillers], each) < CHI_SQUARE_LIMIT[3]
 
 
-def test_one_informative_pair_comes_once_in_every_round():
+def test_single_informative_pair_occurs_once_per_round():
     samples = shuffled(gaps(0, 0, 5, *[0] * 13), 4)
     for drawn, padding in zip(
         rounds_of(samples, 4), np.split(samples.padding_M[::2], 4), strict=True
@@ -288,7 +286,7 @@ def test_one_informative_pair_comes_once_in_every_round():
         assert drawn[~padding].tolist() == [2]
 
 
-def test_filler_has_no_advantage_even_where_the_part_within_its_prompt_is_not_0():
+def test_filler_has_zero_advantage_despite_a_within_prompt_part():
     # across: mean 1/2, so both 0.5 have 0 and their pair weighs nothing; within its prompt
     # each differs from the other rollout: +-0.707107.
     rollouts = rollouts_of([[1, 0.5], [0.5, 0]])
@@ -297,7 +295,7 @@ def test_filler_has_no_advantage_even_where_the_part_within_its_prompt_is_not_0(
     assert (samples.advantage_M == 0).tolist() == samples.padding_M.tolist()
 
 
-def test_a_pair_drawn_in_several_rounds_keeps_its_id_and_its_advantages():
+def test_pair_drawn_repeatedly_keeps_its_id_and_advantages():
     samples = shuffled(gaps(9, 0, 0, 0), 4)
     assert samples.rollout_M.tolist() == [0, 1] * 4
     assert len(np.unique(samples.pair_M)) == 1
@@ -311,7 +309,7 @@ def test_filler_stays_filler_when_drawn():
     assert advantage_shuffle(samples, ranked, seeded(), rounds=2).padding_M.all()
 
 
-def test_without_composition_samples_come_once_in_the_order_of_the_rollouts():
+def test_without_composition_samples_keep_rollout_order():
     rollouts = Rollouts([3, 1, 3, 1, 3], [30, 10, 30, 11, 31], [1, 2, 3, 4, 5])
     assert custom().plan(rollouts, seeded()).rollout_M.tolist() == [0, 1, 2, 3, 4]
     # Pairs (4, 0) of question 3 and (3, 1) of question 1, by their earlier row.
@@ -321,7 +319,7 @@ def test_without_composition_samples_come_once_in_the_order_of_the_rollouts():
 
 @BOUNDED
 @given(st.integers(0, 50), st.integers(1, 6), st.integers(1, 4), st.booleans())
-def test_updates_are_made_of_whole_rounds(units, updates, rounds_an_update, paired):
+def test_updates_consist_of_whole_rounds(units, updates, rounds_an_update, paired):
     samples = ranked_of(gaps(*[1.0] * max(units, 1))).samples(np.arange(units * (1 + paired)))
     if paired:
         samples.pair_M[:] = np.arange(len(samples)) // 2
@@ -331,13 +329,13 @@ def test_updates_are_made_of_whole_rounds(units, updates, rounds_an_update, pair
     assert update_M.tolist() == (round_M // rounds_an_update).tolist()
 
 
-def test_an_update_never_parts_a_pair_and_updates_differ_by_at_most_one():
+def test_updates_never_split_pairs_and_differ_by_at_most_one():
     # 5 pairs in 2 updates: 2 and 3 pairs.
     assert update_of(shuffled(gaps(1, 2, 3, 4, 5), 2), 2).tolist() == [0] * 4 + [1] * 6
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, "4", None])
-def test_a_count_that_is_none_is_refused_with_its_value(count):
+def test_invalid_count_error_names_the_value(count):
     with pytest.raises(ConfigError, match=f"rounds={count!r}"):
         shuffled(gaps(1), count)
     with pytest.raises(ConfigError, match=f"updates={count!r}"):

@@ -1,4 +1,4 @@
-"""Recipes: what they are made of, what every one of them promises, and your own."""
+"""Recipes: their stages, invariants of all of them, and custom recipes."""
 
 import itertools
 import re
@@ -81,7 +81,7 @@ def rows_kept(selection: str, fraction: float | None, rewards: list[float]) -> i
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_a_plan_has_the_promised_shape(name, data):
+def test_plan_has_the_documented_shape(name, data):
     made, options, rollouts, samples = data.draw(plans(name))
     selection, fraction = selection_of(name, options)
     rows = 0
@@ -97,7 +97,7 @@ def test_a_plan_has_the_promised_shape(name, data):
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_a_plan_is_finite_for_rewards_of_any_size(name, data):
+def test_plan_is_finite_for_rewards_of_any_magnitude(name, data):
     _, _, _, samples = data.draw(plans(name, rollout_tables(any_size)))
     assert np.isfinite(table(samples)).all()
 
@@ -105,7 +105,7 @@ def test_a_plan_is_finite_for_rewards_of_any_size(name, data):
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_a_sample_stands_under_a_prompt_of_the_question_of_its_rollout(name, data):
+def test_sample_prompt_belongs_to_the_question_of_its_rollout(name, data):
     made, _, rollouts, samples = data.draw(plans(name))
     question_of = dict(zip(rollouts.prompt_N.tolist(), rollouts.question_N, strict=True))
     for prompt, row in zip(samples.prompt_M.tolist(), samples.rollout_M, strict=True):
@@ -117,7 +117,7 @@ def test_a_sample_stands_under_a_prompt_of_the_question_of_its_rollout(name, dat
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_filler_and_equal_rewards_have_no_advantage(name, data):
+def test_filler_and_equal_rewards_have_zero_advantage(name, data):
     _, _, rollouts, samples = data.draw(plans(name))
     assert not samples.advantage_M[samples.padding_M].any()
     for question in np.unique(rollouts.question_N):
@@ -129,7 +129,7 @@ def test_filler_and_equal_rewards_have_no_advantage(name, data):
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_a_pair_is_two_neighbours_the_better_first_and_under_one_prompt_when_shared(name, data):
+def test_pairs_are_adjacent_better_first_and_share_a_prompt(name, data):
     made, _, rollouts, samples = data.draw(plans(name))
     if samples.unit_size == 1:
         assert (samples.pair_M == -1).all()
@@ -150,7 +150,7 @@ def test_a_pair_is_two_neighbours_the_better_first_and_under_one_prompt_when_sha
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_a_sample_comes_once_or_with_rounds_once_a_round(name, data):
+def test_sample_occurs_at_most_once_per_round(name, data):
     made, _, _, samples = data.draw(plans(name))
     unit_U = list(zip(samples.prompt_M.tolist(), samples.rollout_M.tolist(), strict=True))
     unit_U = unit_U[:: samples.unit_size]
@@ -162,7 +162,7 @@ def test_a_sample_comes_once_or_with_rounds_once_a_round(name, data):
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_the_same_seed_gives_the_same_plan_and_leaves_the_rollouts_alone(name, data):
+def test_same_seed_gives_the_same_plan_without_changing_rollouts(name, data):
     made = recipe(name, **data.draw(options_of(name)))
     rollouts = data.draw(rollout_tables())
     before = [column.copy() for column in vars(rollouts).values()]
@@ -175,7 +175,7 @@ def test_the_same_seed_gives_the_same_plan_and_leaves_the_rollouts_alone(name, d
 @for_every_recipe
 @BOUNDED
 @given(st.data())
-def test_permuting_rows_permutes_the_plan_when_rewards_differ(name, data):
+def test_permuting_rows_permutes_the_plan_without_ties(name, data):
     made, _, rollouts, _ = data.draw(plans(name, rollout_tables(differ=True)))
     order = seeded(data.draw(st.integers(0, 99))).permutation(len(rollouts))
     one = made.plan(rollouts, seeded(3))
@@ -188,7 +188,7 @@ def test_permuting_rows_permutes_the_plan_when_rewards_differ(name, data):
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 2, 4]], ids=str)
 @pytest.mark.parametrize("name", ["shuffle-r1", "share-shuffle"])
-def test_the_distribution_of_plans_is_left_alone_by_permuting_rows_that_tie(name, order):
+def test_permuting_tied_rows_keeps_the_distribution_of_plans(name, order):
     # Rows 0-2 are right, 3-5 wrong; one pair is kept: each of 9 with probability 1/9, by
     # symmetry each right and each wrong row with 1/3.
     rollouts = permuted(rollouts_of([[1, 1], [1, 0], [0, 0]]), np.array(order))
@@ -201,7 +201,7 @@ def test_the_distribution_of_plans_is_left_alone_by_permuting_rows_that_tie(name
 
 
 @pytest.mark.parametrize("name", ["shuffle-r1", "share-shuffle", "pods"])
-def test_the_seed_decides_where_rewards_tie(name):
+def test_seed_breaks_ties(name):
     rollouts = rollouts_of([[1, 0, 1, 0], [0, 1, 0, 1]])
     plans = [table(recipe(name).plan(rollouts, seeded(seed))).tobytes() for seed in range(8)]
     assert len(set(plans)) > 1
@@ -213,7 +213,7 @@ def test_the_seed_decides_where_rewards_tie(name):
     [[[[1.0]]], [[[0.0]], [[1.0]]], [[[1.0, 1.0]] * 2] * 3, [[[0.3], [0.1 + 0.2]]]],
     ids=["one rollout", "groups of one", "all equal", "equal to a rounding"],
 )
-def test_a_batch_with_nothing_to_learn_is_an_ordinary_plan(name, questions):
+def test_batch_without_gradient_gives_a_valid_plan(name, questions):
     samples = recipe(name).plan(rollouts_of(*questions), seeded())
     assert samples.advantage_M == pytest.approx(0, abs=1e-9)
 
@@ -237,14 +237,14 @@ def test_a_batch_with_nothing_to_learn_is_an_ordinary_plan(name, questions):
         ),
     ],
 )  # fmt: skip
-def test_the_plan_of_two_prompts_with_one_right_rollout_each(name, expected):
+def test_plan_of_two_prompts_with_one_right_rollout_each(name, expected):
     samples = recipe(name).plan(rollouts_of([[1, 0], [0, 1]]), seeded())
     keys = zip(samples.prompt_M.tolist(), samples.rollout_M.tolist(), strict=True)
     assert dict(zip(keys, samples.advantage_M, strict=True)) == pytest.approx(expected, abs=2e-6)
     assert len(samples) == len(expected)
 
 
-def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_shuffled():
+def test_share_shuffle_shares_and_shuffles_pairs():
     # Best to worst: rows 0, 2, 3, 1. fraction 0.5 of 2 pairs: rows 0 and 1, under both prompts, so
     # two units that weigh the same. across: mean 2.5, std 1.290994: +-1.161894; within +-0.707107
     rollouts = rollouts_of([[4, 1], [3, 2]])
@@ -279,18 +279,18 @@ def test_share_shuffle_is_the_pairs_of_a_question_shared_over_its_prompts_and_sh
         ("share-shuffle", Loss(clip_high=0.3, dual_clip=3.0, updates=4)),
     ],
 )
-def test_a_recipe_carries_the_published_loss(name, loss):
+def test_recipe_has_the_published_loss(name, loss):
     assert recipe(name).name == name
     assert recipe(name).loss == loss
 
 
-def test_the_usual_loss_is_a_token_mean_clipped_at_0_2_without_kl_in_the_engine_s_updates():
+def test_default_loss_is_a_token_mean_clipped_at_0_2_without_kl():
     loss = Loss()
     assert (loss.mean, loss.ratio, loss.kl, loss.updates) == ("token", "token", 0, None)
     assert (loss.clip_low, loss.clip_high) == (0.2, 0.2)
 
 
-def test_the_table_of_updates_in_the_documentation_is_that_of_the_recipes():
+def test_documented_updates_match_the_recipes():
     page = Path(__file__).parents[2] / "docs" / "recipes.md"
     rows = re.findall(r"^\| (`.*) \| (\d+).* \|$", page.read_text(), flags=re.MULTILINE)
     told = {n: int(u) for names, u in rows for n in re.findall(r"`(.*?)`", names) if n in RECIPES}
@@ -325,12 +325,12 @@ def test_options_default_to_the_published_settings(name, published):
         ("custom", None, False),
     ],
 )
-def test_a_recipe_tells_an_engine_its_rounds_and_whether_it_shares(name, rounds, shares):
+def test_recipe_exposes_rounds_and_sharing(name, rounds, shares):
     assert recipe(name).rounds == rounds
     assert recipe(name).shares == shares
 
 
-def test_composed_stages_make_the_named_recipes():
+def test_composed_stages_equal_named_recipes():
     shuffle_r1 = custom(
         selection={"name": "pairwise", "fraction": 0.75},
         ordering={"name": "advantage-shuffle", "rounds": 4},
@@ -373,7 +373,7 @@ def test_composed_stages_make_the_named_recipes():
         ("statistics:meen", {}, ["'meen'", "did you mean 'mean'"]),
     ],
 )
-def test_a_bad_recipe_is_refused_when_made_with_the_nearest_right_name(name, options, named):
+def test_invalid_recipe_error_suggests_the_closest_name(name, options, named):
     with pytest.raises(ConfigError) as caught:
         vantage.recipe(name, **options)
     assert isinstance(caught.value, VantageError)
@@ -386,14 +386,14 @@ def test_a_bad_recipe_is_refused_when_made_with_the_nearest_right_name(name, opt
     "spec",
     ["shuffle-r1", {"name": "shuffle-r1"}, {"name": "shuffle-r1", "rounds": 8, "fraction": 0.5}],
 )
-def test_a_configuration_names_a_recipe_alone_or_with_options(spec):
+def test_configuration_names_a_recipe_with_or_without_options(spec):
     rollouts = rollouts_of(*([list(range(8))] for _ in range(4)))
     expected = recipe("shuffle-r1").plan(rollouts, seeded())
     assert (table(parse_recipe(spec).plan(rollouts, seeded())) == table(expected)).all()
 
 
 @pytest.mark.parametrize("spec", [None, 3, {}, {"rounds": 8}, {"name": None}, ["grpo"]], ids=str)
-def test_a_configuration_without_the_name_of_a_recipe_is_refused_with_what_it_says(spec):
+def test_configuration_without_recipe_name_error_quotes_it(spec):
     with pytest.raises(ConfigError) as caught:
         parse_recipe(spec)
     assert f"recipe={spec!r}" in str(caught.value)
@@ -457,14 +457,14 @@ def my_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["my_file.py", "{folder}/my_file.py", "my_file"])
-def test_a_recipe_of_your_own_is_named_by_its_file_or_module(my_folder, where):
+def test_custom_recipe_is_loaded_from_file_or_module(my_folder, where):
     made = recipe(f"{where.format(folder=my_folder)}:mine", bound=0.7)
     samples = made.plan(rollouts_of([[0.6, 0.8]]), seeded())
     assert made.name == "mine"
     assert samples.advantage_M.tolist() == [-1, 1]
 
 
-def test_a_composition_of_your_own_sees_the_share_of_the_training_that_is_done(my_folder):
+def test_custom_composition_sees_training_progress(my_folder):
     made, rollouts = recipe("my_file.py:halves"), rollouts_of([[1, 0, 0, 0]])
     assert [len(made.plan(rollouts, seeded(), done)) for done in (0.0, 0.4, 0.5, 1.0)] == [
         1,
@@ -481,18 +481,18 @@ def test_a_composition_of_your_own_sees_the_share_of_the_training_that_is_done(m
         ("mime", {}, ["no function 'mime'", "did you mean 'mine'"]),
         ("mine", {"bond": 1}, ["'bond'", "did you mean 'bound'"]),
         ("not_a_recipe", {}, ["returned str", "Recipe"]),
-        ("not_a_plan", {}, ["its ordering gave", "expected Samples"]),
-        ("nothing_selected", {}, ["its selection gave NoneType, expected Samples"]),
+        ("not_a_plan", {}, ["its ordering returned", "expected Samples"]),
+        ("nothing_selected", {}, ["its selection returned NoneType, expected Samples"]),
     ],
 )
-def test_a_recipe_of_your_own_that_does_not_fit_is_refused(my_folder, function, options, named):
+def test_invalid_custom_recipe_raises(my_folder, function, options, named):
     with pytest.raises(ConfigError) as caught:
         recipe(f"my_file.py:{function}", **options)
     missing = [words for words in named if words not in str(caught.value)]
     assert not missing, str(caught.value)
 
 
-def test_a_registered_recipe_is_found_by_its_name(monkeypatch):
+def test_registered_recipe_is_found_by_name(monkeypatch):
     monkeypatch.setitem(RECIPES, "mine", None)  # taken out again after the test
 
     @register("mine")

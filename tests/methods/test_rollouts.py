@@ -1,4 +1,4 @@
-"""The two tables: what they take, what they refuse, and how they say so."""
+"""`Rollouts` and `Samples`: accepted and rejected columns, and error messages."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ TOP = 2**63 - 1
     ],
     ids=["lists", "tuples", "small arrays", "objects and unsigned", "views"],
 )
-def test_equivalent_columns_give_the_same_table(question_N, prompt_N, reward_N):
+def test_equivalent_columns_give_equal_rollouts(question_N, prompt_N, reward_N):
     rollouts = Rollouts(question_N=question_N, prompt_N=prompt_N, reward_N=reward_N)
     assert len(rollouts) == 4
     assert rollouts.question_N.dtype == rollouts.prompt_N.dtype == np.int64
@@ -81,7 +81,7 @@ BAD_COLUMNS = [
 
 
 @pytest.mark.parametrize(("column", "values", "named"), BAD_COLUMNS)
-def test_a_bad_column_is_refused_by_name_row_and_value(column, values, named):
+def test_invalid_column_error_names_column_row_and_value(column, values, named):
     columns = {"question_N": QUESTION, "prompt_N": PROMPT, "reward_N": REWARD, column: values}
     with pytest.raises(InputError) as caught:
         Rollouts(**columns)
@@ -91,12 +91,12 @@ def test_a_bad_column_is_refused_by_name_row_and_value(column, values, named):
     assert not missing, str(caught.value)
 
 
-def test_an_empty_table_is_refused():
+def test_empty_rollouts_raise():
     with pytest.raises(InputError, match="empty"):
         Rollouts([], [], [])
 
 
-def test_of_many_bad_rows_the_first_five_are_named_and_the_rest_counted():
+def test_error_names_five_bad_rows_and_counts_the_rest():
     with pytest.raises(InputError, match=r"row 0, 1, 2, 3, 4 and 95 more"):
         Rollouts([1] * 100, [1] * 100, [np.nan] * 100)
 
@@ -116,16 +116,16 @@ def samples_with(pair_M) -> Samples:
 @pytest.mark.parametrize(
     ("pair_M", "size"), [([0, 0, 1, 1], 2), ([-1, -1, -1], 1), ([], 1)], ids=str
 )
-def test_a_unit_is_two_rows_where_there_are_pairs_and_one_elsewhere(pair_M, size):
+def test_unit_size_is_2_for_pairs_and_1_otherwise(pair_M, size):
     assert samples_with(pair_M).unit_size == size
 
 
-def test_pairs_and_single_samples_do_not_mix():
+def test_mixing_pairs_and_single_samples_raises():
     with pytest.raises(InputError, match=r"samples 2, 5 have no pair"):
         _ = samples_with([0, 0, -1, 1, 1, -1]).unit_size
 
 
-def test_taking_rows_takes_them_in_every_column_and_replaces_those_given():
+def test_take_selects_rows_and_replaces_columns():
     taken = samples_with([-1, -1, -1]).take(np.array([2, 0, 2]), advantage_M=np.array([7, 8, 9]))
     assert taken.rollout_M.tolist() == [2, 0, 2]
     assert taken.prompt_M.tolist() == [12, 10, 12]

@@ -1,4 +1,4 @@
-"""Which rollouts are kept, against values worked out by hand."""
+"""Selected rollouts match values computed by hand."""
 
 import itertools
 import math
@@ -67,18 +67,18 @@ FIVE_PAIRS = [(1, 2), (3, 0)]
         ([7], 1, []),
     ],
 )
-def test_pairwise_keeps_the_first_pairs_of_the_best_with_the_worst(rewards, fraction, expected):
+def test_pairwise_keeps_pairs_of_largest_contrast(rewards, fraction, expected):
     assert halves(pairwise, rollouts_of([rewards]), fraction=fraction) == expected
 
 
-def test_pairwise_takes_ragged_groups_each_by_its_own_size():
+def test_pairwise_handles_ragged_groups():
     # Sizes 1, 2, 3, 4, 6 at fraction 0.5: pairs 0, max(1, floor(0.5)), max(1, floor(0.5)), 1, 1.
     # Rows start at 0, 1, 3, 6, 10.
     rollouts = rollouts_of([[5]], [[0, 1]], [[3, 1, 2]], [[4, 3, 2, 1]], [[1, 2, 3, 4, 5, 6]])
     assert halves(pairwise, rollouts, fraction=0.5) == [(2, 1), (3, 4), (6, 9), (15, 10)]
 
 
-def test_pairwise_chooses_among_all_prompts_of_a_question_and_keeps_their_full_advantages():
+def test_pairwise_pairs_across_prompts_and_keeps_advantages():
     # Rewards 4, 1 | 2, 3: best row 0, then 3, 2, worst 1: pairs (0, 1), (3, 2).
     # across: mean 2.5, std sqrt((2.25 + 2.25 + 0.25 + 0.25) / 3) = 1.290994
     # 1.5 / 1.290994 = 1.161894, 0.5 / 1.290994 = 0.387298; within each prompt +-0.707107
@@ -108,7 +108,7 @@ def test_pairwise_chooses_among_all_prompts_of_a_question_and_keeps_their_full_a
         (1, [0, 1, 2, 3, 4]),
     ],
 )
-def test_max_variance_keeps_the_rewards_of_largest_variance(fraction, expected):
+def test_max_variance_keeps_rewards_of_maximal_variance(fraction, expected):
     assert kept(max_variance, rollouts_of([[6, 0, 4, 1, 2]]), fraction=fraction) == expected
 
 
@@ -118,7 +118,7 @@ def test_max_variance_keeps_the_rewards_of_largest_variance(fraction, expected):
     st.lists(st.lists(st.integers(-3, 9), min_size=1, max_size=7), min_size=1, max_size=3),
     st.sampled_from([0.25, 0.5, 0.6, 0.75]),
 )
-def test_max_variance_finds_what_trying_every_subset_finds(scale, questions, fraction):
+def test_max_variance_matches_brute_force(scale, questions, fraction):
     # Rewards of different size in each question must not spoil each other's sums.
     rollouts = rollouts_of(*([[r * scale**q for r in group]] for q, group in enumerate(questions)))
     whole = [(q, reward) for q, group in enumerate(questions) for reward in group]
@@ -154,7 +154,7 @@ def test_top_magnitude_keeps_the_largest_advantages_of_either_sign(fraction, exp
     assert kept(top_magnitude, rollouts_of([[3, 10, 5, 1, 6]]), fraction=fraction) == expected
 
 
-def test_top_magnitude_breaks_ties_of_magnitude_by_chance():
+def test_top_magnitude_breaks_ties_at_random():
     assert {tuple(kept(top_magnitude, rollouts_of([[1, 0]]), seed)) for seed in range(20)} == {
         (0,),
         (1,),
@@ -184,7 +184,7 @@ def test_all_keeps_every_rollout_once():
         ("pairwise", []),
     ],
 )
-def test_a_group_of_one_stays_alone_or_goes(name, rows):
+def test_group_of_one_is_kept_or_dropped(name, rows):
     assert kept(SELECTIONS[name], rollouts_of([[1]])) == rows
 
 
@@ -193,7 +193,7 @@ WITH_KEEP = ["pairwise", "max-variance", "random", "top-magnitude"]
 
 @pytest.mark.parametrize("name", WITH_KEEP)
 @pytest.mark.parametrize("count", [7, 29, 57, 58, 100])
-def test_a_share_that_is_a_whole_number_is_not_rounded_down(name, count):
+def test_integer_share_is_not_rounded_down(name, count):
     # In floats 0.29 * 100 = 28.999999999999996.
     size = 200 if name == "pairwise" else 100
     ranked = ranked_of(rollouts_of([list(range(size))]))
@@ -204,7 +204,7 @@ def test_a_share_that_is_a_whole_number_is_not_rounded_down(name, count):
 
 @pytest.mark.parametrize("name", WITH_KEEP)
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.01, math.nan, math.inf, "0.5", None, [0.5]])
-def test_a_share_that_is_none_is_refused_with_its_value(name, fraction):
+def test_invalid_share_error_names_the_value(name, fraction):
     with pytest.raises(ConfigError, match="fraction=") as caught:
         SELECTIONS[name](ranked_of(rollouts_of([[1, 0]])), seeded(), fraction=fraction)
     assert repr(fraction) in str(caught.value)
@@ -212,7 +212,7 @@ def test_a_share_that_is_none_is_refused_with_its_value(name, fraction):
 
 @BOUNDED
 @given(rollout_tables(), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
-def test_pairs_join_two_rollouts_of_a_question_by_falling_contrast(rollouts, fraction):
+def test_pairs_are_sorted_by_descending_contrast(rollouts, fraction):
     ranked = ranked_of(rollouts)
     across_N, question_N = ranked.advantages.across_N, rollouts.question_N
     pairs = pairs_of(pairwise(ranked, seeded(), fraction=fraction))
@@ -229,7 +229,7 @@ def test_pairs_join_two_rollouts_of_a_question_by_falling_contrast(rollouts, fra
 @pytest.mark.parametrize(
     ("select", "fraction"), [(pairwise, 0.5), (max_variance, 0.5), (top_magnitude, 0.5)]
 )
-def test_ties_are_neutral_between_the_prompts_of_a_question(select, fraction):
+def test_ties_do_not_favour_a_prompt(select, fraction):
     # 2,000 questions, m = 2 adjacent prompts of n = 6, of each prompt 3 right and 3 wrong.
     # 6 of 12 rollouts are kept: 6,000 highs and 6,000 lows at most, standard deviation of the
     # share of a prompt at most sqrt(1/4 / 6000) = 0.0065. By row order it would be all or none.
@@ -243,7 +243,7 @@ def test_ties_are_neutral_between_the_prompts_of_a_question(select, fraction):
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]], ids=str)
-def test_ties_leave_the_distribution_of_a_plan_alone_when_rows_are_permuted(order):
+def test_permuting_tied_rows_keeps_the_distribution_of_a_selection(order):
     # Two right (a, b) and two wrong (c, d): the kept pair is ac, ad, bc, bd, each in 1/4 of plans.
     rollouts = permuted(rollouts_of([[1, 1], [0, 0]]), np.array(order))
     seen = np.zeros((4, 4))
@@ -255,6 +255,6 @@ def test_ties_leave_the_distribution_of_a_plan_alone_when_rows_are_permuted(orde
     assert chi_square(seen[:2, 2:], np.full((2, 2), 500)) < CHI_SQUARE_LIMIT[3]
 
 
-def test_questions_keep_apart_however_their_rows_are_mixed():
+def test_interleaved_rows_do_not_mix_questions():
     rollouts = Rollouts([5, -1, 5, -1, 5, -1], [50, 1, 51, 1, 50, 2], [1, 30, 3, 10, 2, 20])
     assert halves(pairwise, rollouts, fraction=1.0) == [(1, 3), (2, 0)]

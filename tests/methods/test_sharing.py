@@ -1,4 +1,4 @@
-"""Under which prompts a response is trained, by hand from the objective of Share-GRPO."""
+"""Sharing matches the objective of Share-GRPO, computed by hand."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def advantages(samples: Samples) -> dict[tuple[int, int], float]:
     return dict(zip(keys, samples.advantage_M, strict=True))
 
 
-def test_a_response_gets_both_parts_under_its_own_prompt_and_across_alone_under_others():
+def test_own_prompt_has_both_advantage_parts_other_prompts_only_across():
     own, half = 0.707107, 0.5
     expected = {
         (10, 0): half + own, (11, 0): half,
@@ -46,13 +46,13 @@ def test_a_response_gets_both_parts_under_its_own_prompt_and_across_alone_under_
 
 
 @pytest.mark.parametrize("estimator", ["group", "centred", "leave-one-out"])
-def test_estimators_of_one_part_give_a_response_the_same_advantage_everywhere(estimator):
+def test_single_part_advantage_is_the_same_under_every_prompt(estimator):
     ranked = ranked_of(BATCH, estimator)
     samples = shared(ranked)
     assert (samples.advantage_M == ranked.advantages.across_N[samples.rollout_M]).all()
 
 
-def test_a_sample_weighs_one_over_its_rollouts_a_prompt_and_the_square_of_its_prompts():
+def test_sample_weight_is_one_over_rollouts_and_squared_prompts():
     # 1 / (n V^2), relative to the mean of 10 rollouts over 6 prompts, n = 5/3.
     # Question 1: n = 2, V = 2; question 2: n = 3, V = 1; question 3: n = 1, V = 3.
     samples = shared(ranked_of(BATCH))
@@ -61,7 +61,7 @@ def test_a_sample_weighs_one_over_its_rollouts_a_prompt_and_the_square_of_its_pr
     assert samples.weight_M == pytest.approx(expected)
 
 
-def test_a_question_weighs_the_same_with_any_number_of_prompts():
+def test_question_weight_does_not_depend_on_its_prompts():
     # n = 4 rollouts a prompt: V * 4 * V samples of 1 / V^2 are 4 for V = 1, 2, 3.
     rollouts = rollouts_of([[1, 0, 1, 0]], [[1, 0, 1, 0]] * 2, [[1, 0, 1, 0]] * 3)
     samples = shared(ranked_of(rollouts))
@@ -69,7 +69,7 @@ def test_a_question_weighs_the_same_with_any_number_of_prompts():
     assert weight_Q[1:] == pytest.approx([4, 4, 4])
 
 
-def test_a_question_whose_prompts_coincide_weighs_as_much_as_the_others():
+def test_question_with_equal_prompts_has_the_same_weight():
     # 8 rollouts over 3 prompts. Question 1: 8 samples of (8/3) / (2 * 4); question 2: 4 of
     # (8/3) / (4 * 1).
     rollouts = rollouts_of([[1, 0], [1, 0]], [[1, 0, 1, 0]])
@@ -78,7 +78,7 @@ def test_a_question_whose_prompts_coincide_weighs_as_much_as_the_others():
     assert weight_Q[1:] == pytest.approx([8 / 3, 8 / 3])
 
 
-def test_a_shared_pair_is_one_pair_a_prompt_with_both_halves_under_it():
+def test_shared_pair_becomes_one_pair_per_prompt():
     samples = shared(ranked_of(BATCH, "hierarchical"), "pairwise", fraction=0.5)
     # Question 1: row 1 is the worst and meets one of 0, 2, 3, at random: K = 2, one pair.
     # Question 2: rows 4 and 5; question 3: rows 9 and 8.
@@ -99,7 +99,7 @@ def test_a_shared_pair_is_one_pair_a_prompt_with_both_halves_under_it():
     ]
 
 
-def test_without_sharing_samples_stay_as_they_are():
+def test_without_sharing_samples_are_unchanged():
     ranked = ranked_of(BATCH)
     samples = keep_all(ranked, seeded())
     assert own_prompt(samples, ranked) is samples
@@ -107,7 +107,7 @@ def test_without_sharing_samples_stay_as_they_are():
 
 @BOUNDED
 @given(rollout_tables(), st.sampled_from(sorted(SELECTIONS)))
-def test_sharing_is_every_kept_response_under_every_prompt_of_its_question(rollouts, selection):
+def test_sharing_trains_every_response_under_every_prompt(rollouts, selection):
     ranked = ranked_of(rollouts, "hierarchical")
     before = SELECTIONS[selection](ranked, seeded())
     own = dict(zip(before.rollout_M.tolist(), before.advantage_M, strict=True))
@@ -122,7 +122,7 @@ def test_sharing_is_every_kept_response_under_every_prompt_of_its_question(rollo
 
 @BOUNDED
 @given(rollout_tables())
-def test_each_half_of_a_pair_meets_its_partner_under_every_prompt(rollouts):
+def test_both_halves_of_a_pair_share_every_prompt(rollouts):
     ranked = ranked_of(rollouts)
     before = pairwise(ranked, seeded(), fraction=1.0)
     partners = set(map(tuple, before.rollout_M.reshape(-1, 2).tolist()))
@@ -133,7 +133,7 @@ def test_each_half_of_a_pair_meets_its_partner_under_every_prompt(rollouts):
     assert set(map(tuple, after.rollout_M.reshape(-1, 2).tolist())) == partners
 
 
-def test_under_the_original_prompt_a_moved_response_has_its_part_across_alone():
+def test_moved_response_has_only_the_across_part():
     ranked = ranked_of(BATCH, "hierarchical")
     samples = original_prompt(keep_all(ranked, seeded()), ranked)
     own, half = 0.707107, 0.5
@@ -150,7 +150,7 @@ def test_under_the_original_prompt_a_moved_response_has_its_part_across_alone():
 
 @BOUNDED
 @given(st.data())
-def test_under_the_original_prompt_pairs_and_rows_stay_as_they_were(data):
+def test_original_prompt_keeps_pairs_and_rows(data):
     ranked = ranked_of(data.draw(rollout_tables()))
     before = pairwise(ranked, seeded(), fraction=0.5)
     after = original_prompt(before, ranked)

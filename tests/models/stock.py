@@ -736,6 +736,6 @@ FAMILIES = {
 }
 # What the start refuses, and why.
 REFUSED = {
-    "Aya Vision": (aya_vision, "scores the tokens of AyaVision.* otherwise than its logits do"),
+    "Aya Vision": (aya_vision, "differ from those of the logits of AyaVision"),
     "Llama 4": (llama4, "cannot score the tokens of Llama4"),
 }

@@ -1,4 +1,4 @@
-"""Pictures that a processor cannot take are told by their size."""
+"""Image sizes that a processor rejects are detected before a run."""
 
 import pytest
 from PIL import Image
@@ -10,7 +10,7 @@ from vantage.questions.pixels import Bounds, fit
 
 
 def qwens(image: Image.Image) -> None:
-    """As Qwen's processors take pictures: the longer side at most 200 times the shorter one."""
+    """Accept images as Qwen's processors do: with an aspect ratio of at most 200."""
     Qwen2VLImageProcessorPil()(images=[image], return_tensors="np")
 
 
@@ -27,7 +27,7 @@ def qwens(image: Image.Image) -> None:
         ((9, 2048), False),
     ],
 )
-def test_a_picture_is_refused_as_its_processor_refuses_it(size, taken):
+def test_check_rejects_the_sizes_that_the_processor_rejects(size, taken):
     takes = Acceptance(qwens)
     if taken:
         return takes.check(*size)
@@ -35,7 +35,7 @@ def test_a_picture_is_refused_as_its_processor_refuses_it(size, taken):
         takes.check(*size)
 
 
-def test_each_size_is_tried_once_and_usual_ones_never():
+def test_only_unusual_sizes_are_tried_and_each_only_once():
     tried = []
     takes = Acceptance(lambda image: tried.append(image.size))
     for size in [(300, 200), (2000, 10), (2000, 10), (20, 20)]:
@@ -43,14 +43,14 @@ def test_each_size_is_tried_once_and_usual_ones_never():
     assert tried == [(2000, 10), (20, 20)]
 
 
-def test_a_size_is_tried_as_the_bounds_make_it():
+def test_bounds_are_applied_before_a_size_is_tried():
     tried = []
     bounds = Bounds(least=None, most=10_000)
     Acceptance(lambda image: tried.append(image.size), bounds).check(4000, 100)
     assert tried == [fit(Image.new("RGB", (4000, 100)), None, 10_000).size] == [(632, 15)]
 
 
-def test_a_processor_that_takes_no_picture_at_all_is_told_elsewhere():
+def test_a_processor_that_rejects_every_image_is_not_blamed_on_size():
     def fails(image):
         raise ValueError("broken")
 

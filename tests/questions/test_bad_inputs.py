@@ -1,4 +1,4 @@
-"""Whatever is wrong with a data set is told by row and reason, in bounded time and memory."""
+"""Bad data are reported by row and reason, in bounded time and memory."""
 
 import io
 import json
@@ -34,7 +34,7 @@ LIBRARIES = ("Traceback", "site-packages", "pyarrow.lib", "datasets.", 'File "')
 
 @pytest.fixture(autouse=True)
 def bounded(tmp_path, monkeypatch):
-    """Each input within its time, and from a data set directory of its own."""
+    """Limit the time of each input and give it its own cache directory."""
 
     def too_long(*_):
         raise TimeoutError(f"not done within {SECONDS} s")
@@ -50,7 +50,7 @@ def bounded(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A data directory with a good picture, and one outside of it."""
+    """A data directory with an image, and another image outside of it."""
     inside = tmp_path / "data"
     inside.mkdir()
     for place in (inside / "good.png", tmp_path / "outside.png"):
@@ -76,14 +76,14 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, pixels: bytes, *chunks: bytes) -> bytes:
-    """A PNG of one bit a pixel, whatever it says about its size."""
+    """A PNG with one bit per pixel and any declared size."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
     end = chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + end
 
 
 def blank_png(width: int, height: int) -> bytes:
-    """A real PNG with nothing in it, which is small."""
+    """A valid blank PNG, which compresses to a small file."""
     packer = zlib.compressobj(1)
     line = b"\0" * (1 + (width + 7) // 8)
     return png(
@@ -113,7 +113,7 @@ def animated_webp() -> bytes:
 
 
 def jpeg2000(outer: tuple[int, int] | None, inner: tuple[int, int] | None) -> bytes:
-    """A picture whose box, or whose stream inside, lies about its size."""
+    """An image whose outer box or inner stream declares a false size."""
     content = encoded("jpeg2000", (64, 64))
     if outer:
         content = patched(content, content.index(b"ihdr") + 4, ">II", *outer[::-1])
@@ -123,7 +123,7 @@ def jpeg2000(outer: tuple[int, int] | None, inner: tuple[int, int] | None) -> by
 
 
 def icon() -> bytes:
-    """An icon of 16 x 16 with a far larger picture inside."""
+    """An icon that declares 16 x 16 pixels but contains a far larger image."""
     inside = blank_png(13_000, 13_000)
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inside), 22) + inside
 
@@ -157,28 +157,28 @@ BOMBS = {
     ),
     "webp": (animated_webp, "pixels"),
     "jpeg 2000": (lambda: jpeg2000((60_000, 60_000), (60_000, 60_000)), "pixels"),
-    "jpeg 2000 with a large stream inside": (lambda: jpeg2000(None, (60_000, 60_000)), "picture"),
-    "icon with a large picture inside": (icon, "no picture in a known format"),
+    "jpeg 2000 with a large stream inside": (lambda: jpeg2000(None, (60_000, 60_000)), "image"),
+    "icon with a large picture inside": (icon, "not an image in a supported format"),
     "a file of many bytes": (None, "bytes, more than 256,000,000"),
 }
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) (w) file\n"
-UNKNOWN = "no picture in a known format"
+UNKNOWN = "not an image in a supported format"
 PICTURES = {
     "zero bytes": (b"", UNKNOWN),
     "one byte": (b"\x89", UNKNOWN),
     "the first bytes": (encoded()[:8], UNKNOWN),
     "a header alone": (encoded()[:33], UNKNOWN),
-    "a few pixels": (noise("png")[:100], "picture that cannot be"),
-    "half the pixels": (noise("png")[:15_000], "picture that cannot be"),
-    "all but the last pixels": (noise("png")[:-100], "picture that cannot be"),
-    "half a jpeg": (noise("jpeg")[:3_000], "picture that cannot be"),
-    "half a webp": (noise("webp")[:1_000], "picture"),
-    "half a gif": (noise("gif")[:3_000], "picture that cannot be"),
-    "half a tiff": (noise("tiff")[:3_000], "picture"),
-    "a wrong checksum": (encoded()[:-20] + b"\0" * 20, "picture that cannot be"),
-    "garbage after the magic bytes": (encoded()[:16] + bytes(range(256)), "picture"),
+    "a few pixels": (noise("png")[:100], "image cannot be"),
+    "half the pixels": (noise("png")[:15_000], "image cannot be"),
+    "all but the last pixels": (noise("png")[:-100], "image cannot be"),
+    "half a jpeg": (noise("jpeg")[:3_000], "image cannot be"),
+    "half a webp": (noise("webp")[:1_000], "image"),
+    "half a gif": (noise("gif")[:3_000], "image cannot be"),
+    "half a tiff": (noise("tiff")[:3_000], "image"),
+    "a wrong checksum": (encoded()[:-20] + b"\0" * 20, "image cannot be"),
+    "garbage after the magic bytes": (encoded()[:16] + bytes(range(256)), "image"),
     "a text": (b"no picture at all", UNKNOWN),
     "a page that says 404": (b"<!DOCTYPE html><title>404</title>", UNKNOWN),
     "a pointer of git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha", UNKNOWN),
@@ -186,28 +186,28 @@ PICTURES = {
     "eps": (EPS.encode(), UNKNOWN),
     "pdf": (b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n%%EOF", UNKNOWN),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), UNKNOWN),
-    "avif": (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(64), "picture"),
-    "no pixels": (png(0, 0, b""), "picture"),
+    "avif": (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(64), "image"),
+    "no pixels": (png(0, 0, b""), "image"),
 }
 
 PATHS = {
-    "a missing picture": ("gone.png", "no such picture"),
-    "a directory": ("folder", "no such picture"),
-    "the data directory": (".", "no such picture"),
-    "a fifo": ("fifo.png", "no such picture"),
-    "a link to nowhere": ("broken.png", "no such picture"),
-    "a link to itself": ("loop.png", "picture"),
-    "a device": ("zero.png", "no such picture"),
+    "a missing picture": ("gone.png", "image not found"),
+    "a directory": ("folder", "image not found"),
+    "the data directory": (".", "image not found"),
+    "a fifo": ("fifo.png", "image not found"),
+    "a link to nowhere": ("broken.png", "image not found"),
+    "a link to itself": ("loop.png", "image"),
+    "a device": ("zero.png", "image not found"),
     "a file that refuses": ("memory.png", "is a link that leaves the directory"),
     "a path upwards": ("../outside.png", "leaves the directory"),
     "a path down and upwards": ("folder/../../outside.png", "leaves the directory"),
     "an absolute path": ("/etc/hostname", "leaves the directory"),
-    "a url": ("https://example.org/a.png", "is no path"),
+    "a url": ("https://example.org/a.png", "is not a path"),
     "a url of a file": ("file:///etc/hostname", "leaves the directory"),
-    "a url of a library": ("zip://good.png::a.zip", "is no path"),
-    "a nul": ("good.png\0.txt", "is no path"),
-    "a home": ("~/a.png", "no such picture"),
-    "a name too long": ("a" * 5_000 + ".png", "no picture that can be read"),
+    "a url of a library": ("zip://good.png::a.zip", "is not a path"),
+    "a nul": ("good.png\0.txt", "is not a path"),
+    "a home": ("~/a.png", "image not found"),
+    "a name too long": ("a" * 5_000 + ".png", "cannot be read"),
     "base64 of no picture, without a prefix": ("a" * 5_000, UNKNOWN),
     "base64 of no picture": ("data:image/png;base64," + "iVBO" * 9_000, UNKNOWN),
     "base64 that is cut off": (
@@ -215,12 +215,12 @@ PATHS = {
         "cannot be decoded",
     ),
     "half a letter": ("\ud800.png", "not UTF-8"),
-    "spaces": ("  ", "no such picture"),
+    "spaces": ("  ", "image not found"),
 }
 
 
 def place(folder: Path) -> None:
-    """Files that are no pictures, under the names in `PATHS`."""
+    """Create the files in `PATHS` that are not images."""
     (folder / "folder").mkdir()
     os.mkfifo(folder / "fifo.png")
     (folder / "broken.png").symlink_to(folder / "nowhere.png")
@@ -237,7 +237,7 @@ TEXT = {"type": "text", "text": "Which?"}
 EXPRESSION = "__import__('os').system('touch executed')"
 MANY = "expected a text or a conversation"
 
-# What a row holds that is wrong, beside what it needs; and words of the fault.
+# Bad values of a row, merged into a good row, with words of the fault.
 ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     # The question.
     "no question": ({"prompt": None}, "the question is empty"),
@@ -275,7 +275,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "parts that are texts": ({"prompt": [user(["Why?"])]}, "expected parts"),
     "parts of which one is a text": (
         {"prompt": [user([{"type": "image", "image": 5}, "Why?"])]},
-        "is no picture",
+        "is not an image",
     ),
     "a part with a number for a text": (
         {"prompt": [user([{"type": "text", "text": 5}])]},
@@ -291,7 +291,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     ),
     "a picture inside that is missing": (
         {"prompt": [user([TEXT, {"type": "image", "image": "gone.png"}])]},
-        "no such picture",
+        "image not found",
     ),
     "a picture inside from outside": (
         {"prompt": [user([TEXT, {"type": "image", "image": "../outside.png"}])]},
@@ -303,7 +303,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     ),
     "a picture inside and one in a column": (
         {"prompt": [user([TEXT, {"type": "image", "image": "good.png"}])], "image": "good.png"},
-        "keep those of one",
+        "keep only one of them",
     ),
     "half a letter inside a conversation": ({"prompt": [user("Why \ud83d?")]}, "not UTF-8"),
     "a placeholder in an earlier message": (
@@ -311,26 +311,26 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
         "1 <image> for 0 images",
     ),
     # Pictures.
-    "a picture that is a number": ({"image": 7}, "is no picture"),
-    "a picture that is true": ({"image": True}, "is no picture"),
-    "a picture that is an object": ({"image": {"file": "good.png"}}, "is no picture"),
-    "a picture that is an empty object": ({"image": {}}, "is no picture"),
-    "a number among pictures": ({"images": ["good.png", 7]}, "is no picture"),
-    "nothing among pictures": ({"images": ["good.png", None]}, "is no picture"),
-    "a number in a list among pictures": ({"images": [["good.png", 7]]}, "is no picture"),
+    "a picture that is a number": ({"image": 7}, "is not an image"),
+    "a picture that is true": ({"image": True}, "is not an image"),
+    "a picture that is an object": ({"image": {"file": "good.png"}}, "is not an image"),
+    "a picture that is an empty object": ({"image": {}}, "is not an image"),
+    "a number among pictures": ({"images": ["good.png", 7]}, "is not an image"),
+    "nothing among pictures": ({"images": ["good.png", None]}, "is not an image"),
+    "a number in a list among pictures": ({"images": [["good.png", 7]]}, "is not an image"),
     "the second of two is missing": (
         {"images": ["good.png", "gone.png"]},
-        "picture 2 of 2: no such picture",
+        "image 2 of 2: image not found",
     ),
     "pictures in both columns": (
         {"image": "good.png", "images": ["good.png"]},
-        "keep those of one",
+        "keep only one of them",
     ),
     "a path outside, given as bytes": (
         {"image": {"bytes": "../outside.png"}},
         "leaves the directory",
     ),
-    "bytes inside bytes": ({"image": {"bytes": {"bytes": "good.png"}}}, "is no picture"),
+    "bytes inside bytes": ({"image": {"bytes": {"bytes": "good.png"}}}, "is not an image"),
     # The answer.
     "no answer": ({"answer": None}, "the answer is empty"),
     "an empty answer": ({"answer": ""}, "the answer is empty"),
@@ -375,7 +375,7 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "a transform that is a list": ({"allowed": [["rotate_90"]]}, "no transform"),
     "transforms that are a text": ({"allowed": "rotate_90"}, "expected a list of transforms"),
     # Ids and other columns.
-    "an id again": ({"id": "g0"}, "the id of row 0 again"),
+    "an id again": ({"id": "g0"}, "repeats the id of row 0"),
     "an id again, of another kind": ({"id": 0}, "where most rows hold a text"),
     "another kind in a column": ({"level": "high"}, "a text, where most rows hold a number"),
     "another kind in a list": (
@@ -388,22 +388,22 @@ ROWS: dict[str, tuple[dict | str | bytes, str]] = {
     "half a letter in a name": ({"about": {"\ud800": 1}}, "not UTF-8"),
     "lists inside lists": ("deep", "nested more than 50 deep"),
     "objects inside objects": ("deep objects", "nested more than 50 deep"),
-    # Lines that are no rows.
+    # Lines that are not rows.
     "a list for a row": ("[1, 2]", "expected an object"),
     "a text for a row": ('"Why?"', "expected an object"),
     "a number for a row": ("7", "expected an object"),
     "nothing for a row": ("null", "expected an object"),
-    "half a row": ('{"prompt": "Why?", "ans', "no JSON"),
-    "two rows in a line": ('{"prompt": "Why?"} {"prompt": "Why?"}', "no JSON: Extra data"),
+    "half a row": ('{"prompt": "Why?", "ans', "not valid JSON"),
+    "two rows in a line": ('{"prompt": "Why?"} {"prompt": "Why?"}', "not valid JSON: Extra data"),
     "a name twice": (
         '{"prompt": "Why?", "prompt": "How?"}',
-        "'prompt' stands there more than once",
+        "key 'prompt' occurs more than once",
     ),
-    "single quotes": ("{'prompt': 'Why?'}", "no JSON"),
+    "single quotes": ("{'prompt': 'Why?'}", "not valid JSON"),
     "bytes that are no text": (b'{"prompt": "Why\xff?", "answer": "1"}', "not UTF-8 at byte 15"),
-    "a nul in a line": (b'{"prompt": "Why\x00?", "answer": "1"}', "no JSON"),
-    "brackets without an end": ("[" * 100_000, "no JSON"),
-    "a number of many digits": ('{"level": ' + "9" * 5_000 + "}", "no JSON"),
+    "a nul in a line": (b'{"prompt": "Why\x00?", "answer": "1"}', "not valid JSON"),
+    "brackets without an end": ("[" * 100_000, "not valid JSON"),
+    "a number of many digits": ('{"level": ' + "9" * 5_000 + "}", "not valid JSON"),
 }
 ROWS |= {f"picture: {name}": ({"image": path}, words) for name, (path, words) in PATHS.items()}
 DEEP = {"deep": ("[", "]"), "deep objects": ('{"a":', "}")}
@@ -429,14 +429,14 @@ def good(number: int) -> dict:
 
 
 def between(folder: Path, row: dict | str | bytes) -> Path:
-    """A file of lines with a bad one between two good ones."""
+    """A JSON Lines file with a bad row between two good ones."""
     lines = [line_of(good(0)), line_of(row), line_of(good(2))]
     (folder / "rows.jsonl").write_bytes(b"\n".join(lines))
     return folder / "rows.jsonl"
 
 
 def refused(source, words: str, **options) -> str:
-    """The message of a source that cannot be used, in which nothing of a library is seen."""
+    """The error message of a bad source, which must not expose internals of a library."""
     with pytest.raises(VantageError) as caught:
         load(str(source), **{"split": "train", "graded_by": accuracy, **options})
     told = str(caught.value)
@@ -448,10 +448,10 @@ def refused(source, words: str, **options) -> str:
 
 
 def check_row(path: Path, words: str, **options) -> set[str]:
-    """Row 1 of three stops; or it is skipped and written down, and the good ones are left.
+    """Check that a bad row 1 of three raises an error, or is skipped and written to the rejects.
 
     Returns:
-        Columns that are blamed.
+        Columns named by the faults.
     """
     assert "row 1" in refused(path, words, **options)
     rejects = path.parent / "rejects.jsonl"
@@ -466,7 +466,7 @@ def check_row(path: Path, words: str, **options) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_bad_row_is_told_and_can_be_skipped(name, folder, monkeypatch):
+def test_a_bad_row_is_reported_and_can_be_skipped(name, folder, monkeypatch):
     monkeypatch.chdir(folder)
     place(folder)
     row, words = ROWS[name]
@@ -476,7 +476,7 @@ def test_a_bad_row_is_told_and_can_be_skipped(name, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_bad_picture_is_told_and_can_be_skipped(name, folder, monkeypatch):
+def test_a_bad_image_is_reported_and_can_be_skipped(name, folder, monkeypatch):
     def started(*command, **_):
         raise AssertionError(f"{command} was started")
 
@@ -502,12 +502,12 @@ print(json.dumps({"good": rows["id"][:], "more": peak() - before}))
 """
 
 
-def test_pictures_that_swell_are_refused_in_bounded_memory(folder):
+def test_decompression_bombs_are_rejected_in_bounded_memory(folder):
     names = list(BOMBS)
     for number, (make, _) in enumerate(BOMBS.values()):
         with (folder / f"{number}.png").open("wb") as file:
             if make is None:
-                file.truncate(2**34)  # a file with a hole, which takes no place
+                file.truncate(2**34)  # a sparse file, which takes no disk space
             else:
                 file.write(make())
     (folder / "good.jsonl").write_bytes(line_of(good(0)))
@@ -535,7 +535,7 @@ def test_pictures_that_swell_are_refused_in_bounded_memory(folder):
         assert BOMBS[name][1] in fault["reason"], name
 
 
-# Columns of parquet files, whose second row is wrong; None for what is good everywhere.
+# Columns of parquet files whose second row is bad; None removes a column.
 OUTSIDE = {"bytes": None, "path": "../outside.png"}
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 INSIDE = pa.list_(
@@ -549,7 +549,7 @@ INSIDE = pa.list_(
 
 
 def broken(texts: list[bytes], kind: pa.DataType | None = None) -> pa.Array:
-    """Texts of which some are no UTF-8, as a careless writer leaves them."""
+    """Texts of which some are not valid UTF-8, as a faulty writer produces them."""
     return pa.array(texts, pa.binary()).view(kind or pa.string())
 
 
@@ -559,7 +559,7 @@ def asked_with(image: dict | None) -> list[dict]:
 
 
 def asked_in_arrow(image) -> pa.ChunkedArray:
-    """Three conversations as Arrow holds them, the second one with that image."""
+    """Three conversations in Arrow, the second with the given image."""
     part = {"type": Value("string"), "text": Value("string"), "image": Stored()}
     message = {"role": Value("string"), "content": List(part)}
     prompts = [asked_with(stored()), asked_with(image), asked_with(stored())]
@@ -580,7 +580,7 @@ TABLES = {
         lambda: {"hint": broken([b"a", b"\xf0\x28", b"c"])},
         "cannot be read",
     ),
-    "a picture of zero bytes": (lambda: {"image": [encoded(), b"", encoded()]}, "is no picture"),
+    "a picture of zero bytes": (lambda: {"image": [encoded(), b"", encoded()]}, "is not an image"),
     "a picture of garbage": (lambda: {"image": [encoded(), b"\0" * 99, encoded()]}, UNKNOWN),
     "a picture that swells": (
         lambda: {"image": [encoded(), png(2**31 - 1, 2**31 - 1, b""), encoded()]},
@@ -589,7 +589,7 @@ TABLES = {
     "eps in a picture": (lambda: {"image": [encoded(), EPS.encode(), encoded()]}, UNKNOWN),
     "a struct with nothing in it": (
         lambda: {"image": [stored(), {"bytes": None, "path": None}, stored()]},
-        "is no picture",
+        "is not an image",
     ),
     "a struct with a path outside": (
         lambda: {"image": [stored(), OUTSIDE, stored()]},
@@ -613,7 +613,7 @@ TABLES = {
     ),
     "numbers for pictures": (
         lambda: {"image": None, "images": pa.array([[], [5], []], pa.list_(pa.int64()))},
-        "is no picture",
+        "is not an image",
     ),
     "an answer of bytes": (
         lambda: {"answer": pa.array([b"4", b"4", b"4"], pa.binary())},
@@ -639,7 +639,7 @@ TABLES = {
             "image": None,
             "prompt": asked_in_arrow({"bytes": None, "path": "https://example.org/a.png"}),
         },
-        "is no path",
+        "is not a path",
     ),
     "an image inside a conversation that is eps": (
         lambda: {
@@ -652,7 +652,7 @@ TABLES = {
         lambda: {"new_questions": pa.array([["a?"], [None], ["b?"]])},
         "expected a list of texts",
     ),
-    "an id again": (lambda: {"id": ["g0", "g0", "g2"]}, "the id of row 0 again"),
+    "an id again": (lambda: {"id": ["g0", "g0", "g2"]}, "repeats the id of row 0"),
 }
 
 
@@ -661,7 +661,7 @@ def stored() -> dict:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_bad_row_of_a_table_is_told_and_can_be_skipped(name, folder, monkeypatch):
+def test_a_bad_parquet_row_is_reported_and_can_be_skipped(name, folder, monkeypatch):
     def started(*command, **_):
         raise AssertionError(f"{command} was started")
 
@@ -698,7 +698,7 @@ class Mine(datasets.GeneratorBasedBuilder):
 
 
 class Harm:
-    """Leaves a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path):
         self.path = str(path)
@@ -729,14 +729,14 @@ def packed(folder: Path) -> bytes:
 
 
 def saved(folder: Path, **files: str) -> dict[str, bytes]:
-    """A saved data set, some of its files replaced."""
+    """A saved data set with some of its files replaced."""
     Dataset.from_dict({"prompt": ["Why?"], "answer": ["1"]}).save_to_disk(str(folder / "saved"))
     for name, content in files.items():
         (folder / "saved" / f"{name}.json").write_text(content)
     return {}
 
 
-# Sources: files by name with their content, what is loaded, and words of the message.
+# Sources: files with their content, the path to load, and words of the message.
 SOURCES = {
     "no file": ({}, "gone.parquet", "no such file"),
     "no directory": ({}, "gone", "cannot be read as a data set"),
@@ -750,7 +750,7 @@ SOURCES = {
     "a text": ({"rows.txt": b"Why?"}, "rows.txt", "expected a file ending in"),
     "packed lines": ({"rows.jsonl.gz": b"\x1f\x8b"}, "rows.jsonl.gz", "expected a file ending in"),
     "an empty parquet": ({"rows.parquet": b""}, "rows.parquet", "cannot be read as a data set"),
-    "an empty json": ({"rows.json": b""}, "rows.json", "no JSON"),
+    "an empty json": ({"rows.json": b""}, "rows.json", "not valid JSON"),
     "empty lines": ({"rows.jsonl": b"\n\n"}, "rows.jsonl", "has no rows"),
     "an empty csv": ({"rows.csv": b""}, "rows.csv", "has no rows"),
     "a csv with a header alone": ({"rows.csv": b"prompt,answer\n"}, "rows.csv", "has no rows"),
@@ -763,9 +763,9 @@ SOURCES = {
         "rows.json",
         "no column for the answer",
     ),
-    "half a json": ({"rows.json": b'[{"prompt": "Why?"}, {"pro'}, "rows.json", "no JSON"),
+    "half a json": ({"rows.json": b'[{"prompt": "Why?"}, {"pro'}, "rows.json", "not valid JSON"),
     "lines in a json": ({"rows.json": 2 * LINE.encode()}, "rows.json", "Extra data"),
-    "brackets without an end": ({"rows.json": b"[" * 100_000}, "rows.json", "no JSON"),
+    "brackets without an end": ({"rows.json": b"[" * 100_000}, "rows.json", "not valid JSON"),
     "lines of garbage": ({"rows.jsonl": bytes(range(128, 256)) * 9}, "rows.jsonl", "not UTF-8"),
     "lines of scalars": ({"rows.jsonl": b"1\n2\n"}, "rows.jsonl", "expected an object"),
     "lines in utf-16": ({"rows.jsonl": LINE.encode("utf-16")}, "rows.jsonl", "is UTF-16"),
@@ -780,22 +780,22 @@ SOURCES = {
     "a csv with a header twice": (
         {"rows.csv": b"prompt,answer,prompt\nWhy?,1,How?\n"},
         "rows.csv",
-        "2 columns are called 'prompt'",
+        "2 columns are named 'prompt'",
     ),
     "a csv whose header is no text": (
         {"rows.csv": b"prompt,answer,\xff\nWhy?,1,2\n"},
         "rows.csv",
-        "is no name in UTF-8",
+        "is not printable UTF-8",
     ),
     "a csv with an open quote": (
         {"rows.csv": CSV.encode() + b'"How?,2\nWhat?,3\n'},
         "rows.csv",
-        "line 4 is no CSV",
+        "line 4 is not valid CSV",
     ),
     "a csv with text behind a quote": (
         {"rows.csv": b'prompt,answer\n"How"?,2\n'},
         "rows.csv",
-        "line 2 is no CSV",
+        "line 2 is not valid CSV",
     ),
     "a page in a csv": ({"rows.csv": b"<!DOCTYPE html>\n<p>404</p>\n"}, "rows.csv", "no column"),
     "numbers that no column can hold": (
@@ -806,7 +806,7 @@ SOURCES = {
             ).encode()
         },
         "rows.jsonl",
-        "column 'level' cannot be held",
+        "column 'level' cannot be stored",
     ),
     "a parquet with a column twice": (None, "rows.parquet", "cannot be read as a data set"),
     "a parquet that lies about its features": (None, "rows.parquet", "cannot be read as a data"),
@@ -867,7 +867,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("mode", ["error", "skip"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_source_that_is_no_data_set_is_refused(name, mode, folder, monkeypatch):
+def test_an_invalid_source_is_rejected(name, mode, folder, monkeypatch):
     monkeypatch.chdir(folder)
     files, source, words = SOURCES[name]
     for path, content in (SPECIAL[name](folder) if files is None else files).items():
@@ -888,7 +888,7 @@ OPTIONS = {
         "no column 'other'",
     ),
     "a directory that is not there": ({"image_root": "/nowhere"}, "no such directory"),
-    "numbers for pictures": ({"columns": Columns(image="level")}, "is no picture"),
+    "numbers for pictures": ({"columns": Columns(image="level")}, "is not an image"),
     "numbers for questions": ({"columns": Columns(question="level")}, "expected a text or"),
     "rejects that cannot be written": (
         {"on_bad_row": "skip", "rejects": Path("/dev/null/rejects.jsonl")},
@@ -898,7 +898,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_option_that_does_not_fit_is_refused(name, folder):
+def test_an_invalid_option_is_rejected(name, folder):
     options, words = OPTIONS[name]
     refused(between(folder, {"prompt": ""}), words, **options)
 
@@ -910,12 +910,12 @@ CSV_ROWS = {
     "a nul": (b"bad,Why\0?,1,", "a NUL at character 3"),
     "no answer": (b"bad,Why?,,", "the answer is empty"),
     "no question": (b"bad,,1,", "the question is empty"),
-    "a missing picture": (b"bad,Why?,1,gone.png", "no such picture"),
+    "a missing picture": (b"bad,Why?,1,gone.png", "image not found"),
 }
 
 
 @pytest.mark.parametrize("name", CSV_ROWS)
-def test_a_bad_row_of_a_csv_is_told_and_can_be_skipped(name, folder):
+def test_a_bad_csv_row_is_reported_and_can_be_skipped(name, folder):
     row, words = CSV_ROWS[name]
     lines = [b"id,prompt,answer,image", b"g0,0?,4,good.png", row, b"g2,2?,4,good.png"]
     (folder / "rows.csv").write_bytes(b"\n".join(lines))
@@ -938,7 +938,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_looks_hostile_but_is_not_is_taken(name, folder):
+def test_unusual_but_valid_rows_are_accepted(name, folder):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:])
     rows = load(

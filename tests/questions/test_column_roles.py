@@ -1,4 +1,4 @@
-"""What columns are for is found from what they hold; pictures are never dropped."""
+"""Roles of columns are detected from names and contents; images are never dropped."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ def encoded(colour: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """A directory with two pictures."""
+    """A directory with two images."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"
     data.mkdir()
@@ -66,7 +66,7 @@ PICTURE = (
     *("image", "images", "img", "picture", "image_path", "img_path", "image_file", "file_name"),
     *("decoded_image", "image_0"),
 )
-# Ways in which the pictures of two rows may be written: one of one, and none or two of another.
+# Forms of the image values of two rows: one image in the first, none or two in the second.
 WAYS = {
     "paths": ["red.png", None],
     "a path or a list": ["red.png", ["red.png", "blue.png"]],
@@ -80,7 +80,7 @@ TABLE = list(itertools.product(QUESTION, ANSWER, PICTURE))
 
 @pytest.mark.parametrize("picture", PICTURE)
 @pytest.mark.parametrize("question", QUESTION)
-def test_usual_names_are_read_in_any_combination(question, picture, folder):
+def test_usual_column_names_work_in_any_combination(question, picture, folder):
     for number, answer in enumerate(ANSWER):
         way = list(WAYS)[(TABLE.index((question, answer, picture)) + number) % len(WAYS)]
         rows = [
@@ -97,7 +97,7 @@ def test_usual_names_are_read_in_any_combination(question, picture, folder):
 
 
 @pytest.mark.parametrize("question", QUESTION)
-def test_the_pictures_of_all_names_reach_the_inputs_of_the_model(question, folder):
+def test_images_under_every_column_name_reach_the_model_inputs(question, folder):
     processor = model.processor(2)
     loaded = []
     for answer, picture in itertools.product(ANSWER, PICTURE):
@@ -117,23 +117,23 @@ def test_the_pictures_of_all_names_reach_the_inputs_of_the_model(question, folde
         assert (batch["input_ids"] == processor.image_token_id).sum(dim=1).tolist() == [4, 4]
 
 
-def test_the_table_of_names_is_large():
+def test_the_table_covers_many_column_names():
     assert len(TABLE) >= 200
 
 
 @pytest.mark.parametrize("name", ["image", "images", "img"])
-def test_a_picture_in_a_late_row_alone_is_not_dropped(name, folder, monkeypatch):
+def test_an_image_found_only_in_a_late_row_is_not_dropped(name, folder, monkeypatch):
     monkeypatch.setattr("vantage.questions.column_roles.SAMPLE", 2)
     rows = [{"question": f"{n}?", "answer": "1", name: None, "other": ""} for n in range(9)]
     rows[7][name] = "red.png"
     assert [len(colours(row)) for row in opened(lines(folder, rows))] == [0] * 7 + [1, 0]
     rows[3]["other"] = "blue.png"
-    with pytest.raises(InputError, match=r"row 3, column 'other': holds a picture"):
+    with pytest.raises(InputError, match=r"row 3, column 'other': holds an image"):
         opened(lines(folder, rows))
     assert len(opened(lines(folder, rows), columns=Columns(images=name))) == 9
 
 
-# ---- what would be dropped is refused --------------------------------------------------------
+# ---- columns that would be dropped are rejected ----------------------------------------------
 
 URI = "data:image/png;base64," + base64.b64encode(encoded("red")).decode()
 UNMAPPED = {
@@ -155,7 +155,7 @@ UNMAPPED = {
 
 
 @pytest.mark.parametrize("name", UNMAPPED)
-def test_pictures_in_a_column_for_nothing_are_refused_with_what_to_write(name, folder):
+def test_unused_image_column_error_suggests_a_mapping(name, folder):
     value, place = UNMAPPED[name]
     source = lines(folder, [{"question": "Which?", "answer": "1", "foo": value}])
     with pytest.raises(InputError) as caught:
@@ -171,7 +171,7 @@ def test_pictures_in_a_column_for_nothing_are_refused_with_what_to_write(name, f
         assert colours(row) == ["red"]
 
 
-def test_bytes_in_a_column_for_nothing_are_refused(folder):
+def test_image_bytes_in_an_unused_column_are_rejected(folder):
     for value in (encoded("red"), {"bytes": encoded("red"), "path": None}):
         source = table(folder, [{"question": "Which?", "answer": "1", "foo": value}])
         with pytest.raises(InputError, match=r"columns: \{images: foo\}"):
@@ -179,7 +179,7 @@ def test_bytes_in_a_column_for_nothing_are_refused(folder):
         assert colours(opened(source, columns=Columns(image="foo"))[0]) == ["red"]
 
 
-def test_two_columns_of_pictures_have_to_be_chosen_from(folder):
+def test_two_image_columns_require_a_choice(folder):
     row = {"question": "Which?", "answer": "1", "image": "red.png", "img": "blue.png"}
     with pytest.raises(InputError) as caught:
         opened(lines(folder, [row]))
@@ -195,15 +195,15 @@ def test_two_columns_of_pictures_have_to_be_chosen_from(folder):
     assert colours(opened(lines(folder, [row]), columns=Columns(images="image"))[0]) == ["red"]
 
 
-def test_the_same_pictures_again_are_no_others(folder):
+def test_a_second_column_with_the_same_images_is_ignored(folder):
     row = {"question": "Which?", "answer": "1", "image": "red.png", "decoded_image": "red.png"}
     assert colours(opened(lines(folder, [{**row, "extra": {"image": "red.png"}}]))[0]) == ["red"]
-    # Names of files that are not there say what stands beside them.
+    # A missing file name beside image bytes is ignored.
     row |= {"image": {"bytes": None, "path": "red.png"}, "decoded_image": "old/name.png"}
     assert colours(opened(lines(folder, [row]))[0]) == ["red"]
 
 
-def test_numbered_columns_are_one_list_and_may_be_mentioned(folder):
+def test_numbered_columns_form_one_list_and_may_be_referenced(folder):
     rows = [
         {"question": "As <image 2> or <image 1>?", "image_1": "red.png", "image_2": "blue.png"},
         {"question": "Which?", "image_1": "red.png", "image_2": None},
@@ -228,40 +228,40 @@ def test_numbered_columns_are_one_list_and_may_be_mentioned(folder):
         ({"question": [{"role": "user", "content": [{"type": "video", "video": "a"}]}]}, "quest"),
     ],
 )
-def test_videos_are_refused_by_name(row, column, folder):
+def test_video_error_names_the_column(row, column, folder):
     good = {"question": "Why?", "answer": "1"}
     source = lines(folder, [good, {**good, **row}])
-    with pytest.raises(InputError, match=f"row 1, column '{column}.*videos are not read"):
+    with pytest.raises(InputError, match=f"row 1, column '{column}.*videos and audio are not"):
         opened(source)
     assert len(opened(source, on_bad_row="skip")) == 1
     if isinstance(row.get("question", ""), str):
         assert len(opened(source, columns=Columns(videos=None))) == 2
 
 
-def test_nothing_is_fetched(folder):
+def test_urls_are_not_downloaded(folder):
     for row in (
         {"question": "Which?", "image": "https://example.org/a.png"},
         {"messages": [{"role": "user", "content": [{"type": "image", "url": "http://a/b.png"}]}]},
     ):
-        with pytest.raises(InputError, match="nothing is fetched; download the picture"):
+        with pytest.raises(InputError, match="URLs are not downloaded; download the image"):
             opened(lines(folder, [{"answer": "1", **row}]))
 
 
 # ---- questions and answers -------------------------------------------------------------------
 
 
-def test_columns_that_hold_nothing_are_passed_over(folder):
+def test_empty_columns_are_ignored(folder):
     row = {"prompt": None, "problem": "", "question": "Why?", "answer": None, "solution": "x"}
     (loaded,) = opened(lines(folder, [row]))
     assert (asked(loaded), loaded["answer"]) == ("Why?", "x")
 
 
-def test_usual_names_count_in_any_case(folder):
+def test_column_names_are_case_insensitive(folder):
     (row,) = opened(lines(folder, [{"Question": "Which?", "ANSWER": "1", "Image": "red.png"}]))
     assert (asked(row), row["answer"], colours(row)) == ("<image>Which?", "1", ["red"])
 
 
-def test_what_else_could_have_been_read_is_remarked(folder):
+def test_remarks_name_the_unused_candidate_columns(folder):
     row = {"prompt": "Why?", "problem": "How?", "answer": "x", "solution": "So x."}
     found = survey(lines(folder, [row]), split="train")
     assert asked(found.rows[0]) == "Why?"
@@ -271,7 +271,7 @@ def test_what_else_could_have_been_read_is_remarked(folder):
     )
 
 
-def test_places_inside_a_column_can_be_named(folder):
+def test_nested_fields_can_be_named(folder):
     row = {
         "data_source": "x",
         "prompt": [{"role": "user", "content": "<image>Which?"}],
@@ -307,7 +307,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_answers_may_be_written_in_many_ways(name, folder):
+def test_answers_are_read_from_every_form(name, folder):
     value, text = ANSWERS[name]
     assert opened(lines(folder, [{"question": "?a", "answer": value}]))["answer"][:] == [text]
 
@@ -320,7 +320,7 @@ def test_answers_may_be_written_in_many_ways(name, folder):
         ({"question": "Why?", "truth": "1"}, "columns: {answer: null}"),
     ],
 )
-def test_what_is_not_found_is_refused_with_what_to_write(row, words, folder):
+def test_missing_column_error_suggests_a_mapping(row, words, folder):
     with pytest.raises(InputError) as caught:
         opened(lines(folder, [row]))
     assert words in str(caught.value)
@@ -398,7 +398,7 @@ CONVERSATIONS = {
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_conversations_are_read_as_people_store_them(name, ending, folder):
+def test_conversations_of_every_format_are_read(name, ending, folder):
     row = CONVERSATIONS[name]
     (loaded,) = opened((lines if ending == "jsonl" else table)(folder, [row]))
     assert loaded["answer"] == "red"
@@ -409,7 +409,7 @@ def test_conversations_are_read_as_people_store_them(name, ending, folder):
     assert "<img>" not in asked(loaded)
 
 
-def test_earlier_turns_stay_and_the_last_answer_is_no_part_of_the_prompt(folder):
+def test_earlier_turns_stay_and_the_last_answer_is_removed_from_the_prompt(folder):
     turns = [("user", "One?"), ("assistant", "1"), ("user", "Two?"), ("assistant", "2")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     (loaded,) = opened(lines(folder, [row]))
@@ -418,12 +418,12 @@ def test_earlier_turns_stay_and_the_last_answer_is_no_part_of_the_prompt(folder)
     (loaded,) = opened(lines(folder, [{**row, "answer": "two"}]))
     assert len(loaded["prompt"]) == 3 and loaded["answer"] == "two"
     found = survey(lines(folder, [{**row, "answer": "two"}]), split="train")
-    assert found.remarks[-1].startswith("a last turn of the assistant is left out of the prompts")
+    assert found.remarks[-1].startswith("a final assistant turn is removed from the prompts")
     (loaded,) = opened(lines(folder, [row]), columns=Columns(answer=None))
     assert len(loaded["prompt"]) == 3 and "answer" not in loaded
 
 
-def test_a_system_column_speaks_first(folder):
+def test_a_system_column_becomes_the_system_message(folder):
     row = {"system": "Be brief.", "query": "Why?", "response": "So."}
     (loaded,) = opened(lines(folder, [row]))
     assert [message["role"] for message in loaded["prompt"]] == ["system", "user"]
@@ -444,7 +444,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_stand_behind_the_question(name, folder):
+def test_options_are_appended_to_the_question(name, folder):
     for answer in ("B", "(B)", "blue"):
         row = {"question": "Which?", "answer": answer, **OPTIONS[name]}
         (loaded,) = opened(lines(folder, [row]))
@@ -452,13 +452,13 @@ def test_options_stand_behind_the_question(name, folder):
         assert loaded["choices"] == ["red", "blue"]
 
 
-def test_options_that_the_question_lists_are_not_listed_again(folder):
+def test_options_listed_in_the_question_are_not_appended(folder):
     text = "Which?\nA. red\nB. blue"
     row = {"question": text, "answer": "B", "options": ["red", "blue"]}
     assert asked(opened(lines(folder, [row]))[0]) == text
 
 
-def test_options_stand_behind_other_wordings_too(folder):
+def test_options_are_appended_to_rewrites(folder):
     row = {"question": "Which?", "answer": "B", "options": ["red", "blue"]}
     row["new_questions"] = ["What colour?", "Which?\n(A) red\n(B) blue"]
     (loaded,) = opened(lines(folder, [row]))
@@ -468,15 +468,15 @@ def test_options_stand_behind_other_wordings_too(folder):
     ]
 
 
-def test_numbers_of_options_become_letters(folder):
+def test_option_numbers_become_letters(folder):
     rows = [{"question": "Which?", "answer": n, "choices": ["red", "blue"]} for n in (0, 1)]
     assert opened(lines(folder, rows))["answer"][:] == ["A", "B"]
-    with pytest.raises(InputError, match=r"count from 0 or from 1 .* columns: \{options: null\}"):
+    with pytest.raises(InputError, match=r"count from 0 or from 1.* columns: \{options: null\}"):
         opened(lines(folder, rows[1:]))
     assert opened(lines(folder, rows[1:]), columns=Columns(options=None))["answer"][:] == ["1"]
 
 
-def test_options_of_answers_that_name_none_are_not_shown(folder):
+def test_options_are_not_shown_if_answers_name_none_of_them(folder):
     row = {"question": "Which?", "answer": "7", "choices": ["1", "2"]}
     found = survey(lines(folder, [row]), split="train")
     assert (asked(found.rows[0]), found.rows[0]["answer"]) == ("Which?", "7")
@@ -499,20 +499,22 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_rows_may_lie_in_json_in_many_ways(name, folder):
+def test_rows_are_found_in_every_json_structure(name, folder):
     (folder / "rows.json").write_text(json.dumps(FORMS[name]))
     (row,) = opened(str(folder / "rows.json"))
     assert (asked(row), row["answer"], colours(row)) == ("<image>Which?", "1", ["red"])
 
 
-def test_several_lists_of_rows_have_to_be_told_apart(folder):
+def test_several_lists_of_rows_require_a_split_name(folder):
     (folder / "rows.json").write_text(json.dumps({"a": [ROW], "b": [ROW]}))
-    with pytest.raises(InputError, match="rows in each of 'a', 'b': name one as the split"):
+    with pytest.raises(
+        InputError, match=r"several lists of rows \('a', 'b'\): name one as the split"
+    ):
         opened(str(folder / "rows.json"))
     assert len(load(str(folder / "rows.json"), split="b")) == 1
 
 
-def test_tables_with_tabs_are_read(folder):
+def test_tsv_files_are_read(folder):
     coded = base64.b64encode(encoded("red")).decode()
     text = f"index\timage\tquestion\tA\tB\tanswer\n0\t{coded}\tWhich?\tred\tblue\tA\n"
     (folder / "rows.tsv").write_text(text)
@@ -521,7 +523,7 @@ def test_tables_with_tabs_are_read(folder):
 
 
 @pytest.mark.parametrize("path", ["red.png", "./red.png", ".\\red.png", "{folder}/red.png"])
-def test_paths_may_be_written_in_many_ways(path, folder, monkeypatch):
+def test_every_spelling_of_a_path_is_resolved(path, folder, monkeypatch):
     row = {**ROW, "image": path.replace("{folder}", str(folder))}
     assert colours(opened(lines(folder, [row]))[0]) == ["red"]
     monkeypatch.chdir(folder.parent)

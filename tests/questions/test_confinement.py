@@ -1,4 +1,4 @@
-"""Whatever data name outside of their directory stays there, and nothing is asked."""
+"""A data set opens no file outside of its directory and no URL."""
 
 import io
 import json
@@ -24,7 +24,7 @@ TOLD = ("Traceback", "site-packages", 'File "')
 
 @pytest.fixture(autouse=True)
 def unasked(tmp_path, monkeypatch):
-    """Nothing asks the network, and no code of the data runs."""
+    """Fail on any network request and on any code of the data."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     guard(monkeypatch, tmp_path / "canary")
     yield
@@ -33,7 +33,7 @@ def unasked(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A data directory; beside it are things that are not for it."""
+    """A data directory, with private files beside it."""
     (tmp_path / "private").mkdir()
     for name in ("data", "private"):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ OUTSIDE = [
     "~/rows.jsonl",
     "../*",
 ]
-# How a card can name files.
+# Ways in which a card can name files.
 NAMINGS = {
     "a text": "configs:\n- config_name: default\n  data_files: {}\n",
     "a list": "configs:\n- config_name: default\n  data_files:\n  - rows.jsonl\n  - {}\n",
@@ -108,7 +108,7 @@ CARDS += [(OUTSIDE[1], naming, ".huggingface.yaml") for naming in NAMINGS]
 
 
 @pytest.mark.parametrize(("named", "naming", "place"), CARDS)
-def test_a_card_names_nothing_outside(folder, named, naming, place):
+def test_a_card_that_names_files_outside_is_rejected(folder, named, naming, place):
     (folder / "rows.jsonl").write_text(LINE)
     text = NAMINGS[naming].format(json.dumps(named))
     (folder / place).write_text(f"---\n{text}---\n# Rows\n" if place == "README.md" else text)
@@ -130,7 +130,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-def test_a_card_of_any_kind_is_read_or_refused(folder, head, monkeypatch):
+def test_an_unusual_card_is_read_or_rejected(folder, head, monkeypatch):
     monkeypatch.chdir(folder.parent)
     (folder / "rows.jsonl").write_text(LINE)
     (folder / "README.md").write_text(head)
@@ -140,7 +140,7 @@ def test_a_card_of_any_kind_is_read_or_refused(folder, head, monkeypatch):
         assert "Traceback" not in str(error)
 
 
-def test_a_card_of_the_usual_kind_is_read(folder):
+def test_a_usual_card_is_read(folder):
     (folder / "some").mkdir()
     (folder / "some" / "rows.jsonl").write_text(LINE * 2)
     (folder / "README.md").write_text(
@@ -152,8 +152,8 @@ def test_a_card_of_the_usual_kind_is_read(folder):
 
 
 @pytest.mark.parametrize("source", ADDRESSES[:-1])
-def test_an_address_is_no_source(source):
-    refused(source, "is an address")
+def test_a_url_source_is_rejected(source):
+    refused(source, "is a URL")
 
 
 PATHS = {
@@ -198,7 +198,7 @@ def traps(folder: Path) -> None:
 
 
 def rows(path: str, form: str) -> dict[str, list]:
-    """A picture that is there and one that is not for us, as a column can hold them."""
+    """Two rows: an image in the directory, and one at a forbidden path."""
     made = {
         "texts": lambda one: one,
         "lists": lambda one: [one],
@@ -242,14 +242,14 @@ CASES = list(dict.fromkeys(CASES))
 
 
 @pytest.mark.parametrize(("path", "form"), [*CASES, ("http", "sequences of pictures")])
-def test_a_picture_elsewhere_is_told_by_its_row(folder, path, form):
+def test_error_names_the_row_of_an_image_outside_the_directory(folder, path, form):
     traps(folder)
     refused(written(folder, PATHS[path], form), "row 1, column 'image")
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("path", ["http", "the hub", "a chain", "passwords", "a fifo"])
-def test_expand_beside_the_data_looks_no_path_up(folder, vantage, path, form):
+def test_expand_into_the_data_directory_opens_no_path(folder, vantage, path, form):
     traps(folder)
     data = written(folder, PATHS[path], form)
     more = ("--rewrites", 1, "--built-in")
@@ -258,7 +258,7 @@ def test_expand_beside_the_data_looks_no_path_up(folder, vantage, path, form):
 
 
 @pytest.mark.parametrize(("path", "form"), CASES)
-def test_expand_takes_along_nothing_but_pictures_of_the_data(folder, vantage, path, form):
+def test_expand_embeds_no_file_outside_the_directory(folder, vantage, path, form):
     traps(folder)
     data, out = written(folder, PATHS[path], form), folder.parent / "out" / "rows.parquet"
     status, _, err = vantage("expand", data, "--output", out, "--rewrites", 1, "--built-in")
@@ -267,7 +267,7 @@ def test_expand_takes_along_nothing_but_pictures_of_the_data(folder, vantage, pa
     assert not out.exists()
 
 
-def test_expand_takes_pictures_of_the_data_along(folder, vantage):
+def test_expand_embeds_the_images_of_the_data(folder, vantage):
     (folder / "link.png").symlink_to("picture.png")
     data, out = written(folder, "link.png", "texts"), folder.parent / "out" / "rows.parquet"
     assert vantage("expand", data, "--output", out, "--rewrites", 1, "--built-in")[0] == 1
@@ -275,7 +275,7 @@ def test_expand_takes_pictures_of_the_data_along(folder, vantage):
     assert [one["bytes"] for one in held] == [encoded()] * 2
 
 
-def test_the_cache_of_the_hub_keeps_its_links(tmp_path):
+def test_links_inside_the_hub_cache_are_allowed(tmp_path):
     blobs, shown = tmp_path / "d" / "blobs", tmp_path / "d" / "snapshots" / "abc"
     for place in (blobs, shown):
         place.mkdir(parents=True)
@@ -296,30 +296,30 @@ def saved(folder: Path, **state) -> None:
 @pytest.mark.parametrize(
     "file", ["../private/data.arrow", "/etc/passwd", "link/data.arrow", "file:///x/::y"]
 )
-def test_a_saved_data_set_stays_in_its_directory(folder, file):
+def test_a_saved_data_set_cannot_name_files_outside(folder, file):
     Dataset.from_dict({"prompt": ["private"], "answer": ["4"]}).save_to_disk(folder / "../private")
     private = folder.parent / "private"
     (private / "data-00000-of-00001.arrow").rename(private / "data.arrow")
     saved(folder, _data_files=[{"filename": file}])
     (folder / "link").symlink_to("../private")
-    refused(folder, "leads out of the directory")
+    refused(folder, "outside of the data directory")
 
 
-def test_splits_of_a_saved_data_set_stay_in_its_directory(folder):
+def test_splits_of_a_saved_data_set_cannot_be_outside(folder):
     saved(folder.parent / "private")
     (folder / "dataset_dict.json").write_text('{"splits": ["../private"]}')
-    refused(folder, "leads out of the directory")
+    refused(folder, "outside of the data directory")
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "train/rows.jsonl", "metadata.jsonl"])
-def test_tables_behind_links_stay_where_they_are(folder, name):
+def test_a_linked_table_outside_is_rejected(folder, name):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).symlink_to(folder.parent / "private" / "rows.jsonl")
-    refused(folder, "leads out of the directory")
+    refused(folder, "outside of the data directory")
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "parquet", "imagefolder", "pandas", "sql"])
-def test_a_directory_with_the_name_of_a_reader_is_a_directory(folder, monkeypatch, name):
+def test_a_directory_named_like_a_reader_is_read_as_a_directory(folder, monkeypatch, name):
     monkeypatch.chdir(folder)
     Path(name).mkdir()
     Path(name, "rows.jsonl").write_text(LINE)
@@ -339,21 +339,21 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_files_of_other_kinds_are_refused(folder, name):
+def test_unsupported_file_formats_are_rejected(folder, name):
     (folder / "picture.png").unlink()
     (folder / name).write_bytes(b"cos\nsystem\n(S'touch canary'\ntR.")
     refused(folder, str(folder))
 
 
-def test_an_archive_that_would_fill_the_disk_is_refused(folder, monkeypatch):
+def test_a_zip_bomb_is_rejected(folder, monkeypatch):
     monkeypatch.setattr("vantage.questions.confinement.MOST_UNPACKED", 1_000_000)
     with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.png", bytes(10_000_000))
-    refused(folder, "once it is unpacked")
+    refused(folder, "unpacks to")
 
 
-def test_where_paths_of_the_hub_may_lie(monkeypatch, tmp_path):
-    """A row of a data set of the hub names no picture of ours."""
+def test_paths_of_a_hub_data_set_are_confined_to_the_cache(monkeypatch, tmp_path):
+    """A row of a data set on the Hub cannot name a local image."""
     made = Dataset.from_dict(rows(str(tmp_path / "data" / "picture.png"), "texts"))
     monkeypatch.setattr("vantage.questions.tables.load_dataset", lambda *_: {"train": made})
     _, root = open_rows("somebody/something", "train")

@@ -1,4 +1,4 @@
-"""Rows as they stand in well-known data sets: what is asked, the answer, the pictures."""
+"""Questions, answers and images of rows in the layouts of well-known data sets."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ def encoded(colour: str, kind: str = "png") -> bytes:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """A directory with two pictures."""
+    """A directory with two images."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     for colour in COLOURS:
         (tmp_path / f"{colour}.png").write_bytes(encoded(colour))
@@ -41,7 +41,7 @@ def opened(folder, rows: list[dict], **named) -> Dataset:
 
 
 def seen(row: dict) -> tuple[str, list[str]]:
-    """What is asked, and the colours of the pictures in their places."""
+    """The question of a row, and the colours of its images in order."""
     names = {value: name for name, value in COLOURS.items()}
     question = read(row)
     shown = [names[image.open().getpixel((0, 0))] for image in pictures(question)]
@@ -77,17 +77,17 @@ NAMED = [
 
 @pytest.mark.parametrize("column", ["options", "choices", "option", "answer_choices"])
 @pytest.mark.parametrize("way", OPTIONS)
-def test_options_in_any_form_are_shown_once(way, column, folder):
+def test_options_of_every_form_are_shown_once(way, column, folder):
     (row,) = opened(folder, [{"question": "Which?", "answer": "D", column: OPTIONS[way]}])
     assert (seen(row)[0], row["answer"], row["choices"]) == (LISTED, "D", FOUR)
 
 
-def test_answers_name_an_option_in_any_way(folder):
+def test_an_answer_names_an_option_by_letter_text_or_number(folder):
     rows = [{"question": "Which?", "options": FOUR, "answer": answer} for answer in NAMED]
     assert opened(folder, rows)["answer"][:] == ["D"] * len(NAMED)
 
 
-def test_several_right_options_stay_several(folder):
+def test_several_correct_options_are_kept(folder):
     rows = [{"question": "Which?", "options": FOUR, "answer": one} for one in (["A", "C"], ["B"])]
     loaded = opened(folder, rows)
     assert loaded["answer"][:] == ["A, C", "B"]
@@ -103,12 +103,12 @@ def test_several_right_options_stay_several(folder):
     ],
 )
 @pytest.mark.parametrize("name", ["answer", "correct_choice_idx", "answer_index"])
-def test_numbers_of_options_are_read_where_they_count_from_is_plain(name, answers, letters, folder):
+def test_option_numbers_are_read_if_their_start_is_clear(name, answers, letters, folder):
     rows = [{"question": "Which?", "options": FOUR, name: one} for one in answers]
     assert opened(folder, rows)["answer"][:] == letters
 
 
-def test_columns_of_one_option_each_may_be_numbered(folder):
+def test_option_columns_may_be_numbered(folder):
     each = {f"option{n}": text for n, text in enumerate(FOUR, start=1)}
     rows = [{"question": "Which?", **each, "answer": n} for n in (1, 2)]
     loaded = opened(folder, rows)
@@ -119,22 +119,25 @@ def test_columns_of_one_option_each_may_be_numbered(folder):
     ("row", "words"),
     [
         ({"options": ["one", None, "three"], "answer": "C"}, "option 2 is empty"),
-        ({"options": [str(n) for n in range(20, 31)], "answer": "C"}, "11 options, more than 10"),
-        ({"correct_choice_idx": 2}, "holds numbers of options, and no column holds options"),
-        ({"image_id": 7, "answer": "x"}, "column 'image_id' names pictures, and no column holds"),
+        (
+            {"options": [str(n) for n in range(20, 31)], "answer": "C"},
+            "11 options, expected at most 10",
+        ),
+        ({"correct_choice_idx": 2}, "holds option numbers, but no column holds options"),
+        ({"image_id": 7, "answer": "x"}, "column 'image_id' refers to images, but no column holds"),
         ({"answer": {"value": "7"}}, r"columns: \{answer: answer.value\}"),
         ({"answers": {"text": ["7"], "answer_start": [0]}}, r"columns: \{answer: answers.text\}"),
-        ({"answers": ["7", "8"]}, "write the one that counts"),
+        ({"answers": ["7", "8"]}, "keep the right one"),
     ],
 )
-def test_what_cannot_be_read_is_told(row, words, folder):
+def test_unreadable_row_error_gives_the_reason(row, words, folder):
     good = {"question": "Which?", "options": FOUR, "answer": "C"} if "options" in row else {}
     rows = [good, good, {"question": "Which?", **row}] if good else [{"question": "Which?", **row}]
     with pytest.raises(InputError, match=words):
         opened(folder, rows)
 
 
-def test_classes_are_answers_by_their_names(folder):
+def test_class_labels_become_answers_by_name(folder):
     features = Features(
         {
             "image": Pictures(),
@@ -147,7 +150,7 @@ def test_classes_are_answers_by_their_names(folder):
     assert load(str(folder / "classes.parquet"), split="train")["answer"][:] == ["dog", "cat"]
 
 
-# ---- pictures and their places ---------------------------------------------------------------
+# ---- images and their placeholders -----------------------------------------------------------
 
 PLACES = [
     *("<IMAGE>", "<Image>", "[image]", "<ImageHere>", "<image_placeholder>", "<|image_pad|>"),
@@ -157,20 +160,20 @@ PLACES = [
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_place_written_for_another_model_is_no_word(place, folder):
+def test_placeholders_of_other_models_are_recognized(place, folder):
     (row,) = opened(
         folder, [{"question": f"In {place}, which?", "answer": "1", "image": "red.png"}]
     )
     assert seen(row) == ("In <image>, which?", ["red"])
 
 
-def test_places_are_as_many_as_pictures(folder):
+def test_the_number_of_placeholders_must_match_the_images(folder):
     row = {"question": "<IMAGE> or <IMAGE>?", "answer": "1", "image": "red.png"}
-    with pytest.raises(InputError, match="has <IMAGE> 2 times for 1 pictures"):
+    with pytest.raises(InputError, match="has <IMAGE> 2 times for 1 images"):
         opened(folder, [row])
 
 
-def test_numbers_may_count_from_0_and_stand_in_options(folder):
+def test_image_numbers_may_start_at_0_and_occur_in_options(folder):
     two = {"answer": "B", "images": ["red.png", "blue.png"]}
     rows = [
         {"question": "<image_1> or <image_0>?", **two, "options": ["x", "y"]},
@@ -194,21 +197,21 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_pictures_of_a_row_in_any_form(way, folder):
+def test_images_of_every_form_are_read(way, folder):
     (row,) = opened(folder, [{"question": "Which?", "answer": "1", "images": WAYS[way]}])
     assert seen(row) == ("<image><image>Which?", ["red", "blue"])
 
 
 @pytest.mark.parametrize("shown", ["![x](red.png)", '<img width=3 src="red.png">'])
-def test_a_picture_in_markdown_or_html_is_not_left_out(shown, folder):
+def test_an_image_in_markdown_or_html_is_rejected(shown, folder):
     row = {"question": f"{shown} Which?", "answer": "1"}
-    with pytest.raises(InputError, match=r"a picture, 'red\.png', which the model would not"):
+    with pytest.raises(InputError, match=r"an image, 'red\.png', that the model would not"):
         opened(folder, [row])
     assert seen(opened(folder, [row], images=None)[0]) == (f"{shown} Which?", [])
     assert seen(opened(folder, [{**row, "image": "red.png"}])[0])[1] == ["red"]
 
 
-def test_numbered_columns_of_late_rows_are_read(folder, monkeypatch):
+def test_numbered_columns_first_used_in_late_rows_are_read(folder, monkeypatch):
     monkeypatch.setattr("vantage.questions.column_roles.SAMPLE", 2)
     rows = [
         {"question": "Which?", "answer": "1", "image_1": "red.png", "image_2": None}
@@ -218,16 +221,16 @@ def test_numbered_columns_of_late_rows_are_read(folder, monkeypatch):
     assert [len(seen(row)[1]) for row in opened(folder, rows)] == [1, 1, 1, 2, 1]
 
 
-def test_several_pictures_in_a_late_row_of_a_column_of_one_are_all_seen(folder, monkeypatch):
+def test_several_images_in_a_late_row_of_a_single_image_column_are_kept(folder, monkeypatch):
     monkeypatch.setattr("vantage.questions.column_roles.SAMPLE", 2)
     rows = [{"question": "Which?", "answer": "1", "image": "red.png"} for _ in range(5)]
     rows[3]["image"] = ["red.png", "blue.png"]
     assert [len(seen(row)[1]) for row in opened(folder, rows)] == [1, 1, 1, 2, 1]
 
 
-def test_a_video_among_pictures_is_a_bad_row(folder):
+def test_a_video_in_an_image_column_is_a_bad_row(folder):
     rows = [{"question": "Why?", "answer": "1", "image": one} for one in ("red.png", "a.mp4")]
-    with pytest.raises(InputError, match="row 1, column 'image': videos are not read"):
+    with pytest.raises(InputError, match="row 1, column 'image': videos and audio are not"):
         opened(folder, rows)
 
 
@@ -247,40 +250,40 @@ CODED = {
 
 
 @pytest.mark.parametrize("way", CODED)
-def test_base64_is_a_picture_however_it_is_written(way, folder):
+def test_every_form_of_base64_is_decoded(way, folder):
     row = {"question": "Which?", "answer": "1"}
     assert seen(opened(folder, [{**row, "image": CODED[way]}])[0])[1] == ["red"]
-    with pytest.raises(InputError, match="column 'foo' holds pictures"):
+    with pytest.raises(InputError, match="column 'foo' holds images"):
         opened(folder, [{**row, "foo": CODED[way]}])
 
 
 @pytest.mark.parametrize("content", [b"hello world", b"hello world" * 20, PNG[:30], b"%PDF-1.4 x"])
 @pytest.mark.parametrize("before", ["", "data:image/png;base64,"])
-def test_base64_of_no_picture_is_never_a_missing_file(content, before, folder):
+def test_base64_without_an_image_is_not_reported_as_a_missing_file(content, before, folder):
     coded = before + base64.b64encode(content).decode()
     with pytest.raises(InputError) as caught:
         opened(folder, [{"question": "Which?", "answer": "1", "image": coded}])
-    assert "no picture in a known format" in str(caught.value)
-    assert "no such picture" not in str(caught.value)
+    assert "not an image in a supported format" in str(caught.value)
+    assert "image not found" not in str(caught.value)
 
 
 # ---- conversations ---------------------------------------------------------------------------
 
 
-def test_earlier_questions_in_history_are_asked_too(folder):
+def test_history_becomes_earlier_turns(folder):
     row = {"query": "Two?", "response": "2", "history": [["<image>One?", "1"]], "image": "red.png"}
     (loaded,) = opened(folder, [row])
     assert seen(loaded) == ("<image>One?\n1\nTwo?", ["red"])
 
 
-def test_conversations_written_in_a_text_end_with_the_answer(folder):
+def test_the_answer_is_taken_from_a_conversation_in_json(folder):
     turns = [{"role": "user", "content": "<image>Which?"}, {"role": "assistant", "content": "7"}]
     for text in (json.dumps(turns), str(turns), json.dumps({"messages": turns})):
         (row,) = opened(folder, [{"messages": text, "images": ["red.png"]}])
         assert (seen(row), row["answer"]) == (("<image>Which?", ["red"]), "7")
 
 
-def test_an_answer_inside_an_object_in_a_text(folder):
+def test_an_answer_is_read_from_an_object_in_json(folder):
     row = {"prompt": "Which?", "reward_model": json.dumps({"ground_truth": "7"})}
     assert opened(folder, [row])["answer"][:] == ["7"]
 
@@ -293,14 +296,14 @@ def test_an_answer_inside_an_object_in_a_text(folder):
         ({"foo": "Why?"}, "{question: NAME}"),
     ],
 )
-def test_the_question_is_named_as_it_would_be_found(row, line, folder):
+def test_missing_question_error_suggests_the_right_column(row, line, folder):
     with pytest.raises(InputError) as caught:
         opened(folder, [{"id": 1, **row, "answer": "1"}])
     assert f"columns: {line}" in str(caught.value)
 
 
-def test_places_that_another_tool_fills_are_refused(folder):
+def test_placeholders_that_another_tool_fills_are_rejected(folder):
     said = [{"role": "user", "content": "<image>Find <ref-object>"}]
     row = {"messages": said, "solution": "x", "images": ["red.png"], "objects": {"ref": ["cat"]}}
-    with pytest.raises(InputError, match="<ref-object> in the question: write out"):
+    with pytest.raises(InputError, match="<ref-object> in the question: replace it"):
         opened(folder, [row])

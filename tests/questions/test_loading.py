@@ -1,4 +1,4 @@
-"""Data sets as people have them become rows that can be trained."""
+"""Data sets of every format are loaded as training rows."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def stored(colour: str) -> dict:
 
 
 def colours(row: dict) -> list[str]:
-    """Names of the colours of the pictures of a row."""
+    """Names of the colours of a row's images."""
     names = {value: name for name, value in COLOURS.items()}
     return [names[image.open().getpixel((0, 0))] for image in read(row).images]
 
@@ -74,7 +74,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".tsv", ".jsonl", ".json"])
-def test_a_file_of_any_kind_gives_conversations_and_answers(ending, tmp_path):
+def test_every_file_format_gives_conversations_and_answers(ending, tmp_path):
     rows = opened(write(tmp_path / f"rows{ending}", ROWS))
     assert [read(row).text for row in rows] == ROWS["prompt"]
     assert rows[0]["prompt"] == [{"role": "user", "content": "2 + 2?"}]
@@ -96,7 +96,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_text_files_may_look_in_many_ways(name, tmp_path):
+def test_text_files_of_every_style_are_read(name, tmp_path):
     ending, content = TEXTS[name]
     (tmp_path / ending).write_text(content, encoding="utf-8")
     (row,) = opened(tmp_path / ending)
@@ -104,13 +104,13 @@ def test_text_files_may_look_in_many_ways(name, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
-def test_a_table_keeps_separators_quotes_and_line_ends_inside_a_value(ending, tmp_path):
+def test_separators_quotes_and_line_ends_inside_a_value_are_kept(ending, tmp_path):
     texts = ['a,\t "b"\nand c?', "d?"]
     rows = opened(write(tmp_path / f"rows{ending}", {"prompt": texts, "answer": ["1", "2"]}))
     assert [read(row).text for row in rows] == texts
 
 
-def test_a_saved_data_set_is_read_by_its_split(tmp_path):
+def test_a_split_of_a_saved_data_set_is_read(tmp_path):
     splits = {"train": Dataset.from_dict(ROWS), "test": Dataset.from_dict(ROWS).select([1])}
     DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
     assert opened(tmp_path / "saved", split="test")["answer"][:] == ["6"]
@@ -126,7 +126,7 @@ def test_a_saved_data_set_may_have_a_format(tmp_path):
     assert [colours(row) for row in loaded] == [["red"], []]
 
 
-def test_a_directory_of_shards_is_read_in_their_order(tmp_path):
+def test_shards_of_a_directory_are_read_in_order(tmp_path):
     (tmp_path / "hub" / "data").mkdir(parents=True)
     for shard in (0, 1):
         rows = {**ROWS, "answer": [f"{shard}a", f"{shard}b"], "image": [stored("red"), None]}
@@ -140,7 +140,7 @@ def test_a_directory_of_shards_is_read_in_their_order(tmp_path):
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("split", ["", "train"])
-def test_a_directory_of_pictures_is_read_by_its_table(split, ending, tmp_path):
+def test_an_image_directory_is_read_by_its_metadata(split, ending, tmp_path):
     folder = tmp_path / "pictures" / split
     folder.mkdir(parents=True)
     picture("blue").save(folder / "a.png")
@@ -151,7 +151,7 @@ def test_a_directory_of_pictures_is_read_by_its_table(split, ending, tmp_path):
     assert rows["answer"][:] == ["b", "2"]
 
 
-def test_a_file_may_lie_in_a_directory_with_brackets_in_its_name(tmp_path):
+def test_a_directory_with_brackets_in_its_name_is_read(tmp_path):
     (tmp_path / "run [1] *").mkdir()
     assert len(opened(write(tmp_path / "run [1] *" / "rows.parquet", ROWS))) == 2
 
@@ -169,7 +169,7 @@ ONE = {
 
 @pytest.mark.parametrize("name", ONE)
 @pytest.mark.parametrize("kind", ["image", "images"])
-def test_pictures_come_in_many_ways(kind, name, tmp_path):
+def test_images_are_read_from_every_storage_form(kind, name, tmp_path):
     (tmp_path / "pictures").mkdir()
     picture("red").save(tmp_path / "pictures" / "red.png")
     value, feature = ONE[name]
@@ -185,7 +185,7 @@ def test_pictures_come_in_many_ways(kind, name, tmp_path):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_pictures_of_sixteen_bits_keep_their_levels(order, tmp_path):
+def test_16_bit_images_are_scaled_and_not_clipped(order, tmp_path):
     entries = [(256, 3), (257, 1), (258, 16), (259, 1), (262, 1), (273, 110), (278, 1), (279, 6)]
     head = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(entries))
     for tag, value in entries:
@@ -198,7 +198,7 @@ def test_pictures_of_sixteen_bits_keep_their_levels(order, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".jsonl"])
-def test_several_pictures_a_row_come_in_order(ending, tmp_path):
+def test_several_images_per_row_keep_their_order(ending, tmp_path):
     for colour in COLOURS:
         picture(colour).save(tmp_path / f"{colour}.png")
     named = [["red", "blue"], [], None, ["lime"]]
@@ -210,7 +210,7 @@ def test_several_pictures_a_row_come_in_order(ending, tmp_path):
     assert [colours(row) for row in opened(path)] == [["red", "blue"], [], [], ["lime"]]
 
 
-def test_bytes_and_paths_may_stand_in_one_column(tmp_path):
+def test_a_column_may_mix_bytes_and_paths(tmp_path):
     picture("lime").save(tmp_path / "lime.png")
     mixed = [stored("red"), {"bytes": None, "path": "lime.png"}]
     rows = opened(write(tmp_path / "rows.parquet", {**ROWS, "image": mixed}))
@@ -218,7 +218,7 @@ def test_bytes_and_paths_may_stand_in_one_column(tmp_path):
 
 
 @pytest.mark.parametrize("images", [[[], [stored("lime")]], [None, [stored("lime")]]])
-def test_a_row_may_have_its_picture_in_either_column(images, tmp_path):
+def test_an_image_may_be_in_either_column(images, tmp_path):
     rows = {**ROWS, "image": [stored("red"), None], "images": images}
     loaded = opened(write(tmp_path / "rows.parquet", rows))
     assert [colours(row) for row in loaded] == [["red"], ["lime"]]
@@ -226,14 +226,14 @@ def test_a_row_may_have_its_picture_in_either_column(images, tmp_path):
 
 
 @pytest.mark.parametrize("feature", [None, Stored(), Value("int64"), Value("string")])
-def test_a_column_without_any_picture_gives_questions_in_text(feature, tmp_path):
+def test_an_empty_image_column_gives_text_questions(feature, tmp_path):
     kinds = {"prompt": Value("string"), "answer": Value("string")}
     features = Features({**kinds, "image": feature}) if feature is not None else None
     rows = opened(write(tmp_path / "rows.parquet", {**ROWS, "image": [None, None]}, features))
     assert [colours(row) for row in rows] == [[], []]
 
 
-def test_paths_start_at_the_file_or_at_image_root(tmp_path):
+def test_paths_are_relative_to_the_file_or_to_image_root(tmp_path):
     for folder, colour in (("tables", "red"), ("elsewhere", "blue")):
         (tmp_path / folder).mkdir()
         picture(colour).save(tmp_path / folder / "a.png")
@@ -245,7 +245,7 @@ def test_paths_start_at_the_file_or_at_image_root(tmp_path):
     assert colours(opened(path, image_root=str(tmp_path))[0]) == ["blue"]
 
 
-def test_columns_may_have_other_names_and_the_rest_stays(tmp_path):
+def test_mapped_columns_are_renamed_and_others_are_kept(tmp_path):
     named = {"query": ["A?"], "truth": ["b"], "prompt": ["old"], "hint": ["c"], "n": [[1, 2]]}
     path = write(tmp_path / "rows.parquet", named)
     rows = opened(path, columns=Columns(question="query", answer="truth"))
@@ -267,12 +267,12 @@ def test_other_columns_keep_their_values(ending, tmp_path):
     assert {name: rows[name][:] for name in others} == others
 
 
-def test_answers_may_be_left_out_by_name(tmp_path):
+def test_answers_can_be_disabled(tmp_path):
     path = write(tmp_path / "rows.jsonl", {"prompt": ["a?"]})
     assert opened(path, columns=Columns(answer=None)).column_names == ["prompt"]
 
 
-# Rows as each is published, in the types of its parquet files.
+# Rows of published data sets, in the types of their parquet files.
 PICTURES = List({"bytes": Value("binary"), "path": Value("string")})
 TEXT = Value("string")
 PUBLISHED = {
@@ -361,7 +361,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_layout_is_read_as_it_is(name, named, tmp_path):
+def test_a_published_layout_is_read_unchanged(name, named, tmp_path):
     rows, features, pictures = PUBLISHED[name]
     picture("red").save(tmp_path / "red.png")
     path = write(tmp_path / "rows.parquet", rows, features)
@@ -376,7 +376,7 @@ def test_a_published_layout_is_read_as_it_is(name, named, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["share-vl with lists", "share-vl with Python's lists"])
-def test_rewrites_are_looked_at_whatever_they_are_written_as(name, tmp_path):
+def test_rewrites_of_every_form_are_checked(name, tmp_path):
     rows, features, _ = PUBLISHED[name]
     path = write(tmp_path / "rows.parquet", rows, features)
     found = survey(str(path), split="train", variants=Variants(prompts=2, rewrites="new_questions"))
@@ -384,7 +384,7 @@ def test_rewrites_are_looked_at_whatever_they_are_written_as(name, tmp_path):
 
 
 @pytest.mark.parametrize("value", [stored("red"), {"bytes": None, "path": "red.png"}])
-def test_pictures_may_stand_inside_a_conversation(value, tmp_path):
+def test_images_inside_a_conversation_are_read(value, tmp_path):
     picture("red").save(tmp_path / "red.png")
     picture("blue").save(tmp_path / "blue.png")
     parts = [
@@ -397,7 +397,7 @@ def test_pictures_may_stand_inside_a_conversation(value, tmp_path):
     assert [colours(row) for row in opened(path)] == [["red"], ["blue"], []]
 
 
-def test_pictures_inside_a_conversation_may_be_paths_in_lines_of_json(tmp_path):
+def test_image_paths_inside_a_conversation_in_jsonl_are_read(tmp_path):
     picture("red").save(tmp_path / "red.png")
     parts = [{"type": "image", "image": "red.png"}, {"type": "text", "text": "Which?"}]
     lines = [
@@ -410,15 +410,15 @@ def test_pictures_inside_a_conversation_may_be_paths_in_lines_of_json(tmp_path):
     assert read(rows[1]).text == "1 + 1?"
 
 
-def test_a_word_that_looks_like_a_place_is_told_where_no_column_holds_pictures(tmp_path, caplog):
+def test_placeholders_without_an_image_column_are_warned_about(tmp_path, caplog):
     rows = {"prompt": ["What is <image>?", "2 + 2?", "<image> or <b>?"], "answer": ["a", "b", "c"]}
     with caplog.at_level(logging.WARNING):
         found = opened(write(tmp_path / "rows.jsonl", rows))
     assert [read(row).text for row in found] == rows["prompt"]
-    assert "2 rows write <image>, but no column holds pictures" in caplog.text
+    assert "2 rows contain <image>, but no image column is used" in caplog.text
 
 
-def test_conversations_keep_their_keys_and_end_as_they_like(tmp_path):
+def test_conversations_keep_their_keys_and_their_last_turn(tmp_path):
     calls = [{"name": "add", "arguments": {"a": 2}}]
     prompt = [
         {"role": "user", "content": "2 + 2?"},
@@ -443,7 +443,7 @@ def bad_rows() -> dict:
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".csv", ".json"])
-def test_skipping_keeps_the_good_rows_in_order_and_writes_the_others_down(ending, tmp_path, caplog):
+def test_skipping_keeps_good_rows_in_order_and_writes_the_rejects(ending, tmp_path, caplog):
     path, rejects = write(tmp_path / f"r{ending}", bad_rows()), tmp_path / "out" / "rejects.jsonl"
     with caplog.at_level(logging.WARNING):
         rows = opened(path, on_bad_row="skip", rejects=rejects)
@@ -463,7 +463,7 @@ def test_skipping_keeps_the_good_rows_in_order_and_writes_the_others_down(ending
     assert f"skipped 3 of 6 rows, written to {rejects}" in caplog.text
 
 
-def test_bad_rows_stop_unless_they_are_to_be_skipped(tmp_path):
+def test_bad_rows_raise_an_error_by_default(tmp_path):
     path = write(tmp_path / "rows.parquet", bad_rows())
     with pytest.raises(InputError) as caught:
         opened(path, rejects=tmp_path / "rejects.jsonl")
@@ -477,13 +477,13 @@ def test_bad_rows_stop_unless_they_are_to_be_skipped(tmp_path):
     assert not (tmp_path / "rejects.jsonl").exists()
 
 
-def test_skipping_stops_where_no_row_is_good(tmp_path):
+def test_skipping_raises_an_error_if_no_row_is_good(tmp_path):
     path = write(tmp_path / "rows.parquet", {"prompt": ["", " "], "answer": ["1", "2"]})
     with pytest.raises(InputError, match="2 rows cannot be used"):
         opened(path, on_bad_row="skip")
 
 
-def test_a_message_names_twenty_faults_and_counts_the_others(tmp_path):
+def test_the_message_lists_twenty_faults_and_counts_the_rest(tmp_path):
     path = write(tmp_path / "rows.jsonl", {"prompt": [" "] * 50, "answer": ["1"] * 50})
     with pytest.raises(InputError, match="50 rows cannot be used") as caught:
         opened(path)
@@ -491,7 +491,7 @@ def test_a_message_names_twenty_faults_and_counts_the_others(tmp_path):
     assert str(caught.value).endswith("and 30 more")
 
 
-def test_many_rows_are_looked_at_by_several_processes_in_order(tmp_path, monkeypatch):
+def test_many_rows_are_checked_by_several_processes_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr("vantage.questions.parallel.SMALL", 100)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
     texts = ["" if row == 217 else f"{row}?" for row in range(300)]
@@ -500,15 +500,15 @@ def test_many_rows_are_looked_at_by_several_processes_in_order(tmp_path, monkeyp
     assert [int(answer) for answer in rows["answer"]] == [row for row in range(300) if row != 217]
 
 
-def test_a_process_that_dies_is_told_with_the_rows_it_may_have_died_of(monkeypatch):
+def test_crashed_worker_error_names_the_range_of_rows(monkeypatch):
     monkeypatch.setattr("vantage.questions.parallel.SMALL", 100)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
-    with pytest.raises(InputError, match="reading a row between 0 and 192 ended the process"):
+    with pytest.raises(InputError, match="reading a row between 0 and 192 crashed the worker"):
         over_rows(lambda row: os._exit(1) if row == 5 else row, 300, "Checking")
 
 
 def _places(column: pa.ChunkedArray) -> set[int]:
-    """Where the bytes of pictures are in memory."""
+    """Memory addresses of image bytes."""
     found, arrays = set(), list(column.chunks)
     while arrays:
         array = arrays.pop()
@@ -523,7 +523,7 @@ def _places(column: pa.ChunkedArray) -> set[int]:
 
 @pytest.mark.parametrize("kind", ["image", "images"])
 @pytest.mark.parametrize("value", [stored("red"), encoded("red")], ids=["struct", "bytes"])
-def test_bytes_of_pictures_are_not_copied(value, kind, tmp_path, monkeypatch):
+def test_image_bytes_are_not_copied(value, kind, tmp_path, monkeypatch):
     values = [value if kind == "image" else [value]] * 2
     path = write(
         tmp_path / "rows.parquet", {"prompt": ["", "a?"], "answer": ["1", "2"], kind: values}
@@ -550,7 +550,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "options", "words"), NAMES, ids=[case[2] for case in NAMES])
-def test_what_is_not_there_is_told_by_name(name, options, words, tmp_path):
+def test_missing_column_error_names_the_column(name, options, words, tmp_path):
     write(tmp_path / "rows.parquet", ROWS)
     (tmp_path / "rows.txt").write_text("2 + 2")
     with pytest.raises(ValueError, match=words):

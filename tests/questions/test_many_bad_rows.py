@@ -1,4 +1,4 @@
-"""A small file can hold very many rows: where the first are all bad, the others are left."""
+"""If the first rows of a large data set are all bad, the rest is not checked."""
 
 import json
 
@@ -15,7 +15,7 @@ BAD = {"question": "", "answer": "1"}
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """More than four rows are many, and two of them are the first."""
+    """Treat more than four rows as many, and check the first two."""
     for module in (faults, table):
         monkeypatch.setattr(module, "MANY", 4)
         monkeypatch.setattr(module, "FIRST", 2)
@@ -27,16 +27,16 @@ def written(folder, rows):
     return str(path)
 
 
-def test_nothing_but_bad_rows_is_refused_after_the_first(tmp_path):
+def test_all_bad_rows_are_rejected_after_the_first(tmp_path):
     data = written(tmp_path, [BAD] * 5)
-    with pytest.raises(InputError, match=r"2 rows cannot be used(.|\n)*others of 5 rows were not"):
+    with pytest.raises(InputError, match=r"2 rows cannot be used(.|\n)*rest of the 5 rows was not"):
         loading.survey(data, split="train")
     with pytest.raises(InputError, match="none of its first 2 rows has a question"):
         table.open_table(data, "train", Columns(), tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("rows", [[BAD] * 4, [BAD, GOOD, BAD, BAD, BAD], [GOOD] * 6])
-def test_few_bad_rows_or_some_good_ones_are_looked_at_one_by_one(rows, tmp_path):
+def test_few_rows_or_some_good_ones_are_all_checked(rows, tmp_path):
     data = written(tmp_path, rows)
     found = loading.survey(data, split="train")
     assert {fault.row for fault in found.faults} == {n for n, row in enumerate(rows) if row is BAD}
@@ -44,7 +44,7 @@ def test_few_bad_rows_or_some_good_ones_are_looked_at_one_by_one(rows, tmp_path)
     assert len(list(opened.items(with_pictures=False))) == len(rows)
 
 
-def test_text_that_parquet_cannot_hold_is_told_by_row_before_anything_is_asked(tmp_path):
+def test_unencodable_text_is_reported_before_any_request(tmp_path):
     data = written(tmp_path, [GOOD, {"question": "a\ud800?", "answer": "1"}])
     with pytest.raises(InputError, match=r"row 1, column 'question': not UTF-8 at character 1"):
         table.open_table(data, "train", Columns(), tmp_path / "out.parquet")

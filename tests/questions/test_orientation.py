@@ -1,4 +1,4 @@
-"""Which questions a turn or a mirror could change, told by their words."""
+"""Questions that a rotation or a mirror could change are detected by their words."""
 
 import sys
 import time
@@ -30,17 +30,17 @@ import orientation as benchmark
         ("", set()),
     ],
 )
-def test_words_of_direction_count_and_their_harmless_uses_do_not(question, kinds):
+def test_words_of_direction_are_detected_except_in_harmless_phrases(question, kinds):
     assert changing(question) == kinds
 
 
-def test_the_answer_and_the_choices_count_as_well():
+def test_the_answer_and_the_options_are_searched_too():
     assert changing("Where is it?") == frozenset()
     assert changing("Where is it?", "to the left") == {"turn", "mirror"}
     assert changing("Where is it? A. north B. inside") == {"turn", "mirror"}
 
 
-def test_the_questions_of_the_demo_may_be_turned():
+def test_questions_of_the_demo_may_be_rotated():
     assert [words for words in digits.WORDINGS if changing(words, "11") - {"mirror"}] == []
 
 
@@ -48,7 +48,7 @@ def test_the_questions_of_the_demo_may_be_turned():
 @pytest.mark.parametrize(
     ("part", "precision", "recall"), [("tuned_on", 0.9, 0.95), ("held_out", 0.85, 0.9)]
 )
-def test_the_guard_holds_over_a_list_of_labelled_questions(part, kind, precision, recall, capsys):
+def test_precision_and_recall_on_labelled_questions(part, kind, precision, recall, capsys):
     hits, alarms, misses, passes = benchmark.counts(part, kind)
     assert hits + alarms + misses + passes > 100
     assert hits / (hits + alarms) >= precision
@@ -60,11 +60,11 @@ def test_the_guard_holds_over_a_list_of_labelled_questions(part, kind, precision
 @pytest.mark.parametrize(
     "piece", ["the line ", "a" * 50, "up to ", "which ", "vector x ", "(", "9"]
 )
-def test_a_long_question_is_read_quickly(piece):
+def test_a_long_question_is_searched_quickly(piece):
     began = time.perf_counter()
     changing((piece * LONGEST)[:LONGEST])
     assert time.perf_counter() - began < 2
 
 
-def test_a_question_too_long_to_read_is_not_transformed_at_all():
+def test_an_overlong_question_is_never_transformed():
     assert changing("a" * (LONGEST + 1)) == {"turn", "mirror", "noise"}

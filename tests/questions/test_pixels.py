@@ -1,4 +1,4 @@
-"""The size of images."""
+"""Image sizes in pixels."""
 
 import pytest
 from hypothesis import given
@@ -20,12 +20,12 @@ from vantage.questions.pixels import fit
     ],
     ids=str,
 )
-def test_an_image_is_scaled_into_its_bounds_and_keeps_its_shape(size, least, most, expected):
+def test_fit_scales_to_the_bounds_and_keeps_the_aspect_ratio(size, least, most, expected):
     assert fit(Image.new("RGB", size), least, most).size == expected
 
 
 @given(st.integers(2, 300), st.integers(2, 300), st.integers(50, 5_000))
-def test_bounds_hold_for_any_shape_that_is_not_a_line(width, height, bound):
+def test_bounds_hold_for_any_aspect_ratio_except_extreme_ones(width, height, bound):
     image = Image.new("L", (width, height))
     assert (grown := fit(image, bound, None)).width * grown.height >= bound
     shrunk = fit(image, None, bound)

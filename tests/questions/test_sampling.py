@@ -1,4 +1,4 @@
-"""Which questions come next."""
+"""Samplings choose the next questions."""
 
 import json
 from collections import Counter
@@ -24,7 +24,7 @@ SIZES = [(12, 4), (10, 4), (3, 8), (7, 7), (5, 1)]
     ("kind", "questions", "batch"),
     [*((Shuffle, *size) for size in SIZES), *((SkipSilent, *size) for size in SIZES[::3])],
 )
-def test_every_question_comes_once_an_epoch_and_none_is_dropped(kind, questions, batch, seed):
+def test_every_question_is_drawn_once_per_epoch(kind, questions, batch, seed):
     drawn = kind(questions, seed)
     asked = [each for _ in range(questions * 3) for each in drawn.draw(batch)]
     assert len(asked) == questions * 3 * batch
@@ -34,7 +34,7 @@ def test_every_question_comes_once_an_epoch_and_none_is_dropped(kind, questions,
         assert Counter(numbers(of_epoch)) == Counter(range(questions))
 
 
-def test_seeds_and_epochs_differ_and_no_seed_keeps_the_order():
+def test_the_order_depends_on_seed_and_epoch_and_no_seed_keeps_it():
     def epochs(seed):
         drawn = Shuffle(20, seed)
         return [tuple(numbers(drawn.draw(20))) for _ in range(3)]
@@ -44,7 +44,7 @@ def test_seeds_and_epochs_differ_and_no_seed_keeps_the_order():
 
 
 @pytest.mark.parametrize("kind", [Shuffle, SkipSilent])
-def test_from_a_state_written_as_json_the_same_questions_come(kind):
+def test_the_same_questions_follow_after_a_json_round_trip_of_the_state(kind):
     def step(drawn):
         asked = drawn.draw(4)
         rewards = [SILENT if question % 3 else TELLING for question, _ in asked]
@@ -59,10 +59,10 @@ def test_from_a_state_written_as_json_the_same_questions_come(kind):
     assert before + [step(second) for _ in range(7)] == whole
 
 
-def test_questions_that_stay_silent_come_ever_less_often():
+def test_silent_questions_are_drawn_less_and_less_often():
     drawn = SkipSilent(100, 0, explore=0.5)
     shares = []
-    for _ in range(6):  # a question below 50 is always silent
+    for _ in range(6):  # questions below 50 are always silent
         start, seen = drawn.state_dict()["place"], Counter()
         while drawn.state_dict()["place"] < start + 100:
             asked = drawn.draw(1)
@@ -75,18 +75,18 @@ def test_questions_that_stay_silent_come_ever_less_often():
     assert shares[-1] < 0.4
 
 
-def test_a_question_that_tells_something_again_is_asked_every_time():
+def test_a_question_that_is_no_longer_silent_is_always_drawn():
     drawn = SkipSilent(1, 0, explore=0.0)
     asked = drawn.draw(1)
     drawn.record(asked, [SILENT])
     assert not drawn._is_worthwhile(Asked(0, 1))
-    drawn.record(asked, [np.zeros(0)])  # nothing scored: nothing learnt
+    drawn.record(asked, [np.zeros(0)])  # without a scored rollout, the count stays
     assert not drawn._is_worthwhile(Asked(0, 1))
     drawn.record(asked, [TELLING])
     assert drawn._is_worthwhile(Asked(0, 1))
 
 
-def test_a_draw_repeats_no_question_while_there_are_others():
+def test_a_draw_has_no_repeats_while_other_questions_remain():
     drawn = SkipSilent(10, 0, explore=0.0)
     drawn.record(drawn.draw(10), [SILENT if n > 1 else TELLING for n in range(10)])
     assert len(set(numbers(drawn.draw(8)))) >= 3
@@ -94,7 +94,7 @@ def test_a_draw_repeats_no_question_while_there_are_others():
     assert len(SkipSilent(3, 0).draw(8)) == 8
 
 
-def test_when_every_question_is_silent_the_next_one_is_asked_after_a_whole_epoch():
+def test_after_a_skipped_epoch_the_next_question_is_drawn():
     drawn = SkipSilent(5, 0, explore=0.0)
     drawn.record(drawn.draw(5), [SILENT] * 5)
     assert len(drawn.draw(3)) == 3
@@ -102,7 +102,7 @@ def test_when_every_question_is_silent_the_next_one_is_asked_after_a_whole_epoch
     assert drawn.metrics()["skipped"] == 0
 
 
-def test_a_class_of_the_user_is_found_by_its_file(tmp_path):
+def test_a_custom_sampling_is_loaded_from_its_file(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from vantage.questions.sampling import Asked, Shuffle\n"
         "class Backwards(Shuffle):\n"
@@ -122,6 +122,6 @@ def test_a_class_of_the_user_is_found_by_its_file(tmp_path):
         ({"explore": 0.5}, "expected a name"),
     ],
 )
-def test_an_unknown_sampling_or_option_is_refused(spec, words):
+def test_an_unknown_sampling_or_option_is_rejected(spec, words):
     with pytest.raises(ConfigError, match=words):
         sampling(spec, 5, 0)

@@ -1,4 +1,4 @@
-"""From a row to a question, and from a question to a prompt."""
+"""Rows become questions, and questions become prompts."""
 
 from contextlib import nullcontext as nothing
 
@@ -200,7 +200,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_becomes_a_question_and_a_prompt_with_its_images_in_place(name):
+def test_rows_become_questions_and_prompts_with_images_in_place(name):
     row, expected, prompt = ROWS[name]
     question = read(row)
     assert question.images == tuple(map(Picture, expected.images))
@@ -240,7 +240,7 @@ BAD = {
         {"prompt": [user("<image> Same?")], "images": [RED, BLUE]},
         "1 <image> for 2 images",
     ),
-    "an image with a plain text": ({"prompt": "Why?", "image": RED}, "plain text but the row has"),
+    "an image with a plain text": ({"prompt": "Why?", "image": RED}, "plain text, but the row has"),
     "a strange part": ({"prompt": [user([{"type": "video"}, text("?")])]}, "'video'"),
     "a message without a role": ({"prompt": [{"content": "Why?"}]}, "expected a text or a conv"),
     "a list of texts": ({"prompt": ["Why?"]}, "expected a text or a conversation"),
@@ -250,10 +250,10 @@ BAD = {
         {"prompt": [user("Same?")], "images": [RED, None]},
         "'None' is no",
     ),
-    "a number for a picture": ({"prompt": [user("Why?")], "image": 7}, "'7' is no picture"),
+    "a number for a picture": ({"prompt": [user("Why?")], "image": 7}, "'7' is not an image"),
     "a number for a picture, inline": (
         {"prompt": [user([{"type": "image", "image": 7}, text("Why?")])]},
-        "'7' is no picture",
+        "'7' is not an image",
     ),
     "a picture missing earlier": (
         {"prompt": [user([image(), text("See?")]), user("Why?")], "images": [RED, BLUE]},
@@ -264,14 +264,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_row_that_is_no_question_is_refused_with_what_it_holds(name):
+def test_invalid_row_error_quotes_the_value(name):
     row, words = BAD[name]
     with pytest.raises(InputError) as caught:
         read(row)
     assert words in str(caught.value)
 
 
-def test_another_wording_keeps_the_images_in_front_or_where_it_says():
+def test_a_rewrite_keeps_images_in_front_or_at_its_placeholders():
     question = read({"prompt": [user("<image> or <image>?")], "images": [RED, BLUE]})
     assert with_text(question, "Which?").text == "<image><image>Which?"
     assert with_text(question, "<image> against <image>").text == "<image> against <image>"
@@ -289,7 +289,7 @@ def test_another_wording_keeps_the_images_in_front_or_where_it_says():
         ("Why <image>?", "Note. Why <image>?"),
     ],
 )
-def test_words_are_put_once_behind_the_images_that_stand_first(before, after):
+def test_a_note_is_inserted_once_after_leading_images(before, after):
     question = Question(before, (RED,) * before.count("<image>"))
     assert prepend(question, "Note.").text == after
 
@@ -303,12 +303,12 @@ def test_words_are_put_once_behind_the_images_that_stand_first(before, after):
         ("{question} {x} \\boxed{}", "Is {question} here?", "Is {question} here? {x} \\boxed{}"),
     ],
 )
-def test_a_template_stands_around_the_question_behind_the_images_in_front(template, before, after):
+def test_a_template_is_applied_after_leading_images(template, before, after):
     question = Question(before, (RED,) * before.count("<image>"))
     assert frame(question, template, None).text == after
 
 
-# What is asked, with a note of a transform in front or without, and what becomes of it.
+# Questions with and without the note of a transform, and the resulting prompts.
 INSTRUCTED = "Think first.\n<image>\n{question} Answer:"
 LED = [
     ("one image", INSTRUCTED, "<image>Why?", "Think first.\n<image>\nWhy? Answer:"),
@@ -337,7 +337,7 @@ LED = [
 
 @pytest.mark.parametrize(("template", "before", "after"), [case[1:] for case in LED])
 @pytest.mark.parametrize("note", ["", "Turned. "])
-def test_images_in_front_go_where_the_template_has_them(template, before, after, note):
+def test_leading_images_move_to_the_placeholder_of_the_template(template, before, after, note):
     question = Question(before, (RED, BLUE)[: before.count("<image>")])
     if note:
         question = prepend(question, note.strip())
@@ -348,7 +348,7 @@ def test_images_in_front_go_where_the_template_has_them(template, before, after,
     assert made.images == question.images
 
 
-def test_images_of_earlier_turns_stay_there():
+def test_images_of_earlier_turns_are_not_moved():
     talk = [
         user([image(RED), text("See?")]),
         {"role": "assistant", "content": "Yes."},
@@ -373,31 +373,31 @@ def test_images_of_earlier_turns_stay_there():
         ("{question}", None),
         ("<image>{question}", None),
         ("A <image> b {question} {question}", None),
-        ("Sum?", "has no {question}"),
-        ("<image>", "has no {question}"),
+        ("Sum?", "does not contain {question}"),
+        ("<image>", "does not contain {question}"),
         ("<image><image>{question}", "has <image> 2 times"),
-        ("{question} <image>", "has <image> behind {question}"),
+        ("{question} <image>", "has <image> after {question}"),
     ],
 )
-def test_a_template_that_cannot_be_filled_is_told(template, fault):
+def test_fault_of_an_invalid_template(template, fault):
     found = fault_of(template)
     assert found is None if fault is None else fault in found
 
 
-def test_a_system_message_comes_first():
+def test_a_system_message_is_prepended():
     talk = read({"prompt": [user("Hi."), {"role": "assistant", "content": "Yes?"}, user("Why?")]})
     framed = render(frame(talk, "{question}", "Be brief."))
     assert framed[0] == SYSTEM
     assert [message["role"] for message in framed] == ["system", "user", "assistant", "user"]
 
 
-def test_a_system_message_has_the_form_of_the_question():
+def test_a_system_message_has_the_same_form_as_the_question():
     shown = read({"prompt": [user("Why?")], "image": RED})
     framed = render(frame(shown, "{question}", "Be brief."))
     assert framed[0] == {"role": "system", "content": [text("Be brief.")]}
 
 
-def test_the_turn_that_is_asked_is_reworded_framed_and_noted_where_it_stands():
+def test_only_the_turn_to_answer_gets_rewrite_template_and_note():
     talk = read({"prompt": [user("See?"), said("Yes."), user("Why?"), said("As")], "image": RED})
     asked = frame(prepend(with_text(talk, "How come?"), "Note."), "{question} Answer:", None)
     assert render(asked) == [
@@ -408,7 +408,7 @@ def test_the_turn_that_is_asked_is_reworded_framed_and_noted_where_it_stands():
     ]
 
 
-def test_a_word_that_looks_like_a_place_stays_where_it_is():
+def test_a_placeholder_in_a_text_question_stays_a_word():
     question = read({"prompt": [user("<image> is a tag?")]})
     assert frame(prepend(question, "Note."), "Think. {question}", None).text == (
         "Think. Note. <image> is a tag?"
@@ -418,7 +418,7 @@ def test_a_word_that_looks_like_a_place_stays_where_it_is():
         with_text(read({"prompt": [user("Why?")]}), "<image> Why?")
 
 
-def test_a_step_is_done_to_the_pictures_of_every_turn():
+def test_a_step_applies_to_the_images_of_every_turn():
     talk = read({"prompt": [user("See <image>?"), user("<image>?")], "images": [RED, BLUE]})
     assert pictures(with_step(talk, shrunk)) == (
         Picture(RED).then(shrunk),
@@ -439,13 +439,13 @@ def test_a_step_is_done_to_the_pictures_of_every_turn():
         ({"prompt": [user("Why?")]}, False),
     ],
 )
-def test_what_a_processor_takes_for_a_picture_is_no_word(row, found):
+def test_placeholders_of_the_processor_are_rejected(row, found):
     question = read(row)
     with pytest.raises(InputError, match="'<image>', which the processor") if found else nothing():
         refuse(question, ["<|video|>", "<image>"])
 
 
-def test_templates_get_parts_or_texts_alone():
+def test_templates_get_only_parts_or_only_texts():
     prompt = [SYSTEM, user([text("2 + "), text("2?")]), said(None)]
     assert taken(prompt, sees=False) == [SYSTEM, user("2 + 2?"), said(None)]
     assert taken(prompt, sees=True) == [
@@ -456,12 +456,12 @@ def test_templates_get_parts_or_texts_alone():
     assert taken("2 + 2 =", sees=True) == "2 + 2 ="
 
 
-def test_a_plain_text_takes_no_system_message():
-    with pytest.raises(InputError, match="plain text prompt takes no system message"):
+def test_a_plain_text_prompt_rejects_a_system_message():
+    with pytest.raises(InputError, match="plain text prompt cannot have a system message"):
         frame(read({"prompt": "Why?"}), "{question}", "Be brief.")
 
 
-def test_a_question_is_read_without_changing_its_row():
+def test_reading_a_question_does_not_modify_the_row():
     row = {"prompt": [user("Why?")], "image": RED}
     render(frame(read(row), "Think. {question}", "Be brief."))
     assert row["prompt"] == [user("Why?")]

@@ -1,4 +1,4 @@
-"""Several prompts of a question: the original first, the others drawn, all of them answerable."""
+"""Several prompts per question: the original first and the others drawn, all answerable."""
 
 import math
 from collections import Counter
@@ -39,7 +39,7 @@ def pixels(question: Question) -> list[bytes]:
 
 
 def used(variants: Variants, question=QUESTION, **options) -> set[str]:
-    """Names of the transforms that are drawn in many tries."""
+    """Names of the transforms used in many draws."""
     drawn = [expand(variants, question, [], key, **options)[-1] for key in range(200)]
     return {image.steps[-1].name for made in drawn for image in made.images if image.steps}
 
@@ -54,7 +54,7 @@ def used(variants: Variants, question=QUESTION, **options) -> set[str]:
     ],
     ids=str,
 )
-def test_the_first_prompt_is_the_original_and_there_are_as_many_as_asked(variants):
+def test_expand_gives_count_prompts_and_the_original_first(variants):
     for key in range(10):
         prompts = expand(variants, key=key)
         assert len(prompts) == variants.prompts
@@ -69,22 +69,22 @@ DRAWN = Variants(
 
 
 def bare(prompt: Question) -> str:
-    """Which of the wordings a prompt is, without the note of a transform."""
+    """The wording of a prompt without the note of a transform."""
     texts = [QUESTION.text.removeprefix("<image>"), *REWRITES]
     return next(text for text in texts if prompt.text.endswith(text))
 
 
-def test_wordings_are_drawn_evenly_without_repeat_from_original_and_rewrites():
-    # 4 wordings, 2 prompts: each of the 12 ordered pairs in 1/12, so the original is in with 1/2.
+def test_wordings_are_drawn_uniformly_without_replacement():
+    # 4 wordings, 2 prompts: each of the 12 ordered pairs has probability 1/12.
     drawn = Counter(tuple(map(bare, expand(DRAWN, key=key))) for key in range(2400))
     assert len(drawn) == 12 and all(one != other for one, other in drawn)
-    assert sum((n - 200) ** 2 / 200 for n in drawn.values()) < 37.4  # once in 10,000 times
+    assert sum((n - 200) ** 2 / 200 for n in drawn.values()) < 37.4  # chi-squared, p = 1e-4
     original = sum(n for pair, n in drawn.items() if "How many?" in pair)
     assert original / 2400 == pytest.approx(1 / 2, abs=4 * math.sqrt(1 / 4 / 2400))
 
 
-def test_every_prompt_that_is_drawn_may_be_transformed():
-    # 0.7 * 0.7 = 0.49 none, 0.42 one, 0.09 both.
+def test_every_drawn_prompt_may_be_transformed():
+    # Probabilities: 0.7 x 0.7 = 0.49 for none, 0.42 for one, 0.09 for both.
     changed = Counter(
         sum(bool(prompt.images[0].steps) for prompt in expand(DRAWN, key=key))
         for key in range(2400)
@@ -105,7 +105,7 @@ def test_every_prompt_that_is_drawn_may_be_transformed():
     ],
     ids=str,
 )
-def test_all_wordings_come_before_one_comes_again(rewrites, texts):
+def test_all_wordings_are_used_before_one_repeats(rewrites, texts):
     variants = Variants(prompts=3, rewrites="other", original=False)
     for key in range(20):
         drawn = [
@@ -119,14 +119,14 @@ def test_all_wordings_come_before_one_comes_again(rewrites, texts):
             assert sorted(drawn[:2]) == texts and drawn[2] == drawn[0]
 
 
-def test_a_wording_that_comes_again_has_a_transform_of_its_own():
+def test_a_repeated_wording_has_its_own_transform():
     variants = Variants(prompts=2, transforms=transforms(["noise-25"]), original=False)
     one, other = expand(variants, rewrites=[])
     assert one.images[0].steps and other.images[0].steps
     assert pixels(one) != pixels(other)
 
 
-def test_prompts_are_the_same_on_every_process_whatever_is_asked_beside_them():
+def test_prompts_do_not_depend_on_other_questions_of_the_batch():
     rows = Dataset.from_dict(
         {"prompt": [f"What is {n}?" for n in range(4)], "other": [["A?", "B?", "C?"]] * 4}
     )
@@ -139,19 +139,19 @@ def test_prompts_are_the_same_on_every_process_whatever_is_asked_beside_them():
     ]
 
 
-def test_the_same_key_makes_the_same_prompts_and_another_key_others():
+def test_prompts_are_determined_by_the_key():
     variants = Variants(prompts=4, rewrites="other", transforms=transforms())
     again = [[(p.text, pixels(p)) for p in expand(variants, key=key)] for key in (3, 3, 4)]
     assert again[0] == again[1]
     assert again[0] != again[2]
 
 
-def test_rewrites_are_drawn_without_repeats_until_they_run_out():
+def test_rewrites_are_drawn_without_replacement_until_exhausted():
     texts = [p.text for p in expand(Variants(prompts=4, rewrites="other"))]
     assert sorted(texts[1:]) == sorted("<image>" + text for text in REWRITES)
 
 
-def test_every_rewrite_is_drawn_about_equally_often():
+def test_rewrites_are_drawn_uniformly():
     variants = Variants(prompts=2, rewrites="other")
     drawn = [expand(variants, key=key)[1].text for key in range(600)]
     shares = [drawn.count("<image>" + text) / 600 for text in REWRITES]
@@ -169,12 +169,12 @@ def test_every_rewrite_is_drawn_about_equally_often():
     ],
     ids=str,
 )
-def test_prompts_that_are_the_same_are_one_object(rewrites, objects):
+def test_equal_prompts_are_the_same_object(rewrites, objects):
     prompts = expand(Variants(prompts=4, rewrites="other"), rewrites=rewrites)
     assert [[p is other for other in prompts].index(True) for p in prompts] == objects
 
 
-def test_prompts_are_made_without_opening_a_picture(monkeypatch):
+def test_making_prompts_opens_no_image(monkeypatch):
     monkeypatch.setattr(pictures.Picture, "open", None)
     monkeypatch.setattr(pictures.Image, "open", None)
     question = Question("<image>How many?", (Picture(b"no picture at all"),))
@@ -182,7 +182,7 @@ def test_prompts_are_made_without_opening_a_picture(monkeypatch):
     assert len({id(prompt) for prompt in expand(variants, question)}) == 8
 
 
-def test_a_question_without_images_is_only_reworded():
+def test_a_text_question_is_only_rewritten():
     variants = Variants(prompts=2, rewrites="other", transforms=transforms())
     _, other = expand(variants, Question("2 + 2?"), ["Two and two?"])
     assert other == Question("Two and two?")
@@ -197,7 +197,7 @@ def test_images_are_transformed_with_the_given_probability(probability):
     assert np.mean(changed) == pytest.approx(probability, abs=0.07)
 
 
-def test_the_prompt_says_once_what_was_done_to_all_of_its_images():
+def test_one_note_describes_the_transform_of_all_images():
     question = Question("<image>A<image>B", (PICTURE, PICTURE))
     variants = Variants(prompts=2, transforms=transforms(["clockwise"]))
     notes = set()
@@ -208,13 +208,13 @@ def test_the_prompt_says_once_what_was_done_to_all_of_its_images():
     assert notes == set(TRANSFORMS["clockwise"].wordings(2))
 
 
-def test_the_images_of_a_question_get_different_noise():
+def test_images_of_a_question_get_different_noise():
     question = Question("<image>A<image>B", (PICTURE, PICTURE))
     _, noisy = expand(Variants(prompts=2, transforms=transforms(["noise-25"])), question, [])
     assert len({*pixels(noisy), IMAGE.tobytes()}) == 3
 
 
-def test_an_instruction_may_stand_before_the_images_of_every_prompt():
+def test_a_template_may_put_an_instruction_before_the_images():
     rows = Dataset.from_dict(
         {
             "prompt": [[{"role": "user", "content": "How many?"}]],
@@ -239,7 +239,7 @@ def test_the_published_set_is_the_default():
     assert used(Variants(prompts=2, transforms=Transforms(probability=1.0))) == set(PUBLISHED)
 
 
-def test_a_transform_that_could_change_the_answer_is_not_used():
+def test_transforms_that_could_change_the_answer_are_not_used():
     everything = Variants(prompts=2, transforms=transforms())
     assert used(everything) == set(ALL)
     noise = {"noise-10", "noise-25", "noise-50"}
@@ -251,7 +251,7 @@ def test_a_transform_that_could_change_the_answer_is_not_used():
 
 
 @pytest.mark.parametrize("allowed", [[], ["mirror"], ["clockwise", "flip"], None])
-def test_a_row_may_list_what_it_allows(allowed):
+def test_a_row_may_list_its_allowed_transforms(allowed):
     variants = Variants(prompts=2, transforms=transforms(allowed="allowed"))
     left = Question("<image>What is left of the tree?", (PICTURE,))
     guarded = {"noise-10", "noise-25", "noise-50"}
@@ -260,7 +260,7 @@ def test_a_row_may_list_what_it_allows(allowed):
     assert used(few, left, allowed=allowed) == ({"clockwise"} & set(allowed or ()))
 
 
-def test_noise_fades_as_training_goes_on_and_the_note_names_what_is_left():
+def test_noise_fades_during_training_and_the_note_follows():
     fade = Fade(midpoint=0.5, steepness=10.0)
     variants = Variants(prompts=2, transforms=transforms(["noise-50"], fade=fade))
     for done, factor in ((0.0, 1 / (1 + math.exp(-5))), (0.5, 0.5), (0.9, 1 / (1 + math.exp(4)))):
@@ -269,7 +269,7 @@ def test_noise_fades_as_training_goes_on_and_the_note_names_what_is_left():
         assert f"{50 * factor:.3g}" in prompt.text
 
 
-def test_noise_that_has_faded_away_leaves_the_original_prompt():
+def test_fully_faded_noise_leaves_the_original_prompt():
     variants = Variants(prompts=2, transforms=transforms(["noise-10"], fade=Fade()))
     first, last = (expand(variants, rewrites=[], done=done)[1] for done in (0.0, 1.0))
     assert first is not QUESTION
@@ -283,17 +283,17 @@ def test_noise_that_has_faded_away_leaves_the_original_prompt():
         ({"prompts": 2}, "nothing to vary"),
         ({"original": False}, "nothing to vary"),
         ({"prompts": 2, "transforms": {"names": []}}, "at least 1 item"),
-        ({"prompts": 2, "transforms": {"names": ["turn"]}}, "no transform 'turn'"),
+        ({"prompts": 2, "transforms": {"names": ["turn"]}}, "unknown transform 'turn'"),
         ({"prompts": 2, "transforms": {"probability": 1.1}}, "less than or equal to 1"),
         ({"prompts": 2, "transforms": {"fade": {"steepness": 0}}}, "greater than 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(values, words):
+def test_invalid_options_are_rejected(values, words):
     with pytest.raises(ValidationError, match=words):
         Variants(**values)
 
 
-def test_what_is_passed_over_and_what_is_transformed_are_drawn_apart():
+def test_skips_and_variants_use_independent_random_streams():
     from vantage.questions.prompts import VARIANTS
     from vantage.questions.sampling import SKIPS
 
@@ -302,7 +302,7 @@ def test_what_is_passed_over_and_what_is_transformed_are_drawn_apart():
     assert abs(np.corrcoef(drawn)[0, 1]) < 0.2
 
 
-def test_pictures_of_earlier_turns_are_transformed_and_noted_in_the_question():
+def test_images_of_earlier_turns_are_transformed_and_noted():
     talk = [
         {"role": "user", "content": "See?"},
         {"role": "assistant", "content": "Yes."},
@@ -319,7 +319,7 @@ def test_pictures_of_earlier_turns_are_transformed_and_noted_in_the_question():
     assert note in TRANSFORMS["clockwise"].wordings(2)
 
 
-def test_words_of_the_users_turns_guard_an_answer_and_a_system_prompt_does_not():
+def test_words_of_user_turns_but_not_of_the_system_prompt_are_searched():
     rng, turned = np.random.default_rng, Variants(prompts=2, transforms=transforms(["clockwise"]))
     for role, guarded in (("user", True), ("system", False)):
         talk = [{"role": role, "content": "What is left of A?"}, {"role": "user", "content": "B?"}]

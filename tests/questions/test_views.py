@@ -1,4 +1,4 @@
-"""Pictures of a row are views of the memory that Arrow has, not copies."""
+"""Images of a row are views of Arrow's memory, not copies."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ def address(view) -> int:
 
 
 def lies_in(view, array) -> bool:
-    """Whether a view is a part of a buffer of the array."""
+    """Whether a view lies in a buffer of the array."""
     spans = [(b.address, b.address + b.size) for b in array.buffers() if b is not None]
     return any(start <= address(view) < end for start, end in spans)
 
 
-def test_a_picture_is_a_part_of_the_column():
+def test_an_image_is_a_view_of_the_column():
     features = Features({"prompt": Value("string"), "image": STRUCT})
     columns = {"prompt": list("abcdef"), "image": [*PICTURES[:5], None]}
     rows = Dataset.from_dict(columns, features)
@@ -33,7 +33,7 @@ def test_a_picture_is_a_part_of_the_column():
     assert reader[5]["image"] is None
 
 
-def test_so_are_those_of_a_list():
+def test_images_in_a_list_are_views_of_the_column():
     features = Features({"prompt": Value("string"), "images": List(STRUCT)})
     columns = {"prompt": list("abc"), "images": [PICTURES[:2], [], PICTURES[2:]]}
     rows = Dataset.from_dict(columns, features)
@@ -46,7 +46,7 @@ def test_so_are_those_of_a_list():
 
 
 @pytest.mark.parametrize("arranged", ["selected", "joined"])
-def test_rows_in_another_order_or_of_two_data_sets_are_the_right_ones(arranged):
+def test_views_are_correct_after_reordering_and_concatenation(arranged):
     from datasets import concatenate_datasets
 
     features = Features({"prompt": Value("string"), "image": STRUCT})
@@ -63,7 +63,7 @@ def test_rows_in_another_order_or_of_two_data_sets_are_the_right_ones(arranged):
         assert bytes(reader[place]["image"]["bytes"]) == PICTURES[number]["bytes"]
 
 
-def test_a_path_stays_a_text():
+def test_a_path_is_read_as_text():
     features = Features({"prompt": Value("string"), "image": STRUCT})
     columns = {"prompt": ["a"], "image": [{"bytes": None, "path": "a.png"}]}
     rows = Dataset.from_dict(columns, features)

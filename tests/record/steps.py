@@ -1,4 +1,4 @@
-"""Steps made up for the tests of the record."""
+"""Synthetic steps for the tests of the record."""
 
 import numpy as np
 from PIL import Image
@@ -31,7 +31,7 @@ def made(
     about: About = ABOUT,
     done: float = 0.0,
 ) -> Step:
-    """Step `number` of a run that asks the same questions again and again."""
+    """Return step `number` of a run that asks the same questions in every batch."""
     rng = np.random.default_rng([1, number])
     question_N = np.repeat(np.arange(questions), variants * group)
     variant_N = np.tile(np.repeat(np.arange(variants), group), questions)

@@ -1,4 +1,4 @@
-"""Damaged, foreign or hostile records: a sentence that names the file, or the same figures."""
+"""Damaged, foreign or hostile records give an error that names the file, or the same figures."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ TABLES["validations"] = "validations/00000003.parquet"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Directory of a run of three batches, and what is made of it."""
+    """Directory of a run of three batches, and its figures."""
     run = tmp_path_factory.mktemp("whole") / "run"
     with Recorder(run, steps.ABOUT) as recorder:
         for number in range(BATCHES):
@@ -37,7 +37,7 @@ def whole(tmp_path_factory):
 
 
 def figures(run):
-    """What a report and a replay make of a record."""
+    """Compute everything that a report and a replay show of a record."""
     record = Record(run)
     found = replay(record, recipe("shuffle-r1"))
     shown = page.page([record])
@@ -48,7 +48,7 @@ def figures(run):
 
 @contextlib.contextmanager
 def within(seconds):
-    """Whatever takes longer is a fault of the test."""
+    """Fail a test that takes longer than `seconds`."""
 
     def ring(*_):
         raise AssertionError(f"it took more than {seconds} s")
@@ -62,7 +62,7 @@ def within(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
-# What can become of any file; each takes its path.
+# Damages of any file; each takes its path.
 def cut(share):
     return lambda place: os.truncate(place, int(place.stat().st_size * share))
 
@@ -117,7 +117,7 @@ FILES = {
 }
 
 
-# What can become of a column; each takes the table and the column's name.
+# Damages of a column; each takes the table and the column's name.
 def valued(value):
     def put(table, name):
         values = table[name].to_pylist()
@@ -248,7 +248,7 @@ SCHEMAS = {
 
 
 def damage(record, kind, *what):
-    """Does it to a record; the file."""
+    """Apply a damage to a record and return the damaged file."""
     if kind == "file":
         file, how = what
         FILES[how](record / file)
@@ -280,7 +280,7 @@ CASES = list(cases())
 
 
 def harmless(case):
-    """Whether a record is whole all the same, with other words in it or fewer."""
+    """Return whether a damage changes only texts, so that the record stays readable."""
     kind, name, *_, how = case
     if kind == "column":
         texts = case[2] in ("text", "response", "metric") and how == "as texts"
@@ -289,14 +289,12 @@ def harmless(case):
     return kind == "file" and (flipped or (name.startswith("validations") and how == "missing"))
 
 
-def test_there_are_many_cases():
+def test_number_of_cases():
     assert len(CASES) == len(set(CASES)) >= 200
 
 
 @pytest.mark.parametrize("kind", sorted({case[0] for case in CASES}))
-def test_each_ends_with_a_sentence_that_names_the_file_or_with_the_same_figures(
-    whole, tmp_path, kind
-):
+def test_error_names_the_damaged_file_or_figures_are_unchanged(whole, tmp_path, kind):
     run, right = whole
     wrong = {}
     for case in (case for case in CASES if case[0] == kind):
@@ -313,13 +311,13 @@ def test_each_ends_with_a_sentence_that_names_the_file_or_with_the_same_figures(
             named = place.name in told or str(place.parent) in told or "no training wrote" in told
             if not (named and str(other) in told and len(told) < 1_500):
                 wrong[case] = told
-        except BaseException as error:  # a traceback of the user's
+        except BaseException as error:  # the user would see a traceback
             wrong[case] = repr(error)
         shutil.rmtree(other)
     assert wrong == {}
 
 
-def test_what_else_lies_among_the_batches_is_left_out_and_named(whole, tmp_path):
+def test_foreign_files_among_the_batches_are_ignored_and_named(whole, tmp_path):
     run, right = whole
     shutil.copytree(run, tmp_path / "run")
     batches = tmp_path / "run" / "record" / "steps"
@@ -336,7 +334,7 @@ def test_what_else_lies_among_the_batches_is_left_out_and_named(whole, tmp_path)
     assert figures(tmp_path / "run") == right
 
 
-def test_a_text_that_fills_the_memory_is_refused(tmp_path):
+def test_a_text_that_would_fill_the_memory_is_refused(tmp_path):
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         recorder.append(steps.made(0))
     place = tmp_path / "record" / "steps" / "00000000" / "rollouts.parquet"
@@ -346,11 +344,11 @@ def test_a_text_that_fills_the_memory_is_refused(tmp_path):
     bomb = with_column(table.take(rows), "response", pa.array(["x" * 10**6] * 1_200))
     pq.write_table(bomb, place)
     assert place.stat().st_size < 5e6
-    with pytest.raises(InputError, match="once it is unpacked"):
+    with pytest.raises(InputError, match="uncompressed"):
         Record(tmp_path).step(0, "rollouts")
 
 
-def test_a_picture_outside_of_the_record_is_not_read(whole, tmp_path):
+def test_an_image_outside_of_the_record_is_not_read(whole, tmp_path):
     (tmp_path / "secret.webp").write_bytes(b"secret")
     record = Record(whole[0])
     out = os.path.relpath(tmp_path / "secret", record.folder / "pictures")

@@ -1,4 +1,4 @@
-"""The record of a run: whole whenever the process dies, and the same when it is read back."""
+"""The record of a run is consistent if the process dies, and is read back unchanged."""
 
 import errno
 import fcntl
@@ -30,7 +30,7 @@ def recorded(run, count: int, **options) -> Record:
     return Record(run)
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_step_is_read_back_unchanged(tmp_path):
     record = recorded(tmp_path, 3)
     step = steps.made(1)
     rollouts = record.table("rollouts")
@@ -38,6 +38,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert record.steps == [0, 1, 2] and record.about == steps.ABOUT
     assert len(rollouts) == 3 * 32
     for column, value_N in {
+        "row": step.row_N,
         "question": step.question_N,
         "prompt": step.prompt_N,
         "variant": step.variant_N,
@@ -53,7 +54,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert record.numbers("metrics")["silent_rollouts"].tolist() == [0.25] * 3
 
 
-def test_the_recipe_that_ran_plans_again_exactly_what_was_recorded(tmp_path):
+def test_the_recorded_plan_can_be_reproduced(tmp_path):
     reward_N = np.where(np.arange(32) % 7 == 3, np.nan, np.arange(32) % 3)
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         recorder.append(steps.made(5, reward_N=reward_N))
@@ -65,7 +66,7 @@ def test_the_recipe_that_ran_plans_again_exactly_what_was_recorded(tmp_path):
     assert update_M.tolist() == sorted(update_M.tolist())
 
 
-def test_a_prompt_tells_its_words_its_pictures_and_what_was_done_to_them(tmp_path):
+def test_prompts_record_texts_images_and_transforms(tmp_path):
     record = recorded(tmp_path, 2)
     prompts = record.table("prompts").to_pylist()
     assert prompts[1]["text"] == "<image>What is 0, asked 1?"
@@ -78,7 +79,7 @@ def test_a_prompt_tells_its_words_its_pictures_and_what_was_done_to_them(tmp_pat
     assert len(list((tmp_path / "record/pictures").iterdir())) == 4
 
 
-def test_only_texts_are_bounded_numbers_never(tmp_path):
+def test_limits_apply_to_texts_but_not_to_numbers(tmp_path):
     step = steps.made(0, response="x" * 5_000)
     with Recorder(tmp_path, steps.ABOUT, keep=Keep(rollouts=17, characters=100)) as recorder:
         recorder.append(step)
@@ -93,13 +94,13 @@ def test_only_texts_are_bounded_numbers_never(tmp_path):
     assert len(list((tmp_path / "record/pictures").iterdir())) == 2
 
 
-def test_numbers_alone_are_kept_where_no_text_is_wanted(tmp_path):
+def test_numbers_are_kept_without_texts(tmp_path):
     record = recorded(tmp_path, 1, keep=Keep(rollouts=0))
     assert record.table("rollouts")["response"].null_count == 32
     assert not list((tmp_path / "record/pictures").iterdir())
 
 
-def test_a_picture_is_scaled_down_and_encoded_anew(tmp_path):
+def test_images_are_scaled_down_and_encoded_again(tmp_path):
     step = steps.made(0, questions=1, variants=1)
     large = steps.picture(3, (900, 400))
     step.prompts[0] = step.prompts[0].__class__("<image>?", (large,))
@@ -110,7 +111,7 @@ def test_a_picture_is_scaled_down_and_encoded_anew(tmp_path):
     assert width * height <= 10_000 and width / height == pytest.approx(2.25, rel=0.05)
 
 
-def test_a_picture_that_cannot_be_opened_any_more_leaves_a_gap(tmp_path):
+def test_an_unreadable_image_is_recorded_as_missing(tmp_path):
     step = steps.made(0, questions=1, variants=1)
     gone = steps.Picture(tmp_path / "gone.png")
     step.prompts[0] = step.prompts[0].__class__("<image>?", (gone,))
@@ -120,7 +121,7 @@ def test_a_picture_that_cannot_be_opened_any_more_leaves_a_gap(tmp_path):
     assert prompt["pictures"] == [{"picture": None, "changes": []}]
 
 
-def test_validations_are_kept_and_those_of_the_same_batch_are_joined(tmp_path):
+def test_validations_of_the_same_batch_are_merged(tmp_path):
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         recorder.validated(0, {"reward": 0.1}, 2.0)
         recorder.validated(10, {"reward": 0.2, "accuracy": 0.3}, 2.5)
@@ -135,7 +136,7 @@ def test_validations_are_kept_and_those_of_the_same_batch_are_joined(tmp_path):
     ]
 
 
-def test_going_on_replaces_what_the_killed_run_wrote_after_the_checkpoint(tmp_path):
+def test_resuming_replaces_steps_after_the_checkpoint(tmp_path):
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         for number in range(5):
             recorder.append(steps.made(number))
@@ -152,20 +153,20 @@ def test_a_new_run_in_the_same_directory_starts_a_new_record(tmp_path):
     assert recorded(tmp_path, 2).steps == [0, 1]
 
 
-def test_any_tool_reads_a_table_by_a_glob(tmp_path):
+def test_tables_can_be_read_by_a_glob(tmp_path):
     recorded(tmp_path, 3)
     places = sorted(str(place) for place in tmp_path.glob("record/steps/*/rollouts.parquet"))
     assert len(pq.ParquetDataset(places).read()) == 96
 
 
-def test_texts_that_no_file_can_hold_are_written_as_what_they_are(tmp_path):
+def test_texts_that_are_not_valid_utf8_are_escaped(tmp_path):
     step = steps.made(0, response="a\ud800b\0c\u202e")
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         recorder.append(step)
     assert Record(tmp_path).table("rollouts")["response"][0].as_py() == "a\\ud800b\0c\u202e"
 
 
-def test_a_batch_without_a_score_is_recorded_too(tmp_path):
+def test_a_batch_without_a_score_is_recorded(tmp_path):
     step = steps.made(0)
     nothing = step.samples.take(np.zeros(0, dtype=np.int64))
     values = vars(step) | {
@@ -191,17 +192,17 @@ def test_a_batch_without_a_score_is_recorded_too(tmp_path):
         ({"prompts": {}}, r"prompts of the Step lack \[0, 1, 2, 3, 4\]"),
     ],
 )
-def test_a_step_that_does_not_fit_is_refused(change, told):
+def test_an_inconsistent_step_is_refused(change, told):
     with pytest.raises(InputError, match=told):
         steps.Step(**(vars(steps.made(0)) | change))
 
 
-def test_a_directory_without_a_record_is_told(tmp_path):
+def test_error_names_a_directory_without_a_record(tmp_path):
     with pytest.raises(InputError, match="has no record: no training wrote one there"):
         Record(tmp_path)
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_error_names_a_damaged_file(tmp_path):
     record = recorded(tmp_path, 2)
     (tmp_path / "record/steps/00000001/samples.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"00000001/samples\.parquet' cannot be read"):
@@ -214,7 +215,7 @@ def test_a_record_without_a_step_has_empty_tables(tmp_path):
     assert len(record.validations()) == 0
 
 
-# ---- processes that die, and processes that meet ------------------------------------
+# ---- killed and concurrent processes ------------------------------------------------
 
 
 def _write(run: Path, start: int, told) -> None:
@@ -233,7 +234,7 @@ def _try_to_write(run: Path, told) -> None:
         told.send(str(error))
 
 
-def test_a_run_killed_at_any_moment_leaves_every_finished_step(tmp_path):
+def test_a_killed_run_keeps_every_finished_step(tmp_path):
     draw = random.Random(3)
     start = 0
     for _ in range(15):
@@ -253,7 +254,7 @@ def test_a_run_killed_at_any_moment_leaves_every_finished_step(tmp_path):
                 break
         record = Record(tmp_path)
         assert record.steps[: last + 1] == list(range(last + 1))
-        assert len(record) - (last + 1) in (0, 1)  # one may be written and not told
+        assert len(record) - (last + 1) in (0, 1)  # one may be written but not reported
         assert len(record.table("rollouts")) == len(record) * 16
         assert len(record.table("samples")) == len(record) * 16
         assert len(record.validations()) >= last
@@ -262,7 +263,7 @@ def test_a_run_killed_at_any_moment_leaves_every_finished_step(tmp_path):
         start = draw.randint(max(0, last - 3), last + 1)
 
 
-def test_a_second_process_that_writes_the_same_run_is_refused(tmp_path):
+def test_a_second_writer_is_refused(tmp_path):
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         for number in range(4):
             recorder.append(steps.made(number))
@@ -274,10 +275,10 @@ def test_a_second_process_that_writes_the_same_run_is_refused(tmp_path):
         recorder.append(steps.made(4))
     assert Record(tmp_path).steps == [0, 1, 2, 3, 4]
     with Recorder(tmp_path, steps.ABOUT, start=5):
-        assert len(Record(tmp_path)) == 5  # the first has let go
+        assert len(Record(tmp_path)) == 5  # the first has released the lock
 
 
-def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+def test_recording_works_without_file_locks(tmp_path, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -285,7 +286,7 @@ def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypat
     assert recorded(tmp_path, 2).steps == [0, 1]
 
 
-def test_a_record_is_read_while_it_is_written(tmp_path):
+def test_a_record_can_be_read_while_it_is_written(tmp_path):
     heard, told = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=_write, args=(tmp_path, 0, told))
     process.start()

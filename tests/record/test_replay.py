@@ -12,7 +12,7 @@ from vantage.methods.recipe import parse_recipe
 from vantage.record import About, Record, Recorder, Step
 from vantage.record.replay import equal, measures, replay
 
-OPTIONS = {"compose": {"selection": "max-variance", "sharing": "all-prompts"}}
+OPTIONS = {"custom": {"selection": "max-variance", "sharing": "all-prompts"}}
 
 
 def record_of(run, about: About, **options) -> Record:
@@ -23,7 +23,7 @@ def record_of(run, about: About, **options) -> Record:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_that_ran_gives_exactly_what_was_trained(tmp_path, name):
+def test_the_runs_own_recipe_reproduces_the_trained_plans(tmp_path, name):
     about = About("trl", {"name": name, **OPTIONS.get(name, {})}, seed=11, updates=4)
     found = replay(record_of(tmp_path, about), recipe(name, **OPTIONS.get(name, {})))
     assert found.same_B.all() and found.steps == [0, 1, 2, 3]
@@ -32,7 +32,7 @@ def test_the_recipe_that_ran_gives_exactly_what_was_trained(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_another_recipe_gives_the_plan_that_it_makes_of_these_rollouts(tmp_path, name):
+def test_another_recipe_is_applied_to_the_recorded_rollouts(tmp_path, name):
     reward_N = np.where(np.arange(32) % 5 == 1, np.nan, np.arange(32) * 7 % 4)
     about = About("trl", "grpo", seed=3, updates=2)
     record = record_of(tmp_path, about, reward_N=reward_N)
@@ -45,7 +45,7 @@ def test_another_recipe_gives_the_plan_that_it_makes_of_these_rollouts(tmp_path,
             assert found.would[measure][number] == value
 
 
-def test_another_seed_would_have_drawn_otherwise(tmp_path):
+def test_another_seed_gives_another_plan(tmp_path):
     about = About("trl", {"name": "shuffle-r1", "rounds": 4}, seed=1, updates=4)
     record = record_of(tmp_path, about)
     assert replay(record, recipe("shuffle-r1", rounds=4)).same_B.all()
@@ -53,7 +53,7 @@ def test_another_seed_would_have_drawn_otherwise(tmp_path):
     assert not replay(record, recipe("shuffle-r1", rounds=4)).same_B.any()
 
 
-def test_a_plan_that_depends_on_how_far_the_training_is_is_made_again(tmp_path, monkeypatch):
+def test_a_plan_that_depends_on_training_progress_is_reproduced(tmp_path, monkeypatch):
     annealed = {"name": "shuffle-r1", "rounds": 4, "shape": "softmax"}
     about = About("trl", annealed, seed=2, updates=4)
     with Recorder(tmp_path, about) as recorder:
@@ -67,7 +67,7 @@ def test_a_plan_that_depends_on_how_far_the_training_is_is_made_again(tmp_path, 
     assert not replay(record, parse_recipe(annealed)).same_B.all()
 
 
-def test_a_record_that_does_not_say_how_far_the_training_was_is_read(tmp_path):
+def test_a_record_without_training_progress_is_read(tmp_path):
     record = record_of(tmp_path, About("trl", "grpo", seed=1, updates=4))
     place = tmp_path / "record/steps/00000001/batch.parquet"
     pq.write_table(pq.read_table(place).drop_columns(["done"]), place)
@@ -75,7 +75,7 @@ def test_a_record_that_does_not_say_how_far_the_training_was_is_read(tmp_path):
     assert replay(record, recipe("grpo")).same_B.all()
 
 
-def test_measures_are_those_worked_out_by_hand():
+def test_measures_by_hand():
     rollouts = Rollouts([0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1], [1, 0, 0, 0] + [1] * 4)
     plan = recipe("grpo").plan(rollouts, np.random.default_rng(0))
     told = measures(rollouts, plan, 2)
@@ -83,14 +83,14 @@ def test_measures_are_those_worked_out_by_hand():
     assert told["useful_share"] == 0.5 and told["repeats"] == 1
 
 
-def test_plans_are_equal_when_every_value_is():
+def test_plans_are_equal_if_every_value_is():
     one = steps.made(0).samples
     assert equal(one, one.take(np.arange(len(one))))
     assert not equal(one, one.take(np.arange(len(one))[::-1]))
     assert not equal(one, one.take(np.arange(len(one)), advantage_M=one.advantage_M + 1e-12))
 
 
-def test_batches_without_a_score_are_passed_over(tmp_path):
+def test_batches_without_a_score_are_skipped(tmp_path):
     empty = steps.made(1)
     nothing = empty.samples.take(np.zeros(0, dtype=np.int64))
     values = vars(empty) | {"reward_N": np.full(32, np.nan), "samples": nothing}

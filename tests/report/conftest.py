@@ -18,7 +18,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def record_of(run: Path, about=steps.ABOUT, batches: int = 12, **options) -> Record:
-    """A made-up run, validated after every third batch."""
+    """Record a synthetic run with a validation after every third batch."""
     with Recorder(run, about) as recorder:
         for number in range(batches):
             recorder.append(steps.made(number, about=about, **options))
@@ -35,7 +35,7 @@ def made_up_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory, tiny_model, digit_rows):
-    """Directory of a training on pictures, under share-shuffle with turned pictures."""
+    """Directory of a training on images, with share-shuffle and rotated images."""
     from vantage.training.trl import VantageConfig, VantageTrainer
 
     run = tmp_path_factory.mktemp("real")
@@ -70,7 +70,7 @@ def _oddness(completion_ids, **_):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """The system's Chromium, or the one that Playwright brought."""
+    """The system's Chromium, or the one that Playwright installed."""
     from playwright.sync_api import Error, sync_playwright
 
     there = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -85,7 +85,7 @@ def chromium():
 
 
 class Seen:
-    """A page as a reader sees it, and everything that went wrong on it."""
+    """A page in a browser tab, with all errors and requests that it causes."""
 
     def __init__(self, browser, file: Path, **options):
         self.context = browser.new_context(
@@ -107,7 +107,7 @@ class Seen:
 
 @pytest.fixture
 def look(chromium, tmp_path):
-    """Opens the page of some runs; what was wrong on it is checked at the end."""
+    """Open the page of runs; the test fails at the end if the page had errors."""
     opened = []
 
     def open_page(*runs: Path, **options):

@@ -1,4 +1,4 @@
-"""Nothing that a model or a data set wrote does anything on the page but stand there."""
+"""Texts and images of a model or a data set are shown on the page but never executed."""
 
 import json
 
@@ -36,7 +36,7 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg' onload='window.pwned=1'><script>
 
 
 def _polyglot(tmp_path) -> bytes:
-    """A picture with a script behind it, and in its comment."""
+    """An image followed by a script, with a script in its comment."""
     place = tmp_path / "polyglot.png"
     Image.new("RGB", (8, 8), "red").save(place)
     return place.read_bytes() + TEXTS["script"].encode()
@@ -74,7 +74,7 @@ def hostile_run(tmp_path_factory):
     return run
 
 
-def test_nothing_of_a_hostile_run_is_executed(look, hostile_run):
+def test_hostile_texts_are_not_executed(look, hostile_run):
     tab = look(hostile_run)
     buttons = tab.locator("#table .open")
     assert buttons.count() == len(TEXTS)
@@ -91,7 +91,7 @@ def test_nothing_of_a_hostile_run_is_executed(look, hostile_run):
     assert tab.locator("#table").is_visible()
 
 
-def test_a_text_that_is_left_out_is_said_to_be(look, hostile_run):
+def test_a_shortened_text_says_so(look, hostile_run):
     tab = look(hostile_run)
     row = 100 + list(TEXTS).index("line")
     tab.locator(f"#table tr[data-row='{row}'] .open").click()
@@ -100,7 +100,7 @@ def test_a_text_that_is_left_out_is_said_to_be(look, hostile_run):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_hostile_text_shows_as_text(look, hostile_run, name):
+def test_hostile_text_is_shown_as_text(look, hostile_run, name):
     expected = TEXTS[name].encode("utf-8", "backslashreplace").decode()
     shown_as = {
         "bidi": "safe [U+202E][U+2066]evil[U+2069][U+202C] [U+200F] end",
@@ -115,10 +115,10 @@ def test_hostile_text_shows_as_text(look, hostile_run, name):
     tab.locator(f"#table tr[data-row='{row}'] .open").click()
     assert shown_as.get(name, expected) in tab.locator(".rollout pre").first.text_content()
     assert shown_as.get(name, expected) in tab.locator(".variant .said").last.text_content()
-    assert "picture not in the record" in tab.inner_text(".pictures")
+    assert "image not in the record" in tab.inner_text(".pictures")
 
 
-def test_the_name_of_a_run_shows_as_text(look, hostile_run):
+def test_the_name_of_a_run_is_shown_as_text(look, hostile_run):
     tab = look(hostile_run)
     assert tab.locator("tbody th bdi").first.text_content() == hostile_run.name
     assert hostile_run.name in tab.locator("#run option").first.text_content()
@@ -131,7 +131,7 @@ def test_the_name_of_a_run_shows_as_text(look, hostile_run):
         max_leaves=8,
     )
 )
-def test_embedded_data_cannot_end_its_block_and_reads_back_the_same(data):
+def test_embedded_data_cannot_end_its_block_and_is_read_back_unchanged(data):
     text = embedded(data)
     assert not set(text) & set("<>&\u2028\u2029")
     assert json.loads(text) == data

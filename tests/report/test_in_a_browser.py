@@ -38,7 +38,7 @@ def test_a_question_opens_with_its_pictures_prompts_pairs_and_rollouts(look, rea
     assert re.search(r"trained \d+\W", told), told
 
 
-def test_what_was_done_to_a_prompt_is_said(look, real_run, made_up_run):
+def test_the_page_describes_how_prompts_differ(look, real_run, made_up_run):
     tab = look(real_run)
     tab.locator("#table .open").first.click()
     told = tab.locator(".variant header").all_inner_texts()
@@ -69,7 +69,7 @@ def test_questions_are_found_filtered_and_sorted(look, made_up_run):
     assert all("\t0 %\t" in words for words in shown)
 
 
-def test_everything_can_be_done_with_the_keyboard(look, made_up_run):
+def test_the_page_works_with_the_keyboard(look, made_up_run):
     tab = look(made_up_run)
     tab.locator("#table .open").first.focus()
     tab.keyboard.press("ArrowDown")
@@ -90,7 +90,7 @@ def test_everything_can_be_done_with_the_keyboard(look, made_up_run):
     assert "updates" in tab.inner_text("#tip") and "share-shuffle" in tab.inner_text("#tip")
 
 
-def test_curves_stand_against_updates_seconds_and_tokens(look, made_up_run):
+def test_curves_by_updates_seconds_and_tokens(look, made_up_run):
     tab = look(made_up_run)
     ends = {}
     for axis in ("updates", "seconds", "tokens"):
@@ -101,7 +101,7 @@ def test_curves_stand_against_updates_seconds_and_tokens(look, made_up_run):
     assert ends == {"updates": "40", "seconds": "40", "tokens": "6000"}
 
 
-def test_runs_are_overlaid_and_seeds_of_one_configuration_are_a_band(look, tmp_path):
+def test_runs_are_overlaid_and_seeds_are_drawn_as_a_band(look, tmp_path):
     settings = {"learning_rate": 1e-6}
     runs = [
         record_of(tmp_path / name, About("trl", recipe, seed, 4, settings=settings)).run
@@ -124,7 +124,7 @@ def test_runs_are_overlaid_and_seeds_of_one_configuration_are_a_band(look, tmp_p
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_light_and_dark_follow_the_system_and_can_be_chosen(look, made_up_run, scheme):
+def test_the_theme_follows_the_system_and_can_be_chosen(look, made_up_run, scheme):
     tab = look(made_up_run, color_scheme=scheme)
 
     def lightness() -> int:
@@ -148,7 +148,7 @@ def test_the_page_fits_a_screen_of_any_width(look, made_up_run, width):
     assert tab.evaluate("document.getElementById('body').scrollWidth") <= width
 
 
-def test_a_run_that_has_only_begun_is_a_page_too(look, tmp_path):
+def test_a_run_that_has_just_started_has_a_page(look, tmp_path):
     nothing = record_of(tmp_path / "nothing", batches=0)
     tab = look(nothing.run)
     assert "Nothing recorded." in tab.inner_text("#accuracy")
@@ -158,7 +158,7 @@ def test_a_run_that_has_only_begun_is_a_page_too(look, tmp_path):
     assert tab.locator("#table tbody tr").count() == 4
 
 
-def test_questions_whose_texts_are_not_kept_are_in_the_table(look, tmp_path):
+def test_questions_without_texts_are_in_the_table(look, tmp_path):
     from vantage.record import Keep, Recorder
 
     with Recorder(tmp_path / "numbers", steps.ABOUT, keep=Keep(rollouts=0)) as recorder:

@@ -1,4 +1,4 @@
-"""What stands in the page: numbers worked out by hand, and the rules of what is shown."""
+"""The content of the page: numbers by hand, and what is shown."""
 
 import base64
 import hashlib
@@ -54,7 +54,7 @@ def _step(number: int, row_N, reward_N, rollout_M, advantage_M) -> Step:
 
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
-    """Two batches of questions 5 and 7; a rollout without a score in the second."""
+    """A run with two batches of questions 5 and 7; the second has a rollout without a score."""
     run = tmp_path_factory.mktemp("by-hand")
     with Recorder(run, About("trl", "grpo", 0, 1)) as recorder:
         recorder.append(_step(0, [5, 5, 7, 7], [1, 0, 0, 0], [0, 1, 2, 3], [0.5, -1.5, 0, 0]))
@@ -69,7 +69,7 @@ def _made(record: Record) -> dict:
     return curves.curves(record, rollouts, record.table("samples"))
 
 
-def test_curves_are_means_of_batches_against_what_was_spent(by_hand):
+def test_curves_by_hand(by_hand):
     made = _made(by_hand)
     assert made["updates"] == [1, 2] and made["seconds"] == [4, 8] and made["tokens"] == [40, 80]
     assert made["accuracy"] == [0.25, 1.0]
@@ -80,13 +80,13 @@ def test_curves_are_means_of_batches_against_what_was_spent(by_hand):
     assert made["totals"] == {"batches": 2, "rollouts": 8, "tokens": 80, "seconds": 8.0}
 
 
-def test_a_validation_stands_where_its_rollout_batches_ended(by_hand):
+def test_a_validation_is_drawn_after_its_rollout_batches(by_hand):
     held = _made(by_hand)["heldout"]
     assert held["measure"] == "reward" and held["value"] == [0.25, 0.75]
     assert held["updates"] == [0, 2] and held["seconds"] == [0, 8] and held["tokens"] == [0, 80]
 
 
-def test_the_histogram_counts_zeros_apart_and_what_is_large_together(by_hand):
+def test_the_histogram_has_separate_bins_for_zeros_and_large_values(by_hand):
     made = _made(by_hand)["histogram"]
     assert made["batch"] == [0, 1] and made["last"] == 2
     first, second = np.array(made["after"])
@@ -98,13 +98,13 @@ def test_the_histogram_counts_zeros_apart_and_what_is_large_together(by_hand):
     assert before[0][0] == 0.5 and before[1][0] == 1.0  # one question told apart, then none
 
 
-def test_long_runs_are_drawn_by_means_of_batches(by_hand, monkeypatch):
+def test_long_runs_are_averaged_over_batches(by_hand, monkeypatch):
     monkeypatch.setattr(curves, "POINTS", 1)
     made = _made(by_hand)
     assert made["together"] == 2 and made["updates"] == [2] and made["accuracy"] == [0.625]
 
 
-def test_the_table_of_questions_is_made_of_all_rollouts(by_hand):
+def test_the_table_of_questions_covers_all_rollouts(by_hand):
     rows = details.questions(by_hand, by_hand.table("rollouts", page.NUMBERS))
     assert rows["row"] == [5, 7] and rows["text"] == ["question 0", "question 1"]
     assert rows["batch"] == [[0, 1], [0, 1]]
@@ -113,7 +113,7 @@ def test_the_table_of_questions_is_made_of_all_rollouts(by_hand):
     assert rows["trained"] == [[2, 1], [2, 0]]
 
 
-def test_an_accuracy_among_the_rewards_says_what_is_right(tmp_path):
+def test_the_accuracy_reward_decides_what_is_right(tmp_path):
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         recorder.append(steps.made(0, reward_N=np.linspace(0, 0.4, 32)))
     found = curves.right(Record(tmp_path).table("rollouts"))
@@ -130,7 +130,7 @@ def test_an_accuracy_among_the_rewards_says_what_is_right(tmp_path):
         (["format"], "reward"),
     ],
 )
-def test_what_is_right_is_said_by_a_reward_that_judges_answers(parts, by):
+def test_a_correctness_reward_decides_what_is_right(parts, by):
     assert curves.measure(parts) == by
 
 
@@ -143,7 +143,7 @@ def test_what_is_right_is_said_by_a_reward_that_judges_answers(parts, by):
         ({"accuracy": 0.5}, "accuracy"),
     ],
 )
-def test_the_page_names_what_was_measured_on_held_out_questions(tmp_path, metrics, measure):
+def test_the_page_names_the_held_out_measure(tmp_path, metrics, measure):
     with Recorder(tmp_path, steps.ABOUT) as recorder:
         recorder.append(steps.made(0))
         recorder.validated(1, metrics, 1.0)
@@ -153,17 +153,17 @@ def test_the_page_names_what_was_measured_on_held_out_questions(tmp_path, metric
     shown = page.page([record])
     assert f"<h3>Held-out <bdi>{words}</bdi></h3>" in shown
     assert f"<small><bdi>{measure}</bdi></small>" in shown
-    assert "Share of the rollouts whose <bdi>accuracy</bdi> is above 0.5" in shown
+    assert "Share of generated rollouts whose <bdi>accuracy</bdi> is above 0.5" in shown
 
 
-def test_a_question_is_shown_the_first_and_the_last_time_and_some_between(tmp_path):
+def test_askings_shown_are_the_first_the_last_and_some_between(tmp_path):
     record = record_of(tmp_path, batches=20)
     shown = details.details(record, details.PageBudget())
     assert set(shown) == {"100", "101", "102", "103"}
     assert [asking["batch"] for asking in shown["100"]] == [1, 4, 6, 9, 12, 15, 17, 20]
 
 
-def test_details_end_where_the_room_does_and_are_the_same_questions_in_every_run(tmp_path):
+def test_details_fit_the_room_and_are_the_same_questions_in_every_run(tmp_path):
     records = [record_of(tmp_path / str(n), batches=3) for n in range(2)]
     whole = details.details(records[0], details.PageBudget())
     size = len(json.dumps(next(iter(whole.values()))))
@@ -171,7 +171,7 @@ def test_details_end_where_the_room_does_and_are_the_same_questions_in_every_run
     assert list(some[0]) == list(some[1]) == list(whole)[:2]
 
 
-def test_pictures_end_where_their_room_does(tmp_path):
+def test_images_fit_the_room(tmp_path):
     record = record_of(tmp_path, batches=1)
     room = details.PageBudget(pictures=150)
     shown = details.details(record, room)
@@ -180,7 +180,7 @@ def test_pictures_end_where_their_room_does(tmp_path):
     assert all(data.startswith("data:image/webp;base64,") for data in room.shown.values())
 
 
-def test_a_stored_picture_that_somebody_changed_is_not_shown(tmp_path):
+def test_a_modified_image_file_is_not_shown(tmp_path):
     record = record_of(tmp_path, batches=1)
     for place in (tmp_path / "record/pictures").iterdir():
         place.write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
@@ -189,7 +189,7 @@ def test_a_stored_picture_that_somebody_changed_is_not_shown(tmp_path):
     assert room.shown == {}
 
 
-def test_only_the_own_script_and_style_are_allowed(made_up_run):
+def test_the_policy_allows_only_the_pages_script_and_style(made_up_run):
     html = page.page([Record(made_up_run)])
     policy = unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1])
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -200,7 +200,7 @@ def test_only_the_own_script_and_style_are_allowed(made_up_run):
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html)
 
 
-def test_runs_are_of_one_configuration_when_their_seeds_alone_differ(tmp_path):
+def test_runs_that_differ_only_in_their_seed_are_grouped(tmp_path):
     def run(name, seed, rate):
         about = About("trl", "grpo", seed, 4, settings={"learning_rate": rate})
         return record_of(tmp_path / name, about, batches=1)
@@ -212,7 +212,7 @@ def test_runs_are_of_one_configuration_when_their_seeds_alone_differ(tmp_path):
     assert [one["label"] for one in data["runs"]] == ["grpo (a)", "grpo (a)", "grpo (c)"]
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_paths(tmp_path):
+def test_runs_with_the_same_name_are_shown_with_their_paths(tmp_path):
     records = [record_of(tmp_path / name / "grpo", batches=1) for name in "ab"]
     html = page.page(records)
     for record in records:

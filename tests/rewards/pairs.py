@@ -1,6 +1,6 @@
-r"""Answers and references with the verdict of a teacher, written down before any code was asked.
+r"""Answers and references with a teacher's verdict, written before any code was run.
 
-Each line is (answer, reference, whether it is right). The answer is what stands in the box.
+Each line is (answer, reference, whether it is right). The answer is the content of the box.
 """
 
 WHOLE = [

@@ -1,4 +1,4 @@
-"""Right answers are right in any notation; no answer stops a run, whatever it says."""
+"""Right answers are right in any notation, and no answer stops a run."""
 
 import gc
 import signal
@@ -49,28 +49,28 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("given", "truth"), SAME)
-def test_the_same_answer_in_another_notation_is_right(given, truth):
+def test_an_equal_answer_in_another_notation_is_right(given, truth):
     assert accuracy([f"so \\boxed{{{given}}}"], answer=[truth]) == [1.0]
 
 
 @pytest.mark.parametrize(("given", "truth"), DIFFERENT)
-def test_another_answer_is_wrong(given, truth):
+def test_a_different_answer_is_wrong(given, truth):
     assert not correct(given, truth)
 
 
-def test_the_box_counts_and_nothing_else():
+def test_only_the_box_counts():
     responses = ["4", "\\boxed{4", "\\boxed{4} or \\boxed{5}", "\\boxed{5} no, \\boxed{4}"]
     assert accuracy(responses, answer=["4"] * 4) == [0.0, 0.0, 0.0, 1.0]
 
 
-def test_it_takes_what_trl_hands_over():
+def test_trl_signature():
     said = [{"role": "assistant", "content": "\\boxed{4}"}]
     columns = {"prompts": ["?", "?"], "completion_ids": [[1], [2]], "hint": [None, None]}
     scores = accuracy(completions=[said, "\\boxed{4}"], answer=[4, "5"], **columns)
     assert scores == [1.0, 0.0]
 
 
-def test_answers_and_references_must_be_as_many():
+def test_different_numbers_of_answers_and_references_are_refused():
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         accuracy(["\\boxed{4}"] * 2, answer=["4"])
 
@@ -86,7 +86,7 @@ def test_answers_and_references_must_be_as_many():
     ],
     ids=range(5),
 )
-def test_a_megabyte_is_compared_as_a_text(given, truth, right):
+def test_a_long_answer_is_compared_as_a_string(given, truth, right):
     began = time.perf_counter()
     assert accuracy([f"\\boxed{{{given}}}"], answer=[truth]) == [right]
     assert time.perf_counter() - began < 2
@@ -106,17 +106,17 @@ NEVER = "\\sum_{i=1}^{10^{9}} \\frac{\\sin(i^i)}{i!}"
 
 
 @pytest.mark.parametrize("given", HOSTILE, ids=lambda given: given[:20])
-def test_a_hostile_answer_is_wrong_after_its_time(given, started):
+def test_a_hostile_answer_is_wrong_after_the_time_limit(given, started):
     began = time.perf_counter()
     assert not correct(given, "4")
     assert time.perf_counter() - began < comparing.SECONDS + mathematics.GRACE + 1
 
 
-def test_a_verdict_has_less_than_a_second():
+def test_the_time_limit_is_below_a_second():
     assert comparing.SECONDS + mathematics.GRACE < 1
 
 
-def test_the_alarm_of_the_caller_is_left_as_it_was(started):
+def test_the_callers_alarm_is_unchanged(started):
     before = signal.getsignal(signal.SIGALRM)
     correct(NEVER, "4")
     assert signal.getsignal(signal.SIGALRM) is before
@@ -124,7 +124,7 @@ def test_the_alarm_of_the_caller_is_left_as_it_was(started):
 
 
 def in_a_thread(function, *arguments) -> tuple[list, float]:
-    """What it returned, and the seconds it took."""
+    """Call a function in a thread; return its results and the seconds it took."""
     result = []
     began = time.perf_counter()
     thread = threading.Thread(target=lambda: result.append(function(*arguments)), daemon=True)
@@ -135,7 +135,7 @@ def in_a_thread(function, *arguments) -> tuple[list, float]:
 
 @pytest.fixture
 def started():
-    """math-verify in its process, with nothing remembered."""
+    """math-verify in its process, with an empty cache."""
     mathematics.forget()
     assert mathematics.same("\\sum_{i=1}^{3} i", "6")
     yield
@@ -148,14 +148,14 @@ def test_another_thread_gives_the_same_answers():
     assert answers == [True] * len(SAME) + [False] * len(DIFFERENT)
 
 
-def test_what_math_verify_cannot_tell_in_time_is_wrong_and_the_next_one_is_judged(started):
+def test_a_timeout_is_wrong_and_the_next_answer_is_scored(started):
     answers, seconds = in_a_thread(correct, NEVER, "4")
     assert answers == [False]
     assert seconds < comparing.SECONDS + mathematics.GRACE + 1
     assert in_a_thread(correct, "\\sum_{i=1}^{4} i", "10")[0] == [True]
 
 
-def test_an_answer_that_kills_the_process_is_wrong_and_the_next_one_is_judged(started):
+def test_an_answer_that_kills_the_process_is_wrong_and_the_next_is_scored(started):
     mathematics._helper.process.kill()
     mathematics._helper.process.wait()
     assert not correct("\\sum_{i=1}^{5} i", "15")
@@ -174,11 +174,11 @@ def test_an_answer_that_kills_the_process_is_wrong_and_the_next_one_is_judged(st
         ("\\sum_{n=1}^{3} x^n", "x + x^2 + x^3", True),
     ],
 )
-def test_sums_integrals_and_limits_are_math_verifys(given, truth, right):
+def test_math_verify_compares_sums_integrals_and_limits(given, truth, right):
     assert correct(given, truth) is right
 
 
-def test_no_collection_of_garbage_swallows_the_alarm():
+def test_garbage_collection_does_not_swallow_the_alarm():
     with mathematics._alarm(10):
         assert not gc.isenabled()
     assert gc.isenabled()

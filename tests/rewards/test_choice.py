@@ -1,4 +1,4 @@
-"""Which option an answer names, and words and numbers as rewards take them."""
+"""The rewards for options, numbers and words."""
 
 import pytest
 
@@ -58,18 +58,18 @@ def test_the_letter_of_an_answer(given, options, name):
     assert letter(given, options) == name
 
 
-def test_a_number_beyond_a_float_is_read_without_an_error():
+def test_a_number_too_large_for_a_float_raises_nothing():
     assert not near("2120!", "5") and not near("5", "2120!")
     assert not near("2121!", "2120!") and not near("10^{400}", "10^{401}")
 
 
 @pytest.mark.parametrize("said", ["选C", "选择C", "正确答案是C", "C选项正确", "Figure C", "图C"])
-def test_one_option_that_is_named_in_chinese_or_by_its_picture(said):
+def test_option_named_in_chinese_or_by_its_figure(said):
     assert chosen(said, "C", ANGLES) and not chosen(said, "B", ANGLES)
     assert not chosen("C不正确", "C", ANGLES) and not chosen("不选C", "C", ANGLES)
 
 
-def test_a_choice_is_right_by_letter_or_by_text():
+def test_choice_accepts_the_letter_or_the_text():
     responses = [f"\\boxed{{{answer}}}" for answer in ("B", "(b)", "An owl", "A", "owl or leaf")]
     earned = choice([*responses, "B"], answer=["B"] * 6, choices=[NAMES] * 6)
     assert earned == [1, 1, 1, 0, 0, 0]
@@ -103,7 +103,7 @@ NEAR = [
 
 
 @pytest.mark.parametrize(("given", "truth", "right"), NEAR)
-def test_a_number_may_be_five_percent_off(given, truth, right):
+def test_numeric_tolerance_is_five_percent(given, truth, right):
     assert near(given, truth) is right
     if given is not None:
         assert numeric([f"so \\boxed{{{given}}}"], answer=[truth]) == [float(right)]
@@ -128,7 +128,7 @@ RELAXED = [
 
 
 @pytest.mark.parametrize(("given", "truth", "right"), RELAXED)
-def test_relaxed_accuracy_is_chartqas(given, truth, right):
+def test_relaxed_accuracy_of_chartqa(given, truth, right):
     assert relaxed(given, truth) is right
 
 
@@ -146,7 +146,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("given", "truth", "right"), WORDS)
-def test_words_are_compared_without_their_dress(given, truth, right):
+def test_string_ignores_formatting(given, truth, right):
     assert alike(given, truth) is right
     if given is not None:
         assert string([f"\\boxed{{{given}}}"], answer=[truth]) == [float(right)]
@@ -169,11 +169,11 @@ FINAL = [
 
 
 @pytest.mark.parametrize(("response", "answer"), FINAL)
-def test_the_answer_of_a_response_without_a_box_is_what_it_ends_with(response, answer):
+def test_final_answer_without_a_box(response, answer):
     assert final(response) == answer
 
 
 @pytest.mark.parametrize("name", ["accuracy", "choice", "numeric", "string"])
-def test_rewards_of_answers_want_a_box(name):
+def test_answer_rewards_require_a_box(name):
     said = [{"role": "assistant", "content": "\\boxed{B}"}]
     assert REWARDS[name]([said, "B", "\\boxed{B"], answer=["B"] * 3) == [1, 0, 0]

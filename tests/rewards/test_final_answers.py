@@ -1,4 +1,4 @@
-"""Where the answer of a response stands, with and without a box, and behind what thoughts."""
+"""The final answer of a response, with and without a box, after its thoughts."""
 
 import time
 
@@ -67,7 +67,7 @@ OPTIONS = ("3 cells", "5 cells", "8 cells")
         "5 cells",
     ],
 )
-def test_it_names_the_option(response):
+def test_option_named_by_a_response(response):
     assert chosen(final(response), "B", OPTIONS)
 
 
@@ -105,7 +105,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("response", "score"), FORMS)
-def test_the_form_is_thinking_and_then_an_answer_in_tags(response, score):
+def test_tag_format_is_thinking_then_answer_tags(response, score):
     assert tag_format([response]) == [score]
 
 
@@ -120,19 +120,19 @@ def test_the_form_is_thinking_and_then_an_answer_in_tags(response, score):
         ("", ""),
     ],
 )
-def test_what_a_prompt_opens_at_its_end(prompt, tag):
+def test_tag_at_the_end_of_a_prompt(prompt, tag):
     assert opened(prompt) == tag
 
 
 class Reader:
-    """A tokenizer whose template opens thoughts unless told otherwise."""
+    """A tokenizer whose template opens thoughts unless `enable_thinking` is False."""
 
     def apply_chat_template(self, conversation, *, enable_thinking=True, **options):
         ((role, content),) = (message.values() for message in conversation)
         return f"<{role}>{content}<assistant>" + ("<think>\n" if enable_thinking else "")
 
 
-def test_a_chat_template_tells_what_it_opens():
+def test_tag_opened_by_a_chat_template():
     assert opened_by(Reader()) == "<think>\n"
     assert opened_by(Reader(), enable_thinking=False) == ""
 
@@ -146,7 +146,7 @@ def test_a_chat_template_tells_what_it_opens():
         ("", "<think>", "<think>"),
     ],
 )
-def test_a_response_is_judged_with_the_tag_before_it(said, tag, whole):
+def test_the_tag_is_prepended_to_a_response(said, tag, whole):
     talk = [{"role": "assistant", "content": said}]
     assert judged(talk, tag) == [{"role": "assistant", "content": whole}]
     assert talk[0]["content"] == said
@@ -158,24 +158,26 @@ def test_a_response_is_judged_with_the_tag_before_it(said, tag, whole):
     [
         (["2</think>3"], [True], "<think>\n"),
         (["1", "2</think>3", "4</think>5"], [True, True, True], "<think>\n"),
-        (["1", "2", "3</think>4"], [False, False, True], "<think>\n"),  # two cut-off thoughts
-        (["1", "2</think>3"], [False, False], "<think>\n"),  # one cut off behind its thoughts
-        (["1", "2", "3</think>4"], [True, True, True], ""),  # a slip of a model that never thinks
+        (["1", "2", "3</think>4"], [False, False, True], "<think>\n"),  # two truncated thoughts
+        (["1", "2</think>3"], [False, False], "<think>\n"),  # one truncated after its thoughts
+        (
+            ["1", "2", "3</think>4"],
+            [True, True, True],
+            "",
+        ),  # a mistake of a model that never thinks
         (["1", "<think>2</think>3"], [True, True], ""),
         (["<think>1</think>2", "3</think>4"], [True, True], ""),
         ([], [], ""),
     ],
 )
-def test_most_complete_responses_tell_whether_the_template_opens_the_thoughts(
-    responses, ended, tag
-):
+def test_the_tag_is_inferred_from_most_complete_responses(responses, ended, tag):
     assert opened_by_others(responses, ended) == tag
 
 
 @pytest.mark.parametrize(
     "piece", ["answer:\n", "answer: ", "answer:\n \n", "<answer>", "**", "choose "]
 )
-def test_a_long_response_is_read_at_once(piece):
+def test_a_long_response_is_parsed_quickly(piece):
     began = time.perf_counter()
     final(piece * (TAIL // len(piece)) + "\n" * 50)
     final(piece + "\n" * TAIL)

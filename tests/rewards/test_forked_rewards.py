@@ -1,4 +1,4 @@
-"""Rewards in forked processes and in threads: each process asks a helper of its own."""
+"""Rewards in forked processes and in threads: each process has its own helper."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from vantage.rewards import accuracy, mathematics
 
 @pytest.fixture
 def helper():
-    """math-verify in its process, with nothing remembered."""
+    """math-verify in its process, with an empty cache."""
     mathematics.forget()
     assert mathematics.same("\\sum_{i=1}^{3} i", "6")
     yield mathematics._helper
@@ -21,7 +21,7 @@ def helper():
 
 
 def rewards(first: int, count: int) -> list[float]:
-    """Of answers that math-verify alone can compare; every other one is right."""
+    """Score answers that only math-verify can compare; every other one is right."""
     asked = range(first, first + count)
     said = [f"\\boxed{{\\sum_{{i=1}}^{{{n}}} i}}" for n in asked]
     truth = [str(n * (n + 1) // 2 + n % 2) for n in asked]
@@ -33,7 +33,7 @@ def expected(first: int, count: int) -> list[float]:
 
 
 def forked(work) -> tuple[int, int]:
-    """A process that does some work; its number, and where to read what came out."""
+    """Fork a process that does some work; return its id and the pipe of its result."""
     out, into = os.pipe()
     process = os.fork()
     if not process:
@@ -54,7 +54,7 @@ def told(process: int, out: int) -> str:
     return said
 
 
-def test_forked_processes_that_ask_at_once_get_their_own_verdicts(helper):
+def test_concurrent_forked_processes_get_their_own_verdicts(helper):
     children = [forked(lambda first=first: rewards(first, 40)) for first in (10, 100, 200, 300)]
     assert rewards(400, 40) == expected(400, 40)
     assert mathematics._helper is helper  # still this process's, and alive
@@ -62,7 +62,7 @@ def test_forked_processes_that_ask_at_once_get_their_own_verdicts(helper):
         assert told(*child) == repr(expected(first, 40))
 
 
-def test_a_fork_while_a_thread_asks_does_not_hang(helper):
+def test_a_fork_during_a_question_does_not_hang(helper):
     with ThreadPoolExecutor(1) as thread:
         asking = thread.submit(rewards, 10, 60)
         children = []
@@ -74,7 +74,7 @@ def test_a_fork_while_a_thread_asks_does_not_hang(helper):
         assert told(*child) == repr(expected(first, 4))
 
 
-def test_the_helper_ends_with_the_process_although_a_fork_lives_on(helper):
+def test_the_helper_ends_with_its_parent_even_if_a_fork_lives_on(helper):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -83,7 +83,7 @@ def test_the_helper_ends_with_the_process_although_a_fork_lives_on(helper):
         os._exit(0)
     try:
         for pipe in (helper.process.stdin, helper.process.stdout):
-            pipe.close()  # as at this process's end
+            pipe.close()  # as when this process ends
         assert helper.process.wait(10) is not None
     finally:
         mathematics._helper = None
@@ -91,14 +91,14 @@ def test_the_helper_ends_with_the_process_although_a_fork_lives_on(helper):
         os.waitpid(child, 0)
 
 
-def test_threads_get_their_own_verdicts(helper):
+def test_concurrent_threads_get_their_own_verdicts(helper):
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda first: rewards(first, 15), (10, 50, 90, 130)))
     assert found == [expected(first, 15) for first in (10, 50, 90, 130)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_helper_that_says_nothing_more_is_waited_for_within_bounds(helper, number):
+def test_waiting_for_a_silent_helper_is_bounded(helper, number):
     helper.process.send_signal(number)
     began = time.monotonic()
     long = "x" * 200_000  # more than a pipe holds
@@ -108,7 +108,7 @@ def test_a_helper_that_says_nothing_more_is_waited_for_within_bounds(helper, num
 
 
 @pytest.mark.parametrize("said", [b"[1", b"nonsense\n", b"[7, true]\n", b"", b"x" * 10_000])
-def test_a_reply_that_is_none_is_no_verdict(helper, said):
+def test_an_invalid_reply_gives_no_verdict(helper, said):
     out, into = os.pipe()
     os.write(into, said)
     helper._out = out

@@ -1,4 +1,4 @@
-"""Nothing that a model can write keeps a reward from answering in time."""
+"""A reward is computed in time for any response."""
 
 import random
 import time
@@ -7,7 +7,7 @@ import pytest
 
 from vantage.rewards import REWARDS, comparing, mathematics
 
-BOUND = comparing.SECONDS + mathematics.GRACE + 1  # a second for a machine with other work
+BOUND = comparing.SECONDS + mathematics.GRACE + 1  # a second of slack for a busy machine
 
 TOWERS = [
     "9^{9^{9^{9}}}",
@@ -86,12 +86,12 @@ def scrambled(number: int) -> str:
 
 @pytest.fixture(autouse=True, scope="module")
 def started():
-    """math-verify, which takes a while to start."""
+    """math-verify, which is slow to start."""
     mathematics.same("\\sum_{i=1}^{3} i", "6")
 
 
 def paid(name: str, response: str, reference: str) -> tuple[float, float]:
-    """What a response earns, and the seconds that it took to tell."""
+    """Return the reward of a response, and the seconds to compute it."""
     began = time.perf_counter()
     (reward,) = REWARDS[name]([response], answer=[reference])
     return reward, time.perf_counter() - began
@@ -99,7 +99,7 @@ def paid(name: str, response: str, reference: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("reference", ["4", "x^2+1"])
 @pytest.mark.parametrize("answer", TOWERS + NESTED, ids=lambda text: text[:24])
-def test_a_hostile_answer_is_told_in_time(answer, reference):
+def test_a_hostile_answer_is_scored_in_time(answer, reference):
     reward, seconds = paid("accuracy", f"\\boxed{{{answer}}}", reference)
     assert reward == 0.0
     assert seconds < BOUND
@@ -107,7 +107,7 @@ def test_a_hostile_answer_is_told_in_time(answer, reference):
 
 @pytest.mark.parametrize("name", REWARDS)
 @pytest.mark.parametrize("text", MEGABYTES, ids=lambda text: text[:12])
-def test_a_megabyte_is_told_at_once(name, text):
+def test_a_megabyte_is_scored_quickly(name, text):
     for response in (text, f"\\boxed{{{text}}}", f"<think>{text}</think>\\boxed{{{text}"):
         reward, seconds = paid(name, response, "4")
         assert reward == 0.0 or name == "format"
@@ -115,7 +115,7 @@ def test_a_megabyte_is_told_at_once(name, text):
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_scrambled_notation_is_told_in_time(name):
+def test_scrambled_notation_is_scored_in_time(name):
     for number in range(60):
         reward, seconds = paid(name, f"\\boxed{{{scrambled(number)}}}", "x = 1")
         assert reward in (0.0, 1.0)

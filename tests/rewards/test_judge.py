@@ -1,4 +1,4 @@
-"""A judge behind a server as a reward: what it is asked, and what becomes of what it says."""
+"""A judge behind a server as a reward: its requests and its verdicts."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from vantage.rewards.judge import LONGEST, Judge, shown, verdict
 
 
 class Bench(Loopback):
-    """Says what the script holds for a reference answer, by attempt."""
+    """Replies by a script for each reference answer and attempt."""
 
     def reply(self, body):
         asked = body["messages"][-1]["content"]
@@ -36,7 +36,7 @@ def prompt(question):
     return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
 
 
-def test_verdicts_become_rewards_and_no_verdict_becomes_none():
+def test_verdicts_become_rewards():
     says = {"b": ["incorrect"], "c": ["unclear"], "d": ["hm"], "e": ["500", "correct"]}
     says |= {"f": ["500"], "g": ["400"], "h": ["<think>incorrect?</think> Correct."], "i": ["slow"]}
     letters = list("abcdefghi")
@@ -58,14 +58,14 @@ def test_the_judge_sees_question_reference_and_the_end_of_the_response():
     assert len(shown("x" * 1_000_000)) == LONGEST
 
 
-def test_what_is_the_same_is_asked_once():
+def test_identical_questions_are_asked_once():
     with Bench() as bench:
         earned = judge(bench)(["4", "4", "5"], answer=["4"] * 3, prompts=["?"] * 3)
     assert earned == [1, 1, 1]
     assert bench.asked.total() == 2
 
 
-def test_inside_an_event_loop_it_answers_too():
+def test_judge_works_inside_an_event_loop():
     async def train(reward):
         return reward(["4"], answer=["4"], prompts=["?"])
 
@@ -73,7 +73,7 @@ def test_inside_an_event_loop_it_answers_too():
         assert asyncio.run(train(judge(bench))) == [1]
 
 
-def test_a_server_that_cannot_be_asked_stops_the_run_with_its_name():
+def test_error_names_a_server_that_cannot_be_reached():
     with Bench({"4": ["401"]}) as bench, pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         judge(bench)(["4"], answer=["4"], prompts=["?"])
 
@@ -101,7 +101,7 @@ VALUES = {
 }
 
 
-def test_a_run_names_its_judge_in_a_section():
+def test_the_judge_section_configures_the_judge():
     from vantage.training.inputs import reward_of
 
     section = {"base_url": "http://localhost:8000/v1", "model": "Qwen/Qwen3-8B", "retries": 2}
@@ -115,7 +115,7 @@ def test_a_run_names_its_judge_in_a_section():
 @pytest.mark.parametrize(
     "change", [{}, {"rewards": {"accuracy": 1}, "judge": {"base_url": "http://x", "model": "m"}}]
 )
-def test_a_judge_without_its_section_is_refused_and_the_other_way_round(change):
+def test_the_judge_reward_and_the_judge_section_require_each_other(change):
     with pytest.raises(ConfigError, match="belong together"):
         configuration.parse(VALUES | change)
 
@@ -138,4 +138,4 @@ def test_a_run_trains_on_the_verdicts(tiny_model, digit_rows, tmp_path, word, re
         state = run.train(configuration.parse(values)).state
     earned = [line["rewards/judge/mean"] for line in state.log_history if "loss" in line]
     assert earned == [reward]
-    assert 4 <= bench.asked.total() <= 8  # the same response to a question is asked about once
+    assert 4 <= bench.asked.total() <= 8  # identical responses to a question are judged once

@@ -12,11 +12,11 @@ from vantage.rewards.accuracy import correct
 
 
 @pytest.mark.parametrize(("answer", "reference", "right"), PAIRS)
-def test_the_verdict_is_the_teachers(answer, reference, right):
+def test_verdicts_match_the_teacher(answer, reference, right):
     assert correct(answer, reference) is right
 
 
-def test_there_are_enough_of_them_and_none_twice():
+def test_there_are_enough_pairs_without_duplicates():
     assert len({pair[:2] for pair in PAIRS}) == len(PAIRS) >= 200
     assert 0.3 < sum(right for *_, right in PAIRS) / len(PAIRS) < 0.7
 

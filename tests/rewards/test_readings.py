@@ -1,4 +1,4 @@
-"""Dates, times, money, numerals, options, names: any form is right, and no other value ever is."""
+"""Dates, times, money, numerals, options, names: equal in any form, different by value."""
 
 import calendar
 import datetime
@@ -17,7 +17,7 @@ SLOW = settings(deadline=None, max_examples=150)
 
 
 def both(one: str, other: str) -> bool:
-    """The verdict, which is the same both ways."""
+    """Return the verdict, which must be symmetric."""
     verdict = correct(one, other)
     assert correct(other, one) is verdict, (one, other)
     return verdict
@@ -38,7 +38,7 @@ DATES = (
 
 @given(DAYS, DAYS, st.sampled_from(DATES), st.sampled_from(DATES))
 @SLOW
-def test_a_date_is_right_in_any_form_and_another_never(one, other, form, other_form):
+def test_dates_are_equal_in_any_form_and_differ_by_value(one, other, form, other_form):
     assert both(form(one), other_form(one))
     assert both(form(one), other_form(other)) is (one == other)
     assert not both(form(one), str(one.year))
@@ -54,7 +54,7 @@ HALVES = (("am", "a.m.", "AM", "in the morning"), ("pm", "p.m.", "PM", "in the e
 
 @given(st.data())
 @SLOW
-def test_a_time_is_right_in_any_form_and_the_other_half_of_the_day_never(data):
+def test_times_are_equal_in_any_form_but_differ_between_am_and_pm(data):
     hour, minute = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 59))
     half, form = data.draw(st.integers(0, 1)), data.draw(st.sampled_from(CLOCKS))
     written = form(hour, minute).format(" " + data.draw(st.sampled_from(HALVES[half])))
@@ -68,7 +68,7 @@ DIGITS = "零一二三四五六七八九"
 
 
 def chinese(value: int) -> str:
-    """A number below 10,000 in Chinese numerals."""
+    """Write a number below 10,000 in Chinese numerals."""
     said, gap = "", False
     for place, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
         digit = value // place % 10
@@ -80,7 +80,7 @@ def chinese(value: int) -> str:
 
 @given(st.integers(1, 9999), st.integers(1, 9999))
 @SLOW
-def test_a_number_in_chinese_numerals(one, other):
+def test_numbers_in_chinese_numerals(one, other):
     assert chinese_number(chinese(one)) == one
     assert both(chinese(one), str(other)) is (one == other)
     assert both(f"负{chinese(one)}", f"-{one}") and not both(f"负{chinese(one)}", str(one))
@@ -119,7 +119,7 @@ SIZES = ("", " thousand", " million", " billion")
 
 @given(AMOUNTS, st.data())
 @SLOW
-def test_money_is_right_in_any_form_and_another_currency_or_size_never(amount, data):
+def test_money_is_equal_in_any_form_but_differs_by_currency_or_amount(amount, data):
     one, other = (data.draw(st.sampled_from(sorted(MONEY))) for _ in range(2))
     size, other_size = (data.draw(st.sampled_from(SIZES)) for _ in range(2))
     form, other_form = (data.draw(st.sampled_from(MONEY[name])) for name in (one, other))
@@ -132,7 +132,7 @@ def test_money_is_right_in_any_form_and_another_currency_or_size_never(amount, d
 
 @given(st.integers(1, 999), st.sampled_from(["K", "M", "B"]), st.sampled_from(["K", "M", "B"]))
 @SLOW
-def test_a_short_magnitude_of_money(number, one, other):
+def test_abbreviated_magnitude_of_money(number, one, other):
     powers = {"K": 10**3, "M": 10**6, "B": 10**9}
     assert both(f"${number}{one}", f"${number * powers[one]}")
     assert both(f"${number}{one}", f"${number}{other}") is (one == other)
@@ -141,7 +141,7 @@ def test_a_short_magnitude_of_money(number, one, other):
 
 @given(st.decimals("0.1", "99.9", places=1), st.decimals("0.1", "99.9", places=1))
 @SLOW
-def test_a_share_and_a_bare_number(one, other):
+def test_percentage_and_bare_number(one, other):
     said = both(f"{one}%", str(other))
     assert said is (100 * other == one or (one == other and other >= 1))
     assert near(f"{one}%", f"{one / 100}") and near(f"{one}%", f"{one}") is (one >= 1)
@@ -166,10 +166,10 @@ PREFIXES = {"": "", "千": "k", "毫": "m", "微": "μ", "纳": "n", "兆": "M"}
 
 @given(st.integers(1, 999), st.data())
 @SLOW
-def test_a_chinese_unit_is_the_same_and_another_prefix_or_unit_never(number, data):
+def test_chinese_units_are_equal_but_differ_by_prefix_or_unit(number, data):
     units, prefixes = st.sampled_from(sorted(CHINESE_UNITS)), st.sampled_from(sorted(PREFIXES))
     unit, other, prefix, other_prefix = map(data.draw, (units, units, prefixes, prefixes))
-    assume((prefix, unit) != ("兆", "升"))  # ML is how some write mL
+    assume((prefix, unit) != ("兆", "升"))  # some write mL as ML
     said = f"{number}{prefix}{unit}"
     assert both(said, f"{number} {PREFIXES[prefix]}{CHINESE_UNITS[unit]}")
     same = (unit, prefix) == (other, other_prefix)
@@ -192,7 +192,7 @@ LISTED = (
 
 @given(LETTERS, LETTERS, st.sampled_from(LISTED), st.sampled_from(LISTED))
 @SLOW
-def test_several_options_in_any_form_and_no_others(one, other, form, other_form):
+def test_several_options_are_equal_in_any_form(one, other, form, other_form):
     assert both(form(one), other_form(other)) is (one == other)
     assert chosen(form(one), other_form(other)) is (one == other)
     assert not both(" or ".join(one), form(one))
@@ -201,7 +201,7 @@ def test_several_options_in_any_form_and_no_others(one, other, form, other_form)
 
 @given(st.permutations("ABCD"), st.permutations("ABCD"))
 @SLOW
-def test_all_options_in_an_order_are_that_order(one, other):
+def test_a_permutation_of_all_options_keeps_its_order(one, other):
     assert both("".join(one), ", ".join(other)) is (one == other)
 
 
@@ -210,7 +210,7 @@ CIRCLED = st.sets(st.sampled_from("①②③④⑤"), min_size=2, max_size=4)
 
 @given(CIRCLED, CIRCLED, st.sampled_from(["", ", ", "、", " and ", "和"]))
 @SLOW
-def test_circled_numbers_are_an_enumeration(one, other, sign):
+def test_circled_numbers_are_a_list(one, other, sign):
     written, others = sorted(one), sorted(other)
     numbers = [str("①②③④⑤".index(name) + 1) for name in written]
     assert both(sign.join(written), "".join(others)) is (one == other)
@@ -230,12 +230,12 @@ def test_the_corners_of_similar_triangles_correspond(one, other):
 
 
 @pytest.mark.parametrize("pair", itertools.combinations(("AA", "Aa", "aa", "BB", "bb", "Bb"), 2))
-def test_the_case_of_a_symbol_means_something(pair):
+def test_symbols_are_case_sensitive(pair):
     assert not both(*pair)
 
 
 @pytest.mark.parametrize("word", ["blue", "no", "yes", "it", "pm", "iv", "ii", "up", "cat", "usa"])
-def test_the_case_of_a_word_means_nothing(word):
+def test_words_are_case_insensitive(word):
     assert both(word, word.upper()) and both(word, word.title())
 
 
@@ -244,7 +244,7 @@ BETWEEN = ("{}-{}", "{} to {}", "from {} to {}", "between {} and {}", "{}~{}", "
 
 @given(st.integers(1, 99), st.integers(100, 999), st.data())
 @SLOW
-def test_a_range_in_any_form_and_no_value_of_it(low, high, data):
+def test_a_range_is_equal_in_any_form_but_not_to_a_value_in_it(low, high, data):
     form, other = data.draw(st.sampled_from(BETWEEN)), data.draw(st.sampled_from(BETWEEN))
     assert both(form.format(low, high), other.format(low, high))
     assert not both(form.format(low, high), other.format(low, high + 1))
@@ -266,7 +266,7 @@ DENYING = ("It is not {}.", "The color is not {}", "not {}", "Nothing is {}", "n
 
 @given(WORDS, WORDS, st.sampled_from(SAYING), st.sampled_from(DENYING))
 @SLOW
-def test_a_sentence_says_its_last_words_and_a_denial_never(one, other, form, denial):
+def test_a_sentence_equals_its_core_but_not_its_negation(one, other, form, denial):
     assert both(form.format(one), other) is (one == other)
     assert not both(denial.format(one), other)
     assert not both(form.format(f"{one} or {other}"), other) or one == other

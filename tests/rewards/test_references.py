@@ -1,4 +1,4 @@
-"""References as published sets write them: the answer inside is found, or they are refused."""
+"""References of published data sets: their answer is found, or they are refused."""
 
 import pytest
 
@@ -35,7 +35,7 @@ READ = [  # reference, right answers, wrong ones
 
 
 @pytest.mark.parametrize(("written", "right", "wrong"), READ)
-def test_the_answer_inside_is_what_is_compared(written, right, wrong):
+def test_the_answer_inside_a_reference_is_compared(written, right, wrong):
     assert fault(written) is None
     assert accuracy([perfect(written)], answer=[written]) == [1.0]
     assert [correct(answer, written) for answer in right] == [True] * len(right)
@@ -47,18 +47,18 @@ REFUSED = [
     ("So it is \\boxed{} then.", "an empty box"),
     ("<answer> </answer>", "an empty box"),
     (LONG, "a text of 250 words"),
-    ("?", "nothing that can be compared"),
+    ("?", "it contains nothing that can be compared"),
     ("\\int " * 30 + "x", "a formula that"),
 ]
 
 
 @pytest.mark.parametrize(("written", "words"), REFUSED)
-def test_what_no_answer_can_meet_is_refused(written, words):
+def test_references_that_no_answer_matches_are_refused(written, words):
     assert words in fault(written)
 
 
 @pytest.mark.parametrize("written", ["9^{9^{9^{9}}}", "1/0", "no real solution", "MN"])
-def test_what_is_odd_but_can_be_met_is_taken(written):
+def test_odd_but_answerable_references_are_accepted(written):
     assert fault(written) is None
     assert correct(written, written)
 
@@ -82,7 +82,7 @@ SEVERAL = [
 
 
 @pytest.mark.parametrize(("written", "said", "score"), SEVERAL)
-def test_a_choice_of_several_names_them_all_and_no_other(written, said, score):
+def test_several_right_options_must_all_be_named(written, said, score):
     assert choice([f"\\boxed{{{said}}}"], answer=[written]) == [score]
     options = ["one", "two", "three", "four"]
     assert choice([f"\\boxed{{{said}}}"], answer=[written], choices=[options]) == [score]

@@ -1,4 +1,4 @@
-"""The last box of a response, and whether the response has the wanted form."""
+"""The last box of a response, and the format reward."""
 
 import time
 
@@ -41,11 +41,11 @@ BOXES = [
 
 
 @pytest.mark.parametrize(("response", "answer"), BOXES)
-def test_the_last_whole_box_holds_the_answer(response, answer):
+def test_the_last_closed_box_is_the_answer(response, answer):
     assert boxed(response) == answer
 
 
-def test_a_response_is_read_as_a_text_or_as_a_conversation():
+def test_a_response_is_a_string_or_a_conversation():
     parts = [
         {"type": "text", "text": "\\boxed"},
         {"type": "image"},
@@ -77,7 +77,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("response", "score"), FORMS)
-def test_the_form_is_thinking_and_then_a_box(response, score):
+def test_format_is_thinking_then_a_box(response, score):
     conversation = [{"role": "assistant", "content": response}]
     assert format(completions=[response, conversation], answer=["4", "4"]) == [score, score]
 
@@ -93,7 +93,7 @@ LONG = [
 
 
 @pytest.mark.parametrize("response", LONG, ids=range(len(LONG)))
-def test_a_megabyte_that_never_closes_is_read_at_once(response):
+def test_an_unclosed_megabyte_is_parsed_quickly(response):
     began = time.perf_counter()
     assert format(completions=[response]) == [0.0]
     assert boxed(response) is None

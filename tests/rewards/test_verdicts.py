@@ -1,4 +1,4 @@
-"""A teacher's verdicts on a thousand answers, and what never changes one."""
+"""A teacher's verdicts on a thousand answers, and changes that must not affect them."""
 
 import csv
 from fractions import Fraction
@@ -20,12 +20,12 @@ with (HERE / "verdicts.csv").open(encoding="utf-8", newline="") as file:
 
 
 @pytest.mark.parametrize(("answer", "reference", "right"), TABLE)
-def test_the_verdict_is_the_teachers_both_ways(answer, reference, right):
+def test_verdicts_match_the_teacher_in_both_directions(answer, reference, right):
     assert correct(answer, reference) is right
     assert correct(reference, answer) is right
 
 
-def test_both_verdicts_are_common_and_no_pair_comes_twice():
+def test_both_verdicts_are_common_without_duplicate_pairs():
     assert len({pair[:2] for pair in TABLE}) == len(TABLE)
     assert 0.3 < sum(right for *_, right in TABLE) / len(TABLE) < 0.7
 
@@ -57,7 +57,7 @@ DRESS = {
 
 
 @pytest.mark.parametrize("name", DRESS)
-def test_dress_never_changes_a_verdict(name):
+def test_formatting_never_changes_a_verdict(name):
     put_on = DRESS[name]
     for answer, reference, right in [*TABLE, *PAIRS]:
         if not answer.strip():
@@ -66,7 +66,7 @@ def test_dress_never_changes_a_verdict(name):
         assert correct(answer, put_on(reference)) is right, (answer, reference)
 
 
-# Names of units with what they measure and how many of the first they are.
+# Units by name, with their dimension and their size in the first unit.
 UNITS = {
     "m": ("length", 1),
     "cm": ("length", Fraction(1, 100)),
@@ -139,7 +139,7 @@ def test_another_unit_or_prefix_is_never_right(number, one, other, form, other_f
 
 @given(NUMBERS, st.sampled_from(sorted(UNITS)), WRITTEN, WRITTEN)
 @settings(deadline=None, max_examples=200)
-def test_the_unit_may_be_written_in_any_way_or_left_out(number, unit, form, other_form):
+def test_the_unit_may_have_any_spelling_or_be_missing(number, unit, form, other_form):
     answer = form.format(number, unit)
     assert correct(answer, other_form.format(number, unit))
     assert correct(answer, number) and correct(number, answer)
@@ -147,7 +147,7 @@ def test_the_unit_may_be_written_in_any_way_or_left_out(number, unit, form, othe
 
 @given(st.integers(1, 500), st.sampled_from(sorted(UNITS)), st.sampled_from(sorted(UNITS)))
 @settings(deadline=None, max_examples=200)
-def test_other_units_of_the_same_size_are_right(number, one, other):
+def test_units_of_equal_size_are_right(number, one, other):
     assume(UNITS[one][0] == UNITS[other][0])
     value = number * Fraction(UNITS[one][1]) / Fraction(UNITS[other][1])
     assert correct(f"{number} {one}", f"{value.numerator}/{value.denominator} {other}")
@@ -233,7 +233,7 @@ ANY = st.text(st.sampled_from("0123456789.,+-*/^(){}[]|xyabe= <>%°\\$cmkABC:~\n
 
 @given(ANY, ANY)
 @settings(deadline=None, max_examples=400)
-def test_any_two_answers_have_the_same_verdict_both_ways(one, other):
+def test_verdicts_are_symmetric(one, other):
     assert correct(one, other) is correct(other, one)
 
 
@@ -244,5 +244,5 @@ with (HERE / "responses.csv").open(encoding="utf-8", newline="") as file:
 
 
 @pytest.mark.parametrize(("response", "reference", "right"), RESPONSES)
-def test_the_verdict_on_a_response_is_the_teachers(response, reference, right):
+def test_verdicts_on_responses_match_the_teacher(response, reference, right):
     assert accuracy([response], answer=[reference]) == [float(right)]

@@ -1,6 +1,6 @@
-r"""Whole responses, as models write them, and references, as data sets store them, with verdicts.
+r"""Whole responses of models and references of data sets, with verdicts.
 
-A response earns `accuracy` by its last box alone; benchmarks read an answer without a box too.
+The accuracy reward reads only the last box; benchmarks also read an answer without a box.
 """
 
 import pytest
@@ -181,7 +181,7 @@ RESPONSES = [  # response, reference, whether its box is right, whether its answ
 
 
 @pytest.mark.parametrize(("response", "reference", "boxed", "read"), RESPONSES)
-def test_the_verdict_on_a_whole_response(response, reference, boxed, read):
+def test_verdict_on_a_whole_response(response, reference, boxed, read):
     assert accuracy([response], answer=[reference]) == [boxed]
     answer = final(response)
     assert correct(answer, reference) is bool(read), answer
@@ -256,13 +256,13 @@ REFERENCES = [  # reference, right answers, wrong ones
 
 
 @pytest.mark.parametrize(("written", "right", "wrong"), REFERENCES)
-def test_the_answer_that_a_reference_states(written, right, wrong):
+def test_answer_in_a_reference(written, right, wrong):
     assert fault(written) is None
     assert accuracy([perfect(written)], answer=[written]) == [1.0]
     assert [answer for answer in right if not correct(answer, written)] == []
     assert [answer for answer in wrong if correct(answer, written)] == []
 
 
-def test_there_are_sixty_of_each_and_none_twice():
+def test_there_are_sixty_of_each_without_duplicates():
     assert len({response[:2] for response in RESPONSES}) == len(RESPONSES) >= 60
     assert len({written for written, *_ in REFERENCES}) == len(REFERENCES) >= 60

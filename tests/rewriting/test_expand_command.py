@@ -1,4 +1,4 @@
-"""`vantage expand` from the outside: what it writes, refuses, and survives."""
+"""`vantage expand` as a command: outputs, errors and interruptions."""
 
 import functools
 import hashlib
@@ -38,7 +38,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def expand(vantage):
-    """Calls `vantage expand`."""
+    """A function that calls `vantage expand`."""
     return functools.partial(vantage, "expand")
 
 
@@ -47,14 +47,14 @@ def at(loopback, *more):
 
 
 def kept(data, out):
-    """Whether all columns of a file are in another one as they are, types and bytes."""
+    """Whether another file has all columns of a file with the same types and bytes."""
     before, after = pq.read_table(data), pq.read_table(out)
     assert after.column_names == [*before.column_names, "new_questions"]
     assert after.drop_columns("new_questions").schema.types == before.schema.types
     return after.drop_columns("new_questions").to_pylist() == before.to_pylist()
 
 
-def test_all_columns_stay_as_they_are_and_the_rewrites_can_be_trained(expand, tmp_path):
+def test_all_columns_are_unchanged_and_rewrites_are_usable(expand, tmp_path):
     rows = {
         "q": ["<image>What is in it?", "What is 2 + 2?"],
         "a": ["red", "4"],
@@ -77,7 +77,7 @@ def test_all_columns_stay_as_they_are_and_the_rewrites_can_be_trained(expand, tm
     with Loopback() as loopback:
         status, printed, err = expand(data, "--output", out, *at(loopback), *columns)
     assert status == 0, err
-    assert "kept as they were" in printed
+    assert "unchanged" in printed
     assert kept(data, out)
     loaded = load_dataset("parquet", data_files=str(out), split="train")
     assert loaded.features["pic"] == ImageFeature()
@@ -85,10 +85,10 @@ def test_all_columns_stay_as_they_are_and_the_rewrites_can_be_trained(expand, tm
     assert [row["new_questions"] for row in loaded] == [ways(q, 2) for q in rows["q"]]
     assert loaded[0]["pic"].getpixel((0, 0)) == (255, 0, 0)
     sent = [body["messages"][-1]["content"] for body in loopback.bodies]
-    assert all(isinstance(text, str) for text in sent)  # no pictures unless told to
+    assert all(isinstance(text, str) for text in sent)  # no images by default
 
 
-def test_the_out_file_trains(expand, tmp_path):
+def test_the_out_file_can_be_trained_on(expand, tmp_path):
     from vantage.questions.loading import load
     from vantage.questions.schema import read
     from vantage.questions.variants import Variants
@@ -107,7 +107,7 @@ def test_the_out_file_trains(expand, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["path", "struct"])
-def test_pictures_that_are_files_move_along_to_another_directory(expand, tmp_path, kind):
+def test_image_files_are_embedded_for_another_directory(expand, tmp_path, kind):
     (tmp_path / "data" / "pics").mkdir(parents=True)
     (tmp_path / "data" / "pics" / "red.png").write_bytes(encoded("red"))
     path = "pics/red.png"
@@ -125,7 +125,7 @@ def test_pictures_that_are_files_move_along_to_another_directory(expand, tmp_pat
     assert loaded[1]["pic"] is None
 
 
-def test_pictures_are_sent_as_data_urls_when_wanted(expand, tmp_path):
+def test_images_are_sent_as_data_urls_if_requested(expand, tmp_path):
     pictures = [encoded("red"), encoded("blue", "bmp"), b"no picture"]
     rows = {"prompt": ["What is it?"] * 3, "answer": ["x"] * 3, "pic": pictures}
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
@@ -135,11 +135,11 @@ def test_pictures_are_sent_as_data_urls_when_wanted(expand, tmp_path):
         assert expand(data, "--output", out, *at(loopback, *options))[0] == 0
     sent = [body["messages"][-1]["content"] for body in loopback.bodies]
     urls = [parts[0]["image_url"]["url"] for parts in sent]
-    assert len(urls) == 2  # the same question about other pictures is another question
+    assert len(urls) == 2  # the same text with another image is another question
     assert all(url.startswith("data:image/png;base64,") for url in urls)
     (line,) = map(json.loads, (tmp_path / "out.parquet.rejected.jsonl").read_text().splitlines())
     assert (line["row"], line["rewrite"]) == (2, None)
-    assert line["reason"].startswith("picture: ")
+    assert line["reason"].startswith("image: ")
 
 
 def test_templates_need_no_server(expand, tmp_path):
@@ -152,7 +152,7 @@ def test_templates_need_no_server(expand, tmp_path):
     assert [len(texts) for texts in lists] == [3, 0]
 
 
-def test_the_status_tells_when_nothing_could_be_expanded(expand, tmp_path):
+def test_exit_status_if_nothing_could_be_expanded(expand, tmp_path):
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
     Dataset.from_dict({"prompt": ["Why?", ""], "answer": ["1", "2"]}).to_parquet(data)
     assert expand(data, "--output", out, "--built-in", "--rewrites", 3)[0] == 1
@@ -170,11 +170,11 @@ def test_the_status_tells_when_nothing_could_be_expanded(expand, tmp_path):
         ),
         (["--built-in", "--output", "out.csv"], "ending in .parquet"),
         (["--built-in", "--output", "rows.parquet"], "is the data itself"),
-        (["--built-in", "--answer", "new_questions"], "is there already"),
+        (["--built-in", "--answer", "new_questions"], "already exists"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_options_that_do_not_fit_are_refused(expand, tmp_path, monkeypatch, change, words):
+def test_invalid_options_are_rejected(expand, tmp_path, monkeypatch, change, words):
     monkeypatch.chdir(tmp_path)
     rows = {"prompt": ["Why?"], "answer": ["x"]}
     rows |= {"new_questions": [["x"]]} if "new_questions" in change else {}
@@ -184,7 +184,7 @@ def test_options_that_do_not_fit_are_refused(expand, tmp_path, monkeypatch, chan
     assert words in err
 
 
-def test_the_key_comes_from_the_environment(expand, tmp_path, monkeypatch):
+def test_the_key_is_read_from_the_environment(expand, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     data, out = tmp_path / "rows.parquet", tmp_path / "out.parquet"
     Dataset.from_dict({"prompt": ["Why?"], "answer": ["x"]}).to_parquet(data)
@@ -201,7 +201,7 @@ def digest(folder):
 
 
 def journalled(folder):
-    """How many answers each question has in the journal, whole lines alone."""
+    """Number of answers of each question in the journal, counting only whole lines."""
     path, counts = folder / "out.parquet.journal.jsonl", {}
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     for line in map(json.loads, lines):
@@ -210,18 +210,18 @@ def journalled(folder):
 
 
 def asked_about(loopback):
-    """Requests for each question, those about the meaning of its rewrites too."""
+    """Number of requests for each question, including those of the judge."""
     counts = Counter()
     for asked, count in loopback.asked.items():
         counts[asked.rpartition("following thing: ")[2]] += count
     return counts
 
 
-def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
+def test_a_killed_run_resumes_without_repeating_requests(tmp_path):
     questions = [f"Where does train number {n} stop, says the table?" for n in range(100, 130)]
     scripts = {questions[3]: ["lorem"], questions[7]: ["I'm sorry, I cannot."]}
     scripts[questions[9]] = [json.dumps([questions[9], *ways(questions[9], 1)])]
-    # One request, more where it has no rewrites, and one for the meaning of each.
+    # One request for rewrites, more if the reply has none, and one per rewrite for the judge.
     needed = {q: READINGS if n in (3, 7) else 3 for n, q in enumerate(questions)}
     needed[questions[9]] = 2
     rng = random.Random(0)
@@ -247,7 +247,7 @@ def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
         for kill in range(10):
             process = start(loopback, broken)
             before = loopback.asked.total()
-            # One dies while it starts, one while it writes, the others while they ask.
+            # One run is killed at its start, one while writing, the others during requests.
             more = rng.randint(1, 5) if 0 < kill < 9 else 0
             until = time.monotonic() + (rng.uniform(0.2, 1.0) if kill == 0 else 20)
             while time.monotonic() < until and process.poll() is None:
@@ -258,7 +258,7 @@ def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            time.sleep(0.1)  # what was under way at the server
+            time.sleep(0.1)  # let the server finish the requests in flight
             counts = journalled(broken)
             for question in [q for q in questions if counts.get(q, 0) == needed[q]]:
                 done.setdefault(question, asked_about(loopback)[question])
@@ -266,8 +266,8 @@ def test_killed_at_any_moment_it_asks_nothing_twice_and_ends_the_same(tmp_path):
         assert last.wait(60) == 0, last.stderr.read()
     assert {
         q: asked_about(loopback)[q] for q in done
-    } == done  # never again once they were journalled
-    assert loopback.asked.total() - sum(needed.values()) <= 10 * 2  # those under way
+    } == done  # no request is repeated once its answer is in the journal
+    assert loopback.asked.total() - sum(needed.values()) <= 10 * 2  # requests in flight
     assert journalled(broken) == needed  # nothing lost
     assert digest(broken) == digest(tmp_path / "whole")
-    assert not list(broken.glob(".*"))  # no half files are left
+    assert not list(broken.glob(".*"))  # no temporary files are left

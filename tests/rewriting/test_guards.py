@@ -1,4 +1,4 @@
-"""Which rewrites are acceptable, case by case: (question, rewrite, answer, the guard or None)."""
+"""Cases of the guards: (question, rewrite, answer, the guard that rejects it or None)."""
 
 import pytest
 from hypothesis import given
@@ -154,17 +154,17 @@ CASES = [
 
 
 @pytest.mark.parametrize(("question", "rewrite", "answer", "guard"), CASES)
-def test_a_rewrite_is_refused_by_the_guard_that_sees_what_changed(question, rewrite, answer, guard):
+def test_a_rewrite_is_rejected_by_the_right_guard(question, rewrite, answer, guard):
     found = reason(Pair(question, rewrite, answer))
     assert (found.partition(":")[0] if found else None) == guard, found
 
 
-def test_the_table_is_of_both_verdicts_and_of_every_guard():
+def test_the_table_covers_both_verdicts_and_every_guard():
     assert len(CASES) >= 60
     assert {case[3] for case in CASES} == {None, *GUARDS}
 
 
-def test_a_copy_of_another_rewrite_is_refused():
+def test_a_copy_of_another_rewrite_is_rejected():
     pair = Pair("What is the sum?", "Give the total!", taken={wording("Give the total.")})
     assert reason(pair) == "copy: a copy of another rewrite"
 
@@ -191,7 +191,7 @@ ANY = TEXTS | WORDS.map(" ".join)
 
 
 @given(ANY, ANY, st.text(max_size=5))
-def test_what_passes_is_new_visible_and_has_the_same_numbers_and_images(question, rewrite, answer):
+def test_accepted_rewrites_are_new_visible_and_keep_numbers_and_images(question, rewrite, answer):
     if reason(Pair(question, rewrite, answer)) is not None:
         return
     assert rewrite != question
@@ -202,12 +202,12 @@ def test_what_passes_is_new_visible_and_has_the_same_numbers_and_images(question
 
 
 @given(ANY, st.text(max_size=5))
-def test_a_question_itself_in_any_case_and_spacing_never_passes(question, answer):
+def test_the_question_itself_is_rejected_in_any_case_and_spacing(question, answer):
     for rewrite in (question, question.upper(), question.replace(" ", "  "), f" {question}!"):
         assert reason(Pair(question, rewrite, answer)) is not None
 
 
 @given(ANY)
-def test_no_guard_but_copy_and_length_finds_fault_with_the_question_itself(question):
+def test_only_copy_and_length_reject_the_question_itself(question):
     pair = Pair(question, question)
     assert {name for name, guard in GUARDS.items() if guard(pair)} <= {"copy", "length"}

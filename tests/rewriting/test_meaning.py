@@ -1,4 +1,4 @@
-"""Rewrites whose words are right and whose meaning is not: who finds them, and what that costs."""
+"""Rewrites that pass the guards but change the meaning are found by the judge."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from loopback import Loopback
 
 from vantage.rewriting import guards, report, run
 
-# By question: a rewrite with the same answer, and one with another. The guards let both pass.
+# By question: a rewrite with the same answer and one with another. The guards accept both.
 PAIRS = {
     "Which of the ropes in the shed is longer?": (
         "Of the ropes in the shed, which one is the longer?",
@@ -63,7 +63,7 @@ def cache(tmp_path, monkeypatch):
 
 
 class Careless(Loopback):
-    """Rewrites each question once rightly and once wrongly, and knows which is which if asked."""
+    """Gives one right and one wrong rewrite per question, and judges them correctly."""
 
     def __init__(self):
         super().__init__({question: [json.dumps(pair)] for question, pair in PAIRS.items()})
@@ -73,7 +73,7 @@ class Careless(Loopback):
 
 @pytest.fixture
 def expand(vantage, tmp_path):
-    """Calls `vantage expand` on the questions; status, output and the rewrites of each."""
+    """A function that calls `vantage expand`; returns status, output and rewrites."""
     rows = {"prompt": list(PAIRS), "answer": [""] * len(PAIRS)}
     Dataset.from_dict(rows).to_parquet(tmp_path / "rows.parquet")
 
@@ -87,17 +87,19 @@ def expand(vantage, tmp_path):
     return call
 
 
-def test_no_guard_sees_what_these_words_changed():
+def test_guards_accept_these_changes_of_meaning():
     pairs = [guards.Pair(asked, said) for asked, both in PAIRS.items() for said in both]
     assert [guards.reason(pair) for pair in pairs] == [None] * 24
 
 
-def test_the_server_is_asked_about_the_meaning_and_only_the_wrong_ones_go(expand, tmp_path):
+def test_the_judge_rejects_only_rewrites_with_another_meaning(expand, tmp_path):
     with Careless() as loopback:
         status, printed, found = expand("--base-url", loopback.url, "--model", "m")
         asked = loopback.asked.total()
         again = expand("--base-url", loopback.url, "--model", "m")
-        assert loopback.asked.total() == asked == 12 + 24  # one request a rewrite, each once
+        assert (
+            loopback.asked.total() == asked == 12 + 24
+        )  # one request per rewrite, without repeats
     assert status == 0
     assert found == again[2] == [[good] for good, _ in PAIRS.values()]  # 12 caught, none lost
     lines = (tmp_path / "out.parquet.rejected.jsonl").read_text().splitlines()
@@ -109,22 +111,22 @@ def test_the_server_is_asked_about_the_meaning_and_only_the_wrong_ones_go(expand
     assert "no server was asked" not in printed
 
 
-def test_where_nobody_was_asked_it_is_said(expand):
+def test_unchecked_rewrites_are_remarked(expand):
     with Careless() as loopback:
         _, printed, found = expand("--base-url", loopback.url, "--model", "m", "--no-verify")
         assert loopback.asked.total() == 12
     assert found == [list(both) for both in PAIRS.values()]
-    assert "24 rewrites have the words that the question needs, but no server was asked" in printed
+    assert "24 rewrites passed the guards, but no server was asked" in printed
     _, printed, found = expand("--built-in")
     assert found[3]
-    assert f"{len(found[3])} rewrites have the words" in printed
+    assert f"{len(found[3])} rewrites passed the guards" in printed
 
 
 def table(printed):
     return [line for line in printed.splitlines() if line.count("│") == 3]
 
 
-def test_a_reply_of_thousands_of_rewrites_takes_no_longer_than_one_of_a_few():
+def test_a_reply_with_thousands_of_rewrites_is_processed_quickly():
     question = next(iter(PAIRS))
     texts = [f"Please {'now ' * (n % 7)}tell me: {question[: 30 + n % 11]}" for n in range(3_200)]
     seen: list[str] = []
@@ -136,7 +138,7 @@ def test_a_reply_of_thousands_of_rewrites_takes_no_longer_than_one_of_a_few():
     assert len(outcome.accepted) + len(outcome.rejected) == 3_200
 
 
-def test_of_a_long_reply_the_first_rewrites_count(tmp_path):
+def test_only_the_first_rewrites_of_a_long_reply_are_used(tmp_path):
     question = next(iter(PAIRS))
     texts = [f"Tell me, number {'very ' * n}please: {question}" for n in range(9)]
     Dataset.from_dict({"prompt": [question], "answer": [""]}).to_parquet(tmp_path / "rows.parquet")
@@ -157,5 +159,5 @@ def run_settings(loopback):
     return Settings(loopback.url, "m", retries=0)
 
 
-def test_a_summary_without_rewrites_remarks_nothing():
+def test_a_summary_without_rewrites_has_no_remark():
     assert report.remark(run.Summary(2)) is None

@@ -1,4 +1,4 @@
-"""Servers fail in every way; every row ends somewhere, and nothing is asked for nothing."""
+"""Failures of the server: every row has an outcome, and no request is wasted."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def quick(tmp_path, monkeypatch):
 
 @pytest.fixture
 def expand(tmp_path):
-    """Expands questions at a server: the summary, the rewrites, and those refused by row."""
+    """Expand questions on a server; returns summary, rewrites, and rejections by row."""
 
     def call(loopback, questions, *, answers=None, folder=tmp_path, options=None, **settings):
         rows = {"prompt": questions, "answer": answers or [""] * len(questions)}
@@ -80,7 +80,7 @@ SCRIPTS = {
 }
 
 
-def test_every_row_ends_somewhere_whatever_the_server_does(expand):
+def test_every_row_has_an_outcome_whatever_the_server_does(expand):
     scripts = {question(name): script for name, (script, *_) in SCRIPTS.items() if script}
     began = time.monotonic()
     with Loopback(scripts) as loopback:
@@ -96,16 +96,16 @@ def test_every_row_ends_somewhere_whatever_the_server_does(expand):
     assert (summary.partly, summary.kept) == (counts.count(1), counts.count(0))
     assert summary.accepted == sum(counts) == sum(map(len, found))
     assert summary.requests == loopback.asked.total()
-    # An answer is counted once it is whole, whether it was of use or not.
+    # Tokens of every complete answer count, whether it was usable or not.
     assert summary.prompt_tokens == 7 * loopback.answered.total()
     assert summary.failed.total() + summary.rejected.total() == len(refused)
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("401", "set OPENAI_API_KEY"), ("404", "check the address"), ("quota", "no credit left")],
+    [("401", "set OPENAI_API_KEY"), ("404", "check the base URL"), ("quota", "no credit left")],
 )
-def test_what_no_further_request_can_mend_stops_at_once(expand, fault, words, tmp_path):
+def test_permanent_errors_stop_the_run_at_once(expand, fault, words, tmp_path):
     questions = [question(str(n)) for n in range(300)]
     with Loopback({q: [fault] for q in questions}) as loopback:
         with pytest.raises(ConfigError, match=words):
@@ -114,15 +114,15 @@ def test_what_no_further_request_can_mend_stops_at_once(expand, fault, words, tm
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_a_server_that_only_fails_is_left_alone_after_a_while(expand):
+def test_the_run_stops_after_many_consecutive_failures(expand):
     questions = [question(str(n)) for n in range(300)]
     with Loopback({q: ["500"] for q in questions}) as loopback:
-        with pytest.raises(ConfigError, match="the last 40 requests failed, the last one with: "):
+        with pytest.raises(ConfigError, match="40 requests failed in a row, the last one with: "):
             expand(loopback, questions, retries=0)
         assert loopback.asked.total() < 80
 
 
-def test_nobody_at_the_address_is_told_with_the_address(expand):
+def test_connection_error_names_the_address(expand):
     with Loopback() as loopback:
         pass
     questions = [question(str(n)) for n in range(50)]
@@ -130,7 +130,7 @@ def test_nobody_at_the_address_is_told_with_the_address(expand):
         expand(loopback, questions, retries=0)
 
 
-def test_no_more_requests_are_under_way_than_wanted(expand):
+def test_concurrency_is_limited(expand):
     questions = [question(str(n)) for n in range(20)]
     with Loopback(delay=0.05) as loopback:
         began = time.monotonic()
@@ -139,14 +139,14 @@ def test_no_more_requests_are_under_way_than_wanted(expand):
         assert 20 / 4 * 0.05 <= time.monotonic() - began < 5
 
 
-def test_no_more_requests_are_sent_a_minute_than_wanted(expand):
+def test_the_request_rate_is_limited(expand):
     with Loopback() as loopback:
         began = time.monotonic()
         expand(loopback, [question(str(n)) for n in range(6)], per_minute=1200)
         assert time.monotonic() - began >= 5 * 60 / 1200
 
 
-def test_a_judge_has_the_last_word(expand):
+def test_the_judge_decides_last(expand):
     says = {"now": "No.", "now now": "Perhaps"}
 
     def judge(text):
@@ -163,14 +163,14 @@ def test_a_judge_has_the_last_word(expand):
     assert [body["temperature"] for body in loopback.bodies] == [1.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def test_rows_that_are_the_same_are_asked_once(expand):
+def test_equal_rows_share_one_request(expand):
     with Loopback() as loopback:
         summary, found, _ = expand(loopback, [question("a"), question("b"), question("a")])
     assert loopback.asked.total() == summary.requests == 2
     assert found[0] == found[2] != found[1]
 
 
-def test_other_settings_ask_again_and_the_same_ask_nothing(expand):
+def test_only_changed_settings_repeat_requests(expand):
     asked = []
     with Loopback(delay=0.0) as loopback:
         for options in ({}, {}, {"rewrites": 1}, {"verify": True}, {}):
@@ -181,7 +181,7 @@ def test_other_settings_ask_again_and_the_same_ask_nothing(expand):
     assert asked == [1, 1, 2, 2, 2, 3]
 
 
-def test_a_row_that_the_server_did_not_answer_is_asked_again_the_next_time(expand):
+def test_unanswered_rows_are_requested_again_in_the_next_run(expand):
     with Loopback({question("a"): ["500", good("a")]}) as loopback:
         first, *_ = expand(loopback, [question("a"), question("b")], retries=0)
         second, *_ = expand(loopback, [question("a"), question("b")], retries=0)
@@ -212,7 +212,7 @@ REPLIES = [
 
 
 @pytest.mark.parametrize(("reply", "texts"), REPLIES, ids=[reply[:20] for reply, _ in REPLIES])
-def test_rewrites_are_read_from_whatever_a_model_wraps_them_in(reply, texts):
+def test_rewrites_are_parsed_from_any_reply_format(reply, texts):
     if texts is None:
         texts = ["Is $\\frac{1}{2}$?", '\\theta \\beta \\pi \u00e9 "x"']
     assert rewrites(reply) == texts
@@ -222,5 +222,5 @@ def test_rewrites_are_read_from_whatever_a_model_wraps_them_in(reply, texts):
     ("reply", "verdict"),
     [("Yes", True), ("no.", False), ("**Yes**, they do.", True), ("yes and no", None), ("", None)],
 )
-def test_a_judge_says_yes_or_no_or_nothing_clear(reply, verdict):
+def test_verdicts_are_yes_no_or_unclear(reply, verdict):
     assert equivalent(reply) is verdict

@@ -1,4 +1,4 @@
-"""Wordings that mean the same, without a server."""
+"""Families of equivalent wordings, without a server."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from vantage.rewriting.guards import Pair, reason
 from vantage.rewriting.wordings import FAMILIES, load, rewrites
 
 
-def test_the_demo_s_wordings_are_a_family():
+def test_the_demo_wordings_are_a_family():
     assert FAMILIES[0] == digits.WORDINGS
     for wording in digits.WORDINGS:
         assert sorted(rewrites(wording, 9)) == sorted(digits.rewordings(wording))
 
 
 @pytest.mark.parametrize("variants", [1, 3, 7])
-def test_as_many_as_wanted_are_drawn_the_same_each_time(variants):
+def test_the_requested_number_of_rewrites_is_drawn_deterministically(variants):
     drawn = rewrites(digits.WORDINGS[0], variants)
     assert len(set(drawn)) == variants
     assert drawn == rewrites(digits.WORDINGS[0], variants)
@@ -31,7 +31,7 @@ def test_as_many_as_wanted_are_drawn_the_same_each_time(variants):
         ("How many red cars are in the image?", "Count the red cars in the image."),
     ],
 )
-def test_slots_keep_what_fills_them_and_pictures_stay_first(question, one_of_them):
+def test_slots_keep_their_text_and_images_stay_first(question, one_of_them):
     found = rewrites(question, 9)
     assert found
     assert one_of_them is None or one_of_them in found
@@ -43,11 +43,11 @@ def test_slots_keep_what_fills_them_and_pictures_stay_first(question, one_of_the
     "question",
     ["What is the area of A? And of B?", "Why?", "", "What is the area of ?", "Find the area."],
 )
-def test_a_question_of_no_family_has_no_rewrites(question):
+def test_a_question_without_a_family_has_no_rewrites(question):
     assert rewrites(question, 3) == []
 
 
-def test_wordings_come_from_a_file(tmp_path):
+def test_wordings_are_loaded_from_a_file(tmp_path):
     path = tmp_path / "wordings.yaml"
     path.write_text("- ['Is {a} more than {b}?', 'Is {b} less than {a}?']\n")
     families = load(path)
@@ -63,13 +63,13 @@ def test_wordings_come_from_a_file(tmp_path):
         ("!!python/object/apply:os.system [ls]", "not YAML"),
         ("a: b", "expected a list of lists"),
         ("[]", "expected a list of lists"),
-        ("- [only one]", "no list of two texts"),
-        ("- [1, 2]", "no list of two texts"),
+        ("- [only one]", "expected a list of two or more"),
+        ("- [1, 2]", "expected a list of two or more"),
         ("- ['Is {a}?', 'Is {b}?']", "the same slots"),
         ("- ['Is {a} {a}?', 'Is {a} {a}, or?']", "the same slots, each once"),
     ],
 )
-def test_a_file_of_something_else_is_refused(content, words, tmp_path):
+def test_an_invalid_wordings_file_is_rejected(content, words, tmp_path):
     path = tmp_path / "wordings.yaml"
     if content is not None:
         path.write_text(content)

@@ -1,4 +1,4 @@
-"""Tiny untrained models of families whose processors differ in what they make of images."""
+"""Tiny untrained models of families whose processors encode images differently."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def template(image: str) -> str:
 
 
 def untrained(kind, config, tokenizer):
-    """A model whose responses have many lengths, and that sees its pictures from the start."""
+    """A model whose responses have many lengths and depend on its images."""
     torch.manual_seed(0)
     model = kind(config)
     for weights in model.parameters():
@@ -183,7 +183,7 @@ def gemma(images=Gemma3ImageProcessorPil):
 
 
 def llava_next(images=LlavaNextImageProcessorPil):
-    """Another number of tiles for every shape of an image."""
+    """Image processor whose number of tiles depends on the image's shape."""
     tokenizer, shapes = words(), [[28, 56], [56, 28], [56, 56]]
     processor = LlavaNextProcessor(
         image_processor=images(

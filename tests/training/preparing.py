@@ -1,4 +1,4 @@
-"""What it takes to hand a rollout batch to vLLM: PICTURES ROLLOUTS WIDE HIGH; prints JSON.
+"""Measures passing a rollout batch to vLLM: PICTURES ROLLOUTS WIDE HIGH; prints JSON.
 
 vLLM itself is a stand-in that answers with one token; memory is that of the process.
 """
@@ -29,7 +29,7 @@ class Processor(Qwen2_5_VLProcessor):
 
 
 class Peak(threading.Thread):
-    """The most memory of this process while it runs."""
+    """Peak memory of this process within the context."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -46,7 +46,7 @@ class HandedOverError(Exception):
 
 
 class Sampler(vllm.Sampler):
-    """Says what it was given, and goes no further."""
+    """Prints its inputs, then stops."""
 
     def _init_vllm(self):
         pass
@@ -64,7 +64,7 @@ class Sampler(vllm.Sampler):
 
 
 def picture(number: int, wide: int, high: int) -> Pictures.Image:
-    """One that compresses as a photograph does."""
+    """An image that compresses like a photograph."""
     small = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     return Pictures.fromarray(small).resize((wide, high), Pictures.Resampling.BICUBIC)
 

@@ -1,4 +1,4 @@
-"""What reward functions, reward models and rollout functions are told, by TRL and by us."""
+"""Captures the arguments of reward functions, reward models and rollout functions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def image(picture=None):
 
 
 def plain(value: Any) -> Any:
-    """A value to be compared: pictures by their pixels, no None that a data set filled in."""
+    """A comparable value: images as pixels, without None that a data set filled in."""
     if isinstance(value, Image.Image):
         return value.size, value.convert("RGB").tobytes()
     if isinstance(value, dict):
@@ -56,7 +56,7 @@ def written(processor, prompt) -> list[int]:
 
 @dataclass
 class Told:
-    """What was heard in one rollout batch: by the reward function, the rollout function, and the
+    """Arguments in one rollout batch: of the reward function, the rollout function, and the
     tokenizer of the reward model.
     """
 

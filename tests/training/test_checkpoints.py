@@ -1,4 +1,4 @@
-"""A checkpoint counts once all of it was written, and as long as all of it is there."""
+"""A checkpoint counts only if it was completely written and is undamaged."""
 
 import shutil
 
@@ -36,32 +36,32 @@ def written(run, step, *, whole=True):
     return checkpoint
 
 
-def test_a_run_without_checkpoints_has_no_last_one(tmp_path):
+def test_run_without_checkpoints_has_no_last_checkpoint(tmp_path):
     assert last_complete(tmp_path) is None
     assert last_complete(tmp_path / "nowhere") is None
 
 
-def test_the_last_one_is_that_of_the_highest_step_not_of_the_last_name(tmp_path):
+def test_last_checkpoint_has_the_highest_step(tmp_path):
     for step in (8, 100, 24):
         written(tmp_path, step)
     assert last_complete(tmp_path) == tmp_path / "checkpoint-100"
 
 
-def test_one_that_is_being_written_is_passed_over(tmp_path):
+def test_checkpoint_being_written_is_skipped(tmp_path):
     older = written(tmp_path, 8)
     written(tmp_path, 16, whole=False)
     assert last_complete(tmp_path) == older
 
 
 @pytest.mark.parametrize("gone", FILES)
-def test_one_that_is_being_removed_is_passed_over(gone, tmp_path):
+def test_checkpoint_being_removed_is_skipped(gone, tmp_path):
     older, newer = written(tmp_path, 8), written(tmp_path, 16)
     (newer / gone).unlink()
     assert not is_complete(newer)
     assert last_complete(tmp_path) == older
 
 
-def test_one_that_is_written_anew_counts_again_only_when_whole(tmp_path):
+def test_rewritten_checkpoint_counts_only_once_complete(tmp_path):
     checkpoint = written(tmp_path, 8)
     shutil.rmtree(checkpoint)
     written(tmp_path, 8, whole=False)
@@ -71,12 +71,12 @@ def test_one_that_is_written_anew_counts_again_only_when_whole(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["checkpoint-8-old", "checkpoint-", "checkpoint-best", "tmp-8"])
-def test_other_directories_are_no_checkpoints(name, tmp_path):
+def test_other_directories_are_ignored(name, tmp_path):
     written(tmp_path, 8).rename(tmp_path / name)
     assert last_complete(tmp_path) is None
 
 
-def test_which_questions_come_next_is_read_back(tmp_path):
+def test_sampling_state_round_trips(tmp_path):
     rows = {"prompt": "a", "answer": "b"}
     save_sampling(tmp_path, {"state": {"drawn": 3}, "questions": 8, "rows": rows}, inside=True)
     saved = load_sampling(tmp_path)
@@ -91,7 +91,7 @@ def test_which_questions_come_next_is_read_back(tmp_path):
         check_same_rows("--resume", saved, 8, {"prompt": "a", "hint": "c"})
 
 
-def test_a_checkpoint_of_an_earlier_version_has_no_rows(tmp_path):
+def test_checkpoint_of_an_earlier_version_has_no_row_digests(tmp_path):
     (tmp_path / "sampling.json").write_text('{"questions": 8, "state": {"drawn": 3}}')
     saved = load_sampling(tmp_path)
     assert saved["state"] == {"drawn": 3}
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_an_earlier_version_has_no_rows(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "[]", "3", "{}", '{"questions": 8}', '{"state": {}}', "\udcff"]
 )
-def test_a_damaged_file_of_a_checkpoint_is_named(text, tmp_path):
+def test_damage_names_the_file(text, tmp_path):
     for name, read in (("sampling.json", load_sampling), ("trainer_state.json", updates_of)):
         (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(InputError, match=f"{name} cannot be read"):
@@ -150,7 +150,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=[damage.__name__ for damage in DAMAGE])
-def test_damage_is_named_and_the_last_whole_one_is_taken(damage, tmp_path, caplog):
+def test_damaged_checkpoint_is_named_and_skipped(damage, tmp_path, caplog):
     older, newer = written(tmp_path, 8), written(tmp_path, 16)
     assert damage_of(newer) is None
     damage(newer)
@@ -159,7 +159,7 @@ def test_damage_is_named_and_the_last_whole_one_is_taken(damage, tmp_path, caplo
     assert "checkpoint-16 is damaged and skipped" in caplog.text
 
 
-def test_a_bit_in_the_last_of_many_blocks_is_seen(tmp_path):
+def test_flipped_bit_in_the_last_block_is_detected(tmp_path):
     checkpoint = written(tmp_path, 8, whole=False)
     content = bytearray(2 * BLOCK + 7)
     (checkpoint / "model.safetensors").write_bytes(content)
@@ -170,14 +170,14 @@ def test_a_bit_in_the_last_of_many_blocks_is_seen(tmp_path):
     assert "model.safetensors changed" in damage_of(checkpoint)
 
 
-def test_files_that_no_engine_loads_are_no_damage(tmp_path):
+def test_foreign_files_that_no_engine_loads_are_allowed(tmp_path):
     checkpoint = written(tmp_path, 8)
     for name in (".DS_Store", ".nfs000012", "notes.txt", "._model.safetensors"):
         (checkpoint / name).write_text("foreign")
     assert damage_of(checkpoint) is None
 
 
-def test_a_checkpoint_of_an_earlier_version_has_names_alone(tmp_path):
+def test_mark_of_an_earlier_version_lists_names_only(tmp_path):
     checkpoint = written(tmp_path, 8)
     (checkpoint / "complete").write_text("\n".join(FILES))
     assert damage_of(checkpoint) is None
@@ -185,7 +185,7 @@ def test_a_checkpoint_of_an_earlier_version_has_names_alone(tmp_path):
     assert damage_of(checkpoint) == "optimizer.pt missing"
 
 
-def test_old_ones_go_but_never_the_last_whole_one_before_damaged_ones(tmp_path):
+def test_old_checkpoints_are_removed_but_the_last_complete_one_is_kept(tmp_path):
     for step in (2, 4, 6, 16):
         written(tmp_path, step)
     (tmp_path / "checkpoint-16" / FILES[0]).unlink()  # from there a run could not be resumed
@@ -201,7 +201,7 @@ def test_old_ones_go_but_never_the_last_whole_one_before_damaged_ones(tmp_path):
     assert last_complete(tmp_path) == newest and not (tmp_path / "checkpoint-6").exists()
 
 
-def test_the_best_one_stays(tmp_path):
+def test_best_checkpoint_is_kept(tmp_path):
     for step in (2, 4, 6):
         written(tmp_path, step)
     newest = written(tmp_path, 8)
@@ -222,7 +222,7 @@ def test_the_best_one_stays(tmp_path):
         (SafetensorError("I/O error: Read-only (os error 30)"), "Read-only file system"),
     ],
 )
-def test_a_disk_that_fails_is_told_and_half_a_checkpoint_makes_room(error, told, tmp_path):
+def test_write_error_is_reported_and_the_partial_checkpoint_removed(error, told, tmp_path):
     written(tmp_path, 4)
     half = written(tmp_path, 8, whole=False)
     with pytest.raises(EngineError) as caught, writes(half):
@@ -232,6 +232,6 @@ def test_a_disk_that_fails_is_told_and_half_a_checkpoint_makes_room(error, told,
     assert not half.exists()
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
+def test_other_errors_propagate(tmp_path):
     with pytest.raises(RuntimeError, match="a mistake of ours"), writes(tmp_path / "checkpoint-8"):
         raise RuntimeError("a mistake of ours")

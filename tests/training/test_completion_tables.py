@@ -1,4 +1,4 @@
-"""Rollouts as tables where the metrics go."""
+"""Tables of rollouts in TensorBoard, wandb and trackio."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from vantage.training.trl.completion_tables import markdown, sample, show
 from vantage.training.trl.progress import ProgressLine
 
 
-def test_the_best_and_the_worst_rollout_of_a_few_questions_are_shown():
+def test_table_shows_best_and_worst_rollouts():
     step = steps.made(0, questions=6, reward_N=np.arange(48) % 8 * 1.0)
     rows = sample(step)
     assert len(rows) == 8 and len({row["question"] for row in rows}) == 4
@@ -26,13 +26,13 @@ def test_the_best_and_the_worst_rollout_of_a_few_questions_are_shown():
     assert rows[0]["prompt"].endswith("asked 1?") and rows[0]["response"].startswith("I say ")
 
 
-def test_a_silent_question_is_one_row_and_one_without_a_score_none():
+def test_silent_question_has_one_row_and_unscored_question_none():
     reward_N = np.where(np.arange(32) < 8, np.nan, 1.0)
     rows = sample(steps.made(0, reward_N=reward_N))
     assert sorted(row["question"] for row in rows) == [101, 102, 103]
 
 
-def test_texts_are_nothing_but_texts_in_markdown():
+def test_markdown_table_escapes_markup():
     (row, *_) = sample(steps.made(0))
     row |= {"response": "<script>1</script> | [a](javascript:1)\n# `b` **c** ![d](e) \x1b"}
     table = markdown([row])
@@ -75,7 +75,7 @@ def _length(completion_ids, **_):
     return [float(ids[0] % 2) for ids in completion_ids]
 
 
-def test_tensorboard_gets_a_table_and_pictures(trained, tmp_path, monkeypatch):
+def test_tensorboard_gets_a_table_and_images(trained, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
@@ -91,7 +91,7 @@ def test_tensorboard_gets_a_table_and_pictures(trained, tmp_path, monkeypatch):
 
 
 class Tool(SimpleNamespace):
-    """What wandb and trackio have in common."""
+    """The common interface of wandb and trackio."""
 
     def __init__(self):
         super().__init__(run=object(), logged=[])
@@ -107,7 +107,7 @@ class Tool(SimpleNamespace):
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_wandb_and_trackio_get_a_table_with_pictures_in_it(name, monkeypatch):
+def test_wandb_and_trackio_get_a_table_with_images(name, monkeypatch):
     tool = Tool()
     monkeypatch.setitem(sys.modules, name, tool)
     show(steps.made(0), ["none", name], [])
@@ -117,7 +117,7 @@ def test_wandb_and_trackio_get_a_table_with_pictures_in_it(name, monkeypatch):
     assert table["picture"].iloc[0][0] == "image" and logged["train/global_step"] == 4
 
 
-def test_a_tool_that_fails_ends_no_run(monkeypatch, caplog):
+def test_failing_tool_does_not_end_the_run(monkeypatch, caplog):
     tool = Tool()
     tool.log = lambda values: 1 / 0
     monkeypatch.setitem(sys.modules, "trackio", tool)
@@ -125,7 +125,7 @@ def test_a_tool_that_fails_ends_no_run(monkeypatch, caplog):
     assert "rollouts could not be shown: ZeroDivisionError" in caplog.text
 
 
-def test_the_progress_line_tells_useful_rollouts_silent_share_and_time_to_go(trained, capsys):
+def test_progress_bar_shows_useful_rollouts_silent_share_and_time(trained, capsys):
     trained("none")
     last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert last.startswith("grpo: 100%") and "4/4 [" in last

@@ -1,4 +1,4 @@
-"""Data that TRL takes are taken: streams to evaluate on, transforms, prompts of any end."""
+"""Data that TRL accepts also works here: evaluation streams, transforms, any last message."""
 
 import pytest
 from datasets import Dataset, IterableDataset
@@ -22,11 +22,11 @@ ADD = [user("Add 3 + 4.")]
 
 
 def streamed(rows) -> IterableDataset:
-    """The rows one after the other."""
+    """A generator of the rows."""
     return IterableDataset.from_generator(lambda: iter(rows))
 
 
-def test_a_stream_is_evaluated_as_its_rows_are(tiny_model, tmp_path):
+def test_stream_evaluates_like_a_data_set(tiny_model, tmp_path):
     rows, rewards = mixed_rows(4), []
     for held_out in (rows, streamed(rows), {"own": streamed(rows)}):
         rest = {"eval_dataset": held_out}
@@ -45,17 +45,17 @@ def test_a_stream_is_evaluated_as_its_rows_are(tiny_model, tmp_path):
         ([{"prompt": [user(" ")]}], "empty question"),
     ],
 )
-def test_a_stream_whose_first_row_cannot_be_asked_is_refused(tiny_model, tmp_path, rows, words):
+def test_stream_with_invalid_first_row_raises(tiny_model, tmp_path, rows, words):
     with pytest.raises(InputError, match=words):
         trainer(tiny_model, mixed_rows(4), tmp_path, rest={"eval_dataset": streamed(rows)})
 
 
-def test_a_stream_is_not_trained(tiny_model, tmp_path):
+def test_training_on_a_stream_raises(tiny_model, tmp_path):
     with pytest.raises(ConfigError, match=r"train_dataset is an? IterableDataset: .* any order"):
         trainer(tiny_model, streamed([{"prompt": ADD}]), tmp_path)
 
 
-def test_rows_come_as_a_transform_makes_them(tiny_model, tmp_path):
+def test_data_set_transforms_apply(tiny_model, tmp_path):
     def made(batch):
         return {
             "prompt": [[user(text)] for text in batch["text"]],
@@ -75,7 +75,7 @@ def test_rows_come_as_a_transform_makes_them(tiny_model, tmp_path):
     assert columns == {"level": [4] * 4}
 
 
-def test_columns_that_a_format_leaves_out_are_left_out(tiny_model, tmp_path):
+def test_columns_excluded_by_a_format_are_ignored(tiny_model, tmp_path):
     rows = Dataset.from_list([{"prompt": ADD, "image": RED, "answer": "7"}])
     told = Told()
     kept = rows.with_format(columns=["prompt", "answer"])
@@ -94,21 +94,19 @@ def test_columns_that_a_format_leaves_out_are_left_out(tiny_model, tmp_path):
     ],
 )
 @pytest.mark.parametrize("check_data", [True, False])
-def test_what_a_processor_takes_for_a_picture_is_refused_at_the_start(
-    tiny_model, tmp_path, rows, check_data
-):
+def test_image_placeholder_in_text_raises_at_the_start(tiny_model, tmp_path, rows, check_data):
     options = {"variants": {"prompts": 2, "rewrites": "others"}} if "others" in rows else {}
     with pytest.raises(InputError, match=r"row 0, column .* '<image>'|row 0, .* 1 <image> for 0"):
         trainer(tiny_model, Dataset.from_dict(rows), tmp_path, check_data=check_data, **options)
 
 
-def test_it_is_a_word_to_a_model_of_text(text_model, tmp_path):  # noqa: F811
+def test_image_placeholder_is_plain_text_for_text_models(text_model, tmp_path):  # noqa: F811
     rows = Dataset.from_list([{"prompt": [user("What does <image> mean?")]}])
     made = trainer(text_model, rows, tmp_path, reward=Reward())
     assert render(made.session.prompts.original(rows[0])) == [user("What does <image> mean?")]
 
 
-def test_a_picture_in_a_batch_puts_all_its_prompts_in_parts():
+def test_image_in_a_batch_makes_all_prompts_multimodal():
     shown = {"prompt": [user([{"type": "image", "image": RED}])], "image": RED}
     text = {"prompt": [SYSTEM, *ADD], "image": None}
     assert in_one_form([text, text]) == [text, text]
@@ -118,7 +116,7 @@ def test_a_picture_in_a_batch_puts_all_its_prompts_in_parts():
     assert other["prompt"][1] == user([{"type": "text", "text": "Add 3 + 4."}])
 
 
-def test_long_prompts_of_a_stream_are_left_out_or_refused_when_they_come(tiny_model, tmp_path):
+def test_long_prompts_of_a_stream_are_dropped_or_raise_lazily(tiny_model, tmp_path):
     rows = [{"prompt": ADD}, {"prompt": [user("Add 3 + 4 + 5 + 6 + 7.")]}]
     made = trainer(tiny_model, mixed_rows(4), tmp_path)
     for policy in ("skip", "error"):
@@ -133,5 +131,7 @@ def test_long_prompts_of_a_stream_are_left_out_or_refused_when_they_come(tiny_mo
         if policy == "skip":
             assert [row["prompt"] for row in kept] == [ADD]
         else:
-            with pytest.raises(InputError, match="a prompt of 14 tokens, vLLM has 10"):
+            with pytest.raises(
+                InputError, match="a prompt has 14 tokens, but vLLM has room for 10"
+            ):
                 list(kept)

@@ -1,4 +1,4 @@
-"""Rows of the plan on every process, in every update and forward."""
+"""Distribution of plan rows over processes, updates and forwards."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def dealt(samples, updates, processes=1, length=3):
     ],
     ids=str,
 )
-def test_updates_keep_the_order_of_the_plan_on_any_number_of_processes(
+def test_updates_keep_plan_order_for_any_world_size(
     rows, pairs, padding, updates, expected, processes
 ):
     made = dealt(plan(rows, pairs=pairs, padding=padding), updates, processes)
@@ -53,27 +53,27 @@ def test_updates_keep_the_order_of_the_plan_on_any_number_of_processes(
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
-def test_processes_share_the_rows_of_an_update_evenly(processes):
+def test_processes_get_equal_rows_per_update(processes):
     for update in dealt(plan(23, padding=(4, 9)), 3, processes):
         each = (update.row_PR != PADDING).sum(axis=1)
         assert update.row_PR.shape == (processes, max(each.max(), 1))
         assert each.max() - each.min() <= 1
 
 
-def test_tokens_are_those_of_the_rows_that_train():
+def test_update_tokens_count_trained_rows():
     length_M = np.array([5, 1, 7, 2])
     first, second = deal(plan(4, padding=(1,)), length_M, 2, 1)
     assert (first.tokens, second.tokens) == (5, 9)
 
 
-def test_an_update_of_nothing_still_has_a_row_on_every_process():
+def test_empty_update_has_a_row_on_every_process():
     for update in dealt(plan(0), 2, processes=3):
         assert update.row_PR.tolist() == [[PADDING]] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16])
 @pytest.mark.parametrize("parts", [1, 2, 3, 8])
-def test_training_steps_share_the_forwards_and_the_last_has_one(count, parts):
+def test_accumulation_steps_split_forwards_and_the_last_has_one(count, parts):
     pieces = [list(range(count))[share_of(count, part, parts)] for part in range(parts)]
     assert [forward for piece in pieces for forward in piece] == list(range(count))
     assert pieces[-1]
@@ -93,13 +93,13 @@ def test_loss_weights_have_a_weighted_mean_of_one_in_every_update(processes):
     assert weight_M[[3, 8]].tolist() == [0, 0]
 
 
-def test_equal_weights_change_nothing():
+def test_equal_weights_give_loss_weights_of_1():
     samples = plan(6, weight=0.25)
     weight_M = loss_weights(samples, np.ones(6), dealt(samples, 2))
     assert weight_M.tolist() == [1.0] * 6
 
 
-def test_rows_without_tokens_leave_weights_finite():
+def test_rows_without_tokens_give_finite_weights():
     samples = plan(4)
     weight_M = loss_weights(samples, np.zeros(4), dealt(samples, 2, length=0))
     assert weight_M.tolist() == [1.0] * 4

@@ -1,4 +1,4 @@
-"""What a section of the configuration says cannot be said otherwise under the engine's name."""
+"""Engine options cannot contradict the sections of a configuration."""
 
 import pytest
 
@@ -43,7 +43,7 @@ OTHERS = {
 
 
 def another(name: str):
-    """A value of the same type that says something else."""
+    """Another value of the same type."""
     value = DECIDED[name]
     if name in OTHERS:
         return OTHERS[name]
@@ -54,12 +54,12 @@ def another(name: str):
     return f"{value} more" if isinstance(value, str) else 2 * value
 
 
-def test_each_option_has_its_words():
+def test_each_determined_option_has_advice():
     assert DECIDED.keys() == INSTEAD.keys()
 
 
 @pytest.mark.parametrize("name", INSTEAD)
-def test_an_option_of_a_section_is_refused_unless_it_says_the_same(name):
+def test_engine_option_must_repeat_the_value_of_its_section(name):
     given = another(name)
     with pytest.raises(ConfigError) as caught:
         arguments(with_trl(name, given))
@@ -68,7 +68,7 @@ def test_an_option_of_a_section_is_refused_unless_it_says_the_same(name):
     assert message.endswith(INSTEAD[name])
 
 
-def test_the_same_twice_is_taken():
+def test_repeating_the_value_of_a_section_is_allowed():
     twice = {name: value for name, value in DECIDED.items() if "." not in name}
     given = VALUES["trl"] | twice | {"model_init_kwargs": {"attn_implementation": "sdpa"}}
     made = arguments(configuration.parse({**VALUES, "trl": given}))
@@ -83,13 +83,13 @@ def test_the_same_twice_is_taken():
         ({"data": {"train": "a.parquet", "max_prompt_tokens": 9}}, "max_prompt_length", 8),
     ],
 )
-def test_what_a_section_leaves_open_is_said_there(options, name, value):
+def test_undetermined_value_is_set_in_its_section(options, name, value):
     values = {**VALUES, **options, "trl": {"use_cpu": True, name: value}}
     with pytest.raises(ConfigError, match=rf"trl\.{name}={value}.*must stay .*; {INSTEAD[name]}"):
         arguments(configuration.parse(values))
 
 
-def test_the_loss_of_a_recipe_and_what_no_section_says_are_open():
+def test_loss_options_and_undetermined_options_can_be_set():
     given = {"beta": 0.1, "epsilon": 0.1, "loss_type": "grpo", "num_iterations": 2, "optim": "sgd"}
     made = arguments(configuration.parse({**VALUES, "trl": VALUES["trl"] | given}))
     assert {name: getattr(made, name) for name in given} == given
@@ -111,11 +111,11 @@ def test_the_loss_of_a_recipe_and_what_no_section_says_are_open():
         (None, 1, False),
     ],
 )
-def test_what_says_the_same(given, value, expected):
+def test_equality_of_given_and_determined_values(given, value, expected):
     assert same(given, value) == expected
 
 
-def test_options_inside_options_are_named_whole():
+def test_nested_options_have_dotted_names():
     options = {"a": {"b": 1, "c": {"d.e": 2}}, "f": 3}
     assert dict(flat(options, ("a.c",))) == {"a.b": 1, "a.c": {"d.e": 2}, "f": 3}
     assert dict(flat({"variants": {"prompts": 1}}, WHOLE)) == {"variants": {"prompts": 1}}

@@ -1,4 +1,4 @@
-"""Mixtures of experts: the loss that balances them is TRL's, forward by forward."""
+"""The load-balancing loss of mixtures of experts matches TRL in every forward."""
 
 import hashlib
 
@@ -60,7 +60,7 @@ def quiet(monkeypatch):
     [{}, {"router_aux_loss_coef": 0.3}, {"num_iterations": 2, "loss_type": "grpo"}],
     ids=str,
 )
-def test_the_loss_that_balances_experts_is_that_of_trl(options, tmp_path, monkeypatch):
+def test_load_balancing_loss_matches_trl(options, tmp_path, monkeypatch):
     monkeypatch.setattr(advantages, "EPSILON", 1e-4)  # that of TRL
     given = {"steps_per_generation": 1, "router_aux_loss_coef": None, "max_steps": 4, **options}
 
@@ -78,13 +78,13 @@ def test_the_loss_that_balances_experts_is_that_of_trl(options, tmp_path, monkey
     assert history(VantageTrainer, ours, **given) == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
-def test_experts_are_balanced_in_forwards_of_as_many_rows_of_many_questions():
+def test_load_balancing_forwards_mix_questions_evenly():
     policy = Policy(None, rows=4, balances=True)
     parts = policy.cut(None, [(0, rollout) for rollout in range(10)], Limits(0, (0, 0)))
     assert [part.tolist() for part in parts] == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
 
 
-def test_what_the_plan_weighs_does_not_touch_the_balance(tmp_path):
+def test_sample_weights_do_not_change_load_balancing(tmp_path):
     """A mean over rows is scaled where forwards have different numbers of them; this is not."""
     options = {"loss_type": "grpo", "per_device_train_batch_size": 3, "num_generations": 4}
     sizes = {"steps_per_generation": 4, "gradient_accumulation_steps": 4}
@@ -104,18 +104,20 @@ def test_what_the_plan_weighs_does_not_touch_the_balance(tmp_path):
     assert difference(steps[0].gradients, {}) > 0
 
 
-def test_rows_are_not_packed_where_experts_are_balanced(tmp_path, caplog):
+def test_load_balancing_disables_packing(tmp_path, caplog):
     model, words = experts()
     rest = {"processing_class": words}
     VantageTrainer(model, Reward(), config(tmp_path, router_aux_loss_coef=None), ROWS, **rest)
     assert "packing is off" in caplog.text and "router_aux_loss_coef=0" in caplog.text
-    with pytest.raises(EngineError, match=r"packing='on'.*the loss that balances experts"):
+    with pytest.raises(EngineError, match=r"packing='on'.*the load-balancing loss of experts"):
         args = config(tmp_path, router_aux_loss_coef=None, packing="on")
         VantageTrainer(experts()[0], Reward(), args, ROWS, **rest)
 
 
 @pytest.mark.parametrize("given", [{}, {"router_aux_loss_coef": 0.02}], ids=str)
-def test_a_file_of_a_run_leaves_the_balance_out_and_says_so(given, tmp_path, monkeypatch, caplog):
+def test_configuration_disables_load_balancing_loss_with_a_warning(
+    given, tmp_path, monkeypatch, caplog
+):
     model, words = experts()
     for part in (model, words):
         part.save_pretrained(tmp_path / "model")
@@ -133,12 +135,12 @@ def test_a_file_of_a_run_leaves_the_balance_out_and_says_so(given, tmp_path, mon
         )
     )
     assert made.aux_loss_enabled == bool(given)
-    said = "the loss that balances the experts of this model is left out" in caplog.text
+    said = "load-balancing loss of this model's experts is disabled" in caplog.text
     assert said == (not given)
-    assert ("trl.router_aux_loss_coef: 0.05 adds it" in caplog.text) == said
+    assert ("trl.router_aux_loss_coef: 0.05 enables it" in caplog.text) == said
 
 
-def test_responses_that_do_not_count_leave_the_balance(tmp_path):
+def test_masked_responses_do_not_change_load_balancing(tmp_path):
     """All are cut off; a mean over the tokens of a forward has none then."""
     model, words = experts()
     model.generation_config.eos_token_id = None

@@ -1,4 +1,4 @@
-"""Host memory of a rollout batch with many pictures, in a process of its own."""
+"""Host memory of a rollout batch with many images, measured in a separate process."""
 
 import json
 import subprocess

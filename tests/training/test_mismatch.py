@@ -1,14 +1,14 @@
-"""Log-probs of sampler and trainer compared, by hand."""
+"""The mismatch of sampler and trainer matches values computed by hand."""
 
 import math
 
 import numpy as np
 import pytest
 
-from vantage.training.sampler import judge, mismatch, renormalisation, verdict
+from vantage.training.mismatch import judge, mismatch, renormalisation, verdict
 
 
-def test_the_mismatch_is_that_computed_by_hand():
+def test_mismatch_matches_hand_computed_values():
     # Trainer over sampler: 1/2, 1, 2.
     trainer_T = np.log([0.1, 0.3, 0.4])
     sampler_T = np.log([0.2, 0.3, 0.2])
@@ -25,7 +25,7 @@ def test_the_mismatch_is_that_computed_by_hand():
     }
 
 
-def test_equal_log_probs_have_none():
+def test_equal_log_probs_have_no_mismatch():
     found = mismatch(np.log([0.5, 0.25]), np.log([0.5, 0.25]))
     assert (found.kl, found.difference, found.largest_ratio) == (0, 0, 1)
     assert judge(found, float32=True) is None
@@ -37,7 +37,7 @@ def test_without_tokens_nothing_is_logged_or_judged():
     assert judge(found, float32=True) is None
 
 
-def test_arrays_of_different_lengths_are_refused():
+def test_arrays_of_different_lengths_raise():
     with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
         mismatch(np.zeros(2), np.zeros(3))
 
@@ -65,7 +65,7 @@ def test_the_limit_follows_precision_and_renormalisation(difference, float32, sl
         assert f"differ by {difference:.3g} on average over 4 sampled tokens" in reason
 
 
-def test_the_mass_that_a_sampler_keeps_bounds_its_log_probs():
+def test_top_p_bounds_the_mismatch():
     assert renormalisation(1.0) == 0
     assert renormalisation(0.5) == pytest.approx(math.log(2))
     assert renormalisation(1.0, top_k=-1, min_p=0.0) == 0

@@ -1,4 +1,4 @@
-"""Values that no run can have are refused by check, the dry run and train alike, at the start."""
+"""`check`, the dry run and `train` reject the same invalid values, at the start."""
 
 import json
 import math
@@ -22,7 +22,7 @@ REFUSED = [
     ("run.seed", 2**40, "run.seed"),
     ("run.seed", -1, "run.seed"),
     ("run.seed", 1.5, "run.seed"),
-    ("run.report_to", ["nobody"], "TRL knows no 'nobody'"),
+    ("run.report_to", ["nobody"], "TRL does not support 'nobody'"),
     ("run.report_to", "tensorboard", "run.report_to"),
     ("run.output", "", "run.output"),
     ("run.output", "  ", "run.output"),
@@ -54,8 +54,8 @@ REFUSED = [
     ("trl.accelerator_config", "gone.json", "trl.accelerator_config='gone.json'"),
     ("trl.sync_ref_model", True, "sync_ref_model"),
     ("trl.router_aux_loss_coef", 0.1, "the model has no experts"),
-    ("trl.cast_lm_head_to_fp32", True, "shares its embeddings"),
-    ("trl.use_transformers_continuous_batching", True, "not for vision-language models"),
+    ("trl.cast_lm_head_to_fp32", True, "tied embeddings"),
+    ("trl.use_transformers_continuous_batching", True, "not supported for vision-language models"),
     ("trl.model_init_kwargs", {"dtyp": "auto"}, "trl.model_init_kwargs.dtyp: unknown; did you"),
 ]
 # No file of YAML has them, but Python does.
@@ -124,7 +124,7 @@ def changed(base, *options):
 
 
 @pytest.mark.parametrize(("option", "value", "named"), REFUSED)
-def test_a_value_is_refused_alike_by_every_command(option, value, named, base, vantage, tmp_path):
+def test_every_command_rejects_the_same_values(option, value, named, base, vantage, tmp_path):
     written, plain = tmp_path / "odd.yaml", tmp_path / "plain.yaml"
     written.write_text(text_of(changed(base, (option, value))))
     plain.write_text(text_of(base))
@@ -145,14 +145,14 @@ def test_a_value_is_refused_alike_by_every_command(option, value, named, base, v
 
 
 @pytest.mark.parametrize(("option", "value"), NOT_FINITE)
-def test_what_is_not_finite_is_refused_from_python_and_from_yaml(option, value, base, tmp_path):
+def test_non_finite_options_raise_from_python_and_yaml(option, value, base, tmp_path):
     values = changed(base, (option, value))
     for call in (check, dry_run, run.train):
         with pytest.raises(VantageError, match=option.rpartition(".")[2]):
             call(configuration.parse(values))
     written = tmp_path / "odd.yaml"
     written.write_text(text_of(values))
-    with pytest.raises(VantageError, match="no finite number"):
+    with pytest.raises(VantageError, match="not a finite number"):
         configuration.load(written)
 
 
@@ -171,7 +171,7 @@ def assert_train_takes_what_the_dry_run_takes(values):
 @pytest.mark.parametrize(
     "tries", [60, pytest.param(1_500, marks=pytest.mark.slow)], ids=["some", "many"]
 )
-def test_what_the_dry_run_takes_a_trainer_can_be_built_of(tries, base):
+def test_options_accepted_by_the_dry_run_build_a_trainer(tries, base):
     one = st.tuples(st.sampled_from(OPTIONS), st.sampled_from(ODD))
 
     @settings(

@@ -1,4 +1,4 @@
-"""Packed updates are those row by row; where they would not be, rows go one by one."""
+"""Packed updates equal unpacked ones; packing is off where they would not."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from training_cases import Reward, difference, mixed_rows, trained, trainer
 from vantage.errors import ConfigError, EngineError
 from vantage.training.trl import prefix
 from vantage.training.trl.encoding import Encoding
-from vantage.training.trl.forwards import Difference, Packing
+from vantage.training.trl.exactness import Difference, Packing
 from vantage.training.trl.packing import _placed
 
 CASES = {
@@ -80,7 +80,7 @@ def test_a_family_that_must_not_be_packed_goes_row_by_row_with_one_notice(tmp_pa
     assert made.policy.packing.works is False
     notices = [r.message for r in caplog.records if "packing is off" in r.message]
     assert notices == [
-        "packing is off, each row has a prompt of its own: layers with sliding_attention"
+        "packing is off, each row has its own copy of the prompt: layers with sliding_attention"
     ]
 
 
@@ -158,7 +158,7 @@ def test_image_tokens_that_see_later_ones_are_told_by_their_types(tiny_model):
 
 
 def towers_run(made) -> list[int]:
-    """Images that the vision tower encodes, forward by forward, from now on."""
+    """Counts the images that the vision tower encodes in each forward."""
     seen: list[int] = []
     tower = prefix.towers(made.model)[0]
     tower.register_forward_pre_hook(
@@ -253,7 +253,7 @@ def test_thirty_steps_of_the_digits_have_the_same_losses_packed_or_not(tiny_mode
 
 
 def off_by_one(monkeypatch):
-    """Every response is one position too far."""
+    """Shifts the positions of responses by one."""
 
     def moved(position_SP, pack):
         positions = _placed(position_SP, pack).clone()
@@ -271,9 +271,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("options", WEIGHTS.values(), ids=WEIGHTS)
-def test_packs_whose_positions_are_off_by_one_are_found_out(
-    options, tiny_model, tmp_path, monkeypatch
-):
+def test_off_by_one_positions_in_packs_are_detected(options, tiny_model, tmp_path, monkeypatch):
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, packing="on", **options)
     assert made.policy.packing.works is True
     off_by_one(monkeypatch)
@@ -298,7 +296,7 @@ def test_packs_whose_positions_are_off_by_one_are_found_out(
         (math.nan, math.nan, 0.0, torch.bfloat16, False),
     ],
 )
-def test_packs_may_differ_by_rounding_alone(largest, mean, noise, dtype, works):
+def test_only_rounding_differences_allow_packing(largest, mean, noise, dtype, works):
     found = Packing("auto")
     found.judge(Difference(largest, mean, noise), dtype)
     assert found.works is works

@@ -1,4 +1,4 @@
-"""Packs hold every response once behind its prompt, and nothing sees what it must not."""
+"""Packs contain every response once, with correct attention masks."""
 
 import numpy as np
 import pytest
@@ -30,20 +30,20 @@ def one_prompt(lengths, cost=CHEAP, prefix=2, budget=NO_END, images=0.0) -> list
 # ---- how much goes into a pack -------------------------------------------------------------
 
 
-def test_all_responses_of_a_prompt_go_into_one_pack_where_attention_costs_nothing():
+def test_free_attention_packs_all_responses_of_a_prompt_together():
     (pack,) = one_prompt([3, 1, 2])
     assert pack == Pack(7, 2, (Segment(0, 3), Segment(2, 2), Segment(1, 1)))
     assert pack.tokens == 2 + 3 + 2 + 1
 
 
-def test_repeats_are_one_segment_and_an_empty_response_takes_one_token():
+def test_repeated_rows_share_a_segment_and_empty_responses_take_one_token():
     keys = [(7, 0), (7, 0), (8, 0), (7, 1)]
     first, second = packs(keys, [3, 3, 3, 0], {7: 2, 8: 4}, {7: 0.0, 8: 0.0}, CHEAP, NO_END)
     assert first == Pack(7, 2, (Segment(0, 3), Segment(1, 0)))
     assert (first.tokens, second.tokens) == (2 + 3 + 1, 4 + 3)
 
 
-def test_a_row_without_tokens_that_count_does_not_shorten_the_same_one_with_some():
+def test_repeated_row_keeps_its_longest_length():
     (pack,) = packs([(7, 0)] * 2, [0, 3], {7: 2}, {7: 0.0}, CHEAP, 99)
     assert pack.segments == (Segment(0, 3),)
 
@@ -60,13 +60,11 @@ def test_a_row_without_tokens_that_count_does_not_shorten_the_same_one_with_some
         (1, 99, 100.0, 0.0, 1),
     ],
 )
-def test_a_pack_holds_as_many_responses_as_make_each_the_cheapest(
-    prefix, length, even, images, count
-):
+def test_pack_size_minimizes_cost_per_response(prefix, length, even, images, count):
     assert Cost(even=even, most=500).responses(prefix, length, images) == count
 
 
-def test_a_sequence_with_several_responses_is_no_longer_than_its_mask_may_be():
+def test_pack_length_is_bounded_by_its_mask():
     assert Cost(even=float("inf"), most=100).responses(40, 20, 0.0) == 3
     assert Cost(even=float("inf"), most=100).responses(200, 20, 0.0) == 1
 
@@ -76,7 +74,7 @@ def test_a_sequence_with_several_responses_is_no_longer_than_its_mask_may_be():
     st.floats(1, 1000),
     st.integers(1, 200),
 )
-def test_every_row_has_its_segment_once_and_packs_keep_to_the_budget(rows, even, budget):
+def test_every_row_has_one_segment_within_the_budget(rows, even, budget):
     keys = [(prompt, rollout) for prompt, rollout, _ in rows]
     lengths = [length for *_, length in rows]
     prefixes = {prompt: 5 * prompt + 1 for prompt in range(4)}
@@ -103,7 +101,7 @@ def laid_out(*made: Pack):
     )
 
 
-def test_the_example_of_the_documentation():
+def test_example_of_the_module_docstring():
     packed = laid_out(Pack(7, 2, (Segment(0, 3), Segment(1, 2))))
     assert packed.input_ids_BT.tolist() == [[10, 11, 12, 1, 2, 12, 4]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4, 2, 3]]
@@ -123,7 +121,7 @@ def test_the_example_of_the_documentation():
     assert packed.sees[0, 0].tolist() == expected
 
 
-def test_padding_sees_itself_alone_and_is_seen_by_nothing():
+def test_padding_attends_only_to_itself():
     two, one = Pack(7, 2, (Segment(0, 3), Segment(1, 2))), Pack(7, 2, (Segment(1, 2),))
     packed = laid_out(two, one)
     assert packed.input_ids_BT.shape == (2, 7)
@@ -134,12 +132,12 @@ def test_padding_sees_itself_alone_and_is_seen_by_nothing():
     assert not packed.sees[1, 0, :4, 4:].any()
 
 
-def test_packs_of_one_response_are_ordinary_sequences_without_a_mask_of_their_own():
+def test_packs_of_one_response_need_no_mask():
     packed = laid_out(Pack(7, 2, (Segment(0, 3),)), Pack(7, 2, (Segment(1, 2),)))
     assert packed.sees.tolist() == [[True] * 5, [True] * 4 + [False]]
 
 
-def test_positions_in_three_dimensions_go_on_behind_the_largest():
+def test_multimodal_positions_continue_after_the_maximum():
     places = torch.tensor([[0, 1, 4], [0, 2, 4], [0, 3, 4]])
     made = (Pack(7, 2, (Segment(0, 3),)),)
     packed = lay_out(made, lambda prompt: PROMPT, lambda prompt: places, RESPONSES.__getitem__)
@@ -151,7 +149,7 @@ def test_positions_in_three_dimensions_go_on_behind_the_largest():
     ]
 
 
-def test_values_come_back_row_by_row_and_gradients_of_repeats_add_up():
+def test_gathered_rows_sum_gradients_of_repeats():
     packed = laid_out(Pack(7, 2, (Segment(0, 3), Segment(1, 2))))
     value_BT = torch.arange(7.0)[None].requires_grad_()
     keys = [(7, 1), (7, 0), (7, 1)]

@@ -1,4 +1,4 @@
-"""From rewards to a plan: a rollout without a verdict is as one that was never there."""
+"""A rollout without a verdict does not affect the plan."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def outcomes(part_NF: np.ndarray, question_N: np.ndarray) -> Outcomes:
 
 
 @pytest.mark.parametrize("name", ["grpo", "dr-grpo", "rloo", "shuffle-r1", "share-shuffle", "pods"])
-def test_a_judge_that_fails_for_a_third_leaves_the_advantages_of_the_others(name):
+def test_failing_judge_keeps_the_advantages_of_other_rollouts(name):
     rng = np.random.default_rng(0)
     question_N = np.repeat(np.arange(6), 9)
     part_NF = rng.integers(0, 2, (54, 2)).astype(float)

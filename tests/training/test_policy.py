@@ -1,4 +1,4 @@
-"""The policy scores keys: with a model and tokens, and without a trainer."""
+"""The policy scores keys without a trainer."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def by_hand(model, prompt, answer):
 
 
 @pytest.mark.parametrize("packing", ["off", "on"])
-def test_keys_are_scored_without_a_trainer(packing, model):
+def test_policy_works_without_a_trainer(packing, model):
     expected = [by_hand(model, PROMPTS[prompt], ANSWERS[rollout]) for prompt, rollout in KEYS]
     add_fused_lm_head(model, temperature=1.0)
     policy = Policy(lambda prompt: Encoding("", PROMPTS[prompt], [], {}), packing=packing)
@@ -45,7 +45,7 @@ def test_keys_are_scored_without_a_trainer(packing, model):
         assert not any(row_T[len(wanted) :])
 
 
-def test_gradients_reach_the_model_and_entropies_come_on_demand(model):
+def test_forward_has_gradients_and_optional_entropies(model):
     add_fused_lm_head(model, temperature=1.0, outputs=("log_probs", "entropy"))
     policy = Policy(lambda prompt: Encoding("", PROMPTS[prompt], [], {}), packing="off")
     tokens_RT = torch.tensor([[21, 22]])

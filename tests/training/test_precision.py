@@ -1,4 +1,4 @@
-"""Whether steps move weights: formats worked out by hand, and rounding as PyTorch does it."""
+"""Which weights a step moves, computed by hand and with PyTorch's rounding."""
 
 import numpy as np
 import pytest
@@ -36,13 +36,13 @@ from vantage.training.precision import (
         (2e-8, "bfloat16", 2.0**-17),
     ],
 )
-def test_the_reach_of_a_step(step, dtype, below):
+def test_reach_of_a_step(step, dtype, below):
     assert reach(step, dtype) == below
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("step", [1e-6, 3e-5, 1e-3])
-def test_a_step_moves_the_weights_within_its_reach_and_no_others(dtype, step):
+def test_step_moves_only_weights_within_reach(dtype, step):
     torch.manual_seed(0)
     kind = getattr(torch, dtype)
     weights = (torch.randn(100_000) * torch.logspace(-6, 1, 100_000)).to(kind)
@@ -51,7 +51,7 @@ def test_a_step_moves_the_weights_within_its_reach_and_no_others(dtype, step):
     assert torch.equal(stepped != weights, weights.abs() < reach(step, dtype))
 
 
-def test_the_share_of_usual_weights_that_a_step_moves():
+def test_share_of_typical_weights_that_a_step_moves():
     # 2^-11 is 0.0244 standard deviations of 0.02: 2 x 0.00974 of a normal distribution.
     adam = Steps("adamw", 1e-6, 1e-6)
     found = moved(expected("bfloat16", 0.02), adam)
@@ -80,14 +80,14 @@ ADAM, HIGH = Steps("adamw", 1e-6, 1e-6), Steps("adamw", 1e-3, 1e-3)
         ([weights("bfloat16", 0.1), weights("float32", 0.1)], ADAM, "kept in bfloat16:", None),
         ([weights("bfloat16", 0.1)], Steps("kahan", 1e-6, 1e-6, kept=True), None, None),
         ([weights("float16", 0.1)], Steps("kahan", 1e-6, 1e-6, kept=True), "float16", None),
-        ([weights("bfloat16", 0.1)], Steps("muon", 1e-6, None), None, "cannot be told"),
-        ([weights("float8_e4m3fn", 0.1)], ADAM, None, "cannot be told"),
+        ([weights("bfloat16", 0.1)], Steps("muon", 1e-6, None), None, "cannot determine whether"),
+        ([weights("float8_e4m3fn", 0.1)], ADAM, None, "cannot determine whether"),
         ([weights("float32", 0.1)], Steps("muon", 1e-6, None), None, None),
         ([weights("bfloat16", 0.1)], Steps("adamw", 0.0, 0.0), None, None),
         ([], ADAM, None, None),
     ],
 )
-def test_what_is_refused_and_what_is_told(held, steps, error, warning):
+def test_verdicts_on_optimizer_steps(held, steps, error, warning):
     found = judge(held, steps)
     for words, wanted in ((found.error, error), (found.warning, warning)):
         assert words is None if wanted is None else wanted in words
@@ -118,12 +118,12 @@ def test_what_is_refused_and_what_is_told(held, steps, error, warning):
         ("sgd", {}, None, False),
     ],
 )
-def test_optimizers_are_known_by_their_names(name, options, size, kept):
+def test_optimizers_are_recognized_by_name(name, options, size, kept):
     found = steps_of(name, 1e-6, options=options)
     assert (found.size, found.kept) == (size and pytest.approx(size), kept)
 
 
-def test_steps_of_sgd_follow_the_norm_that_gradients_are_clipped_to():
+def test_sgd_steps_follow_the_gradient_clip():
     # A norm of 1 over 10^6 weights is 10^-3 each; a momentum of 0.9 sums ten of them.
     assert steps_of("sgd", 1e-2, clip=1.0, trained=10**6).size == pytest.approx(1e-5)
     more = steps_of("sgd", 1e-2, options={"momentum": "0.9"}, clip=1.0, trained=10**6)
@@ -143,7 +143,7 @@ def test_steps_of_sgd_follow_the_norm_that_gradients_are_clipped_to():
         ({"optimizer": {"weights": "bfloat16"}}, False, ("bfloat16", "bfloat16", "bfloat16")),
     ],
 )
-def test_what_a_configuration_asks_for(sections, has_bfloat16, wanted):
+def test_resolved_precision_of_a_configuration(sections, has_bfloat16, wanted):
     found = precision_of(configured(**sections), has_bfloat16=has_bfloat16)
     assert found == Precision(*wanted)
 
@@ -156,7 +156,7 @@ def test_what_a_configuration_asks_for(sections, has_bfloat16, wanted):
         ({"lora": {}}, "adapters"),
     ],
 )
-def test_weights_in_bfloat16_go_with_forwards_in_bfloat16(model, words):
+def test_bfloat16_weights_require_bfloat16_forwards(model, words):
     config = configured(model=model, optimizer={"weights": "bfloat16"})
     with pytest.raises(ConfigError, match=words):
         precision_of(config, has_bfloat16=True)

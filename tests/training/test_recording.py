@@ -1,4 +1,4 @@
-"""What training on TRL writes down is what it trained."""
+"""The record of a run on TRL matches what it trained."""
 
 import dataclasses
 import time
@@ -12,6 +12,7 @@ from vantage.methods import diagnose
 from vantage.record import About, Record, Recorder
 from vantage.training import checkpoints
 from vantage.training.trl import VantageConfig, VantageTrainer
+from vantage.training.trl.recording import TrlRecording
 
 OPTIONS = {
     "max_steps": 6,
@@ -40,7 +41,7 @@ RECIPES = {
 
 
 class Watch(TrainerCallback):
-    """Keeps what the trainer says of each rollout batch."""
+    """Keeps the record of each rollout batch."""
 
     def __init__(self):
         self.plans, self.batches = [], []
@@ -83,7 +84,7 @@ def run(request, tmp_path_factory, tiny_model, digit_rows):
     return trainer, watch, Record(place)
 
 
-def test_the_plan_in_the_record_is_the_one_that_was_trained(run):
+def test_recorded_plan_is_the_trained_plan(run):
     trainer, watch, record = run
     assert record.steps == [0, 1, 2] and len(watch.plans) == 3
     for step, (rollouts, samples) in enumerate(watch.plans):
@@ -99,7 +100,7 @@ def test_the_plan_in_the_record_is_the_one_that_was_trained(run):
         np.testing.assert_array_equal(again.rollout_M, plan.rollout_M)
 
 
-def test_numbers_and_texts_are_those_of_the_trainer(run):
+def test_record_matches_the_trainer(run):
     trainer, watch, record = run
     rollouts = record.table("rollouts")
     for number, batch in enumerate(watch.batches):
@@ -117,7 +118,7 @@ def test_numbers_and_texts_are_those_of_the_trainer(run):
     assert set(record.numbers("seconds")) >= {"generate", "reward", "plan", "update"}
 
 
-def test_prompts_and_questions_are_those_that_were_asked(run, digit_rows):
+def test_record_has_the_asked_prompts_and_questions(run, digit_rows):
     _, _, record = run
     for prompt in record.table("prompts").to_pylist():
         words = digit_rows[prompt["row"]]["question"].replace("<image>", "")
@@ -127,7 +128,7 @@ def test_prompts_and_questions_are_those_that_were_asked(run, digit_rows):
         assert record.picture(prompt["pictures"][0]["picture"])
 
 
-def test_log_probs_are_known_of_what_was_trained(run):
+def test_record_has_log_probs_of_trained_rollouts(run):
     trainer, _, record = run
     rollouts = record.table("rollouts")
     log_prob_N, trained_N = (rollouts[name].to_numpy() for name in ("log_prob", "trained"))
@@ -136,14 +137,14 @@ def test_log_probs_are_known_of_what_was_trained(run):
     assert known_N.any() and not known_N[trained_N == 0].any()
 
 
-def test_validations_are_recorded_with_their_time(run):
+def test_validations_are_recorded_with_their_duration(run):
     _, _, record = run
     rows = record.validations().to_pylist()
     found = {row["batch"]: row for row in rows if row["metric"] == "rewards/brevity/mean"}
     assert sorted(found) == [1, 2, 3] and all(row["seconds"] > 0 for row in found.values())
 
 
-def test_generated_tokens_count_those_that_were_replaced(run):
+def test_generated_tokens_include_replaced_questions(run):
     trainer, watch, record = run
     tokens = record.table("batch")["generated_tokens"].to_pylist()
     for generated, batch in zip(tokens, watch.batches, strict=True):
@@ -151,7 +152,7 @@ def test_generated_tokens_count_those_that_were_replaced(run):
         assert generated >= kept if trainer.session.recipe.refills else generated == kept
 
 
-def test_a_record_that_cannot_be_written_ends_no_run(tmp_path, tiny_model, digit_rows, caplog):
+def test_unwritable_record_does_not_end_the_run(tmp_path, tiny_model, digit_rows, caplog):
     class Spoil(TrainerCallback):
         def on_step_begin(self, args, state, control, **rest):
             if state.global_step == 2:
@@ -169,10 +170,10 @@ def test_a_record_that_cannot_be_written_ends_no_run(tmp_path, tiny_model, digit
     assert "rollout batch 1 is not in the record" in caplog.text
 
 
-def test_a_checkpoint_counts_once_its_rollout_batches_are_in_the_record(
+def test_checkpoint_is_complete_once_its_batches_are_recorded(
     tmp_path, tiny_model, digit_rows, monkeypatch
 ):
-    """The disk is slow: what is not written yet is waited for."""
+    """With a slow disk, pending writes are waited for."""
     there = []
     write, mark = Recorder.append, checkpoints.mark_complete
 
@@ -191,7 +192,7 @@ def test_a_checkpoint_counts_once_its_rollout_batches_are_in_the_record(
     assert there == [[0], [0, 1]] and Record(tmp_path).steps == [0, 1]
 
 
-def test_an_error_in_the_record_is_not_lost(tmp_path, tiny_model, digit_rows, monkeypatch):
+def test_record_errors_propagate(tmp_path, tiny_model, digit_rows, monkeypatch):
     def broken(recorder, step):
         raise ValueError("a mistake of ours")
 
@@ -200,7 +201,7 @@ def test_an_error_in_the_record_is_not_lost(tmp_path, tiny_model, digit_rows, mo
         trained(tmp_path, tiny_model, digit_rows, eval_strategy="no")
 
 
-def test_a_second_run_in_the_same_directory_is_refused(tmp_path, tiny_model, digit_rows):
+def test_second_run_in_the_same_directory_raises(tmp_path, tiny_model, digit_rows):
     with (
         Recorder(tmp_path, About("trl", "grpo", 0, 1)),
         pytest.raises(ConfigError, match="is being written by another process"),
@@ -208,3 +209,41 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path, tiny_model, dig
         trained(tmp_path, tiny_model, digit_rows)
     trained(tmp_path, tiny_model, digit_rows, max_steps=2)  # the first has let go
     trained(tmp_path, tiny_model, digit_rows, max_steps=2)
+
+
+def test_each_rollout_batch_is_recorded_once(tmp_path, tiny_model, digit_rows, monkeypatch):
+    """At the end of an epoch too, where transformers evaluates and saves a second time."""
+    recorded, append = [], TrlRecording.append
+
+    def noting(self, step):
+        recorded.append(step.number)
+        append(self, step)
+
+    monkeypatch.setattr(TrlRecording, "append", noting)
+    options = {"max_steps": -1, "num_train_epochs": 2}
+    trainer, _ = trained(tmp_path / "run", tiny_model, digit_rows, **options)
+    batches = trainer.session.batches_per_epoch
+    assert recorded == list(range(2 * batches))
+
+
+def test_the_newest_checkpoint_stays_beside_the_best(tmp_path, tiny_model, digit_rows):
+    def falling(completion_ids, trainer_state, **_):
+        return [-float(trainer_state.global_step) - ids[0] % 2 for ids in completion_ids]
+
+    args = VantageConfig(
+        str(tmp_path / "run"),
+        **OPTIONS
+        | {
+            "save_total_limit": 1,
+            "save_strategy": "steps",
+            "save_steps": 2,
+            "eval_strategy": "steps",
+            "eval_steps": 2,
+            "metric_for_best_model": "eval_reward",
+            "max_steps": 6,
+        },
+    )
+    rows = digit_rows.select(range(20))
+    VantageTrainer(tiny_model, falling, args, rows, digit_rows.select(range(36, 40))).train()
+    left = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert left == ["checkpoint-2", "checkpoint-6"]

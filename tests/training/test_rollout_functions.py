@@ -1,4 +1,4 @@
-"""What a rollout function returns is trained as TRL trains it, or refused."""
+"""Results of rollout functions train as in TRL, or raise an error."""
 
 import pytest
 from datasets import Dataset
@@ -62,7 +62,7 @@ def quiet(monkeypatch):
         ),
     ],
 )
-def test_what_it_returns_is_trained_as_trl_trains_it(tiny_model, tmp_path, way, fields, options):
+def test_rollout_function_results_train_as_in_trl(tiny_model, tmp_path, way, fields, options):
     steps = []
     for kind in ("trl", "vantage"):
         given = {"loss_type": "dr_grpo", **options}
@@ -104,7 +104,7 @@ def shared(tiny_model, tmp_path, way, rows=None, **options):
     )
 
 
-def test_responses_are_shared_under_the_prompts_that_it_wrote(tiny_model, tmp_path):
+def test_responses_are_shared_under_the_encodings_of_rollout_functions(tiny_model, tmp_path):
     made = shared(tiny_model, tmp_path, lambda ids, number: [*ids, 40])
     keys = {made.batch.key(row) for row in range(len(made.batch.plan.of_rollouts))}
     asked = {prompt: made._encoder(prompt).ids for prompt, _ in keys}
@@ -115,12 +115,12 @@ def test_responses_are_shared_under_the_prompts_that_it_wrote(tiny_model, tmp_pa
     assert made.batch.is_own((made.batch.scored.asked_N[0], 0))
 
 
-def test_prompts_that_are_written_in_several_ways_cannot_be_shared(tiny_model, tmp_path):
+def test_sharing_prompts_with_several_encodings_raises(tiny_model, tmp_path):
     with pytest.raises(InputError, match="2 different prompt_ids"):
         shared(tiny_model, tmp_path, lambda ids, number: [*ids, 40 + number])
 
 
-def test_tokens_of_a_prompt_with_pictures_must_be_those_of_its_processor(tiny_model, tmp_path):
+def test_other_tokens_for_an_image_prompt_raise(tiny_model, tmp_path):
     rows = Dataset.from_list([{"prompt": [user([image(), part("Why?")])], "image": RED}])
     for way in (as_they_are, lambda ids, number: [*ids, 40]):
         rest = {"rollout_func": returning(way)}
@@ -128,17 +128,17 @@ def test_tokens_of_a_prompt_with_pictures_must_be_those_of_its_processor(tiny_mo
         if way is as_they_are:
             assert trained_by("vantage", *run).batch.plan.of_rollouts is not None
         else:
-            with pytest.raises(InputError, match="with pictures they must be the same"):
+            with pytest.raises(InputError, match="a prompt with images they must be the same"):
                 trained_by("vantage", *run)
 
 
-def test_a_prompt_without_a_token_is_refused(tiny_model, tmp_path):
+def test_empty_prompt_ids_raise(tiny_model, tmp_path):
     rest = {"rollout_func": returning(lambda ids, number: ids if number else [])}
-    with pytest.raises(InputError, match="none at all are no prompt"):
+    with pytest.raises(InputError, match="they must not be empty"):
         trained_by("vantage", tiny_model, ROWS, tmp_path, [Told().reward], rest)
 
 
-def test_what_else_it_returns_reaches_the_rewards(tiny_model, tmp_path):
+def test_extra_fields_of_rollout_functions_reach_rewards(tiny_model, tmp_path):
     tags, told = ["a", "b", "c", "d"], Told()
     fields = {"tag": tags, "answer": tags, "turns": 3, "images": [[], [], [], []]}
     rows = ROWS.add_column("answer", ["7", "8"]).add_column("level", [1, 2])

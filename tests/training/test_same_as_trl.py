@@ -153,7 +153,7 @@ def history(trainer, names) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_run_is_that_of_trl(name, tmp_path, monkeypatch):
+def test_grpo_run_matches_trl(name, tmp_path, monkeypatch):
     case = CASES[name]
     trainers = both(case, tmp_path, monkeypatch)
     theirs, ours = (history(trainer, case.compared) for trainer in trainers)
@@ -165,7 +165,7 @@ def test_the_run_is_that_of_trl(name, tmp_path, monkeypatch):
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6, nan_ok=True)
 
 
-def test_the_summary_of_a_run_is_that_of_trl(tmp_path, monkeypatch):
+def test_run_summary_matches_trl(tmp_path, monkeypatch):
     """It has the metrics since the last line, though a checkpoint had ours logged before."""
     case = Case(options={"logging_steps": 3, "save_strategy": "steps", "save_steps": UPDATES})
     theirs, ours = (t.state.log_history[-1] for t in both(case, tmp_path, monkeypatch))
@@ -173,7 +173,7 @@ def test_the_summary_of_a_run_is_that_of_trl(tmp_path, monkeypatch):
     assert theirs.keys() - {"step_time"} <= ours.keys() and "rewards/reward/mean" in theirs
 
 
-def test_the_loader_has_the_workers_that_were_asked_for(tmp_path):
+def test_data_loader_has_the_configured_workers(tmp_path):
     model, reader = qwen3()
     args = VantageConfig(str(tmp_path), **MATCHED, dataloader_num_workers=2)
     trainer = VantageTrainer(model, Reward(), args, ragged_rows(), processing_class=reader)

@@ -1,4 +1,4 @@
-"""Who swaps TRL's class for ours finds the same prompts in rewards, rollouts and logs."""
+"""Rewards, rollout functions and logs get the same prompts as with TRL's trainer."""
 
 import pandas as pd
 import pytest
@@ -93,7 +93,7 @@ def tables() -> list:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("model", "rows", "inside"), tables())
-def test_rewards_and_rollouts_are_told_what_trl_tells_them(
+def test_rewards_and_rollout_functions_get_the_same_arguments_as_in_trl(
     model, rows, inside, tmp_path, request, monkeypatch
 ):
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -112,7 +112,7 @@ def test_rewards_and_rollouts_are_told_what_trl_tells_them(
         assert prompts == expected
 
 
-def test_the_varied_and_framed_text_keeps_the_form_of_the_row(tiny_model, tmp_path):
+def test_template_and_variants_keep_the_prompt_format(tiny_model, tmp_path):
     rows = [
         {"prompt": [user(ADD), said("7"), user("Why?")], "new_questions": ["How come?"]},
         {"prompt": [user([part("What"), part("?")])], "new_questions": ["Which?"]},
@@ -144,7 +144,7 @@ def test_the_varied_and_framed_text_keeps_the_form_of_the_row(tiny_model, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_logged_completions_show_the_prompts_that_trl_shows(tiny_model, tmp_path, monkeypatch):
+def test_logged_completions_have_the_same_prompts_as_in_trl(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr("trl.trainer.grpo_trainer.is_rich_available", lambda: False)
     rows = Dataset.from_list([*SHOWN["an image"], *SHOWN["an image and several turns"]])
     shown = []

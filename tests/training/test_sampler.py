@@ -18,7 +18,7 @@ from training_cases import config, mixed_rows, trainer
 from transformers import ProcessorMixin
 
 from vantage.errors import ConfigError, EngineError, InputError
-from vantage.training import sampler
+from vantage.training import mismatch
 from vantage.training.trl import encoder, vllm
 from vantage.training.trl.rollout_batches import seed_generation
 
@@ -27,7 +27,7 @@ COLOCATED = {"use_vllm": True, "vllm_mode": "colocate", "packing": "off", **CORR
 
 
 class Engine:
-    """In the place of vLLM's `LLM`: expands placeholders by the processor, answers at random."""
+    """A stand-in for vLLM's `LLM` that expands placeholders and answers at random."""
 
     def __init__(self, processor, texts, longest):
         self.processor, self.texts, self.longest = processor, texts, longest
@@ -96,11 +96,11 @@ def texts(monkeypatch):
 
 def quiet(monkeypatch):
     """The stand-in's log-probs are made up."""
-    monkeypatch.setattr(sampler, "judge", lambda *_, **__: None)
+    monkeypatch.setattr(mismatch, "judge", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_vllm_reads_is_what_is_trained(name, texts, monkeypatch, tmp_path):
+def test_vllm_reads_the_trained_prompt(name, texts, monkeypatch, tmp_path):
     quiet(monkeypatch)
     model, processor = FAMILIES[name]()
     rest = {"processing_class": processor}
@@ -130,7 +130,7 @@ def test_what_vllm_reads_is_what_is_trained(name, texts, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_prompt_that_vllm_reads_otherwise_ends_the_run(name, texts, monkeypatch, tmp_path):
+def test_prompt_mismatch_with_vllm_raises(name, texts, monkeypatch, tmp_path):
     model, processor = FAMILIES[name]()
     assert isinstance(processor, ProcessorMixin)
     made = trainer(
@@ -151,7 +151,7 @@ def test_a_prompt_that_vllm_reads_otherwise_ends_the_run(name, texts, monkeypatc
         made.train()
 
 
-def test_log_probs_that_are_none_of_the_model_end_the_run(texts, tmp_path):
+def test_wrong_sampler_log_probs_end_the_run(texts, tmp_path):
     model, processor = FAMILIES["qwen2.5-vl"]()
     made = trainer(
         model, mixed_rows(4), tmp_path, rest={"processing_class": processor}, **COLOCATED
@@ -162,9 +162,7 @@ def test_log_probs_that_are_none_of_the_model_end_the_run(texts, tmp_path):
     assert logged > 0.1
 
 
-def test_the_mismatch_is_logged_without_a_correction_and_without_old_log_probs(
-    texts, monkeypatch, tmp_path
-):
+def test_mismatch_is_logged_without_correction_or_old_log_probs(texts, monkeypatch, tmp_path):
     quiet(monkeypatch)
     model, processor = FAMILIES["qwen2.5-vl"]()
     options = {
@@ -180,7 +178,7 @@ def test_the_mismatch_is_logged_without_a_correction_and_without_old_log_probs(
     assert all(math.isfinite(line["sampler/kl"]) for line in lines[:3])
 
 
-def test_media_tokens_are_banned_beside_the_biases_of_the_user(texts, monkeypatch, tmp_path):
+def test_media_tokens_are_banned_in_addition_to_user_biases(texts, monkeypatch, tmp_path):
     quiet(monkeypatch)
     model, processor = FAMILIES["qwen2.5-vl"]()
     own = {"generation_kwargs": {"logit_bias": {5: 1.5}}}
@@ -205,7 +203,7 @@ def test_vllm_s_cache_has_room_for_prompt_and_response(given, texts, tmp_path):
     assert made.vllm_generation.llm.options["max_model_len"] == (given or 66)
 
 
-def test_prompts_to_validate_on_for_which_vllm_has_no_room_are_refused(texts, tmp_path):
+def test_validation_prompts_too_long_for_vllm_raise(texts, tmp_path):
     model, processor = FAMILIES["qwen2.5-vl"]()
     long = mixed_rows(4).map(
         lambda row: {"prompt": [{"role": "user", "content": "Add 3 + 4. " * 20}], "images": []}
@@ -219,7 +217,7 @@ def test_prompts_to_validate_on_for_which_vllm_has_no_room_are_refused(texts, tm
 @pytest.mark.parametrize(
     ("tensor_parallel", "groups"), [(1, "0123"), (2, "0011"), (4, "0000")], ids=["1", "2", "4"]
 )
-def test_processes_that_sample_as_one_draw_the_same(
+def test_tensor_parallel_processes_share_a_seed(
     tensor_parallel, groups, texts, monkeypatch, tmp_path
 ):
     model, processor = FAMILIES["qwen2.5-vl"]()
@@ -253,7 +251,7 @@ def test_processes_that_sample_as_one_draw_the_same(
         ({"top_p": 1.0, "top_k": -1, "min_p": 0.0}, None),
     ],
 )
-def test_a_correction_by_sequence_wants_the_whole_vocabulary(options, refused, tmp_path):
+def test_sequence_correction_requires_the_full_vocabulary(options, refused, tmp_path):
     options = {"use_vllm": True, "vllm_mode": "colocate", **options}
     if refused is None:
         assert config(tmp_path, **options).use_vllm is options["use_vllm"]
@@ -266,7 +264,7 @@ def test_a_correction_by_sequence_wants_the_whole_vocabulary(options, refused, t
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_weights_are_handed_over_as_a_checkpoint_has_them(name, tmp_path):
+def test_weights_reach_vllm_in_checkpoint_form(name, tmp_path):
     made, _ = FAMILIES[name]()
     made.save_pretrained(tmp_path)
     model = type(made).from_pretrained(tmp_path)
@@ -295,7 +293,7 @@ ADAPTED = {
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("options", "kinds"), ADAPTED.values(), ids=ADAPTED)
-def test_the_base_keeps_every_bit_while_vllm_gets_merged_weights(options, kinds, dtype):
+def test_merged_weights_for_vllm_leave_the_base_bitwise_unchanged(options, kinds, dtype):
     base = FAMILIES["qwen2.5-vl"]()[0].to(dtype)
     plain = {name: p.detach().clone() for name, p in base.named_parameters()}
     spec = {"r": 4, "target_modules": r".*language_model.*(q_proj|v_proj)", **options}

@@ -1,4 +1,4 @@
-"""The arithmetic of a rollout batch, by hand."""
+"""Sizes of a rollout batch, computed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL = Shape(questions=3, prompts=2, rollouts=5, updates=4, passes=2)
 TWO = Variants(prompts=2, rewrites="other")
 
 
-def test_a_batch_is_counted():
+def test_batch_sizes():
     assert (SMALL.asked, SMALL.generated, SMALL.steps) == (6, 30, 8)
     assert str(SMALL) == "3 questions x 2 prompts x 5 rollouts = 30 rollouts, 8 updates"
 
@@ -23,7 +23,7 @@ def test_a_batch_is_counted():
     ("rows", "expected"),
     [(100, Pace(33, 264, 990)), (3, Pace(1, 8, 30)), (2, Pace(1, 8, 30))],
 )
-def test_an_epoch_has_as_many_batches_as_a_trainer_makes(rows, expected):
+def test_epoch_has_the_same_number_of_batches_as_the_trainer(rows, expected):
     assert SMALL.pace(rows) == expected
 
 
@@ -38,9 +38,7 @@ def test_an_epoch_has_as_many_batches_as_a_trainer_makes(rows, expected):
         (8, 64, 1, None),
     ],
 )
-def test_rollouts_divide_into_processes_and_updates_or_are_refused(
-    rollouts, updates, processes, each
-):
+def test_rollouts_must_divide_into_processes_and_updates(rollouts, updates, processes, each):
     shape = Shape(3, 2, rollouts, updates)
     if each is not None:
         assert shape.each(processes) == each
@@ -49,7 +47,7 @@ def test_rollouts_divide_into_processes_and_updates_or_are_refused(
         shape.each(processes)
 
 
-def test_updates_are_the_user_s_then_the_recipe_s():
+def test_updates_default_to_the_recipe():
     def shape(**options):
         given = {
             "model": {"path": "m"},
@@ -69,8 +67,8 @@ def test_updates_are_the_user_s_then_the_recipe_s():
     ("name", "variants", "updates", "words"),
     [
         ("shuffle-r1", Variants(), 4, None),
-        ("shuffle-r1", Variants(), 3, "no multiple of the 3 updates .* 6 or 9 would do"),
-        ("shuffle-r1", Variants(), 16, "no multiple of the 16 updates .*; 16 would do"),
+        ("shuffle-r1", Variants(), 3, "not a multiple of the 3 updates .* 6 or 9 would do"),
+        ("shuffle-r1", Variants(), 16, "not a multiple of the 16 updates .*; 16 would do"),
         ("share-grpo", TWO, 3, None),
         ("share-grpo", Variants(), 1, "variants.prompts is 1"),
         ("noisy-rollout", TWO, 1, None),

@@ -1,4 +1,4 @@
-"""What FSDP and DeepSpeed are told, and the rows that are added to forwards without a picture."""
+"""Settings of FSDP and DeepSpeed, and padding rows of forwards without an image."""
 
 from types import SimpleNamespace
 
@@ -45,7 +45,7 @@ def zero(stage, **options):
         (2, None, None),
     ],
 )
-def test_only_the_parameters_of_fsdp_are_rounded(version, as_accelerate_makes_it, expected):
+def test_fsdp_casts_only_parameters(version, as_accelerate_makes_it, expected):
     made = fsdp(version, as_accelerate_makes_it)
     sharding.exchange_in_float32(made)
     assert made.state.fsdp_plugin.mixed_precision_policy == expected
@@ -63,7 +63,7 @@ def test_only_the_parameters_of_fsdp_are_rounded(version, as_accelerate_makes_it
         ),
     ],
 )
-def test_deepspeed_adds_up_in_float32_unless_told_otherwise(stage, given, expected):
+def test_deepspeed_reduces_in_float32_by_default(stage, given, expected):
     made = zero(stage, **given)
     sharding.exchange_in_float32(made)
     assert made.state.deepspeed_plugin.deepspeed_config == expected
@@ -80,7 +80,7 @@ def test_deepspeed_adds_up_in_float32_unless_told_otherwise(stage, given, expect
         (accelerator(DistributedType.MULTI_GPU), False),
     ],
 )
-def test_gradients_are_kept_whole_where_every_process_has_all_of_them(made, reduces):
+def test_unsharded_gradients_are_accumulated_locally(made, reduces):
     sharding.reduce_each_forward(made)
     assert made.gradient_state.plugin_kwargs.get("sync_each_batch", False) == reduces
 
@@ -101,7 +101,7 @@ COPIES, ONE = DistributedType.MULTI_GPU, accelerator(DistributedType.NO, process
         (accelerator(COPIES), True, False, False),
     ],
 )
-def test_all_must_see_pictures_where_they_exchange_what_these_meet(
+def test_images_are_needed_in_all_forwards_if_vision_weights_are_shared(
     made, frozen, finds_unused, expected, model
 ):
     for name, weights in model.named_parameters():
@@ -117,7 +117,7 @@ def model(tiny_model):
     return AutoModelForImageTextToText.from_pretrained(tiny_model)
 
 
-def test_a_prompt_with_a_picture_joins_prompts_without():
+def test_image_prompt_is_appended_to_text_prompts():
     picture = Encoding("", [7, 8], [], {"pixel_values": torch.ones(1, 2), "token_type_ids": [0, 1]})
     ids, fields = sharding.with_prompt([[1], [2, 3]], {"token_type_ids": [[0], [0, 0]]}, picture)
     assert ids == [[1], [2, 3], [7, 8]]

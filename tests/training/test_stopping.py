@@ -1,4 +1,4 @@
-"""A run that trains nothing says so, ends with a checkpoint, and does the same when resumed."""
+"""A run without a gradient warns, ends with a checkpoint, and does so again when resumed."""
 
 import logging
 
@@ -34,7 +34,7 @@ def plan(rewards, questions=2, name="grpo", **options):
     ],
 )
 @pytest.mark.parametrize("name", ["grpo", "shuffle-r1", "dapo-filter", "rloo", "pods"])
-def test_a_batch_trains_where_an_advantage_is_not_0(rewards, expected, name):
+def test_batch_trains_if_an_advantage_is_nonzero(rewards, expected, name):
     assert trains(plan(rewards, name=name)) == expected
 
 
@@ -47,12 +47,12 @@ def test_a_batch_trains_where_an_advantage_is_not_0(rewards, expected, name):
         ([0.1] * 7 + [NAN], ["0 questions all right, 2 all wrong", "1 rollouts without a reward"]),
     ],
 )
-def test_it_names_the_batch_the_counts_and_what_may_be_wrong(rewards, words):
+def test_silence_message_names_batch_counts_and_causes(rewards, words):
     message = told(3, plan(rewards))
     assert [word for word in words if word not in message] == []
 
 
-def test_it_is_said_at_the_first_in_a_row_and_the_run_ends_at_the_last(caplog):
+def test_first_silent_batch_warns_and_the_last_ends_the_run(caplog):
     silent, live = plan([0.0] * 8), plan([0.0, 1.0] * 4)
     silence = Silence(3)
     with caplog.at_level(logging.WARNING):
@@ -76,7 +76,7 @@ def test_it_is_said_at_the_first_in_a_row_and_the_run_ends_at_the_last(caplog):
 
 
 class Gone:
-    """A reward that is the same for all from batch `since` on."""
+    """A reward that is constant from batch `since` on."""
 
     def __init__(self, since: int, value: float | None):
         self.since, self.value, self.calls = since, value, 0
@@ -95,9 +95,7 @@ def run(model, tmp_path, reward, batches=6, **options) -> VantageTrainer:
 
 
 @pytest.mark.parametrize("value", [None, NAN, 0.5])
-def test_the_run_ends_with_a_checkpoint_and_does_so_again_when_resumed(
-    value, tiny_model, tmp_path, caplog
-):
+def test_silent_run_ends_with_a_checkpoint_also_when_resumed(value, tiny_model, tmp_path, caplog):
     made = run(tiny_model, tmp_path, Gone(2, value))
     with pytest.raises(EngineError, match=r"3 rollout batches in a row: .*batch 4"):
         made.train()
@@ -113,7 +111,7 @@ def test_the_run_ends_with_a_checkpoint_and_does_so_again_when_resumed(
     assert (mended.state.global_step, mended.session.silence.count) == (12, 0)
 
 
-def test_without_a_bound_a_run_goes_on(tiny_model, tmp_path):
+def test_without_silent_batches_limit_the_run_continues(tiny_model, tmp_path):
     made = run(tiny_model, tmp_path, Gone(0, 1.0), batches=4, max_silent_batches=None)
     made.train()
     assert (made.session.silence.count, made.state.global_step) == (4, 8)

@@ -1,4 +1,4 @@
-"""What the trainer asks for, computes once, leaves out, refuses and writes down."""
+"""`VantageTrainer`: generation, caching, padding, errors and logs."""
 
 import logging
 import math
@@ -44,7 +44,7 @@ def texts(made, prompts) -> list[str]:
 # ---- rollouts ------------------------------------------------------------------------------
 
 
-def test_each_prompt_gets_rollouts_of_its_own_the_original_first(tiny_model, tmp_path):
+def test_each_prompt_has_its_own_rollouts_original_first(tiny_model, tmp_path):
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, **SHARE)
     asked = texts(made, made.reward_funcs[0].prompts)
     assert [len(set(asked[first : first + 4])) for first in range(0, 32, 4)] == [1] * 8
@@ -54,7 +54,7 @@ def test_each_prompt_gets_rollouts_of_its_own_the_original_first(tiny_model, tmp
     assert asked[24] == asked[28] == "<|user|>Add 3 + 4.<|end|><|assistant|>"
 
 
-def test_responses_are_those_of_the_model_to_each_prompt_alone(tiny_model, tmp_path):
+def test_batched_generation_matches_single_prompts(tiny_model, tmp_path):
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, top_k=1)
     plain = AutoModelForImageTextToText.from_pretrained(tiny_model)
     reader = AutoProcessor.from_pretrained(tiny_model)
@@ -72,7 +72,7 @@ def test_responses_are_those_of_the_model_to_each_prompt_alone(tiny_model, tmp_p
         assert whole[0, inputs["input_ids"].shape[1] :].tolist() == response
 
 
-def test_template_and_system_message_surround_what_is_asked(tiny_model, tmp_path):
+def test_template_and_system_message_wrap_the_question(tiny_model, tmp_path):
     made, _ = trained(
         tiny_model,
         mixed_rows(2),
@@ -88,7 +88,7 @@ def test_template_and_system_message_surround_what_is_asked(tiny_model, tmp_path
     }
 
 
-def test_an_instruction_may_stand_before_the_images(tiny_model, tmp_path):
+def test_template_may_put_text_before_the_images(tiny_model, tmp_path):
     made, _ = trained(
         tiny_model, mixed_rows(2), tmp_path, prompt_template="Think.\n<image>{question}"
     )
@@ -98,7 +98,7 @@ def test_an_instruction_may_stand_before_the_images(tiny_model, tmp_path):
     }
 
 
-def test_prompts_that_are_the_same_are_one_prompt(tiny_model, tmp_path):
+def test_equal_prompts_have_one_id(tiny_model, tmp_path):
     variants = {"prompts": 4, "rewrites": "new_questions"}
     options = {"variants": variants, "per_device_train_batch_size": 32}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, recipe="share-grpo", **options)
@@ -108,7 +108,7 @@ def test_prompts_that_are_the_same_are_one_prompt(tiny_model, tmp_path):
 
 
 class Listening(Reward):
-    """A reward that notes which questions it was asked about."""
+    """A reward that records the questions it scores."""
 
     def __init__(self):
         super().__init__()
@@ -119,7 +119,7 @@ class Listening(Reward):
         return super().__call__(**columns)
 
 
-def test_every_question_comes_once_an_epoch(tiny_model, tmp_path):
+def test_every_question_occurs_once_per_epoch(tiny_model, tmp_path):
     reward = Listening()
     trained(
         tiny_model,
@@ -164,7 +164,7 @@ def given(responses):
     return rollout
 
 
-def test_a_given_response_with_an_image_token_is_dropped(tiny_model, tmp_path, monkeypatch):
+def test_rollout_function_response_with_image_token_is_dropped(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     responses = [[20 + number, 30, 2] for number in range(16)]
     responses[5] = [20, IMAGE, 2]
@@ -195,7 +195,7 @@ class Fixed(Reward):
 TWO_QUESTIONS = {"per_device_train_batch_size": 4, "reward_weights": [1.0, 0.5]}
 
 
-def test_advantages_are_those_of_the_rewards_given(tiny_model, tmp_path):
+def test_advantages_follow_from_rewards(tiny_model, tmp_path):
     reward = Fixed([3, 1, 1, 3, 5, 5, 5, 5, 0, 0, 0, 2, 0.3, 0.3, 0.3, 0.3])
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, reward=reward)
     expected = [0.8660, -0.8660, -0.8660, 0.8660, 0, 0, 0, 0, -0.5, -0.5, -0.5, 1.5, 0, 0, 0, 0]
@@ -203,7 +203,7 @@ def test_advantages_are_those_of_the_rewards_given(tiny_model, tmp_path):
     assert not made.batch.plan.of_rollouts.advantage_M[[4, 5, 6, 7, 12, 13, 14, 15]].any()
 
 
-def test_the_plan_follows_from_rewards_seed_and_batch_number_alone(tiny_model, tmp_path):
+def test_plan_depends_only_on_rewards_seed_and_batch_number(tiny_model, tmp_path):
     reward = Reward()
     options = {"recipe": {"name": "share-shuffle", "rounds": 4}, "variants": TWO_PROMPTS}
     made, _ = trained(
@@ -226,7 +226,7 @@ def test_the_plan_follows_from_rewards_seed_and_batch_number_alone(tiny_model, t
         )
 
 
-def test_parts_of_a_reward_are_weighted_and_those_without_a_score_left_out(tiny_model, tmp_path):
+def test_reward_parts_are_weighted_and_missing_ones_unscored(tiny_model, tmp_path):
     rewards = [
         Fixed([1, 0, None, None, 1, 1, 0, 0], "first"),
         Fixed([0, 2, 2, None, 0, 2, None, 2], "second"),
@@ -237,7 +237,7 @@ def test_parts_of_a_reward_are_weighted_and_those_without_a_score_left_out(tiny_
     assert logged(made, "plan/unscored") == [3]
 
 
-def test_rewards_see_the_tag_that_the_chat_template_opened(tiny_model, tmp_path):
+def test_rewards_get_the_tag_opened_by_the_chat_template(tiny_model, tmp_path):
     seen = []
 
     def reward(completions, **columns):
@@ -253,7 +253,7 @@ def test_rewards_see_the_tag_that_the_chat_template_opened(tiny_model, tmp_path)
     assert len(seen) == 16 and all(text.startswith("<think>") for text in seen)
 
 
-def test_equal_parts_make_equal_rewards_in_any_group(tiny_model, tmp_path):
+def test_equal_parts_give_exactly_equal_rewards(tiny_model, tmp_path):
     parts = [Fixed([1] * 8, "accuracy"), Fixed([1] * 8, "format")]
     made, _ = trained(tiny_model, mixed_rows(2), tmp_path, reward=parts, **TWO_QUESTIONS)
     assert not made.batch.plan.of_rollouts.advantage_M.any()
@@ -268,7 +268,7 @@ class Failing(Reward):
 
 
 @pytest.mark.parametrize("recipe", ["grpo", "share-grpo", "shuffle-r1", "dr-grpo"])
-def test_a_batch_without_any_score_trains_nothing_and_breaks_nothing(recipe, tiny_model, tmp_path):
+def test_unscored_batch_trains_nothing(recipe, tiny_model, tmp_path):
     made, steps = trained(
         tiny_model,
         mixed_rows(4),
@@ -290,7 +290,7 @@ def test_a_batch_without_any_score_trains_nothing_and_breaks_nothing(recipe, tin
 
 
 @pytest.mark.parametrize("value", [1.0, 0.0], ids=["all right", "all wrong"])
-def test_equal_rewards_make_a_valid_step_without_gradient(value, tiny_model, tmp_path):
+def test_equal_rewards_give_a_valid_step_without_gradient(value, tiny_model, tmp_path):
     made, steps = trained(
         tiny_model,
         mixed_rows(4),
@@ -309,7 +309,7 @@ def test_equal_rewards_make_a_valid_step_without_gradient(value, tiny_model, tmp
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Rows that were scored without a gradient: their tokens, padding left out."""
+    """Tokens of rows that were scored without a gradient, without padding."""
     rows = []
     forward = Policy.whole_rows
 
@@ -332,7 +332,7 @@ def scored(monkeypatch):
     ],
     ids=["shuffled", "shared", "both"],
 )
-def test_old_log_probs_are_computed_once_a_distinct_sample(options, scored, tiny_model, tmp_path):
+def test_old_log_probs_are_computed_once_per_distinct_sample(options, scored, tiny_model, tmp_path):
     rows = mixed_rows(8, live=(0, 1, 2, 6))
     made, _ = trained(tiny_model, rows, tmp_path, packing="off", **options)
     real = ~made.batch.plan.of_rollouts.padding_M
@@ -348,22 +348,20 @@ def test_old_log_probs_are_computed_once_a_distinct_sample(options, scored, tiny
 
 
 @pytest.mark.parametrize("updates", [1, 2])
-def test_a_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp_path):
+def test_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp_path):
     options = {"gradient_accumulation_steps": 2 // updates, "packing": "off"}
     trained(tiny_model, mixed_rows(4), tmp_path, **options)
     assert len(scored) == (16 if updates == 2 else 0)
 
 
-def test_log_probs_that_a_sampler_s_correction_needs_early_are_used_again(
-    scored, tiny_model, tmp_path
-):
+def test_early_log_probs_of_sampler_correction_are_reused(scored, tiny_model, tmp_path):
     options = {**SHARE, "packing": "off"}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **options)
     assert len(made.batch.plan.of_rollouts) == 3 * 16 + 8
     assert len(scored) == len(made.batch.plan.of_rollouts)
 
 
-def test_the_processor_runs_once_a_distinct_prompt(tiny_model, tmp_path):
+def test_processor_runs_once_per_distinct_prompt(tiny_model, tmp_path):
     made = trainer(tiny_model, mixed_rows(8), tmp_path, max_steps=8, **SHARE)
     read, calls = made.processing_class.apply_chat_template, []
 
@@ -378,7 +376,7 @@ def test_the_processor_runs_once_a_distinct_prompt(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])
-def test_a_reference_model_is_loaded_only_for_a_divergence(beta, tiny_model, tmp_path):
+def test_reference_model_is_loaded_only_for_kl(beta, tiny_model, tmp_path):
     made = trainer(tiny_model, mixed_rows(4), tmp_path, beta=beta)
     assert (made.ref_model is None) == (beta == 0)
 
@@ -405,7 +403,7 @@ def test_the_vision_tower_of_every_family_is_found(family):
     assert frozen == {name for name, _ in model.named_parameters() if ".vis" in name}
 
 
-def test_a_model_without_a_vision_tower_cannot_freeze_one():
+def test_freezing_a_missing_vision_tower_raises():
     with pytest.raises(ConfigError, match=r"freeze_vision_tower: Linear has no module named"):
         freeze_vision_tower(torch.nn.Linear(2, 2))
 
@@ -464,13 +462,13 @@ BAD_ROWS = {
     "a picture that is none": (
         broken_picture().add_column("answer", ["1"] * 3),
         InputError,
-        ["row 1, column 'images': no picture in a known format"],
+        ["row 1, column 'images': not an image in a supported format"],
     ),
 }
 
 
 @pytest.mark.parametrize("name", BAD_ROWS)
-def test_bad_rows_are_refused_by_name_before_anything_runs(name, tiny_model, tmp_path):
+def test_invalid_rows_are_named_before_generation(name, tiny_model, tmp_path):
     rows, kind, named = BAD_ROWS[name]
     with pytest.raises(kind) as caught:
         trainer(tiny_model, rows, tmp_path, reward=needs_answer, per_device_train_batch_size=4)
@@ -479,18 +477,18 @@ def test_bad_rows_are_refused_by_name_before_anything_runs(name, tiny_model, tmp
     assert not missing, str(caught.value)
 
 
-def test_a_bad_rewrite_is_refused_with_its_row(tiny_model, tmp_path):
+def test_invalid_rewrite_error_names_the_row(tiny_model, tmp_path):
     rows = rows_of(["Add.", "Add."], other=[["Sum <image>."], ["Sum."]])
     with pytest.raises(InputError, match=r"row 0, column .other.: .*1 <image> for 0 images"):
         trainer(tiny_model, rows, tmp_path, variants={"prompts": 2, "rewrites": "other"})
 
 
-def test_a_missing_column_of_rewrites_is_refused(tiny_model, tmp_path):
+def test_missing_column_of_rewrites_raises(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"no column 'other', needed by variants\.rewrites"):
         trainer(tiny_model, mixed_rows(4), tmp_path, variants={"prompts": 2, "rewrites": "other"})
 
 
-def test_a_missing_column_of_allowed_transforms_is_refused(tiny_model, tmp_path):
+def test_missing_column_of_allowed_transforms_raises(tiny_model, tmp_path):
     with pytest.raises(
         InputError, match=r"no column 'may', needed by variants\.transforms\.allowed"
     ):
@@ -498,31 +496,31 @@ def test_a_missing_column_of_allowed_transforms_is_refused(tiny_model, tmp_path)
         trainer(tiny_model, mixed_rows(4), tmp_path, variants=variants)
 
 
-def test_bad_rows_for_validation_are_refused_too(tiny_model, tmp_path):
+def test_invalid_validation_rows_raise(tiny_model, tmp_path):
     rest = {"eval_dataset": {"easy": rows_of(["Add."]), "hard": rows_of(["Add.", ""])}}
     with pytest.raises(InputError, match=r"eval_dataset\['hard'\]: 1 row cannot.*\n  row 1, .*em"):
         trainer(tiny_model, rows_of(["Add."]), tmp_path, rest=rest)
 
 
 @pytest.mark.parametrize("name", ["tools", "environment_factory"])
-def test_tools_and_environments_are_refused(name, tiny_model, tmp_path):
+def test_tools_and_environments_raise(name, tiny_model, tmp_path):
     with pytest.raises(ConfigError, match=name):
         trainer(tiny_model, mixed_rows(4), tmp_path, rest={name: [print]})
 
 
-def test_rows_with_images_need_a_processor_that_reads_them(tiny_model, tmp_path):
+def test_images_require_a_multimodal_processor(tiny_model, tmp_path):
     words = AutoTokenizer.from_pretrained(tiny_model)
     with pytest.raises(EngineError, match=r"rows have images, but the processor is a .*Tokenizer"):
         trainer(tiny_model, mixed_rows(4), tmp_path, rest={"processing_class": words})
 
 
 @pytest.mark.parametrize("version", ["1.15.9", "1.17.0", "2.0"])
-def test_another_version_of_trl_is_refused(version):
+def test_unsupported_version_of_trl_raises(version):
     with pytest.raises(EngineError, match=rf"trl {version} is installed, vantage needs trl.*1\.16"):
         check_version("trl", version)
 
 
-def test_long_prompts_are_refused_with_their_rows(tiny_model, tmp_path):
+def test_long_prompt_error_names_the_rows(tiny_model, tmp_path):
     with pytest.raises(InputError) as caught:
         trainer(tiny_model, mixed_rows(6), tmp_path, max_prompt_length=12)
     assert "prompts of 3 rows are longer than max_prompt_length=12: rows 0, 2, 4" in str(
@@ -531,14 +529,14 @@ def test_long_prompts_are_refused_with_their_rows(tiny_model, tmp_path):
     assert "on_long_prompt to 'skip'" in str(caught.value)
 
 
-def test_long_prompts_can_be_dropped_and_never_come(tiny_model, tmp_path):
+def test_dropped_long_prompts_are_never_asked(tiny_model, tmp_path):
     reward = Listening()
     options = {"max_prompt_length": 12, "on_long_prompt": "skip", "max_steps": 6}
     trained(tiny_model, mixed_rows(6), tmp_path, reward=reward, **options)
     assert Counter(reward.asked) == {"1": 16, "3": 16, "5": 16}
 
 
-def test_dropping_all_long_prompts_is_refused(tiny_model, tmp_path):
+def test_dropping_all_prompts_raises(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"prompts of 6 rows"):
         trainer(tiny_model, mixed_rows(6), tmp_path, max_prompt_length=2, on_long_prompt="skip")
 
@@ -552,7 +550,7 @@ def test_dropping_all_long_prompts_is_refused(tiny_model, tmp_path):
     ],
     ids=str,
 )
-def test_pixel_limits_bound_the_images_that_are_seen(options, sizes, tiny_model, tmp_path):
+def test_pixel_limits_bound_image_size(options, sizes, tiny_model, tmp_path):
     made = trainer(tiny_model, mixed_rows(4), tmp_path, **options)
     pictures = mixed_rows(3)[2]["images"]  # 56 x 28 and 28 x 28
     row = {"prompt": [{"role": "user", "content": "Add."}], "images": pictures}
@@ -585,7 +583,7 @@ EVERY_BATCH = [
 ]
 
 
-def test_every_rollout_batch_logs_what_its_plan_did(tiny_model, tmp_path):
+def test_every_rollout_batch_logs_plan_metrics(tiny_model, tmp_path):
     made, _ = trained(
         tiny_model,
         mixed_rows(8),
@@ -601,7 +599,7 @@ def test_every_rollout_batch_logs_what_its_plan_did(tiny_model, tmp_path):
     assert len(logged(made, "loss")) == 6
 
 
-def test_filler_has_no_part_in_logged_means(tiny_model, tmp_path):
+def test_filler_is_excluded_from_logged_means(tiny_model, tmp_path):
     made, _ = trained(
         tiny_model,
         mixed_rows(4),
@@ -647,7 +645,7 @@ VALIDATED = {
 }
 
 
-def test_validation_keeps_the_best_checkpoint_and_ends_with_it(tiny_model, tmp_path):
+def test_best_checkpoint_is_kept_and_loaded_at_the_end(tiny_model, tmp_path):
     recorder = Recorder()
     made = trainer(
         tiny_model,
@@ -670,7 +668,7 @@ def test_validation_keeps_the_best_checkpoint_and_ends_with_it(tiny_model, tmp_p
     assert difference(weights(made), recorder.steps[-1].weights) > 1e-4
 
 
-def test_validation_asks_the_original_questions_and_changes_nothing(tiny_model, tmp_path):
+def test_validation_asks_original_questions_without_side_effects(tiny_model, tmp_path):
     rows, reward = mixed_rows(4), Peaking(dict.fromkeys(range(0, 10, 2), 1.0))
     options = {**VALIDATED, "system_prompt": "You are a helpful assistant."}
     with_it, _ = trained(
@@ -694,7 +692,7 @@ def test_validation_asks_the_original_questions_and_changes_nothing(tiny_model, 
 # ---- the rest of TRL -----------------------------------------------------------------------
 
 
-def test_a_model_in_memory_trains_like_one_in_a_directory(tiny_model, tmp_path):
+def test_loaded_model_trains_like_a_path(tiny_model, tmp_path):
     _, by_path = trained(tiny_model, mixed_rows(4), tmp_path)
     model = AutoModelForImageTextToText.from_pretrained(tiny_model)
     reader = AutoProcessor.from_pretrained(tiny_model)
@@ -702,7 +700,7 @@ def test_a_model_in_memory_trains_like_one_in_a_directory(tiny_model, tmp_path):
     assert difference(in_memory[0].gradients, by_path[0].gradients) < 1e-5
 
 
-def test_rows_of_plain_text_train_without_a_chat_template(tiny_model, tmp_path):
+def test_plain_text_trains_without_a_chat_template(tiny_model, tmp_path):
     rows = Dataset.from_dict({"prompt": ["3 + 4 =", "1 + 2 ="]})
     made, _ = trained(tiny_model, rows, tmp_path)
     assert set(made.reward_funcs[0].prompts) == {"3 + 4 =", "1 + 2 ="}
@@ -739,7 +737,7 @@ def refilled(tiny_model, tmp_path, silent, refills, rows=8, **options):
     return made, reward.rounds, steps
 
 
-def test_silent_questions_are_replaced_by_the_next_ones(tiny_model, tmp_path):
+def test_silent_questions_are_refilled(tiny_model, tmp_path):
     made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number < 4, refills=8)
     first = [int(number) for number in rounds[0][::4]]
     missing = sum(number < 4 for number in first)
@@ -750,7 +748,7 @@ def test_silent_questions_are_replaced_by_the_next_ones(tiny_model, tmp_path):
     assert logged(made, "plan/silent_questions") == [0.0]
 
 
-def test_after_the_last_refill_what_is_still_silent_is_filler(tiny_model, tmp_path):
+def test_questions_silent_after_the_last_refill_are_kept(tiny_model, tmp_path):
     made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number != 1, refills=2)
     assert len(rounds) == 3
     assert len(made.batch.plan.rollouts) == 16
@@ -760,7 +758,7 @@ def test_after_the_last_refill_what_is_still_silent_is_filler(tiny_model, tmp_pa
     assert all(norm.abs().max() == 0 for step in steps for norm in step.gradients.values())
 
 
-def test_refills_of_other_lengths_are_joined(tiny_model, tmp_path):
+def test_refills_with_other_response_lengths_are_padded(tiny_model, tmp_path):
     made, rounds, _ = refilled(
         tiny_model, tmp_path, lambda number: number < 4, refills=4, max_completion_length=1
     )
@@ -768,18 +766,18 @@ def test_refills_of_other_lengths_are_joined(tiny_model, tmp_path):
     assert made.batch.plan.of_rollouts.padding_M.sum() == 0
 
 
-def test_what_trl_logs_is_of_the_questions_as_they_come(tiny_model, tmp_path):
+def test_metrics_of_trl_exclude_refills(tiny_model, tmp_path):
     made, rounds, _ = refilled(tiny_model, tmp_path, lambda number: number < 4, refills=8)
     first = [1.0 if int(number) < 4 else place % 2 for place, number in enumerate(rounds[0])]
     assert logged(made, "reward") == [pytest.approx(np.mean(first))]
 
 
-def test_a_batch_that_tells_everything_is_not_refilled(tiny_model, tmp_path):
+def test_batch_without_silent_questions_is_not_refilled(tiny_model, tmp_path):
     _, rounds, _ = refilled(tiny_model, tmp_path, lambda number: False, refills=5)
     assert len(rounds) == 1
 
 
-def test_questions_that_were_silent_are_passed_over(tiny_model, tmp_path):
+def test_skip_silent_skips_silent_questions(tiny_model, tmp_path):
     reward = Numbered(lambda number: number < 4)
     made, _ = trained(
         tiny_model,
@@ -795,13 +793,13 @@ def test_questions_that_were_silent_are_passed_over(tiny_model, tmp_path):
     assert sum(logged(made, "questions/skipped")) > 0
 
 
-def test_noisy_rollouts_need_the_original(tiny_model, tmp_path):
+def test_noisy_rollout_requires_the_original_prompt(tiny_model, tmp_path):
     variants = {"prompts": 2, "transforms": {}, "original": False}
     with pytest.raises(ConfigError, match=r"variants\.original is false"):
         trainer(tiny_model, mixed_rows(4), tmp_path, recipe="noisy-rollout", variants=variants)
 
 
-def test_going_on_with_other_questions_is_refused(tiny_model, tmp_path):
+def test_resuming_with_other_questions_raises(tiny_model, tmp_path):
     options = {"max_steps": 8, "save_strategy": "steps", "save_steps": 4}
     trained(tiny_model, mixed_rows(4), tmp_path, **options)
     with pytest.raises(InputError, match="had 4 questions, now there are 6"):
@@ -810,7 +808,7 @@ def test_going_on_with_other_questions_is_refused(tiny_model, tmp_path):
         )
 
 
-def test_noisy_rollouts_are_trained_under_the_clean_prompt(tiny_model, tmp_path):
+def test_noisy_rollout_trains_under_the_clean_prompt(tiny_model, tmp_path):
     noise = {"names": ["noise-50"], "probability": 1.0, "fade": {}}
     made, _ = trained(
         tiny_model,
@@ -827,14 +825,14 @@ def test_noisy_rollouts_are_trained_under_the_clean_prompt(tiny_model, tmp_path)
     assert len(made.batch.plan.of_rollouts) == len(made.batch.plan.rollouts)
 
 
-def test_pictures_that_the_model_would_not_see_are_refused(tiny_model, tmp_path):
+def test_unused_image_columns_raise(tiny_model, tmp_path):
     rows = mixed_rows(4).rename_column("images", "img")
     words = r"column 'img' holds pictures.*rename_column\('img', 'images'\).*remove_columns"
     with pytest.raises(InputError, match=words):
         trainer(tiny_model, rows, tmp_path)
 
 
-def test_pictures_that_a_reward_asks_for_or_that_are_shown_already_are_not_refused(digit_rows):
+def test_images_that_a_reward_or_the_model_reads_pass(digit_rows):
     def asks(completions, mask, drawn=None, **columns):
         return []
 

@@ -1,4 +1,4 @@
-"""The table of completions shows the rollouts of the plan with the advantages of the plan."""
+"""The completions table shows the rollouts and advantages of the plan."""
 
 from collections import deque
 
@@ -15,7 +15,7 @@ NAN = float("nan")
 
 
 class Logging(Reward):
-    """A reward that adds a column of its own to the table."""
+    """A reward that adds a column to the table."""
 
     def __call__(self, prompts, completion_ids, log_extra, **columns):
         log_extra("place", list(range(len(completion_ids))))
@@ -46,7 +46,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_table_has_the_advantages_that_are_trained(case, tiny_model, tmp_path):
+def test_completions_table_has_the_trained_advantages(case, tiny_model, tmp_path):
     options = {"log_completions": True, "reward": Logging(), **CASES[case]}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, **options)
     shown = table(tmp_path, made.state.global_step)
@@ -64,7 +64,7 @@ def test_the_table_has_the_advantages_that_are_trained(case, tiny_model, tmp_pat
     )
 
 
-def test_rollouts_without_a_score_have_no_advantage(tiny_model, tmp_path):
+def test_unscored_rollouts_have_no_advantage(tiny_model, tmp_path):
     reward = Reward(unscored=3)
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, reward=reward, log_completions=True)
     shown = table(tmp_path, 2)
@@ -82,7 +82,7 @@ class Numbered(Reward):
         return [1.0 if q else float(place % 2) for place, q in enumerate(quiet)]
 
 
-def test_questions_that_were_replaced_are_not_in_the_table(tiny_model, tmp_path):
+def test_replaced_questions_are_not_in_the_completions_table(tiny_model, tmp_path):
     made, _ = trained(
         tiny_model,
         mixed_rows(8),
@@ -97,7 +97,7 @@ def test_questions_that_were_replaced_are_not_in_the_table(tiny_model, tmp_path)
     assert set(shown["advantage"].round(3)) == {-0.866, 0.866}
 
 
-def test_a_validation_has_no_plan(tiny_model, tmp_path):
+def test_validation_makes_no_plan(tiny_model, tmp_path):
     rows = mixed_rows(4)
     options = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 4}
     rest = {"eval_dataset": rows.select([0])}
@@ -106,7 +106,7 @@ def test_a_validation_has_no_plan(tiny_model, tmp_path):
     assert shown["advantage"].isna().tolist()[-4:] == [True] * 4
 
 
-def test_a_rollout_that_is_trained_several_times_shows_the_mean():
+def test_rollout_trained_repeatedly_shows_its_mean_advantage():
     samples = Samples(
         prompt_M=np.array([0, 1, 0, 0]),
         rollout_M=np.array([2, 2, 0, 1]),
@@ -119,7 +119,7 @@ def test_a_rollout_that_is_trained_several_times_shows_the_mean():
     assert found.tolist() == pytest.approx([-1.0, NAN, 0.75, NAN], nan_ok=True)
 
 
-def test_more_than_the_table_holds_has_no_advantage_either():
+def test_clearing_more_advantages_than_logged_is_safe():
     log = {"advantages": deque([1.0, 2.0, 3.0], maxlen=2)}
     completions.without_advantages(log, 3)
     assert log["advantages"] == deque([np.nan, np.nan])
@@ -135,7 +135,7 @@ def test_more_than_the_table_holds_has_no_advantage_either():
         ([(4, None), (2, "red")], [None, None, "red", "red"]),
     ],
 )
-def test_pictures_stand_beside_their_prompts(batches, expected):
+def test_images_align_with_their_prompts_in_the_table(batches, expected):
     log = {"prompt": deque(maxlen=4), "images": deque(maxlen=4)}
     for count, shown in batches:
         log["prompt"].extend(["why?"] * count)

@@ -1,4 +1,4 @@
-"""Options of a run: what follows the recipe, what the user decides, and what is refused."""
+"""Options of a run: defaults of the recipe, the user's values, and errors."""
 
 import json
 import math
@@ -71,7 +71,7 @@ BAD = [
     ({"importance_sampling_level": "word"}, ["importance_sampling_level='word'", "token"]),
     ({"prompt_template": "Think: {problem}"}, ["prompt_template=", "{question}"]),
     ({"prompt_template": "<image> <image> {question}"}, ["prompt_template=", "<image> 2 times"]),
-    ({"prompt_template": "{question} <image>"}, ["prompt_template=", "behind {question}"]),
+    ({"prompt_template": "{question} <image>"}, ["prompt_template=", "after {question}"]),
     ({"on_long_prompt": "truncate"}, ["on_long_prompt='truncate'", "error"]),
     ({"min_pixels": 800, "max_pixels": 400}, ["min_pixels=800", "max_pixels=400"]),
     ({"variants": {"prompts": 0}}, ["variants", "prompts", "greater than or equal to 1", "got 0"]),
@@ -86,7 +86,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("options", "named"), BAD, ids=[str(options) for options, _ in BAD])
-def test_what_contradicts_a_plan_is_refused_by_name_with_what_would_do(options, named, tmp_path):
+def test_option_that_contradicts_a_plan_is_named_with_a_valid_value(options, named, tmp_path):
     with pytest.raises(ConfigError) as caught:
         config(tmp_path, **options)
     assert isinstance(caught.value, VantageError)
@@ -152,7 +152,7 @@ def test_loss_settings_follow_the_recipe(name, tmp_path):
     ],
     ids=str,
 )
-def test_what_the_user_says_wins_over_the_recipe(given, expected, tmp_path):
+def test_user_options_override_the_recipe(given, expected, tmp_path):
     args = VantageConfig(
         str(tmp_path),
         recipe="share-grpo",
@@ -165,12 +165,12 @@ def test_what_the_user_says_wins_over_the_recipe(given, expected, tmp_path):
     assert {option: getattr(args, option) for option in expected} == expected
 
 
-def test_a_number_of_rounds_and_options_of_a_recipe_can_be_given(tmp_path):
+def test_recipe_options_can_be_set(tmp_path):
     args = config(tmp_path, recipe={"name": "shuffle-r1", "fraction": 0.25, "rounds": 4})
     assert args.build_recipe().rounds == 4
 
 
-def test_a_recipe_of_the_user_s_own_is_named_by_its_file(tmp_path):
+def test_custom_recipe_is_loaded_from_its_file(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "from vantage.methods import Loss, Recipe\n"
@@ -189,13 +189,13 @@ def test_a_recipe_of_the_user_s_own_is_named_by_its_file(tmp_path):
 BY_THE_RECIPE = {"loss_type", "importance_sampling_level", "epsilon", "epsilon_high", "beta"}
 
 
-def test_no_default_of_trl_is_changed_but_what_a_recipe_decides():
+def test_only_recipe_options_change_defaults_of_trl():
     theirs, ours = GRPOConfig.__dataclass_fields__, VantageConfig.__dataclass_fields__
     changed = {name for name in theirs if theirs[name].default != ours[name].default}
     assert changed == BY_THE_RECIPE - {"epsilon_high"}
 
 
-def test_with_the_recipe_grpo_every_option_has_the_value_that_trl_gives_it(tmp_path):
+def test_grpo_options_equal_those_of_trl(tmp_path):
     plain = {"use_cpu": True, "bf16": False, "gradient_accumulation_steps": 4}
     theirs, ours = GRPOConfig(str(tmp_path), **plain), VantageConfig(str(tmp_path), **plain)
     apart = {
@@ -217,9 +217,7 @@ def test_with_the_recipe_grpo_every_option_has_the_value_that_trl_gives_it(tmp_p
     ids=str,
 )
 @pytest.mark.parametrize("loss_type", [*TOKEN_MEANS, *ROW_MEANS])
-def test_the_largest_ratio_is_the_recipe_s_whatever_a_loss_calls_it(
-    loss_type, given, upper, tmp_path
-):
+def test_upper_clip_follows_the_recipe_for_every_loss(loss_type, given, upper, tmp_path):
     args = config(tmp_path, recipe="dapo-filter", loss_type=loss_type, **given)
     largest = upper if loss_type != "cispo" or "epsilon_high" in given else 1 + upper
     assert args.epsilon_high == pytest.approx(largest)
@@ -234,13 +232,13 @@ def test_the_largest_ratio_is_the_recipe_s_whatever_a_loss_calls_it(
     ],
     ids=str,
 )
-def test_what_is_best_is_judged_by_the_reward(deciding, tmp_path):
+def test_best_model_is_selected_by_reward(deciding, tmp_path):
     args = config(tmp_path, **deciding)
     assert (args.metric_for_best_model, args.greater_is_better) == ("eval_reward", True)
 
 
 @pytest.mark.parametrize("name", ["easy_loss", "eval_easy_loss"])
-def test_the_loss_of_one_of_several_evaluation_sets_is_no_judge(name, tmp_path):
+def test_loss_of_an_evaluation_set_cannot_select_the_best_model(name, tmp_path):
     args = config(tmp_path, metric_for_best_model=name)
     check_metric(args, None)  # a reward function may log a metric of that name
     with pytest.raises(ConfigError, match=f"metric_for_best_model='{name}': .* always 0"):
@@ -296,9 +294,15 @@ def test_every_option_is_read_from_a_file_and_replaced_on_the_command_line(tmp_p
     assert args.loss_type == "dr_grpo"
 
 
-def test_a_parser_explains_every_option(capsys):
+def test_parser_has_help_for_every_option(capsys):
     with pytest.raises(SystemExit) as ended:
         HfArgumentParser(VantageConfig).parse_args_into_dataclasses(["--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0
     assert [name for name in VantageConfig.__dataclass_fields__ if f"--{name}" not in told] == []
+
+
+def test_stop_words_do_not_change_log_probs(tmp_path):
+    stops = {"stop": ["</answer>"], "stop_token_ids": [7]}
+    args = config(tmp_path, use_vllm=True, generation_kwargs=stops)
+    assert args.changes_of_log_probs == {}

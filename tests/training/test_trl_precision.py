@@ -1,4 +1,4 @@
-"""Precision on TRL: what it is told, what is refused, and compensated sums."""
+"""Precision on TRL: its options, errors, and compensated sums."""
 
 import shutil
 
@@ -40,7 +40,7 @@ def configured(path: str = "m", **sections):
         ({"trl": BFLOAT16}, "bfloat16", False, False),
     ],
 )
-def test_what_TRL_is_told(sections, dtype, bf16, fp16):
+def test_precision_options_passed_to_trl(sections, dtype, bf16, fp16):
     args = arguments(configured(**sections))
     assert args.model_init_kwargs["dtype"] == dtype
     assert (args.bf16, args.fp16) == (bf16, fp16)
@@ -49,7 +49,7 @@ def test_what_TRL_is_told(sections, dtype, bf16, fp16):
     assert args.adam_beta2 == (0.99 if summed else 0.999)
 
 
-def test_what_stands_under_trl_for_the_model_is_added_to_the_rest():
+def test_model_init_kwargs_are_merged():
     args = arguments(
         configured(
             model={"attention": "sdpa"}, trl={"model_init_kwargs": {"trust_remote_code": False}}
@@ -83,42 +83,42 @@ def test_what_stands_under_trl_for_the_model_is_added_to_the_rest():
                 "model": {"dtype": "bfloat16"},
                 "trl": {"use_transformers_continuous_batching": True},
             },
-            "TRL converts the weights that are trained",
+            "TRL permanently converts the trained weights",
         ),
         (
             {"optimizer": {"weights": "bfloat16"}, "trl": {"adam_beta2": 0.999}},
-            "a decay of 0.001 is rounded away; take 0.99",
+            "a decay of 0.001 is rounded away; set 0.99",
         ),
     ],
 )
-def test_contradictions_are_refused(sections, words):
+def test_contradictory_options_raise(sections, words):
     with pytest.raises(ConfigError) as caught:
         arguments(configured(**sections))
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("flag", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
-def test_sharded_weights_have_no_compensated_sums(flag, monkeypatch):
+def test_compensated_sums_with_sharding_raise(flag, monkeypatch):
     monkeypatch.setenv(flag, "true")
-    with pytest.raises(ConfigError, match="FSDP and DeepSpeed keep the weights"):
+    with pytest.raises(ConfigError, match="FSDP and DeepSpeed keep sharded weights"):
         precision.check_options(tc.config("r", **SUMS, **USUAL))
 
 
-def test_accelerate_and_the_configuration_agree_on_forwards(monkeypatch):
+def test_accelerate_and_configuration_must_agree_on_precision(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert arguments(configured(model={"dtype": "bfloat16"})).mixed_precision == "bf16"
     with pytest.raises(ConfigError, match=r"in float32 .*: start it with --mixed_precision no"):
         arguments(configured(model={"dtype": "float32"}))
 
 
-def test_a_second_moment_in_bfloat16_falls_at_0_99_and_not_at_0_999():
+def test_bfloat16_second_moment_decays_at_0_99_but_not_at_0_999():
     """Why compensated sums come with another beta: a decay is rounded away."""
     moments = torch.linspace(1, 2, 129)[:-1].bfloat16()  # every number between 1 and 2
     assert torch.equal(moments.clone().mul_(0.999), moments)
     assert (moments.clone().mul_(0.99) < moments).all()
 
 
-def test_weights_in_bfloat16_are_refused_however_they_come(tiny_model, tmp_path):
+def test_untrainable_bfloat16_weights_raise(tiny_model, tmp_path):
     spread(tiny_model, tmp_path / "model")
     rows = tc.mixed_rows(4)
     with pytest.raises(ConfigError, match="adamw_torch_fused at learning rate 1e-06 cannot train"):
@@ -135,20 +135,20 @@ def test_weights_in_bfloat16_are_refused_however_they_come(tiny_model, tmp_path)
         tc.trainer(model, rows, tmp_path, **{**USUAL, "learning_rate": 1.0}, rest=own)
 
 
-def test_a_learning_rate_that_moves_them_is_let_pass(tiny_model, tmp_path, caplog):
+def test_learning_rate_that_moves_bfloat16_weights_passes(tiny_model, tmp_path, caplog):
     spread(tiny_model, tmp_path / "model")
     high = {**USUAL, "learning_rate": 1e-3}
     tc.trainer(str(tmp_path / "model"), tc.mixed_rows(4), tmp_path, **high, **BFLOAT16)
     assert "moves nothing in" in caplog.text
 
 
-def test_compensated_sums_are_for_weights_in_bfloat16(tiny_model, tmp_path):
+def test_compensated_sums_require_bfloat16_weights(tiny_model, tmp_path):
     sums = {**SUMS, "model_init_kwargs": {"dtype": "float32"}}
     with pytest.raises(ConfigError, match=r"are in torch.float32: load the model in bfloat16"):
         tc.trainer(tiny_model, tc.mixed_rows(4), tmp_path, **USUAL, **sums)
 
 
-def test_compensated_sums_are_an_optimizer_of_their_own(tiny_model, tmp_path):
+def test_compensated_sums_conflict_with_another_optimizer(tiny_model, tmp_path):
     model = loaded(tiny_model, torch.bfloat16)
     own = {"optimizers": (torch.optim.SGD(model.parameters(), 1.0), None)}
     rest = {**with_processor(tiny_model), **own}
@@ -156,7 +156,7 @@ def test_compensated_sums_are_an_optimizer_of_their_own(tiny_model, tmp_path):
         tc.trainer(model, tc.mixed_rows(4), tmp_path, **USUAL, **SUMS, rest=rest)
 
 
-def test_compensated_sums_keep_small_steps_and_go_on_from_a_checkpoint(tiny_model, tmp_path):
+def test_compensated_sums_keep_small_steps_and_resume(tiny_model, tmp_path):
     spread(tiny_model, tmp_path / "model")
     rows = tc.mixed_rows(8, live=tuple(range(8)))
 

@@ -1,4 +1,4 @@
-"""What a run starts from: files of the right revision, something to train, the user's options."""
+"""Start of a run: model revision, trainable parameters, and the user's options."""
 
 import shutil
 
@@ -53,16 +53,14 @@ def settings(model: str, output, **trl) -> configuration.Config:
 
 
 @pytest.mark.parametrize("revision", [None, "v2"])
-def test_the_processor_is_of_the_revision_of_the_model(revision, hub, tmp_path):
+def test_processor_has_the_revision_of_the_model(revision, hub, tmp_path):
     given = {"model_init_kwargs": {"revision": revision}} if revision else {}
     made = trainer(hub, mixed_rows(2), tmp_path, **given)
     assert knows(made.processing_class) == (revision == "v2")
 
 
 @pytest.mark.parametrize("revision", [None, "v2"])
-def test_a_file_of_a_run_says_the_revision_to_training_and_check(
-    revision, hub, tmp_path, monkeypatch
-):
+def test_configured_revision_applies_to_training_and_check(revision, hub, tmp_path, monkeypatch):
     given = {"model_init_kwargs": {"revision": revision}} if revision else {}
     config = settings(hub, tmp_path / "run", **given)
     monkeypatch.setattr(run, "rows_of", lambda *_: (mixed_rows(2), None))
@@ -94,9 +92,7 @@ def test_a_file_of_a_run_says_the_revision_to_training_and_check(
     ],
     ids=str,
 )
-def test_what_says_where_weights_are_says_it_of_processor_and_configuration(
-    options, processor, more, tmp_path
-):
+def test_location_options_apply_to_processor_and_configuration(options, processor, more, tmp_path):
     args = run.arguments(settings("tiny", tmp_path, **options))
     assert source(args) == processor
     assert config_source(args) == processor | more
@@ -131,7 +127,7 @@ def adapter(tiny_model, tmp_path_factory):
     [(frozen, {}), (only_the_tower, {"freeze_vision_tower": True})],
     ids=["all frozen", "all but what freeze_vision_tower freezes"],
 )
-def test_a_model_in_which_nothing_trains_is_refused(make, options, beta, tiny_model, tmp_path):
+def test_model_without_trainable_parameters_raises(make, options, beta, tiny_model, tmp_path):
     rest = {"processing_class": AutoProcessor.from_pretrained(tiny_model)}
     with pytest.raises(ConfigError, match=r"no parameter of Llava.* is trainable.*requires_grad"):
         trainer(make(tiny_model), mixed_rows(2), tmp_path, beta=beta, rest=rest, **options)
@@ -139,9 +135,7 @@ def test_a_model_in_which_nothing_trains_is_refused(make, options, beta, tiny_mo
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])
 @pytest.mark.parametrize("trainable", [False, True])
-def test_an_adapter_trains_if_it_was_loaded_to_be_trained(
-    trainable, beta, adapter, tiny_model, tmp_path
-):
+def test_adapter_loaded_as_trainable_trains(trainable, beta, adapter, tiny_model, tmp_path):
     bare = AutoModelForImageTextToText.from_pretrained(tiny_model)
     model = PeftModel.from_pretrained(bare, adapter, is_trainable=trainable)
     rest = {"processing_class": AutoProcessor.from_pretrained(tiny_model)}
@@ -158,9 +152,7 @@ def test_an_adapter_trains_if_it_was_loaded_to_be_trained(
     assert changed and all(".default." in name for name in changed)
 
 
-def test_a_frozen_adapter_as_the_model_of_a_file_is_refused(
-    adapter, tiny_model, tmp_path, monkeypatch
-):
+def test_frozen_adapter_as_model_raises(adapter, tiny_model, tmp_path, monkeypatch):
     """Beside a configuration transformers loads the model with the adapter, which it freezes."""
     shutil.copytree(adapter, tmp_path / "model")
     shutil.copytree(tiny_model, tmp_path / "model", dirs_exist_ok=True)
@@ -176,9 +168,7 @@ IMAGE = 6  # id of <image> in the tiny tokenizer
 
 
 @pytest.mark.parametrize("given", [[30, 31], [IMAGE], [], None], ids=str)
-def test_tokens_that_the_user_suppresses_are_suppressed_beside_those_of_media(
-    given, tiny_model, tmp_path
-):
+def test_user_and_media_tokens_are_both_suppressed(given, tiny_model, tmp_path):
     options = {"generation_kwargs": {"suppress_tokens": given, "bad_words_ids": [[40]]}}
     made = trainer(tiny_model, mixed_rows(2), tmp_path, **options)
     wanted = sorted({IMAGE, *(given or [])})

@@ -1,4 +1,4 @@
-"""Runs and checkpoints whose steps are not whole rollout batches; data set after the start."""
+"""Steps that are not whole rollout batches; data sets changed after construction."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ SAVING = {"save_strategy": "steps", "optim": "adamw_torch"}
 
 
 class Listening(Reward):
-    """A reward that notes which questions it was asked about."""
+    """A reward that records the questions it scores."""
 
     def __init__(self):
         super().__init__()
@@ -37,7 +37,7 @@ def saved(run) -> list[int]:
 
 
 @pytest.mark.parametrize("updates", [1, 3, 4])
-def test_a_run_makes_exactly_the_updates_that_are_asked_for(updates, tiny_model, tmp_path):
+def test_run_makes_exactly_the_configured_updates(updates, tiny_model, tmp_path):
     made, steps = trained(tiny_model, mixed_rows(4), tmp_path, max_steps=updates)
     assert (made.state.global_step, len(steps)) == (updates, updates)
     assert difference(steps[-1].gradients, {}) > 0
@@ -47,8 +47,8 @@ def test_a_run_makes_exactly_the_updates_that_are_asked_for(updates, tiny_model,
 
 
 @pytest.mark.parametrize(("epochs", "updates"), [(1, 4), (2, 8), (0.6, 3), (1.5, 6)])
-def test_epochs_have_as_many_updates_as_in_trl(epochs, updates, tiny_model, tmp_path):
-    """9 questions, 4 a batch of 2 updates: 2 batches an epoch."""
+def test_epochs_have_the_same_number_of_updates_as_in_trl(epochs, updates, tiny_model, tmp_path):
+    """9 questions, 4 per batch of 2 updates: 2 batches per epoch."""
     made = trainer(tiny_model, mixed_rows(9), tmp_path, num_train_epochs=epochs)
     made.train()
     assert (made.state.global_step, made.state.max_steps) == (updates, updates)
@@ -58,7 +58,7 @@ def test_epochs_have_as_many_updates_as_in_trl(epochs, updates, tiny_model, tmp_
 
 
 class SavingAt(TrainerCallback):
-    """A user's own wish for a checkpoint."""
+    """A callback of the user that requests a checkpoint."""
 
     def __init__(self, step: int):
         self.step = step
@@ -89,7 +89,7 @@ def test_a_checkpoint_waits_for_the_end_of_its_rollout_batch(
     assert made.state.global_step == 7
 
 
-def test_a_checkpoint_that_the_user_asks_for_waits_as_well(tiny_model, tmp_path):
+def test_requested_checkpoint_waits_for_the_end_of_the_batch(tiny_model, tmp_path):
     rest = {"callbacks": [SavingAt(1)]}
     made = trainer(tiny_model, mixed_rows(4), tmp_path, rest=rest, max_steps=4, **SAVING)
     made.train()
@@ -97,13 +97,13 @@ def test_a_checkpoint_that_the_user_asks_for_waits_as_well(tiny_model, tmp_path)
 
 
 class StoppingAt(TrainerCallback):
-    """Stops after an evaluation, as early stopping does."""
+    """Stops after an evaluation, like early stopping."""
 
     def on_evaluate(self, args, state, control, **rest):
         control.should_training_stop = True
 
 
-def test_a_run_that_is_stopped_inside_a_batch_saves_what_was_due(tiny_model, tmp_path):
+def test_run_stopped_inside_a_batch_saves_the_due_checkpoint(tiny_model, tmp_path):
     rest = {"callbacks": [SavingAt(3), StoppingAt()], "eval_dataset": mixed_rows(1)}
     options = {"eval_strategy": "steps", "eval_steps": 3, "per_device_eval_batch_size": 4}
     made = trainer(tiny_model, mixed_rows(4), tmp_path, rest=rest, max_steps=8, **SAVING, **options)
@@ -127,7 +127,7 @@ class Peaking(Reward):
 
 @pytest.mark.parametrize("best", [2, 3])
 @pytest.mark.parametrize("strategy", ["steps", "best"])
-def test_the_best_weights_are_those_that_were_evaluated(strategy, best, tiny_model, tmp_path):
+def test_best_checkpoint_has_the_evaluated_weights(strategy, best, tiny_model, tmp_path):
     """The last evaluation is inside a rollout batch, where the run ends and is saved."""
     made, steps = trained(
         tiny_model,
@@ -150,9 +150,7 @@ def test_the_best_weights_are_those_that_were_evaluated(strategy, best, tiny_mod
     assert before_last < 1e-6 if best == 2 else before_last > 1e-4
 
 
-def test_steps_may_be_a_share_of_the_run_where_a_checkpoint_keeps_what_is_evaluated(
-    tiny_model, tmp_path
-):
+def test_fractional_eval_steps_align_with_checkpoints(tiny_model, tmp_path):
     options = {
         "load_best_model_at_end": True,
         "eval_strategy": "steps",
@@ -172,9 +170,7 @@ def test_steps_may_be_a_share_of_the_run_where_a_checkpoint_keeps_what_is_evalua
 # ---- going on ------------------------------------------------------------------------------
 
 
-def test_a_run_that_stopped_inside_a_batch_goes_on_from_the_last_whole_one(
-    tiny_model, tmp_path, caplog
-):
+def test_run_stopped_inside_a_batch_resumes_from_the_last_whole_batch(tiny_model, tmp_path, caplog):
     options = {"save_steps": 2, **SAVING}
     short = trainer(tiny_model, mixed_rows(4), tmp_path / "short", max_steps=3, **options)
     short.train()
@@ -187,7 +183,7 @@ def test_a_run_that_stopped_inside_a_batch_goes_on_from_the_last_whole_one(
 
     longer = trainer(tiny_model, mixed_rows(4), tmp_path / "short", max_steps=4, **options)
     longer.train(resume_from_checkpoint=True)
-    assert "checkpoint-3 stopped inside a rollout batch: going on from" in caplog.text
+    assert "checkpoint-3 stopped inside a rollout batch: resuming from" in caplog.text
     whole = trainer(tiny_model, mixed_rows(4), tmp_path / "whole", max_steps=4, **options)
     whole.train()
     assert difference(weights(longer), weights(whole)) == 0
@@ -195,27 +191,25 @@ def test_a_run_that_stopped_inside_a_batch_goes_on_from_the_last_whole_one(
     assert [row["reward"] for row in tables[0]] == [row["reward"] for row in tables[1]]
 
 
-def test_a_checkpoint_inside_a_batch_is_refused_for_a_longer_run(tiny_model, tmp_path):
+def test_checkpoint_inside_a_batch_cannot_resume_a_longer_run(tiny_model, tmp_path):
     trained(tiny_model, mixed_rows(4), tmp_path, max_steps=3, save_steps=2, **SAVING)
     longer = trainer(tiny_model, mixed_rows(4), tmp_path, max_steps=6, save_steps=2, **SAVING)
-    with pytest.raises(
-        InputError, match=r"inside a rollout batch.*make 6 updates: resume from .*-2"
-    ):
+    with pytest.raises(InputError, match=r"inside a rollout batch.*to 6 updates: resume from .*-2"):
         longer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
 
 
-def test_without_a_whole_batch_there_is_nothing_to_go_on_from(tiny_model, tmp_path):
+def test_resuming_without_a_finished_batch_raises(tiny_model, tmp_path):
     trained(tiny_model, mixed_rows(4), tmp_path, max_steps=3, **SAVING)
     assert saved(tmp_path) == [3]
     longer = trainer(tiny_model, mixed_rows(4), tmp_path, max_steps=6, **SAVING)
-    with pytest.raises(InputError, match=r"inside a rollout batch.*start the run anew"):
+    with pytest.raises(InputError, match=r"inside a rollout batch.*start a new run"):
         longer.train(resume_from_checkpoint=True)
 
 
 # ---- data set after the start --------------------------------------------------------------
 
 
-def test_questions_set_after_the_start_are_asked(tiny_model, tmp_path):
+def test_data_set_can_change_after_construction(tiny_model, tmp_path):
     reward = Listening()
     made = trainer(tiny_model, mixed_rows(4), tmp_path, reward=reward, max_steps=4)
     made.train_dataset = mixed_rows(12).select(range(4, 12))
@@ -224,7 +218,7 @@ def test_questions_set_after_the_start_are_asked(tiny_model, tmp_path):
     assert made.num_examples(None) == 8
 
 
-def test_bad_questions_set_after_the_start_are_refused(tiny_model, tmp_path):
+def test_invalid_data_set_after_construction_raises(tiny_model, tmp_path):
     made = trainer(tiny_model, mixed_rows(4), tmp_path, reward=Listening())
     made.train_dataset = mixed_rows(4).remove_columns("answer").rename_column("silent", "other")
     made.reward_funcs = [lambda completions, answer, **columns: [0.0] * len(answer)]
@@ -232,7 +226,7 @@ def test_bad_questions_set_after_the_start_are_refused(tiny_model, tmp_path):
         made.train()
 
 
-def test_evaluation_data_and_rewards_set_after_the_start_count(tiny_model, tmp_path):
+def test_evaluation_data_and_rewards_can_change_after_construction(tiny_model, tmp_path):
     made = trainer(
         tiny_model,
         mixed_rows(4),
@@ -251,6 +245,6 @@ def test_evaluation_data_and_rewards_set_after_the_start_count(tiny_model, tmp_p
     assert set(found) <= {0.0, 0.5, 1.0, 1.5} and len(found) > 1
 
 
-def test_a_run_without_options_has_the_sizes_of_trl(tiny_model, tmp_path):
+def test_default_sizes_are_those_of_trl(tiny_model, tmp_path):
     args = config(tmp_path, steps_per_generation=None, gradient_accumulation_steps=2)
     assert (args.updates, args.generation_batch_size, args.max_steps) == (1, 16, 1)

@@ -1,4 +1,4 @@
-"""One update by the trainer is the one that plain transformers compute by hand."""
+"""Updates of the trainer match a reference implementation with plain transformers."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -254,9 +254,7 @@ def agree(
 
 @pytest.mark.parametrize("packing", ["on", "off"])
 @pytest.mark.parametrize("name", CASES)
-def test_loss_and_gradients_of_every_update_are_those_by_hand(
-    name, packing, ragged_model, tmp_path
-):
+def test_loss_and_gradients_match_hand_computed_values(name, packing, ragged_model, tmp_path):
     case = CASES[name]
     trainer, steps = case.run(ragged_model, tmp_path, packing=packing)
     by_update = planned(trainer)
@@ -266,7 +264,7 @@ def test_loss_and_gradients_of_every_update_are_those_by_hand(
     assert not missing
 
 
-def test_the_dual_clip_of_an_update_is_the_one_by_hand(ragged_model, tmp_path):
+def test_dual_clip_matches_hand_computed_values(ragged_model, tmp_path):
     # Closer to 1 than a recipe has it, so that so small a run comes there.
     options = {"delta": 1.21, "learning_rate": 0.1}
     trainer, steps = CASES["grpo"].run(ragged_model, tmp_path, **options)
@@ -277,9 +275,7 @@ def test_the_dual_clip_of_an_update_is_the_one_by_hand(ragged_model, tmp_path):
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "bnpo", "luspo"])
-def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
-    loss_type, ragged_model, tmp_path, monkeypatch
-):
+def test_dual_clip_bounds_the_ratio(loss_type, ragged_model, tmp_path, monkeypatch):
     options = {"loss_type": loss_type, "recipe": "share-grpo", "variants": TWO_PROMPTS}
     made = trainer(ragged_model, mixed_rows(4), tmp_path, **options)
     assert made.args.delta == 3.0
@@ -305,7 +301,7 @@ def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_holds_for_every_kind_of_processor(family, tmp_path):
+def test_every_processor_matches_hand_computed_values(family, tmp_path):
     model, processor = FAMILIES[family]()
     hand = Hand(copy.deepcopy(model), processor)
     case = Case("share-grpo", 2, questions=4, live=(0, 2, 3), prompts=2, accumulation=4)
@@ -317,7 +313,7 @@ def test_the_same_holds_for_every_kind_of_processor(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", [qwen2, qwen3])
-def test_the_same_holds_for_models_of_text(family, tmp_path):
+def test_text_models_match_hand_computed_values(family, tmp_path):
     model, tokenizer = family()
     hand = Hand(copy.deepcopy(model), tokenizer)
     case = Case("grpo", 2, questions=4, live=(0, 1, 2), rows=texts)
@@ -347,7 +343,7 @@ def whole_or_nothing(log_ratio):
     [("token_truncate", truncated), ("sequence_mask", whole_or_nothing)],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_sampler_s_correction_goes_with_the_response_whatever_its_prompt(
+def test_sampler_correction_follows_the_response_under_every_prompt(
     mode, corrected, ragged_model, tmp_path
 ):
     case = Case("share-grpo", 2, questions=4, prompts=2, objective=HIGHER)
@@ -400,7 +396,7 @@ def in_one_forward(ragged_model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("rows", CUTS.values(), ids=CUTS)
-def test_the_cut_into_forwards_changes_nothing(rows, in_one_forward, ragged_model, tmp_path):
+def test_micro_batching_does_not_change_gradients(rows, in_one_forward, ragged_model, tmp_path):
     gradients, losses = gradients_in_forwards_of(rows, UNEVEN, ragged_model, tmp_path)
     assert losses == pytest.approx(in_one_forward[1], rel=CLOSE, abs=CLOSE / 10)
     for mine, whole in zip(gradients, in_one_forward[0], strict=True):
@@ -408,7 +404,7 @@ def test_the_cut_into_forwards_changes_nothing(rows, in_one_forward, ragged_mode
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_cut_changes_nothing_for_any_loss_of_trl(loss, ragged_model, tmp_path):
+def test_micro_batching_does_not_change_any_loss_of_trl(loss, ragged_model, tmp_path):
     case = Case("grpo", 2, live=(0, 2, 3, 4, 6, 7), unscored=3)
     options = {"loss_type": loss, "packing": "off", **LOSSES[loss]}
     whole, whole_loss = gradients_in_forwards_of(16, case, ragged_model, tmp_path, **options)
@@ -454,7 +450,7 @@ def through_adapters(gradients, weights) -> dict[str, torch.Tensor]:
     return of
 
 
-def test_with_adapters_only_they_train_and_as_by_hand(ragged_model, tmp_path):
+def test_only_adapters_train_and_match_hand_computed_values(ragged_model, tmp_path):
     case = Case("grpo", 2, accumulation=2, objective=Objective(kl=0.2))
     lora = LoraConfig(r=4, lora_alpha=8, target_modules=r".*language_model.*(q_proj|v_proj)")
     options = {"beta": 0.2, "learning_rate": 0.3, "rest": {"peft_config": lora}, "packing": "on"}

@@ -1,4 +1,4 @@
-"""A validation: how it samples, what it counts, and that training goes on as without it."""
+"""Validation: its sampling, its means, and its independence from training."""
 
 import copy
 from statistics import mean
@@ -29,7 +29,7 @@ VALIDATED = {
 
 
 class Listening(Reward):
-    """Keeps what it was asked in validations, and how the trainer sampled at each call."""
+    """Records the prompts of validations, and how the trainer sampled in each call."""
 
     def __init__(self):
         super().__init__()
@@ -62,7 +62,7 @@ def run(tiny_model, tmp_path_factory):
     return made, reward, folder
 
 
-def test_every_question_is_asked_as_often_as_was_said_before_and_while_it_trains(run):
+def test_validation_samples_each_question_the_configured_number_of_times(run):
     made, reward, _ = run
     told = [entry["step"] for entry in made.state.log_history if "eval_reward" in entry]
     assert told == [0, 2, 4]
@@ -72,7 +72,7 @@ def test_every_question_is_asked_as_often_as_was_said_before_and_while_it_trains
         assert sorted(asked) == sorted([*"01234"] * 3)
 
 
-def test_the_result_is_the_mean_over_all_samples(run):
+def test_validation_reward_is_the_mean_over_all_samples(run):
     made, reward, folder = run
     means = []
     for first in (0, 3, 6):
@@ -87,14 +87,14 @@ def test_the_result_is_the_mean_over_all_samples(run):
     assert [row["value"] for row in found if row["metric"] == "reward"] == pytest.approx(means)
 
 
-def test_its_temperature_is_its_own(run):
+def test_validation_has_its_own_temperature(run):
     made, reward, _ = run
     assert {asked for asked in reward.sampling if not asked[0]} == {(False, True, 0.25)}
     assert {asked for asked in reward.sampling if asked[0]} == {(True, True, 1.0)}
     assert made.generation_kwargs["temperature"] == made.generation_config.temperature == 1.0
 
 
-def test_training_is_that_of_a_run_without_it(run, tiny_model, tmp_path):
+def test_validation_does_not_change_training(run, tiny_model, tmp_path):
     made, reward, _ = run
     alone = Listening()
     options = {**BATCH, "max_steps": 4}
@@ -105,7 +105,7 @@ def test_training_is_that_of_a_run_without_it(run, tiny_model, tmp_path):
     assert difference(weights(made), weights(other)) == 0
 
 
-def test_without_sampling_the_likeliest_answer_is_given(tiny_model, tmp_path):
+def test_temperature_0_decodes_greedily(tiny_model, tmp_path):
     made, reward = validated(
         tiny_model, tmp_path, eval_temperature=0.0, num_generations_eval=1, max_steps=2
     )
@@ -116,7 +116,7 @@ def test_without_sampling_the_likeliest_answer_is_given(tiny_model, tmp_path):
     assert sorted(reward.held_out[-1]) == sorted(trained)
 
 
-def test_a_sharper_temperature_is_seen_in_what_is_sampled(tiny_model, tmp_path):
+def test_lower_temperature_sharpens_samples(tiny_model, tmp_path):
     def different(temperature):
         options = {"num_generations_eval": 6, "eval_temperature": temperature, "max_steps": 2}
         _, reward = validated(tiny_model, tmp_path, **options)
@@ -125,7 +125,7 @@ def test_a_sharper_temperature_is_seen_in_what_is_sampled(tiny_model, tmp_path):
     assert different(0.01) == 5 < different(None)
 
 
-def test_rows_that_fill_up_the_last_batch_do_not_count():
+def test_padding_of_the_last_batch_does_not_count():
     """As on two processes: 15 samples in batches of 12, the second filled up to 12. How many rows
     a stream has is not known.
     """
@@ -145,7 +145,7 @@ def test_rows_that_fill_up_the_last_batch_do_not_count():
     assert counts[1]["old"] == [1.0]
 
 
-def test_vllm_is_asked_at_the_temperature_of_the_validation(texts, monkeypatch, tmp_path):  # noqa: F811
+def test_vllm_samples_at_the_validation_temperature(texts, monkeypatch, tmp_path):  # noqa: F811
     quiet(monkeypatch)
     model, processor = FAMILIES["qwen2.5-vl"]()
     made = trainer(
@@ -176,12 +176,12 @@ def test_vllm_is_asked_at_the_temperature_of_the_validation(texts, monkeypatch, 
 
 
 REFUSED = [
-    ({"eval_temperature": -0.5}, "eval_temperature=-0.5: give 0 or more"),
+    ({"eval_temperature": -0.5}, "eval_temperature=-0.5: set 0 or more"),
     ({"eval_temperature": 0.0}, "eval_temperature=0 with num_generations_eval=3"),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), REFUSED, ids=str)
-def test_what_cannot_be_sampled_is_refused(options, words, tmp_path):
+def test_invalid_validation_options_raise(options, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
         config(tmp_path, **{**VALIDATED, **options})

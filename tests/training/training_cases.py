@@ -1,4 +1,4 @@
-"""Trainers on the tiny model, rows of every kind, and what an update of theirs did."""
+"""Trainers on the tiny model, rows of every kind, and captured updates."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Reward:
 
 @dataclass
 class Step:
-    """What an optimizer update started from, and what it was given."""
+    """State before an optimizer update, and its inputs."""
 
     weights: dict[str, torch.Tensor]
     gradients: dict[str, torch.Tensor]

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from vantage.errors import EngineError
-from vantage.training.sampler import mismatch
+from vantage.training.mismatch import mismatch
 from vantage.training.verl.launch import engine_config
-from vantage.training.verl.sampler import canary_of
+from vantage.training.verl.mismatch import canary_of
 
 PICTURE = 4  # tokens
 RESPONSE = torch.arange(100, 112)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from vantage.errors import ConfigError
 from vantage.training.verl.correction import correction
 from vantage.training.verl.launch import engine_config
-from vantage.training.verl.sampler import in_float32, slack
+from vantage.training.verl.mismatch import in_float32, slack
 
 # Two rollouts; ratios of trainer and sampler 1/2 and 3 in the first, 1.25 in the second.
 OWN = {

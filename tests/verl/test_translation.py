@@ -176,7 +176,7 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({"verl__trainer__nnodes": None}, ["verl.trainer.nnodes=None", "at least 1"]),
         ({f"{ROLLOUT}__data_parallel_size": 0}, ["data_parallel_size=0", "at least 1"]),
         ({f"{ACTOR}__optim__lr": None}, ["actor.optim.lr=None", "optimizer.learning_rate"]),
-        ({f"{ROLLOUT}__name": "vlm"}, ["veRL knows no 'vlm'", "'vllm'"]),
+        ({f"{ROLLOUT}__name": "vlm"}, ["veRL does not support 'vlm'", "'vllm'"]),
         ({f"{ACTOR}__clip_ratio_c": 0.5}, ["clip_ratio_c=0.5", "more than 1"]),
         ({f"{ACTOR}__ppo_max_token_len_per_gpu": 207}, ["must stay 832", "batch.micro_batch"]),
         ({f"{ROLLOUT}__val_kwargs": None}, ["val_kwargs.do_sample=None", "validation.temp"]),
@@ -190,7 +190,7 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({f"{MODEL}__override_config": 5}, ["override_config=5", "override_config.NAME"]),
         ({"verl__data__apply_chat_template_kwargs": 5}, ["apply_chat_template_kwargs=5"]),
         ({"verl__trainer__project_name": "${gone.name}"}, ["'gone.name' not found"]),
-        ({"verl__trainer__logger": "wandbb"}, ["veRL knows no 'wandbb'", "'wandb'"]),
+        ({"verl__trainer__logger": "wandbb"}, ["veRL does not support 'wandbb'", "'wandb'"]),
         ({f"{ACTOR}__use_dynamic_bsz": False}, ["veRL refuses", "ppo_micro_batch_size_per_gpu"]),
         (
             {
@@ -229,7 +229,7 @@ def test_every_option_that_is_translated_is_one_of_veRL(settings):
     lora = {"model__lora": {"r": 8}, "model__freeze_vision_tower": True}
     ours = set(names(options(settings(recipe="dr-grpo", **lora))))
     with initialize_config_module("verl.trainer.config", version_base=None):
-        theirs = set(names(OmegaConf.to_container(compose("ppo_trainer"))))
+        theirs = set(names(OmegaConf.to_container(custom("ppo_trainer"))))
     free = (
         "data.vantage",
         "reward.custom_reward_function.reward_kwargs",
@@ -261,7 +261,7 @@ def test_what_is_translated_stays_as_it_is_but_for_what_no_section_says(settings
     translated = {name for kind in kinds for name, _ in flat(options(settings(**kind)), WHOLE)}
     assert sorted(name for name in translated - INSTEAD.keys() if not name.endswith(OPEN)) == []
     with initialize_config_module("verl.trainer.config", version_base=None):
-        theirs = set(names(OmegaConf.to_container(compose("ppo_trainer"))))
+        theirs = set(names(OmegaConf.to_container(custom("ppo_trainer"))))
     unlisted = {"trainer.v1.sync.parameter_sync_step"}
     assert INSTEAD.keys() - theirs - translated == unlisted
 
@@ -487,7 +487,7 @@ def test_rows_with_pictures_need_a_processor(settings, tmp_path, vantage):
     configuration.save(given, path)
     status, out, _ = vantage("check", path)
     assert status == 1
-    assert "which reads text alone" in out
+    assert "which reads only text" in out
 
 
 def test_a_model_of_text_is_checked(settings, tmp_path, vantage):

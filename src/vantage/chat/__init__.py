@@ -1,1 +1,1 @@
-"""Asking servers that speak OpenAI's chat protocol, and keeping what they say."""
+"""A client for servers with OpenAI's chat API, which records every answer."""

@@ -1,4 +1,4 @@
-"""Reads and validates the answers of a server, once; the rest of the package sees only `Answer`."""
+"""Parse and validate server responses once; the rest of the package only sees `Answer`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MOST_TOKENS = 2**31  # counts from here on are not believed
+MOST_TOKENS = 2**31  # larger token counts are implausible and read as 0
 
 
 class UnreadableError(Exception):
-    """An answer that does not follow the protocol."""
+    """A response that does not follow the protocol."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Answer:
     """A valid answer of a server.
 
     Attributes:
-        text: without lone surrogates, so that any file can hold it.
-        prompt_tokens, completion_tokens: as the server counts them; 0 if it does not.
+        text: Text without lone surrogates, so that any file can store it.
+        prompt_tokens, completion_tokens: Token counts of the server; 0 if it reports none.
     """
 
     text: str
@@ -29,14 +29,14 @@ class Answer:
 
 
 def read(body: bytes) -> Answer:
-    """The answer in the body of a chat completion; its text is empty if the model said nothing.
+    """Parse the body of a chat completion; the text is empty if the model returned none.
 
     Raises:
-        UnreadableError: the body is not a chat completion.
+        UnreadableError: The body is not a chat completion.
     """
     told = parsed(body)
     if not isinstance(told, dict) or not isinstance(told.get("choices"), list):
-        raise UnreadableError(f"an answer without choices: {body[:80]!r}")
+        raise UnreadableError(f"response without choices: {body[:80]!r}")
     first = told["choices"][0] if told["choices"] else {}
     message = _mapping(_mapping(first, "choice").get("message"), "message")
     said = _text(message.get("content")) or _text(message.get("refusal"))
@@ -47,29 +47,29 @@ def read(body: bytes) -> Answer:
 
 
 def parsed(body: bytes) -> Any:
-    """The value of a body in JSON.
+    """Parse a JSON body.
 
     Raises:
-        UnreadableError: it is not JSON, is nested too deeply, or has a number with too many digits.
+        UnreadableError: It is not JSON, nested too deeply, or has a number with too many digits.
     """
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"an answer that is no JSON: {error}") from error
+        raise UnreadableError(f"response is not valid JSON: {error}") from error
 
 
 def whole(text: str) -> str:
-    """The text with a replacement character for each half of a surrogate pair."""
+    """Replace lone surrogates with the replacement character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a number of tokens."""
+    """Whether a value is a plausible token count."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS
 
 
 def stored(record: Mapping[str, Any]) -> Answer | None:
-    """The answer in a record of a journal; None if the record holds none."""
+    """The answer in a journal record; None if it contains no answer."""
     text: Any = record.get("text")
     asked: Any = record.get("prompt_tokens")
     said: Any = record.get("completion_tokens")
@@ -82,28 +82,28 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UnreadableError(f"an answer whose {what} is {str(value)[:80]!r}")
+        raise UnreadableError(f"response whose {what} is {str(value)[:80]!r}")
     return value
 
 
 def _text(content: Any) -> str:
-    """The text of a content: a text, a list of parts with texts, or nothing."""
+    """The text of a message content: a text, a list of text parts, or None."""
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, list):
         return "".join(map(_part, content))
-    raise UnreadableError(f"an answer whose text is {str(content)[:80]!r}")
+    raise UnreadableError(f"response whose text is {str(content)[:80]!r}")
 
 
 def _part(part: Any) -> str:
     said = part.get("text", "") if isinstance(part, dict) else part
     if not isinstance(said, str):
-        raise UnreadableError(f"an answer with a part {str(part)[:80]!r}")
+        raise UnreadableError(f"response with an invalid part {str(part)[:80]!r}")
     return said
 
 
 def _count(value: Any) -> int:
-    """A number of tokens, also from a text or a float; 0 for anything else."""
+    """Parse a token count from an int, a float or a text; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 11:
         value = int(value)
     if isinstance(value, float) and value.is_integer():

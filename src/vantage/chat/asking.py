@@ -1,4 +1,4 @@
-"""Many requests to a server, each asked once, and what became of them."""
+"""Send many requests to a server, each distinct one once, and collect the answers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vantage.errors import EngineError
 
 @dataclass(frozen=True)
 class Request:
-    """Something to ask.
+    """A chat request.
 
     Attributes:
-        key: the same for what is the same.
-        messages: makes the conversation, once it is its turn.
-        options: of the protocol, such as `temperature`.
+        key: Identifies the request; equal requests have equal keys.
+        messages: Makes the conversation when the request is sent.
+        options: Options of the API, such as `temperature`.
     """
 
     key: str
@@ -31,12 +31,12 @@ class Request:
 
 @dataclass
 class Answers:
-    """What a server said, by the key of the request.
+    """Outcomes of requests, by the key of the request.
 
     Attributes:
-        found: its answers.
-        refused: why it will never answer, as where a prompt is too long.
-        missing: why it has not answered yet.
+        found: Answers.
+        refused: Reasons of permanent failures, such as a prompt that is too long.
+        missing: Reasons of temporary failures.
     """
 
     found: dict[str, Answer] = field(default_factory=dict)
@@ -44,16 +44,16 @@ class Answers:
     missing: dict[str, str] = field(default_factory=dict)
 
     def complete(self, what: str) -> None:
-        """Whether nothing is missing.
+        """Check that no answer is missing.
 
         Raises:
-            EngineError: something is; the same command asks for it again.
+            EngineError: Answers are missing. Rerunning the command requests them again.
         """
         if self.missing:
             _, why = next(iter(self.missing.items()))
             raise EngineError(
-                f"{what}: {len(self.missing)} answers of the server are missing, one of them "
-                f"because of: {why}; the others are kept; rerun the command to ask for these again"
+                f"{what}: {len(self.missing)} answers of the server are missing; first reason: "
+                f"{why}; the others are kept; rerun the command to request the missing ones"
             )
 
 
@@ -65,17 +65,20 @@ async def ask_all(
     journal: Journal | None = None,
     tell: Callable[[], object] = lambda: None,
 ) -> Answers:
-    """Ask for all that is not in the journal; each answer is there before it is used.
+    """Send all requests that the journal does not answer; record answers before returning them.
 
     Args:
-        settings: of the server.
-        requests: taken one by one; of several with the same key one is asked.
-        concurrency: requests under way at a time.
-        journal: None to keep nothing.
-        tell: called after each.
+        settings: Settings of the server.
+        requests: Requests, consumed lazily; of several with the same key, one is sent.
+        concurrency: Maximum number of simultaneous requests.
+        journal: Journal of answers; None records nothing.
+        tell: Called after each request.
+
+    Returns:
+        The answers and the reasons of failed requests.
 
     Raises:
-        ConfigError: the server cannot be asked.
+        ConfigError: No request can succeed, see `Server.ask`.
     """
     answers = Answers()
 
@@ -93,7 +96,7 @@ async def ask_all(
 
 
 def wait_for(asking: Coroutine[Any, Any, Answers]) -> Answers:
-    """The answers, whether or not the caller runs inside an event loop."""
+    """Run a coroutine to completion, also from inside a running event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -115,6 +118,6 @@ async def _answer(server: Server, request: Request, journal: Journal | None) -> 
     if known is not None:
         return known
     answer = await server.ask(request.messages(), **request.options)
-    if journal is not None:  # an empty one is false
+    if journal is not None:  # an empty journal is falsy
         journal.add(request.key, vars(answer))
     return answer

@@ -1,4 +1,4 @@
-"""Every answer of a server is on disk before it is used, so that it is never requested twice."""
+"""A journal of server answers, written before use, so that no answer is requested twice."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vantage.chat.answer import Answer
 from vantage.errors import ConfigError, EngineError, InputError
 from vantage.terminal import shown
 
-LONGEST_LINE = 2**27  # bytes; no line that is written comes near
-BEGINNING = b'{"key": "'  # of every line
+LONGEST_LINE = 2**27  # bytes; far more than any line of a journal
+BEGINNING = b'{"key": "'  # how every line begins
 
 
 class Journal:
-    """Answers by key, in a file that only grows: one JSON object a line, synced one by one.
+    """Answers by key in an append-only file, with one JSON object per line, each synced to disk.
 
-    A last line that a killed process left unfinished is removed. Damaged lines are skipped with a
-    message, and their requests are repeated. Only one process can have a journal open.
+    An incomplete last line of a killed process is removed. Damaged lines are skipped with a message
+    and their requests are repeated. Only one process can open a journal at a time.
 
     Raises:
-        ConfigError: another process has it open, or it cannot be written.
-        InputError: the file has content, and no line of it is one of a journal.
+        ConfigError: Another process has the journal open, or it cannot be written.
+        InputError: The file has content but no valid line of a journal.
     """
 
     def __init__(self, path: Path):
@@ -57,26 +57,27 @@ class Journal:
         return len(self._records)
 
     def answer(self, key: str) -> Answer | None:
-        """The answer of a server to the request of that key, None where it was not given yet."""
+        """The answer to a request; None if it is not recorded."""
         return answer.stored(self._records.get(key, {}))
 
     def responses(self, key: str, count: int) -> list[Mapping[str, Any]] | None:
-        """The `count` responses of a model to the question of that key, None where there are none.
+        """The `count` responses of a model to a question; None if they are not recorded.
 
-        Each has `text`, `tokens` and `failed`.
+        Each response has `text`, `tokens` and `failed`.
         """
         found = self._records.get(key, {}).get("responses", [])
         return found if len(found) == count else None
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
-        """Keep a record; once this returns it survives whatever happens.
+        """Write a record to disk; it is durable once this returns.
 
         Args:
-            key: the same for what is the same.
-            record: the fields of an `Answer`, or `responses`; more is kept beside it.
+            key: Identifies the request.
+            record: Fields of an `Answer` or `responses`; further fields are stored as well.
 
         Raises:
-            EngineError: it cannot be written, as on a full disk; what was kept before stays.
+            EngineError: The record cannot be written, for example on a full disk. Earlier records
+                are unaffected.
         """
         line = _line({"key": key, **record})
         end = os.fstat(self._file).st_size
@@ -86,14 +87,14 @@ class Journal:
                 rest = rest[os.write(self._file, rest) :]
             os.fsync(self._file)
         except OSError as error:
-            os.ftruncate(self._file, end)  # half a line would join the next one
+            os.ftruncate(self._file, end)  # a partial line would merge with the next one
             raise EngineError(
                 f"journal {str(self.path)!r} {files.unwritable(error)}; rerun the command to resume"
             ) from error
         self._records[key] = record
 
     def close(self) -> None:
-        """Close the file, which unlocks it."""
+        """Close the file and release its lock."""
         os.close(self._file)
 
     def _lock(self) -> None:
@@ -113,7 +114,7 @@ class Journal:
         begun = rest[: len(BEGINNING)] == BEGINNING[: len(rest)]
         if (bad or not begun) and not self._records:
             raise InputError(
-                f"journal {str(self.path)!r} holds no answers of a server: move the file away"
+                f"journal {str(self.path)!r} is not a journal of server answers: move the file away"
             )
         if bad or not begun:
             self._tell(len(bad) + (not begun), bad[0] if bad else number)
@@ -125,7 +126,7 @@ class Journal:
                 yield line
 
     def _mend(self, rest: bytes, begun: bool) -> None:
-        """Take off a line that was half written; what is none of ours stays, as a line."""
+        """Remove a partial journal line at the end; keep any other text as a terminated line."""
         if begun:
             os.ftruncate(self._file, os.fstat(self._file).st_size - len(rest))
         else:
@@ -140,7 +141,7 @@ class Journal:
 
 
 def digest(value: Any) -> str:
-    """A key for anything that JSON can hold."""
+    """SHA-256 of a JSON-serializable value, used as a key."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
@@ -150,7 +151,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """What a line holds, None where it is none of a journal's."""
+    """Parse a line; None if it is not a valid journal record."""
     try:
         record = json.loads(line.decode("utf-8", errors="surrogatepass"))
     except (ValueError, RecursionError):
@@ -162,7 +163,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _responses(value: Any) -> bool:
-    """Whether it is a list of responses of a model."""
+    """Whether a value is a list of model responses."""
     return isinstance(value, list) and bool(value) and all(map(_response, value))
 
 

@@ -1,4 +1,4 @@
-"""Pictures as servers take them."""
+"""Encode images for chat requests."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ SENT_AS_THEY_ARE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 def data_url(shown: Picture) -> str:
-    """A picture as a URL that holds it, in its own bytes where servers know the format.
+    """Encode an image as a data URL, with its original bytes if servers support the format.
 
     Raises:
-        InputError: no picture, or a broken one.
+        InputError: Not an image, or a damaged one.
     """
-    if shown.steps:  # what is done to it is not in its bytes
+    if shown.steps:  # the stored bytes do not include the processing steps
         return _url(picture(shown.open()).encoded(), "image/png")
     encoded = shown.encoded()
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             mime = opened.get_format_mimetype() or ""
     except OSError as error:
-        raise InputError(f"a picture that cannot be read: {error}") from error
+        raise InputError(f"image cannot be read: {error}") from error
     if mime in SENT_AS_THEY_ARE:
         return _url(encoded, mime)
     return _url(picture(shown.open()).encoded(), "image/png")

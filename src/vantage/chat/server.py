@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat protocol, asked until it answers or cannot be asked."""
+"""A client for servers with OpenAI's chat API, with retries, rate limits and bounded responses."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tqdm.auto import tqdm
 from vantage.chat.answer import Answer, UnreadableError, parsed, read
 from vantage.errors import ConfigError, VantageError, check_between, reading
 
-LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server asks for more
-LONGEST_ASKED = 600.0  # seconds that a server may ask for
+LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server requests more
+LONGEST_ASKED = 600.0  # maximum seconds that a server may request
 SAID = 5.0  # seconds; longer waits are printed
-FAILURES_TO_STOP = 40  # requests without an answer, one after another, after which it stops
+FAILURES_TO_STOP = 40  # consecutive failed requests after which to stop
 
-BASE_BYTES = 2**20  # of an answer that may have so many tokens, beside their own
-BYTES_A_TOKEN = 256  # of JSON, where six stand for a character that is escaped
-MOST_BYTES = 2**23  # of an answer whose tokens are not bounded
-MOST_OF_AN_ERROR = 2**16  # bytes of the answer to a request that failed
+BASE_BYTES = 2**20  # of a response, in addition to the bytes of its tokens
+BYTES_A_TOKEN = 256  # of JSON, where an escaped character takes six bytes
+MOST_BYTES = 2**23  # of a response without a limit on its tokens
+MOST_OF_AN_ERROR = 2**16  # bytes read from an error response
 
 
 class UnansweredError(Exception):
-    """The server gave no answer to a request; the text says why.
+    """A request failed; the text gives the reason.
 
     Attributes:
-        refused: whether it will never answer this request, as one that is too long.
+        refused: Whether the failure is permanent, such as a prompt that is too long.
     """
 
     def __init__(self, why: str, refused: bool):
@@ -47,12 +47,12 @@ class UnansweredError(Exception):
 
 
 class StatusError(Exception):
-    """An answer with a status other than 200.
+    """A response with an HTTP status other than 200.
 
     Attributes:
-        status: of HTTP.
-        headers: of the answer.
-        code: of the error, as the server calls it.
+        status: HTTP status.
+        headers: Headers of the response.
+        code: Error code of the server.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes):
@@ -62,24 +62,23 @@ class StatusError(Exception):
 
 
 def key() -> str:
-    """The user's key; local servers want any."""
+    """The API key of the environment; local servers accept any key."""
     return os.environ.get("OPENAI_API_KEY") or "none"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and how to ask.
+    """Settings of a server.
 
     Attributes:
-        base_url, model, api_key: of the server.
-        temperature: of the sampling, where a request does not say another.
-        timeout: seconds for one request.
-        retries: further attempts at a request that failed for a passing reason.
-        per_minute: most requests a minute, None for no limit.
+        base_url, model, api_key: Address of the server, name of the model, and key.
+        temperature: Default sampling temperature.
+        timeout: Timeout of a request, in seconds.
+        retries: Retries of a request that failed temporarily.
+        per_minute: Maximum number of requests per minute; None for no limit.
 
     Raises:
-        ConfigError: no address of a server, a key that no request can carry, or a number out of
-            bounds.
+        ConfigError: An invalid base URL, a key with invalid characters, or a number out of range.
     """
 
     base_url: str
@@ -92,7 +91,7 @@ class Settings:
 
     @property
     def address(self) -> str:
-        """The base URL; a slash at its end makes no other."""
+        """The base URL without a trailing slash."""
         return self.base_url.rstrip("/")
 
     def __post_init__(self):
@@ -102,8 +101,8 @@ class Settings:
             )
         if not all("!" <= sign <= "~" for sign in self.api_key):
             raise ConfigError(
-                "OPENAI_API_KEY holds a space, a line break or another sign that no key has: "
-                "set it again"
+                "OPENAI_API_KEY contains a space, a line break or another character that is not "
+                "valid in a key: set it again"
             )
         check_between("temperature", self.temperature, 0, 100)
         check_between("timeout", self.timeout, 0.01, 86_400)
@@ -116,20 +115,20 @@ def _host(url: str) -> str:
     try:
         read = urlsplit(url)
         return (read.hostname or "") if read.port != 0 else ""
-    except ValueError:  # such as a port that is no number
+    except ValueError:  # such as a port that is not a number
         return ""
 
 
 @dataclass
 class Server:
-    """Asks one server.
+    """A client of one server.
 
-    It asks the address of its settings and no other: a redirect is refused, since the key would go
-    along. An answer is read piece by piece up to a bound, and never unpacked.
+    It only connects to the base URL. Redirects are rejected, since they would pass on the key. A
+    response is read in pieces up to a size limit and is never decompressed.
 
     Attributes:
-        settings: where and how.
-        requests: how many were sent.
+        settings: Settings of the server.
+        requests: Number of requests sent.
     """
 
     settings: Settings
@@ -146,9 +145,9 @@ class Server:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        # No time limits of the client: there is one for the whole request.
+        # The client has no timeouts, since `_once` limits the whole request.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        with reading("no client can be made: look at HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE"):
+        with reading("cannot create a client: check HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE"):
             self._client = httpx2.AsyncClient(headers=headers, timeout=None, limits=limits)
 
     async def __aenter__(self) -> Server:
@@ -158,16 +157,16 @@ class Server:
         await self._client.aclose()
 
     async def ask(self, messages: list[dict[str, Any]], **options: Any) -> Answer:
-        """The server's answer to a conversation.
+        """Send a conversation and return the answer.
 
         Args:
-            messages: the conversation.
-            options: of the protocol, such as `temperature` and `max_tokens`.
+            messages: The conversation.
+            options: Options of the API, such as `temperature` and `max_tokens`.
 
         Raises:
-            UnansweredError: it gave none, at any attempt.
-            ConfigError: no request can succeed: a wrong key, model or URL, no credit left, or
-                `FAILURES_TO_STOP` requests in succession without an answer.
+            UnansweredError: All attempts failed.
+            ConfigError: No request can succeed: a wrong key, model or URL, no credit left, or
+                `FAILURES_TO_STOP` consecutive failures.
         """
         attempts = AsyncRetrying(
             retry=retry_if_exception(_passes),
@@ -200,11 +199,11 @@ class Server:
             raise UnreadableError(f"no answer within {asked.timeout:g} seconds") from error
 
     async def _sent(self, body: bytes, most: int) -> bytes:
-        """The body of the answer.
+        """Post a body and return the body of the response.
 
         Raises:
-            StatusError: it is the answer to a request that failed.
-            UnreadableError: it is longer than `most` bytes, or packed.
+            StatusError: An HTTP status other than 200.
+            UnreadableError: The response has more than `most` bytes or is compressed.
         """
         url = self.settings.address + "/chat/completions"
         async with self._client.stream("POST", url, content=body) as response:
@@ -213,10 +212,10 @@ class Server:
                 start = b"" if packed != "identity" else await _start(response, MOST_OF_AN_ERROR)
                 raise StatusError(response.status_code, response.headers, start)
             if packed != "identity":
-                raise UnreadableError(f"an answer packed as {packed[:40]!r}, not asked for")
+                raise UnreadableError(f"response with unrequested compression {packed[:40]!r}")
             found = await _start(response, most + 1)
         if len(found) > most:
-            raise UnreadableError(f"an answer of more than {most:,} bytes")
+            raise UnreadableError(f"response of more than {most:,} bytes")
         return found
 
     async def _pace(self) -> None:
@@ -228,7 +227,7 @@ class Server:
         await asyncio.sleep(start - now)
 
     def _say(self, state: RetryCallState) -> None:
-        """Print a long wait, once for all requests that wait together."""
+        """Print a long wait, once for all requests that wait at the same time."""
         seconds = state.upcoming_sleep
         error = state.outcome.exception() if state.outcome else None
         until = time.monotonic() + seconds
@@ -241,34 +240,36 @@ class Server:
         tqdm.write(line, file=sys.stderr)
 
     def _give_up(self, error: Exception) -> None:
-        """Raise if no further request can succeed."""
+        """Raise a ConfigError if no further request can succeed."""
         where = f"{self.settings.base_url}, model {self.settings.model!r}"
         status = error.status if isinstance(error, StatusError) else 0
         told = self._told(error)
         if status in (401, 403):
-            raise ConfigError(f"{where}: the key is refused ({told}): set OPENAI_API_KEY") from None
+            raise ConfigError(
+                f"{where}: the key is rejected ({told}): set OPENAI_API_KEY"
+            ) from None
         if status == 404:
             raise ConfigError(
-                f"{where}: not found ({told}): check the address of the server, which "
-                "mostly ends in /v1, and the name of the model"
+                f"{where}: not found ({told}): check the base URL, which usually ends in /v1, "
+                "and the name of the model"
             ) from None
         if isinstance(error, StatusError) and 300 <= status < 400:
             target = error.headers.get("location", "")
             raise ConfigError(
-                f"{where}: redirects to {target[:200]!r}, where neither questions nor the key are "
-                "sent: give that address as the base URL if it is right"
+                f"{where}: redirects to {target[:200]!r}; redirects are not followed, since they "
+                "would receive the key: if that URL is right, give it as the base URL"
             ) from None
         if _no_credit(error):
             raise ConfigError(f"{where}: no credit left ({told})") from None
         self._failures += 1
         if self._failures >= FAILURES_TO_STOP:
             raise ConfigError(
-                f"{where}: the last {self._failures} requests failed, the last one with: {told}; "
-                "rerun the command once the server answers"
+                f"{where}: {self._failures} requests failed in a row, the last one with: {told}; "
+                "rerun the command once the server responds"
             ) from None
 
     def _told(self, error: BaseException) -> str:
-        """An error as one printable line without the key."""
+        """Format an error as one printable line without the key."""
         why = str(error) or type(error).__name__
         if isinstance(error, httpx2.HTTPError):
             why = f"Connection error. {why}"
@@ -284,15 +285,15 @@ Asked = TypeVar("Asked")
 async def share_out(
     work: Callable[[Asked], Awaitable[None]], items: Iterable[Asked], concurrency: int
 ) -> None:
-    """Work on all items, `concurrency` at a time; they are taken one by one, in order.
+    """Run `work` on all items, `concurrency` at a time; items are consumed lazily, in order.
 
     Raises:
-        VantageError: whatever the work raises; of several errors one that is on purpose.
+        VantageError: Any error of `work`. Of several errors, a `VantageError` is preferred.
     """
     left = iter(items)
 
     async def go_on(left: Iterator[Asked]) -> None:
-        for item in left:  # shared by all that work, so that each takes the next one
+        for item in left:  # all workers share the iterator, so each takes the next item
             await work(item)
 
     try:
@@ -305,13 +306,13 @@ async def share_out(
 
 
 def most_bytes(options: Mapping[str, Any]) -> int:
-    """Bytes of the longest answer that is read to a request with these options."""
+    """Maximum bytes of a response to a request with these options."""
     tokens = options.get("max_tokens")
     return MOST_BYTES if tokens is None else BASE_BYTES + BYTES_A_TOKEN * tokens
 
 
 async def _start(response: httpx2.Response, most: int) -> bytes:
-    """The first bytes of an answer, as they come; no more than `most` are kept."""
+    """Read at most `most` bytes of a response."""
     found = bytearray()
     async for piece in response.aiter_raw(2**16):
         found += piece[: most - len(found)]
@@ -321,7 +322,7 @@ async def _start(response: httpx2.Response, most: int) -> bytes:
 
 
 def _reason(body: bytes) -> tuple[str, str | None]:
-    """Message and code of an error that a server tells as JSON, or else the body as text."""
+    """Message and code of an error response in JSON, or else its body as text."""
     try:
         told = parsed(body)
     except UnreadableError:
@@ -335,7 +336,7 @@ def _reason(body: bytes) -> tuple[str, str | None]:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether an error is temporary, so that another attempt may succeed."""
+    """Whether an error is temporary, so that a retry may succeed."""
     if isinstance(error, StatusError):
         status = error.status
         return (status in (408, 409, 425, 429) or status >= 500) and not _no_credit(error)
@@ -351,7 +352,7 @@ _backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
 
 def _wait(state: RetryCallState) -> float:
-    """As long as the server asks for, or up to twice as long as last time; with jitter."""
+    """Seconds to wait: what the server requests, or exponential backoff; both with jitter."""
     error = state.outcome.exception() if state.outcome else None
     asked = asked_for(error.headers) if isinstance(error, StatusError) else None
     if asked is None:
@@ -360,10 +361,10 @@ def _wait(state: RetryCallState) -> float:
 
 
 def asked_for(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, from 0 to `LONGEST_ASKED`; None where it does not.
+    """Seconds that a server requests to wait, 0 to `LONGEST_ASKED`; None if it requests none.
 
-    `retry-after-ms` counts milliseconds; `retry-after` counts seconds or is a date (RFC 9110,
-    section 10.2.3).
+    `retry-after-ms` is in milliseconds. `retry-after` is in seconds or a date (RFC 9110, section
+    10.2.3).
     """
     for name, seconds in (
         ("retry-after-ms", lambda told: float(told) / 1000),
@@ -372,7 +373,7 @@ def asked_for(headers: Mapping[str, str]) -> float | None:
     ):
         try:
             asked = seconds(headers[name])
-        except (KeyError, ValueError, TypeError, OverflowError):  # not there, or something else
+        except (KeyError, ValueError, TypeError, OverflowError):  # missing or invalid
             continue
         if not math.isnan(asked):
             return min(max(asked, 0.0), LONGEST_ASKED)

@@ -1,1 +1,1 @@
-"""Whether data will train with a model, told before any time on a GPU."""
+"""Check before a run, without a GPU, whether a model can train on a data set."""

@@ -15,20 +15,20 @@ from vantage.questions.reading import Reader
 from vantage.rewards import REWARDS
 from vantage.rewards.references import perfect
 
-ASKED = 64  # rows; a reward of the user may be slow
+ASKED = 64  # maximum rows, since custom rewards may be slow
 
 Reward = Callable[..., Any]
 
 
 def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level, str, str]]:
-    """Problems with the rewards: (level, name of the reward, words).
+    """Score known responses and return problems as (level, name of the reward, message).
 
-    A built-in reward must give 1 to a perfect response and 0 to an empty one. What a reward of
-    the user measures is unknown: it must give more to the perfect response.
+    A built-in reward must give 1 to a perfect response and 0 to an empty one. What a custom reward
+    measures is unknown, so it must only give more to the perfect response.
 
     Args:
-        rewards: reward functions by name.
-        rows: with `prompt` and `answer`; at most `ASKED` of them, evenly spaced, are used.
+        rewards: Reward functions by name.
+        rows: Data set with `prompt` and `answer`; at most `ASKED` evenly spaced rows are used.
     """
     sample = rows.select(range(0, len(rows), -(-len(rows) // ASKED)))
     reader = Reader(sample)
@@ -41,7 +41,7 @@ def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level,
         try:
             best = earned(reward, columns, [perfect(answer) for answer in columns["answer"]])
             least = earned(reward, columns, [""] * len(sample))
-        except (Exception, SystemExit) as error:  # whatever a reward of the user raises
+        except (Exception, SystemExit) as error:  # custom rewards may raise anything
             found.append(("error", name, f"failed on a response: {type(error).__name__}: {error}"))
             continue
         judge = _standard if name in REWARDS else _own
@@ -50,15 +50,18 @@ def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level,
 
 
 def earned(reward: Reward, columns: Mapping[str, list], responses: list[str]) -> list[float | None]:
-    """Rewards of responses, from a call with TRL's signature.
+    """Score responses by calling a reward function with TRL's signature.
 
     Args:
-        reward: a function or a coroutine function.
-        columns: of the rows, one value for each response.
-        responses: texts.
+        reward: A function or a coroutine function.
+        columns: Columns of the rows, with one value per response.
+        responses: Response texts.
+
+    Returns:
+        One reward per response; None if the function gives none.
 
     Raises:
-        ValueError: the number of rewards is not that of the responses.
+        ValueError: The function returns a different number of rewards than responses.
     """
     spoken = [[{"role": "assistant", "content": text}] for text in responses]
     talk = not isinstance(columns["prompt"][0], str)
@@ -94,7 +97,7 @@ def _own(best: list, least: list) -> list[tuple[Level, str]]:
     scored = [(b, w) for b, w in zip(best, least, strict=True) if b is not None and w is not None]
     flat = [b for b, w in scored if b <= w]
     if not scored:
-        return [("warning", "it gave no response of the self-test a reward")]
+        return [("warning", "it returned no reward for any response of the self-test")]
     if not flat:
         return []
     words = (

@@ -1,4 +1,4 @@
-"""The report of a check, as plain values."""
+"""The report of a check as a data class."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class CheckReport:
     """The result of a check.
 
     Attributes:
-        source, model: the data set and the model that were checked.
-        rows: number of rows that can be trained.
-        faults: of the training rows.
-        held_out_faults: of each held-out data set, by its name.
-        findings: in the order of the checks.
-        prompt_tokens, image_tokens: statistics of the longest prompt of each row; None if the
-            processor cannot encode the rows.
-        long: rows longer than the limit; None without a limit.
-        shared: rows of each held-out data set that are also training rows, by its name.
-        memory: the estimate; None if the length or the model is unknown.
-        sampler: the sampler that shares the GPU, if there is one.
-        pace: batches, updates and rollouts of an epoch; None without rows.
-        examples: one rendered prompt of each layout.
-        summary: what the run would do, by name; empty unless this is a dry run.
+        source, model: The data set and the model that were checked.
+        rows: Number of usable training rows.
+        faults: Faults of the training rows.
+        held_out_faults: Faults of each held-out data set, by name.
+        findings: Findings, in the order of the checks.
+        prompt_tokens, image_tokens: Token statistics of the longest prompt of each row; None if
+            the processor cannot encode the rows.
+        long: Rows longer than the limit; None without a limit.
+        shared: Rows of each held-out data set that are also training rows, by name.
+        memory: Estimated memory; None if the prompt lengths or the engine are unknown.
+        sampler: The sampler that shares the GPU; None without one.
+        pace: Batches, updates and rollouts of an epoch; None without rows.
+        examples: One rendered prompt of each layout.
+        summary: Settings of the planned run, by name; empty unless this is a dry run.
     """
 
     source: str

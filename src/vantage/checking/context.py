@@ -1,4 +1,4 @@
-"""What checks read: the run, its model and its data sets, each computed once, when first read."""
+"""Inputs of the checks: the run, its model and its data sets, computed lazily and cached."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vantage.training.precision import BYTES
 from vantage.training.resolved import Resolved, Source
 from vantage.training.shape import Pace
 
-# Number of rows that are encoded a second time, from their text.
+# Approximate number of rows that are encoded twice: from the conversation and from its text.
 TWICE = 256
 
 
@@ -41,12 +41,12 @@ class HeldOut:
     """Rows that must not be trained on.
 
     Attributes:
-        data: the rows.
-        validation: whether the run validates on them, so that their bad rows stop it too.
-        prompts: how the run asks them; None if it does not.
-        looks: results of their inspection.
-        long: rows that are too long to validate on; None without a limit.
-        shared: rows that are also training rows.
+        data: The data set.
+        validation: Whether the run validates on these rows, so that bad rows stop it.
+        prompts: How the rows become prompts; None if the run does not use them.
+        looks: Results of the inspection.
+        long: Rows that are too long to validate on; None without a limit.
+        shared: Rows that are also training rows.
     """
 
     data: DataSet
@@ -59,14 +59,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Context:
-    """All that checks may read.
+    """Everything that checks may read.
 
-    Loading the model and the data raises ConfigError or InputError where they cannot be loaded.
+    Attributes that load the model or the data raise ConfigError or InputError if that fails.
 
     Attributes:
-        run: as its engine resolves it.
-        test: rows that must not be among the training rows, besides those of the validation.
-        machine: the machine that is to train; None to check for any machine.
+        run: The run as resolved by its engine.
+        test: Additional rows that must not be among the training rows.
+        machine: The machine that will train; None to check for any machine.
     """
 
     run: Resolved
@@ -89,17 +89,17 @@ class Context:
 
     @property
     def rows(self) -> Dataset:
-        """The training rows that can be used."""
+        """The usable training rows."""
         return self.train.rows
 
     @cached_property
     def prompts(self) -> Prompts:
-        """How the training rows are asked."""
+        """How the training rows become prompts."""
         return self.run.prompts(self.rows)
 
     @cached_property
     def rewards(self) -> Mapping[str, Reward]:
-        """Reward functions by their names."""
+        """Reward functions by name."""
         settings = self.run.settings
         return {name: reward_of(name, settings.judge) for name in settings.rewards}
 
@@ -115,7 +115,7 @@ class Context:
 
     @property
     def every(self) -> int:
-        """One of so many training rows is encoded a second time."""
+        """Stride of the rows that are encoded a second time."""
         return _every(len(self.rows))
 
     @cached_property
@@ -132,7 +132,7 @@ class Context:
 
     @cached_property
     def image_tokens(self) -> Lengths | None:
-        """The same of its image tokens."""
+        """Statistics of the image tokens in the same prompts."""
         return self._lengths(self.looks.image_token_Q)
 
     def _lengths(self, number_Q: np.ndarray) -> Lengths | None:
@@ -150,7 +150,7 @@ class Context:
 
     @cached_property
     def held_out(self) -> tuple[HeldOut, ...]:
-        """Rows of the validation and of the test."""
+        """Held-out data sets: validation and test."""
         found = []
         if self.run.settings.validation:
             found.append(self._validation(self.run.settings.validation))
@@ -215,7 +215,7 @@ class Context:
 
     @cached_property
     def sampler(self) -> Sampler | None:
-        """The sampler that shares the GPUs of the training; it loads the model as it was saved."""
+        """The sampler on the GPUs of the training; it loads the model in the saved precision."""
         beside, forward = self.run.colocated, self.run.forward
         if beside is None or forward is None or self._longest is None:
             return None
@@ -225,7 +225,7 @@ class Context:
 
     @property
     def _longest(self) -> int | None:
-        """Tokens of the longest prompt that is trained on."""
+        """Tokens of the longest prompt used in training."""
         if self.prompt_tokens is None:
             return None
         return int(min(self.prompt_tokens.most, self.run.limit or math.inf))
@@ -242,7 +242,7 @@ class Context:
             )
         except VantageError:
             raise
-        except ValueError as error:  # peft, of adapters that fit no module
+        except ValueError as error:  # peft raises it if the adapters match no module
             raise ConfigError(f"model.lora: {error}") from error
 
 
@@ -250,7 +250,7 @@ Check = Callable[[Context], Iterator[Finding]]
 
 
 def needs_rows(check: Check) -> Check:
-    """A check that finds nothing where no training row can be used."""
+    """Decorate a check to return no findings if there are no usable training rows."""
 
     @functools.wraps(check)
     def guarded(context: Context) -> Iterator[Finding]:
@@ -260,7 +260,7 @@ def needs_rows(check: Check) -> Check:
 
 
 def _inspected(model: Model, prompts: Prompts, data: DataSet) -> Looks:
-    """Results for each row; keys alone where the processor cannot encode the rows."""
+    """Inspect all rows; only compute keys if the processor cannot encode them."""
     inspection = Inspection(prompts)
     if _is_readable(model, data.rows):
         words = getattr(model.processor, "tokenizer", model.processor)

@@ -1,4 +1,4 @@
-"""Data sets of a check, read as a run reads them."""
+"""Read the data sets of a check in the same way as a run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vantage.training.resolved import RunSettings, Source
 
 @dataclass(frozen=True)
 class DataSet:
-    """Rows of a data set.
+    """The rows and faults of a data set.
 
     Attributes:
-        name: in the report.
-        rows: those that can be used.
-        numbers: of these rows in the data set.
-        faults: of the other rows.
-        remarks: facts about the choice of columns.
+        name: Name in the report.
+        rows: Usable rows.
+        numbers: Row numbers of the usable rows in the original data.
+        faults: Faults of the other rows.
+        remarks: Notes about the choice of columns.
     """
 
     name: str
@@ -36,34 +36,34 @@ class DataSet:
 
     @property
     def bad(self) -> int:
-        """Number of rows that cannot be used."""
+        """Number of unusable rows."""
         return len({fault.row for fault in self.faults})
 
 
 def training_rows(settings: RunSettings, processor: Any) -> DataSet:
-    """The rows that a run trains on.
+    """Read the rows that a run trains on.
 
     Raises:
-        ConfigError, InputError: as `vantage.questions.loading.survey`.
+        ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
     options = {**reading_options(settings, processor), "variants": settings.variants}
     return _read(settings.train.path, settings.train, options)
 
 
 def validation_rows(settings: RunSettings, source: Source, processor: Any) -> DataSet:
-    """The rows that a run validates on.
+    """Read the rows that a run validates on.
 
     Raises:
-        ConfigError, InputError: as `vantage.questions.loading.survey`.
+        ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
     return _read(str(source), source, reading_options(settings, processor))
 
 
 def test_rows(settings: RunSettings, source: Source) -> DataSet:
-    """Rows that a run does not read; columns of the run count where the data have them.
+    """Read rows that the run itself does not use, with the run's columns where they exist.
 
     Raises:
-        ConfigError, InputError: as `vantage.questions.loading.survey`.
+        ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
     options = {**reading_options(settings), "takes": None, "layout": None}
     if settings.columns.model_fields_set:

@@ -1,4 +1,4 @@
-"""One rendered prompt of each layout of the rows, with the rewards of its reference answer."""
+"""Render one example prompt per layout, with the rewards of its reference answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vantage.checking.parity import Model
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import Question, pictures, render
 
-MOST = 6  # layouts, the most frequent first
+MOST = 6  # most frequent layouts shown
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Example:
     """A row as the model sees it.
 
     Attributes:
-        row: its number.
-        layout: see `layout`.
-        rows: number of rows with this layout.
-        text: the prompt as the chat template renders it.
-        sizes: width and height of the pictures that the processor gets.
-        answer: the reference answer; None without one.
-        earned: name of each reward -> its value for the boxed reference answer; None if it fails.
+        row: Row number.
+        layout: See `layout`.
+        rows: Number of rows with this layout.
+        text: The prompt as the chat template renders it.
+        sizes: (width, height) in pixels of the images passed to the processor.
+        answer: The reference answer; None without one.
+        earned: Value of each reward for the boxed reference answer, by name; None if it fails.
     """
 
     row: int
@@ -40,12 +40,12 @@ class Example:
 
 
 def layout(question: Question) -> str:
-    """The parts of a question, in words: its turns and its pictures."""
+    """Describe the roles of a question's turns and its number of images."""
     if question.earlier is None:
-        return "a text alone"
+        return "plain text"
     turns = (*question.earlier, question.turn, *question.later)
     shown = len(pictures(question))
-    count = {0: "no picture", 1: "1 picture"}.get(shown, "several pictures")
+    count = {0: "no image", 1: "1 image"}.get(shown, "several images")
     return f"{', '.join(str(turn['role']) for turn in turns)}; {count}"
 
 
@@ -57,15 +57,15 @@ def examples(
     row_Q: np.ndarray,
     rewards: Mapping[str, Reward],
 ) -> list[Example]:
-    """The first row of each layout.
+    """Render the first row of each layout.
 
     Args:
-        model: the model without its weights.
-        prompts: the rows, and how they are asked.
-        layouts: all layouts.
-        layout_Q: index of each row's layout.
-        row_Q: numbers of the rows, for the report.
-        rewards: reward functions by name.
+        model: The model without its weights.
+        prompts: The rows, and how they become prompts.
+        layouts: All layouts.
+        layout_Q: Index of each row's layout.
+        row_Q: Row numbers for the report.
+        rewards: Reward functions by name.
     """
     which, first, counts = np.unique(layout_Q, return_index=True, return_counts=True)
     usual = sorted(zip(-counts, first, which, strict=True))[:MOST]
@@ -88,8 +88,8 @@ def _example(
     question = prompts.original(source)
     try:
         text = model.text(render(question))
-    except Exception as error:  # of a template; the check of the prompts reports it too
-        text = f"cannot be written: {error}"
+    except Exception as error:  # templates raise many types; the check of the prompts reports it
+        text = f"cannot be rendered: {error}"
     sizes = tuple(image.open().size for image in pictures(question))
     answer = source.get("answer")
     if answer is None:
@@ -102,5 +102,5 @@ def _example(
 def _given(reward: Reward, columns: Mapping[str, list[Any]], answer: str) -> float | None:
     try:
         return earned(reward, columns, [f"\\boxed{{{answer}}}"])[0]
-    except (Exception, SystemExit):  # of the user's code; the self-test reports it
+    except (Exception, SystemExit):  # raised by custom rewards; the self-test reports it
         return None

@@ -1,4 +1,4 @@
-"""A finding of a check, and its level."""
+"""Findings of checks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Finding:
     """A problem with, or a fact about, the data or the model.
 
     Attributes:
-        level: an error prevents training or makes its result wrong.
-        about: the subject, in a word or two.
-        words: what was found, and what to do.
+        level: Severity; an error prevents training or makes its result wrong.
+        about: The subject in one or two words.
+        words: What was found, and what to do.
     """
 
     level: Level
@@ -27,11 +27,11 @@ class Finding:
 
 
 def rows_named(rows: Sequence[int]) -> str:
-    """Rows by their numbers, for a message; of many the first ones."""
+    """Format row numbers for a message; lists only the first of many."""
     return f"row {rows[0]}" if len(rows) == 1 else f"rows {some(rows)}"
 
 
 def pairs_named(pairs: Sequence[tuple[int, int]], limit: int = 5) -> str:
-    """Pairs of (row, training row) for a message; of many the first `limit`."""
+    """Format (row, training row) pairs for a message; lists at most `limit`."""
     shown = ", ".join(f"row {row} = training row {other}" for row, other in pairs[:limit])
     return shown + (f" and {len(pairs) - limit} more" if len(pairs) > limit else "")

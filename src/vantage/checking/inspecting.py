@@ -1,4 +1,4 @@
-"""Inspection of rows: their tokens, keys, special tokens in their texts, and problems."""
+"""Inspect rows: token counts, keys for comparison, special tokens in texts, and problems."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Look(NamedTuple):
     """Result of the inspection of a row.
 
     Attributes:
-        key: identifies what the row asks.
-        tokens, image_tokens: of the longest prompt; 0 if the processor failed.
-        hidden: special tokens of the model that are written in the text.
-        problem: why the processor cannot encode the row, or encodes it in two ways; else empty.
-        layout: see `vantage.checking.examples.layout`.
+        key: Hashes that identify the row's question.
+        tokens, image_tokens: Token counts of the longest prompt; 0 if the processor failed.
+        hidden: Special tokens of the model that occur in the text.
+        problem: Why the row cannot be encoded or encodes inconsistently; else empty.
+        layout: See `vantage.checking.examples.layout`.
     """
 
     key: Key
@@ -53,11 +53,11 @@ class Looks:
     """Results of many rows, column by column; see `Look`.
 
     Attributes:
-        keys: of the rows, with their numbers.
-        token_Q, image_token_Q: tokens of the longest prompt.
-        layout_Q: index of each row's layout in `layouts`.
-        layouts: all layouts.
-        hidden, problems: of the rows that have some, by their index.
+        keys: Keys of the rows, with row numbers.
+        token_Q, image_token_Q: Token counts of the longest prompt.
+        layout_Q: Index of each row's layout in `layouts`.
+        layouts: All layouts.
+        hidden, problems: Values of the rows that have any, by index.
     """
 
     keys: Keys
@@ -111,18 +111,18 @@ class Looks:
 
 
 def _moved(parts: Iterable[tuple[int, Mapping[int, Any]]]) -> dict[int, Any]:
-    """Values by index, after the indices of the parts before are added."""
+    """Merge values by index, with each part's indices shifted by its start."""
     return {start + place: value for start, part in parts for place, value in part.items()}
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Inspects rows by their index; every picture is decoded once.
+    """Inspects rows by index; every image is decoded once.
 
     Attributes:
-        prompts: the rows, and how they are asked.
-        model: the model without its weights; None to compute keys alone.
-        every: one of so many rows is also encoded from its text.
+        prompts: The rows, and how they become prompts.
+        model: The model without its weights; None to compute only keys.
+        every: Stride of the rows that are also encoded from their text.
     """
 
     prompts: Prompts
@@ -130,11 +130,11 @@ class Inspection:
     every: int = 1
 
     def over(self, numbers: Sequence[int], words: str) -> Looks:
-        """Results of all rows, computed in several processes.
+        """Inspect all rows, in several processes.
 
         Args:
-            numbers: of the rows, for the report.
-            words: description of the progress bar.
+            numbers: Row numbers for the report.
+            words: Label of the progress bar.
         """
         parts = over_parts(
             lambda part: Looks.of(self.part(part), numbers[part.start : part.stop]),
@@ -144,13 +144,13 @@ class Inspection:
         return Looks.joined(parts)
 
     def __call__(self, row: int) -> Look:
-        """The result of a row."""
+        """Inspect one row."""
         return self.part(range(row, row + 1))[0]
 
     def part(self, rows: range) -> list[Look]:
-        """Results of consecutive rows; prompts without pictures are encoded together."""
+        """Inspect consecutive rows; prompts without images are encoded in one batch."""
         if multiprocessing.parent_process() is not None:
-            torch.set_num_threads(1)  # there is a process for each core
+            torch.set_num_threads(1)  # one process per core already uses all cores
         sources = self.prompts.rows.part(rows)
         seen = [self._seen(row, source) for row, source in zip(rows, sources, strict=True)]
         waiting = [(place, one) for place, one in enumerate(seen) if isinstance(one, _Waiting)]
@@ -161,7 +161,7 @@ class Inspection:
         return looks
 
     def _seen(self, row: int, source: Mapping[str, Any]) -> Look | _Waiting:
-        """The result of a row, or the row if it is encoded together with others."""
+        """The result of a row, or a `_Waiting` if it is to be encoded in a batch."""
         original = read(source)
         opened = [image.open() for image in pictures(original)]
         known = key(original, opened, str(source.get("answer") or ""))
@@ -172,22 +172,22 @@ class Inspection:
         look = look._replace(hidden=hidden)
         try:
             prompt = render(_with(self.prompts.longest(source), opened))
-        except Exception as error:  # whatever a template raises
+        except Exception as error:  # templates raise many types
             return look._replace(problem=_unencoded(error))
         waiting = _Waiting(row, look, prompt)
         return self._measured(waiting, None) if opened else waiting
 
     def _encoded(self, prompts: list[Any]) -> list[list[int] | None]:
-        """Ids of prompts; None for each of them if one cannot be encoded."""
+        """Token ids of prompts; all None if the batch cannot be encoded."""
         if self.model is None or not prompts:
             return []
         try:
             return [*self.model.ids_of(prompts)]
-        except Exception:  # of a template or a processor; each row is tried again by itself
+        except Exception:  # `_measured` then encodes each row on its own to find the faulty one
             return [None] * len(prompts)
 
     def _measured(self, waiting: _Waiting, ids: list[int] | None) -> Look:
-        """The result of a row with its tokens, encoded by itself if `ids` is None."""
+        """Add token counts to the result of a row, which is encoded here if `ids` is None."""
         row, look, prompt = waiting
         model = self.model
         if model is None:
@@ -197,7 +197,7 @@ class Inspection:
             problem = placed(model, prompt, ids)
             if not problem and row % self.every == 0:
                 problem = same_ids(model, prompt, ids)
-        except Exception as error:  # as above
+        except Exception as error:  # templates and processors raise many types
             return look._replace(problem=_unencoded(error))
         image_id = model.image_id
         pieces = 0 if image_id is None else ids.count(image_id)
@@ -205,7 +205,7 @@ class Inspection:
 
 
 class _Waiting(NamedTuple):
-    """A row whose prompt is encoded together with others."""
+    """A row whose prompt is encoded in a batch."""
 
     row: int
     look: Look
@@ -217,13 +217,13 @@ def _unencoded(error: Exception) -> str:
 
 
 def texts(question: Question, source: Mapping[str, Any], rewrites_in: str | None) -> list[str]:
-    """All texts that a row may put into a prompt, without the places of its pictures."""
+    """All texts of a row that may occur in a prompt, without image placeholders."""
     reworded = [with_text(question, text) for text in rewrites(source, rewrites_in)]
     return [text for wording in (question, *reworded) for text in words(wording)]
 
 
 def _with(question: Question, opened: list[Image.Image]) -> Question:
-    """The question with pictures that are already opened."""
+    """Replace the image references of a question with opened images."""
     if not opened:
         return question
     pairs = zip(pictures(question), opened, strict=True)

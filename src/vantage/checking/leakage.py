@@ -1,4 +1,4 @@
-"""Rows that ask the same question about the same pictures, found by hashes."""
+"""Find rows with the same question and images by their hashes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 
 from vantage.questions.schema import IMAGE, Question, words
 
-# Punctuation and quotation marks; NFKC has replaced full-width forms before. Marks between digits
-# have a meaning, and so does "!" after a digit.
+# Punctuation and quotation marks; NFKC has already normalized full-width forms. Marks between
+# digits are kept, as in 1.5, and so is "!" after a digit, the factorial.
 QUOTES = "'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 SENTENCE = re.compile(
     rf"(?<!\d)[.,;:?!\u3001\u3002{QUOTES}](?!\d)|(?<=\d)[.,;:?\u3001\u3002{QUOTES}](?!\w)"
@@ -26,9 +26,9 @@ class Key(NamedTuple):
     """Hashes by which rows are compared.
 
     Attributes:
-        pictures: a hash of the pixels of each picture, in order.
-        asked: a hash of the question, pictures and words.
-        answer: a hash of the reference answer.
+        pictures: Hash of the pixels of each image, in order.
+        asked: Hash of the question with its images.
+        answer: Hash of the reference answer.
     """
 
     pictures: tuple[bytes, ...]
@@ -38,12 +38,12 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of many rows, column by column; a hash is two integers of 64 bits.
+    """Keys of many rows, column by column; a hash is stored as two 64-bit integers.
 
     Attributes:
-        row_Q: number of each row.
-        asked_Q2, answer_Q2: see `Key`.
-        pictures: of the rows that have some, by their index.
+        row_Q: Row numbers.
+        asked_Q2, answer_Q2: See `Key`.
+        pictures: Hashes of the images of the rows that have any, by index.
     """
 
     row_Q: np.ndarray
@@ -53,7 +53,7 @@ class Keys:
 
     @classmethod
     def of(cls, keys: Sequence[tuple[int, Key]]) -> Keys:
-        """Combine keys of rows, given with the numbers of the rows."""
+        """Combine (row number, key) pairs."""
         return cls(
             np.array([row for row, _ in keys], dtype=np.int64),
             _numbers(key.asked for _, key in keys),
@@ -77,8 +77,8 @@ class Keys:
         )
 
     def first_Q(self) -> np.ndarray:
-        """Index of the first row that asks the same question, for each row."""
-        order_Q = np.lexsort(self.asked_Q2.T)  # stable
+        """For each row, the index of the first row with the same question."""
+        order_Q = np.lexsort(self.asked_Q2.T)  # stable, so equal rows stay in their order
         sorted_Q2 = self.asked_Q2[order_Q]
         new_Q = np.ones(len(order_Q), dtype=bool)
         new_Q[1:] = (sorted_Q2[1:] != sorted_Q2[:-1]).any(axis=1)
@@ -89,11 +89,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Shared:
-    """Rows of a held-out set that are also training rows: (held-out row, training row).
+    """Pairs (held-out row, training row) of rows that have something in common.
 
     Attributes:
-        both: with the same words and pictures.
-        pictures: with a picture in common but other words.
+        both: Pairs with the same words and images.
+        pictures: Pairs with a common image but different words.
     """
 
     both: list[tuple[int, int]]
@@ -102,11 +102,11 @@ class Shared:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows that ask the question of an earlier row: (row, earlier row).
+    """Pairs (row, earlier row) with the same question.
 
     Attributes:
-        same: with the same answer.
-        contradicting: with another answer.
+        same: Pairs with the same answer.
+        contradicting: Pairs with different answers.
     """
 
     same: list[tuple[int, int]]
@@ -114,12 +114,12 @@ class Repeats:
 
 
 def key(question: Question, opened: Sequence[Image.Image], answer: str) -> Key:
-    """The key of a row.
+    """Compute the key of a row.
 
     Args:
-        question: in its original words, without a template.
-        opened: all its pictures as they are stored, in RGB.
-        answer: the reference answer; empty without one.
+        question: The original question, without a template.
+        opened: All its images as stored, in RGB.
+        answer: The reference answer; empty without one.
     """
     said = normalised(" ".join(words(question)))
     seen = tuple(map(pixels, opened))
@@ -127,19 +127,19 @@ def key(question: Question, opened: Sequence[Image.Image], answer: str) -> Key:
 
 
 def normalised(text: str) -> str:
-    """A text without case, extra white space, punctuation and `<image>`."""
+    """Normalize a text: no case, punctuation, extra white space or `<image>`."""
     plain = unicodedata.normalize("NFKC", text.replace(IMAGE, " ")).casefold()
     return " ".join(SENTENCE.sub(" ", plain).split())
 
 
 def pixels(image: Image.Image) -> bytes:
-    """A hash of the pixels, whatever the encoding of the file."""
+    """Hash the pixels of an image, independent of the file format."""
     size = f"{image.width}x{image.height}:".encode()
     return digest(size, image.convert("RGB").tobytes())
 
 
 def digest(*parts: bytes) -> bytes:
-    """A BLAKE2 hash of 16 bytes."""
+    """The 16-byte BLAKE2b hash of some bytes."""
     hashed = hashlib.blake2b(digest_size=16)
     for part in parts:
         hashed.update(part)
@@ -151,7 +151,7 @@ def _numbers(hashes: Iterable[bytes]) -> np.ndarray:
 
 
 def shared(train: Keys, held_out: Keys) -> Shared:
-    """Rows of the held-out set that are also training rows."""
+    """Find rows of a held-out data set that are also training rows or share their images."""
     trained = len(train.row_Q)
     first_H = Keys.joined([train, held_out]).first_Q()[trained:]
     asked_H = first_H < trained
@@ -172,7 +172,7 @@ def shared(train: Keys, held_out: Keys) -> Shared:
 
 
 def repeats(keys: Keys) -> Repeats:
-    """Rows that ask the question of an earlier row."""
+    """Find rows with the same question as an earlier row."""
     first_Q = keys.first_Q()
     again = np.flatnonzero(first_Q != np.arange(len(first_Q)))
     equal = (keys.answer_Q2[again] == keys.answer_Q2[first_Q[again]]).all(axis=1)

@@ -1,4 +1,4 @@
-"""What the machine at hand has for a run."""
+"""The hardware and packages of the local machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that is to train.
+    """The machine that will train.
 
     Attributes:
-        gpu: bytes of its first GPU; None without one.
-        missing: what the engine needs and does not find, a sentence each.
+        gpu: Memory of its first GPU, in bytes; None without a GPU.
+        missing: A sentence for each missing requirement of the engine.
     """
 
     gpu: int | None
@@ -21,7 +21,7 @@ class Machine:
 
 
 def gpu_memory() -> int | None:
-    """Bytes of the first GPU; None without one."""
+    """Memory of the first GPU, in bytes; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     return torch.cuda.get_device_properties(0).total_memory

@@ -1,4 +1,4 @@
-"""Estimate of the memory of training, from sizes alone."""
+"""Estimate the GPU memory of training from the sizes of the model and the batch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from vantage.training.towers import freeze_vision_tower
 
 GIB = 2**30
 
-# Values of the forward's precision that a layer keeps for its backward pass, a token and hidden
-# unit, outside its MLP: inputs of norms (in float32) and projections, queries, keys, values and
-# the output of attention. Where autocast computes in a lower precision than weights are kept in,
-# the residual stream is float32 and every projection keeps a copy of its input.
+# Activations that a layer outside its MLP saves for the backward pass, in values per token and
+# hidden unit: inputs of norms (in float32) and projections, queries, keys, values and the output
+# of attention. If autocast computes in a lower precision than that of the weights, the residual
+# stream is float32 and every projection saves a copy of its input.
 KEPT = 12
 KEPT_WITH_ADAPTERS = 14
 KEPT_UNDER_AUTOCAST = 20
-# The same of an MLP, a token and intermediate unit: gate, up, activation and their product; a
-# plain one has two of them.
+# The same for an MLP, per token and intermediate unit: gate, up, activation and their product. An
+# MLP without a gate saves two values.
 KEPT_GATED, KEPT_PLAIN = 4, 2
-# A pair of tokens and head where attention is written out:
-# https://arxiv.org/abs/2205.05198, sec. 4.1, in values instead of bytes of 16 bits.
+# The same for eager attention, per pair of tokens and head:
+# https://arxiv.org/abs/2205.05198, sec. 4.1, in values and not in bytes.
 KEPT_A_PAIR = 2.5
 
-# What a process can use of a GPU's memory; the rest goes to the CUDA context and fragmentation.
+# Usable fraction of a GPU's memory; the rest goes to the CUDA context and fragmentation.
 USABLE = 0.95
 GPUS = (24, 40, 48, 80, 96, 141)  # GiB
 
@@ -53,13 +53,13 @@ class Sizes:
     """Sizes of a model.
 
     Attributes:
-        parameters: all of them; bytes each.
-        trained: parameters that are trained; trained_bytes each.
-        hidden, layers, heads, vocabulary: of the language model.
-        mlp: values a token that the MLP of a layer keeps for its backward pass.
-        cached: values a token and layer of keys and values.
-        trains_head: whether the last projection is trained.
-        adapters: whether adapters are trained instead of the weights.
+        parameters, bytes: Number of parameters, and bytes of each.
+        trained, trained_bytes: Number of trained parameters, and bytes of each.
+        hidden, layers, heads, vocabulary: Sizes of the language model.
+        mlp: Values per token that the MLP of a layer saves for the backward pass.
+        cached: Size of the KV cache, in values per token and layer.
+        trains_head: Whether the output projection is trained.
+        adapters: Whether adapters are trained instead of the weights.
     """
 
     parameters: int
@@ -81,10 +81,10 @@ class Sampler:
     """A sampler, such as vLLM, on the same GPU.
 
     Attributes:
-        share: of the GPU's memory that it takes.
-        sleeps: whether it frees this memory during updates.
-        needs: bytes of its weights and of the cache of one longest row.
-        name: in the report.
+        share: Fraction of the GPU's memory that it takes.
+        sleeps: Whether it frees this memory during updates.
+        needs: Bytes of its weights and of the KV cache of one longest row.
+        name: Name in the report.
     """
 
     share: float
@@ -95,7 +95,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one process; see `estimate`."""
+    """Memory of one process, in bytes; see `estimate`."""
 
     weights: int
     gradients: int
@@ -107,15 +107,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """Bytes during an update."""
+        """Bytes in use during an update."""
         parts = (self.weights, self.gradients, self.optimizer, self.copies, self.reference)
         return sum(parts) + self.activations + self.logits
 
     def beside(self, sampler: Sampler | None, gpu: int) -> int:
         """Peak of this process and a sampler, in bytes, on a GPU of `gpu` bytes.
 
-        A sampler that sleeps during updates shares the GPU with the weights, the optimizer's
-        states and the reference alone.
+        A sampler that sleeps during updates shares the GPU only with the weights, the optimizer
+        states and the reference.
         """
         if sampler is None:
             return self.total
@@ -125,7 +125,7 @@ class Memory:
         return max(self.total, self.weights + self.optimizer + self.reference + taken)
 
     def fits(self, sampler: Sampler | None, gpu: int) -> bool:
-        """Whether a GPU of `gpu` bytes is enough; the fraction `USABLE` of it can be used."""
+        """Whether the fraction `USABLE` of a GPU of `gpu` bytes is enough."""
         if sampler and sampler.share * gpu < sampler.needs:
             return False
         return self.beside(sampler, gpu) <= USABLE * gpu
@@ -138,17 +138,17 @@ def sizes(
     lora: PeftConfig | None = None,
     freeze_vision: bool = False,
 ) -> Sizes:
-    """Sizes of a model, from its configuration; no weight is loaded or allocated.
+    """Compute the sizes of a model from its configuration, without allocating weights.
 
     Args:
-        config: of the model.
-        precision: in which it is loaded and trained.
-        lora: adapters that are trained instead of the weights.
-        freeze_vision: whether the vision tower is not trained.
+        config: Configuration of the model.
+        precision: Precision in which it is loaded and trained.
+        lora: Adapters that are trained instead of the weights.
+        freeze_vision: Whether the vision tower is frozen.
 
     Raises:
-        ConfigError: there is no vision tower to freeze.
-        ValueError: the adapters fit no module.
+        ConfigError: The model has no vision tower to freeze.
+        ValueError: The adapters match no module.
     """
     model = empty(config)
     parameters = sum(p.numel() for p in model.parameters())
@@ -180,14 +180,14 @@ def sizes(
 
 
 def empty(config: Any) -> PreTrainedModel:
-    """The model of a configuration, without memory for its weights.
+    """Build the model of a configuration on the meta device, without memory for its weights.
 
     Raises:
-        ConfigError: no model can be built from the configuration.
+        ConfigError: No model can be built from the configuration.
     """
     name = next(iter(config.architectures or ()), "")
     kind = getattr(transformers, name, None)
-    with reading(f"no model can be made of the configuration of {config.name_or_path!r}"):
+    with reading(f"cannot build a model from the configuration of {config.name_or_path!r}"):
         with accelerate.init_empty_weights():
             made = kind(config) if kind else AutoModelForCausalLM.from_config(config)
         made.tie_weights()
@@ -202,36 +202,36 @@ def estimate(
     forward_bytes: int,
     cut: Cut | None = None,
 ) -> Memory:
-    """Memory of an update on one process, in bytes.
+    """Estimate the memory of an update on one process, in bytes.
 
-    - weights: parameters x their bytes.
-    - gradients: trained parameters x their bytes; AdamW keeps two more of the same size, and
-      compensated sums a third.
-    - copies: autocast keeps one of every trained weight in the forward's precision, where that
-      is lower, until the forward ends.
-    - reference: the weights again, where a KL needs them; with LoRA the adapters are
-      switched off instead.
-    - activations of the language model, B rows of S tokens, H hidden units, I units in the
-      MLP, L layers: each layer keeps B S (k H + m I) values, k and m as counted at `KEPT` (and
-      2.5 B S S a head where attention is written out); with checkpointing one layer does, the
-      others keep their input, B S H values, in float32 where weights are. Source of the method:
-      Korthikanti et al., https://arxiv.org/abs/2205.05198, sec. 4.1 and 5; of the numbers: what
+    - weights: parameters times bytes per parameter.
+    - gradients: trained parameters times their bytes. AdamW keeps two states of the same size, and
+      compensated sums take a third.
+    - copies: autocast keeps a copy of every trained weight in the forward's precision, if that is
+      lower, until the forward ends.
+    - reference: the weights again, if a KL needs them. With LoRA, the adapters are disabled
+      instead.
+    - activations of the language model, for B rows of S tokens, H hidden units, I units in the
+      MLP and L layers. Each layer saves B S (k H + m I) values, with k and m as at `KEPT`, plus
+      2.5 B S S per head for eager attention. With checkpointing, only one layer does; the
+      others save their input, B S H values, in float32 if the weights are. The method follows
+      Korthikanti et al., https://arxiv.org/abs/2205.05198, sec. 4.1 and 5. The numbers are what
       autograd saves in transformers' layers, counted in `tests/checking/test_memory.py`.
-    - logits: in tiles of the forward's precision (TRL), with a copy of the head's rows at work,
-      and the gradients of the N = B x response hidden states and of the trained head in float32;
-      or those of all B S tokens at once, and their gradient (veRL).
+    - logits: TRL computes tiles in the forward's precision, with a copy of the head's rows in
+      use, and float32 gradients of the N = B x response hidden states and of the trained head.
+      veRL computes the logits of all B S tokens at once, and their gradient.
 
-    FSDP cuts weights, gradients, states and reference, and gathers two layers, embeddings and
-    head in the forward's precision. ZeRO keeps weights and gradients in the forward's precision
-    and, cut, three float32 numbers a trained weight: itself and AdamW's states; stage 2 cuts
-    gradients, stage 3 weights as FSDP does.
+    FSDP shards weights, gradients, states and reference, and gathers two layers, the embeddings
+    and the head in the forward's precision. ZeRO keeps weights and gradients in the forward's
+    precision, and shards three float32 values per trained weight: itself and AdamW's states.
+    Stage 2 shards gradients as well, and stage 3 also weights, as FSDP does.
 
     Args:
-        sizes: of the model.
-        forward: of the update.
-        prompt: longest, in tokens; `forward.prompt` is taken instead where it is given.
-        forward_bytes: of a value in the forward pass.
-        cut: how processes share the model; None for a copy on each.
+        sizes: Sizes of the model.
+        forward: Shapes and options of the update.
+        prompt: Tokens of the longest prompt; overridden by `forward.prompt`, if set.
+        forward_bytes: Bytes per value in the forward pass.
+        cut: How processes shard the model; None for a copy on each.
     """
     weights = sizes.parameters * sizes.bytes
     trained = sizes.trained * sizes.trained_bytes
@@ -250,7 +250,7 @@ def estimate(
 
 
 def sampler_needs(sizes: Sizes, *, length: int, value_bytes: int) -> int:
-    """Bytes of vLLM's weights and of the cache of a row of `length` tokens."""
+    """Bytes of vLLM's weights and of the KV cache of one row of `length` tokens."""
     cache = sizes.layers * sizes.cached * length
     return value_bytes * (sizes.parameters + cache)
 
@@ -283,7 +283,7 @@ def _logits(sizes: Sizes, forward: Forward, length: int, forward_bytes: int) -> 
 
 
 def _shared(whole: Memory, sizes: Sizes, forward_bytes: int, cut: Cut) -> Memory:
-    """Memory of each of the processes that share a model."""
+    """Memory of each process, if processes shard the model."""
     if cut.by == "copies" or cut.processes == 1:
         return whole
 

@@ -1,4 +1,7 @@
-"""Parity of the prompts in generation and update: template, placeholders, special tokens."""
+"""Check that prompts encode equally in generation and update.
+
+The chat template, image placeholders and special tokens can each make them differ.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from vantage.checking.findings import Level
 from vantage.questions.schema import PLACEHOLDERS, images_in, taken
 from vantage.training.resolved import Tokenize
 
-# Names under which configurations keep the id of an image token.
+# Attributes of configurations that hold the id of the image token.
 IN_CONFIG = ("image_token_id", "image_token_index")
 
 
@@ -25,10 +28,10 @@ class Model:
     """A model without its weights.
 
     Attributes:
-        processor: its processor, or its tokenizer if it has no processor.
-        config: its configuration.
-        template_options: of the chat template.
-        tokenize: prompt -> ids, as the engine computes them; None for the processor's own way.
+        processor: Its processor, or its tokenizer if it has no processor.
+        config: Its configuration.
+        template_options: Options of the chat template.
+        tokenize: The engine's function from prompt to token ids; None to use the processor.
     """
 
     processor: Any
@@ -38,36 +41,36 @@ class Model:
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer alone."""
+        """The tokenizer of the processor."""
         return getattr(self.processor, "tokenizer", self.processor)
 
     @property
     def reads_images(self) -> bool:
-        """Whether there is a processor; without one AutoProcessor returns a tokenizer."""
+        """Whether the model has a processor; without one, AutoProcessor returns a tokenizer."""
         return isinstance(self.processor, ProcessorMixin)
 
     @property
     def configured_image_id(self) -> int | None:
-        """The id that the model replaces by features of an image."""
+        """The token id that the model replaces with image features."""
         found = (getattr(self.config, name, None) for name in IN_CONFIG)
         return next((number for number in found if isinstance(number, int)), None)
 
     @property
     def image_ids(self) -> set[int]:
-        """The ids of processor and tokenizer for images; Gemma 3 has two."""
+        """Image token ids of the processor and the tokenizer; Gemma 3 has two."""
         holders = (self.processor, self.tokenizer)
         found = (getattr(holder, "image_token_id", None) for holder in holders)
         return {number for number in found if isinstance(number, int)}
 
     @functools.cached_property
     def image_id(self) -> int | None:
-        """The id of an image token."""
+        """The token id of an image token."""
         configured = self.configured_image_id
         return next(iter(self.image_ids), None) if configured is None else configured
 
     @functools.cached_property
     def placeholders(self) -> tuple[str, ...]:
-        """Tokens that stand for a picture, a video or a sound, or open and close one."""
+        """Placeholder tokens of images, videos and audio, and tokens that open or close them."""
         holders = (self.processor, self.tokenizer)
         named = [getattr(holder, name, None) for holder in holders for name in PLACEHOLDERS]
         by_id = [i for i in (self.image_id,) if i is not None and i < len(self.tokenizer)]
@@ -82,19 +85,19 @@ class Model:
 
     @functools.cached_property
     def mark(self) -> str | None:
-        """The text that the chat template writes for a picture; None if it writes none."""
+        """The text that the chat template writes for an image; None if it writes none."""
         parts = [{"type": "image"}, {"type": "text", "text": "."}]
         try:
             shown = self.text([{"role": "user", "content": parts}])
             bare = self.text([{"role": "user", "content": parts[1:]}])
-        except Exception:  # whatever a template raises
+        except Exception:  # templates raise many types
             return None
         once = (t for t in self.placeholders if shown.count(t) == bare.count(t) + 1)
         return next(once, None)
 
     @functools.cached_property
     def special(self) -> re.Pattern | None:
-        """A pattern of all tokens that ordinary text never becomes."""
+        """A pattern that matches all special tokens of the model."""
         added = self.tokenizer.added_tokens_decoder.values()
         names = {token.content for token in added if token.special}
         names |= {*self.placeholders, *self.tokenizer.all_special_tokens}
@@ -102,7 +105,7 @@ class Model:
         return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def text(self, prompt: Any) -> str:
-        """A conversation rendered by the chat template; a plain text as it is."""
+        """Render a conversation with the chat template; plain text is returned unchanged."""
         if isinstance(prompt, str):
             return prompt
         return self.processor.apply_chat_template(
@@ -113,56 +116,62 @@ class Model:
         )
 
     def ids(self, prompt: Any) -> list[int]:
-        """Ids of a prompt, as in training."""
+        """Token ids of a prompt, as in training."""
         if self.tokenize is not None:
             return self.tokenize(prompt)
         return _from_text(self, self.text(prompt), images_in(prompt))
 
     def ids_of(self, prompts: Sequence[Any]) -> list[list[int]]:
-        """Ids of prompts without pictures, as in training, encoded together."""
+        """Token ids of prompts without images, as in training, encoded in one batch."""
         if self.tokenize is not None:
             return self.tokenize.many(prompts)
         return [self.ids(prompt) for prompt in prompts]
 
     def hidden_in(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Special tokens that are written in texts."""
+        """Special tokens that occur in texts."""
         if self.special is None:
             return ()
         return tuple(dict.fromkeys(f for text in texts for f in self.special.findall(text)))
 
     def grave(self, token: str) -> bool:
-        """Whether a token in a text breaks the prompt: it means a picture, padding or the end."""
+        """Whether a token in a text breaks the prompt, as image, padding and end tokens do."""
         ends = (self.tokenizer.pad_token, self.tokenizer.eos_token)
         return token in self.placeholders or token in ends
 
 
 def placed(model: Model, prompt: Any, ids: list[int]) -> str:
-    """Check that each picture has a place in the text and in the ids; the problem, or "".
+    """Check that each image has a placeholder in the text and in the token ids.
 
     Args:
-        model: the model without its weights.
-        prompt: in the format of the trainer, with opened pictures.
-        ids: of the prompt, as in training.
+        model: The model without its weights.
+        prompt: Prompt in the trainer's format, with opened images.
+        ids: Token ids of the prompt, as in training.
+
+    Returns:
+        The problem; empty if there is none.
     """
     pictures = len(images_in(prompt))
     if model.mark is not None:
         written = model.text(prompt).count(model.mark)
         if written != pictures:
-            return f"{pictures} pictures, but the chat template writes {model.mark!r} {written}x"
+            return f"{pictures} images, but the chat template writes {model.mark!r} {written}x"
     if pictures and model.image_id not in ids:
-        return f"{pictures} pictures, but no image token (id {model.image_id}) among its ids"
+        return f"{pictures} images, but no image token (id {model.image_id}) among its ids"
     if not pictures and model.image_id is not None and model.image_id in ids:
-        return f"no picture, but an image token (id {model.image_id}) among its ids"
+        return f"no image, but an image token (id {model.image_id}) among its ids"
     return ""
 
 
 def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
-    """Check that text and pictures encode to the ids, and back; the problem, or "".
+    """Check that the rendered text encodes to the same ids, and that these decode to its images.
 
     Args:
-        model: the model without its weights.
-        prompt: in the format of the trainer, with opened pictures.
-        ids: of the prompt, as in training.
+        model: The model without its weights.
+        prompt: Prompt in the trainer's format, with opened images.
+        ids: Token ids of the prompt, as in training.
+
+    Returns:
+        The problem; empty if there is none.
     """
     pictures = images_in(prompt)
     if not isinstance(prompt, str):
@@ -185,23 +194,23 @@ def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
 
 
 def of_model(model: Model, *, with_images: bool) -> list[tuple[Level, str]]:
-    """Problems of the model's processor that do not depend on the rows: (level, words).
+    """Problems of the model's processor that do not depend on the rows: (level, message).
 
     Args:
-        model: the model without its weights.
-        with_images: whether rows have pictures.
+        model: The model without its weights.
+        with_images: Whether rows have images.
     """
     found = _tokens(model)
     if not with_images:
         return found
     if model.mark is None:
-        found.append(("error", "its chat template writes no place for a picture"))
+        found.append(("error", "its chat template writes no placeholder for an image"))
     if model.image_id is None:
-        found.append(("error", "neither processor nor model says which id an image token has"))
+        found.append(("error", "neither processor nor model defines the id of its image token"))
     elif model.image_ids and model.image_id not in model.image_ids:
         ids = ", ".join(map(str, sorted(model.image_ids)))
         words = f"image tokens have the id {ids} in the processor but {model.image_id} in the model"
-        found.append(("error", f"{words}: they do not belong together"))
+        found.append(("error", f"{words}: they do not match"))
     return found
 
 
@@ -229,7 +238,7 @@ def _tokens(model: Model) -> list[tuple[Level, str]]:
             (
                 "error",
                 f"its tokenizer has {len(tokenizer)} tokens but the model only {vocabulary}: "
-                "they do not belong together",
+                "they do not match",
             )
         )
     return found
@@ -241,11 +250,11 @@ def _pads_left(tokenizer) -> bool:
 
 
 def _from_text(model: Model, text: str, pictures: list[Image.Image]) -> list[int]:
-    """Ids of a rendered text, as `apply_chat_template` would encode it."""
+    """Token ids of a rendered text, as `apply_chat_template` encodes it."""
     starts = getattr(model.tokenizer, "bos_token", None)
     options: dict[str, Any] = {"text": [text]}
     if not model.reads_images or (starts is not None and text.startswith(starts)):
-        options["add_special_tokens"] = False  # the text has them already
+        options["add_special_tokens"] = False  # the text already contains them
     if pictures:
         options["images"] = [pictures]
     return np.asarray(model.processor(**options)["input_ids"][0]).tolist()

@@ -1,4 +1,4 @@
-"""The report of a check in a terminal."""
+"""Print the report of a check to a terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vantage.questions import faults
 from vantage.questions.faults import SHOWN, Fault
 from vantage.terminal import Console, shown
 
-LONGEST = 2_000  # characters of a prompt
+LONGEST = 2_000  # characters of a prompt that are shown
 BAR = 40  # characters of the longest bar
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def show(report: CheckReport, console: Console) -> None:
     """Print a report; its verdict is the last line."""
-    _say(console, f"{report.source}: {report.rows:,} rows can be trained")
+    _say(console, f"{report.source}: {report.rows:,} usable rows")
     for name, found in {report.source: report.faults, **report.held_out_faults}.items():
         if found:
             rows = len({fault.row for fault in found})
@@ -58,29 +58,30 @@ def show(report: CheckReport, console: Console) -> None:
 
 
 def write_rejects(report: CheckReport, path: Path) -> int:
-    """Write each fault as a line of JSON; the number of faults."""
+    """Write the faults as JSON Lines and return their number."""
     named = {report.source: report.faults, **report.held_out_faults}
     faults.write_all(path, ((name, fault) for name, found in named.items() for fault in found))
     return sum(map(len, named.values()))
 
 
 def _show(console: Console, example: Example) -> None:
-    """Print a rendered prompt, the sizes of its pictures and its reference answer."""
-    words = f"row {example.row} as the model gets it, of {example.rows:,} ({example.layout})"
+    """Print a rendered prompt, the sizes of its images and its reference answer."""
+    like = f"1 of {example.rows:,} with layout ({example.layout})"
+    words = f"row {example.row} as the model sees it, {like}"
     title = Text(shown(words))  # rich would read markup in a str
     console.print(Panel(_short(example.text), title=title, title_align="left"))
     if example.sizes:
-        _say(console, f"pictures: {', '.join(f'{w} x {h}' for w, h in example.sizes)}")
+        _say(console, f"images: {', '.join(f'{w} x {h}' for w, h in example.sizes)}")
     if example.answer is not None:
         given = ", ".join(
             f"{name} {'fails' if value is None else f'{value:g}'}"
             for name, value in (example.earned or {}).items()
         )
-        _say(console, f"reference: {_short(example.answer)!r}; in a box it earns: {given}")
+        _say(console, f"reference answer: {_short(example.answer)!r}; rewards in a box: {given}")
 
 
 def _short(text: str) -> str:
-    """A text; the middle of a long one is left out."""
+    """Shorten a long text in the middle."""
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"
 
@@ -101,7 +102,7 @@ def _faults(found: Sequence[Fault]) -> Table:
 
 
 def _summary(prompt: Lengths, image: Lengths) -> Table:
-    table = Table("tokens a row", "min", "median", "p95", "max", "longest row")
+    table = Table("tokens per row", "min", "median", "p95", "max", "longest row")
     for name, found in (("prompt", prompt), ("of images", image)):
         numbers = (found.least, found.median, found.p95, found.most, found.longest)
         table.add_row(name, *(f"{number:g}" for number in numbers))
@@ -125,7 +126,7 @@ def _long(long: LongRows) -> Table:
 
 
 def _memory(memory: Memory) -> Table:
-    table = Table("memory of a process (estimate)", "GiB")
+    table = Table("memory per process (estimate)", "GiB")
     for field in fields(memory):
         table.add_row(field.name, _gib(getattr(memory, field.name)))
     table.add_row("total", _gib(memory.total), style="bold")

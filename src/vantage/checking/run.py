@@ -1,4 +1,4 @@
-"""The check of a run: its context goes through all checks, and becomes a report."""
+"""Run all checks on a configuration and collect a report."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vantage.training.summary import summary
 
 
 def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport:
-    """Check whether a run would train as it should, as far as that is known without a GPU.
+    """Check whether a run would train correctly, as far as this is possible without a GPU.
 
     Args:
-        config: of the run. Its validation rows are checked as well.
-        test: data and split that must not be among the training rows.
+        config: Configuration of the run. Its validation rows are checked as well.
+        test: Path and split of rows that must not be among the training rows.
 
     Raises:
-        ConfigError: an option that does not fit, or a model that cannot be loaded.
-        InputError: no such data, split or column.
-        EngineError: the installed version of the engine is not supported.
+        ConfigError: An invalid option, or a model that cannot be loaded.
+        InputError: Data, a split or a column that does not exist.
+        EngineError: The installed version of the engine is not supported.
     """
     engine = engine_of(config)
     context = Context(engine.resolve(config), test=Source(*test) if test else None)
@@ -34,15 +34,15 @@ def check(config: Config, *, test: tuple[str, str] | None = None) -> CheckReport
 
 
 def dry_run(config: Config, *, resume: bool = False) -> CheckReport:
-    """`check`, for the machine at hand and the directory of the run.
+    """Check a run as `check` does, and also the local machine and the run's directory.
 
     Args:
-        config: of the run.
-        resume: whether the run continues from its last checkpoint.
+        config: Configuration of the run.
+        resume: Whether the run resumes from its last checkpoint.
 
     Raises:
-        ConfigError: as `check`, or the directory has another run.
-        InputError, EngineError: as `check`.
+        ConfigError: See `check`; also if the directory holds another run.
+        InputError, EngineError: See `check`.
     """
     engine = engine_of(config)
     engine.check_run(config, resume=resume)
@@ -57,10 +57,10 @@ def dry_run(config: Config, *, resume: bool = False) -> CheckReport:
 
 
 def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
-    """The report of all checks.
+    """Run checks and collect their findings in a report.
 
     Raises:
-        ConfigError, InputError: the model or the data cannot be loaded.
+        ConfigError, InputError: The model or the data cannot be loaded.
     """
     findings = [finding for check in checks for finding in check(context)]
     settings, train = context.run.settings, context.train

@@ -1,4 +1,4 @@
-"""Lengths of prompts, and the size of pictures with which all prompts fit."""
+"""Statistics of prompt lengths, and the image size at which all prompts fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vantage.questions.prompts import Prompts
 from vantage.questions.schema import Question, pictures, render, with_pictures
 
 BINS = 12
-# The smallest useful picture: 28 x 28 pixels are one token of most models.
+# Smallest useful image, in pixels: 28 x 28 is one token in most models.
 SMALLEST = 28 * 28
 
 
@@ -24,9 +24,9 @@ class Lengths:
     """Statistics of tokens per row.
 
     Attributes:
-        least, median, p95, most: over all rows.
-        longest: number of the row with the most tokens.
-        edges, counts: of the histogram; there is one edge more than counts.
+        least, median, p95, most: Statistics over all rows.
+        longest: Row number of the longest prompt.
+        edges, counts: Histogram, with one more edge than counts.
     """
 
     least: int
@@ -43,12 +43,12 @@ class LongRows:
     """Rows whose longest prompt exceeds the limit.
 
     Attributes:
-        limit: in tokens.
-        rows: (row, tokens), the longest first.
-        max_pixels: the largest bound with which all rows fit but the hopeless ones; None if all
-            are hopeless.
-        hopeless: rows that are too long however small their pictures are.
-        wordy: hopeless rows whose text alone is too long.
+        limit: Maximum tokens of a prompt.
+        rows: (row, tokens) pairs, the longest first.
+        max_pixels: Largest image size, in pixels, at which all rows except `hopeless` fit; None
+            if no row fits.
+        hopeless: Rows that do not fit at any image size.
+        wordy: Hopeless rows whose text alone is too long.
     """
 
     limit: int
@@ -59,11 +59,11 @@ class LongRows:
 
 
 def lengths(tokens: ArrayLike, rows: Sequence[int] | np.ndarray) -> Lengths:
-    """Statistics of tokens per row.
+    """Compute statistics of tokens per row.
 
     Args:
-        tokens: of each row; at least one row.
-        rows: numbers of the rows.
+        tokens: Token counts, of shape (rows,) with at least one row.
+        rows: Row numbers.
     """
     token_Q = np.asarray(tokens)
     low, high = int(token_Q.min()), int(token_Q.max())
@@ -83,12 +83,12 @@ def lengths(tokens: ArrayLike, rows: Sequence[int] | np.ndarray) -> Lengths:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Whether the longest prompt of a row fits, with a bound on its pictures.
+    """Decides whether the longest prompt of a row fits at a maximum image size.
 
     Attributes:
-        prompts: the rows.
-        tokenize: prompt -> ids.
-        limit: in tokens.
+        prompts: The rows, and how they become prompts.
+        tokenize: Function from prompt to token ids.
+        limit: Maximum tokens of a prompt.
     """
 
     prompts: Prompts
@@ -96,18 +96,18 @@ class Fitting:
     limit: int
 
     def __call__(self, row: int, max_pixels: int) -> bool:
-        """Whether the row at an index fits if its pictures have at most `max_pixels`."""
+        """Whether the row at an index fits if its images have at most `max_pixels` pixels."""
         question = self.prompts.longest(self.prompts.rows[row])
         bounds = Bounds(self.prompts.bounds.least, max_pixels)
         return len(self.tokenize(render(bounded(question, bounds)))) <= self.limit
 
     @property
     def smallest(self) -> int:
-        """The smallest useful bound, in pixels."""
+        """The smallest useful image size, in pixels."""
         return max(SMALLEST, self.prompts.bounds.least or 0)
 
     def largest(self, row: int, too_large: int) -> int:
-        """The largest bound below `too_large` with which a row fits; it fits with the smallest."""
+        """The largest size in [`smallest`, `too_large`) at which a row fits, by bisection."""
         low, high = self.smallest, too_large
         while high - low > 1:
             middle = (low + high) // 2
@@ -116,7 +116,7 @@ class Fitting:
 
 
 def bounded(question: Question, bounds: Bounds) -> Question:
-    """The question with other bounds on its pictures; bounds are the first step of a picture."""
+    """Replace the bounds on a question's images, which are the first step of each image."""
     images = (replace(i, steps=(bounds, *i.steps[1:])) for i in pictures(question))
     return with_pictures(question, images)
 
@@ -124,15 +124,15 @@ def bounded(question: Question, bounds: Bounds) -> Question:
 def remedy(
     fitting: Fitting, long: Sequence[tuple[int, int]], numbers: Sequence[int] | None = None
 ) -> LongRows:
-    """What would make long rows fit.
+    """Find the image size at which long rows fit.
 
-    The bound of the longest row is found by bisection. The other rows are tried with this bound;
-    the longest of those that do not fit is next.
+    Bisection finds the size for the longest row. If other rows do not fit at this size, bisection
+    continues with the longest of them, and so on.
 
     Args:
-        fitting: decides whether a row fits.
-        long: (index, tokens) of rows that are too long.
-        numbers: of the rows, for the report; None for their indices.
+        fitting: Decides whether a row fits.
+        long: (index, tokens) pairs of rows that are too long.
+        numbers: Row numbers for the report; None to use the indices.
     """
     found = [*sorted(long, key=lambda row: -row[1])]
     waiting = [row for row, _ in found]
@@ -153,13 +153,13 @@ def remedy(
 
 
 def _too_long(fitting: Fitting, rows: Sequence[int], max_pixels: int) -> list[int]:
-    """Rows that do not fit with a bound."""
+    """Rows that do not fit at a maximum image size."""
     fits = over_rows(lambda place: fitting(rows[place], max_pixels), len(rows), "Fitting pictures")
     return [row for row, fit in zip(rows, fits, strict=True) if not fit]
 
 
 def _most_pixels(fitting: Fitting, row: int) -> int:
-    """Pixels of the largest picture of a row."""
+    """Pixels of the largest image of a row."""
     images = pictures(fitting.prompts.longest(fitting.prompts.rows[row]))
     sizes = [image.open().size for image in images]
     return max((width * height for width, height in sizes), default=0)

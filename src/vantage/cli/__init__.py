@@ -1,11 +1,11 @@
-"""The command line, one file for each command. Heavy imports wait until a command needs them."""
+"""The command line, one file per command. Commands import heavy packages only when they run."""
 
 from vantage.cli import check, demo, evaluate, expand, options, recipes, replay, report, train
 from vantage.cli.application import OPTIONS_OF_THE_FILE, command, main
 
 __all__ = ["main"]
 
-# In the order of `vantage --help`.
+# Registration order is the order in `vantage --help`.
 command("train", context_settings=OPTIONS_OF_THE_FILE)(train.train)
 command("check", context_settings=OPTIONS_OF_THE_FILE)(check.check)
 command("options")(options.options)

@@ -1,4 +1,4 @@
-"""The application that the commands join: its console, its errors and their exit status."""
+"""The typer application, its console, and how errors are printed and set the exit status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 console = Console()
 
-# Where packages that are not always there come from.
+# The extra of vantage-rl that installs each optional package.
 EXTRAS = {
     **dict.fromkeys(("torch", "trl", "transformers", "datasets", "peft", "packaging"), "trl"),
     "sklearn": "demo",
@@ -37,12 +37,12 @@ EXTRAS = {
 
 OPTIONS_OF_THE_FILE = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-# Arguments and options that may name a file or a directory, or something else.
+# Arguments and options that may name a path or something else, such as a model on the hub.
 PLACES = ("data", "model", "recipe", "test")
 
 
 class Command(TyperCommand):
-    """A command that refuses numbers that are not finite and expands ~ in paths."""
+    """A command that rejects non-finite numbers and expands ~ in paths."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; an old name of an option is refused with the new one."""
@@ -53,7 +53,7 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it with what was given."""
+        """Run the command with checked and expanded parameters."""
         ctx.params = {name: _as_meant(name, value) for name, value in ctx.params.items()}
         return super().invoke(ctx)
 
@@ -70,14 +70,14 @@ def _as_meant(name: str, value: Any) -> Any:
 
 command = functools.partial(app.command, cls=Command)
 
-# Exit status after Ctrl-C, as shells have it.
+# Exit status after Ctrl-C, by shell convention.
 INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; errors of the user are told without a traceback."""
+    """Run the command line; print errors that a user can cause without a traceback."""
     install()
-    # Of engines about each other's options: nothing that a user can act on.
+    # Engines warn about each other's options; a user can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()

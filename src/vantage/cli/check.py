@@ -15,11 +15,9 @@ from vantage.cli.overrides import overrides
 
 def check(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Argument(help="File, directory, name on the hub, or YAML file of a run.")
-    ],
-    model: Annotated[str | None, typer.Option(help="Directory or name on the hub.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of DATA, default train.")] = None,
+    data: Annotated[str, typer.Argument(help="File, directory, hub name, or YAML file of a run.")],
+    model: Annotated[str | None, typer.Option(help="Model directory or hub name.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of DATA; default: train.")] = None,
     test: Annotated[str | None, typer.Option(help="Held-out data to compare DATA with.")] = None,
     test_split: Annotated[str, typer.Option(help="Split of the held-out data.")] = "test",
     layout: Annotated[str | None, typer.Option(help="Published layout of the columns.")] = None,
@@ -28,13 +26,13 @@ def check(
     image: InImage = None,
     images: InImages = None,
     max_prompt_tokens: Annotated[
-        int | None, typer.Option(help="Length of the longest prompt.")
+        int | None, typer.Option(help="Maximum prompt length, in tokens.")
     ] = None,
-    min_pixels: Annotated[int | None, typer.Option(help="Smaller pictures are scaled up.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Larger pictures are scaled down.")] = None,
-    rejects: Annotated[Path | None, typer.Option(help="File to list all bad rows in.")] = None,
+    min_pixels: Annotated[int | None, typer.Option(help="Scale smaller images up to it.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Scale larger images down to it.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File to write all bad rows to.")] = None,
 ) -> None:
-    """Check whether DATA will train with a model; exit status 1 if not. A YAML file names both."""
+    """Check whether a model can train on DATA. A YAML file names both. Exits with 1 if not."""
     from vantage import config as configuration
 
     if rejects is not None:

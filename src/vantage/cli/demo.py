@@ -13,9 +13,9 @@ def demo(
         str, typer.Option(help="Recipes to compare, separated by commas.")
     ] = "grpo,shuffle-r1,share-grpo,share-shuffle",
     output: Annotated[Path, typer.Option(help="Directory for the runs.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of data and runs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the data and the runs.")] = 0,
 ) -> None:
-    """Teach a tiny vision-language model to add handwritten digits, under several recipes."""
+    """Train a tiny vision-language model to add handwritten digits, under several recipes."""
     from vantage.demo import run
 
     run.demo([name.strip() for name in recipes.split(",")], output, seed=seed)

@@ -25,7 +25,7 @@ from vantage.errors import ConfigError
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Directory, or name on the hub or server.")],
+    model: Annotated[str, typer.Argument(help="Model directory, or name on the hub or server.")],
     data: Annotated[
         list[str],
         typer.Argument(help="Benchmarks (NAME, or NAME=PATH of a copy) or your own data."),
@@ -34,29 +34,29 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Name of the model in tables.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Responses per question.")] = 8,
     temperature: Temperature = 0.5,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum response length.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Sampling seed.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first questions.")] = None,
     split: Annotated[str, typer.Option(help="Split of your own data.")] = "test",
     question: InQuestion = None,
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
     run_asked: Annotated[
-        Path | None, typer.Option("--as", help="Directory of a run; ask as it did.")
+        Path | None, typer.Option("--as", help="Run directory whose prompt settings to use.")
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="Text around {question}; <image> for pictures.")
+        str | None, typer.Option(help="Prompt template with {question} and optionally <image>.")
     ] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System message.")] = None,
     min_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Smaller pictures are scaled up.")
+        int | None, typer.Option(min=1, help="Scale smaller images up to it.")
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Larger pictures are scaled down.")
+        int | None, typer.Option(min=1, help="Scale larger images down to it.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts generated together.")] = 16,
-    base_url: Annotated[str | None, typer.Option(help="URL of a server that has MODEL.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts per generation batch.")] = 16,
+    base_url: Annotated[str | None, typer.Option(help="URL of a server of MODEL.")] = None,
     judge: Annotated[str | None, typer.Option(help="Model that also judges answers.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="URL of the judge's server.")] = None,
     concurrency: Concurrency = 16,
@@ -64,9 +64,9 @@ def evaluate(
     timeout: Timeout = 600.0,
     retries: Retries = 5,
 ) -> None:
-    """Measure MODEL on benchmarks or on your data, with 95 % intervals.
+    """Evaluate MODEL on benchmarks or on your data, with 95 % confidence intervals.
 
-    Questions are asked as in the run that trained MODEL. Models evaluated into one directory
+    Prompts are built as in the run that trained MODEL. Models evaluated into the same directory
     share a table. If interrupted, rerun the command to resume.
     """
     from vantage.evaluation import report, run
@@ -74,7 +74,7 @@ def evaluate(
     from vantage.evaluation.sampling import Sampling
 
     if temperature == 0 and samples > 1:
-        raise ConfigError(f"--temperature 0 gives {samples} times the same: add --samples 1")
+        raise ConfigError(f"--temperature 0 gives {samples} equal responses: set --samples 1")
     if (judge is None) != (judge_url is None):
         raise ConfigError("expected --judge and --judge-url together")
     how = (temperature, timeout, retries, requests_per_minute)

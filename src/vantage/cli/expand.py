@@ -25,7 +25,7 @@ from vantage.errors import ConfigError
 
 
 def expand(
-    data: Annotated[str, typer.Argument(help="File, directory or name on the hub.")],
+    data: Annotated[str, typer.Argument(help="File, directory or hub name.")],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
     rewrites: Annotated[int, typer.Option(min=1, help="Rewrites per question.")],
     base_url: Annotated[str, typer.Option(help="URL of the server, ending in /v1.")] = "",
@@ -37,16 +37,18 @@ def expand(
     answer: InAnswer = None,
     image: InImage = None,
     images: InImages = None,
-    with_image: Annotated[bool, typer.Option("--with-image", help="Send the pictures.")] = False,
-    verify: Annotated[bool, typer.Option(help="Ask if each rewrite means the same.")] = True,
+    with_image: Annotated[bool, typer.Option("--with-image", help="Send images too.")] = False,
+    verify: Annotated[bool, typer.Option(help="Have MODEL check each rewrite.")] = True,
     concurrency: Concurrency = 16,
     requests_per_minute: PerMinute = None,
     temperature: Temperature = 1.0,
     timeout: Timeout = 120.0,
     retries: Retries = 5,
-    journal: Annotated[Path | None, typer.Option(help="Default: OUTPUT.journal.jsonl")] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="File that keeps replies; default: OUTPUT.journal.jsonl")
+    ] = None,
 ) -> None:
-    """Write DATA with other wordings of its questions, asked of a server or from templates."""
+    """Add rewrites of each question in DATA, made by a model on a server or from templates."""
     from vantage.rewriting import report, run
     from vantage.rewriting.wordings import FAMILIES, load
 

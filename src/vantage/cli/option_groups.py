@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 InQuestion = Annotated[str | None, typer.Option(help="Column with the question.")]
 InAnswer = Annotated[str | None, typer.Option(help="Column with the reference answer.")]
-InImage = Annotated[str | None, typer.Option(help="Column with one picture; empty for none.")]
-InImages = Annotated[str | None, typer.Option(help="Column with pictures; empty for none.")]
+InImage = Annotated[str | None, typer.Option(help="Column with one image; '' for none.")]
+InImages = Annotated[str | None, typer.Option(help="Column with lists of images; '' for none.")]
 Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Concurrent requests.")]
-PerMinute = Annotated[float | None, typer.Option(min=0.01, help="Limit of requests.")]
+PerMinute = Annotated[float | None, typer.Option(min=0.01, help="Maximum request rate.")]
 Timeout = Annotated[float, typer.Option(min=0.01, help="Seconds per request.")]
 Retries = Annotated[int, typer.Option(min=0, help="Retries of a failed request.")]
 
 
 def named_columns(**columns: str | None) -> Columns:
-    """The columns that were named on the command line; the layout of the data says the others."""
+    """Columns named on the command line; the layout of the data determines the others."""
     from vantage.questions.layouts import Columns
 
     return Columns(**{kind: name for kind, name in columns.items() if name is not None})
@@ -36,7 +36,7 @@ def server_settings(
     retries: int,
     per_minute: float | None,
 ) -> Settings:
-    """How to ask a model on a server, with the key from the environment."""
+    """Connection settings of a model on a server, with the API key from the environment."""
     from vantage.chat.server import Settings, key
 
     return Settings(base_url, model, key(), temperature, timeout, retries, per_minute)

@@ -8,7 +8,7 @@ from vantage.cli import application
 
 
 def options() -> None:
-    """The options of a configuration file, with their types and defaults."""
+    """List the options of a configuration file, with their types and defaults."""
     from vantage.config import Config, describe
 
     table = Table("option", "type", "default")

@@ -1,4 +1,4 @@
-"""Values given on the command line for options of a configuration or of a recipe."""
+"""Parses options of a configuration or a recipe that are given on the command line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from vantage.errors import ConfigError
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:
-    """`--section.option value` and `--section.option=value` as a mapping; the last one counts.
+    """Parse `--section.option value` and `--section.option=value`; the last occurrence wins.
+
+    Returns:
+        "section.option" -> value as text.
 
     Raises:
-        ConfigError: something that is neither.
+        ConfigError: An argument has neither form.
     """
     found: dict[str, str] = {}
     waiting = list(arguments)
@@ -25,10 +28,10 @@ def overrides(arguments: list[str]) -> dict[str, str]:
 
 
 def settings_of(words: list[str]) -> dict[str, Any]:
-    """`name=value` each, the value as in YAML.
+    """Parse arguments of the form `name=value`, where the value is YAML.
 
     Raises:
-        ConfigError: something else.
+        ConfigError: An argument has another form.
     """
     from vantage.yaml_values import value_of
 

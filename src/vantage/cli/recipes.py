@@ -10,11 +10,11 @@ from vantage.cli import application
 
 
 def recipes() -> None:
-    """The recipes there are, with their papers and options, and where recipe files are."""
+    """List recipes with their options and papers, and the directory of recipe files."""
     from vantage import recipe_files
     from vantage.methods import RECIPES
 
-    table = Table("recipe", "options", "updates a batch", "what it does")
+    table = Table("recipe", "options", "updates per batch", "description")
     for name, factory in RECIPES.items():
         parameters = inspect.signature(factory).parameters.values()
         options = ", ".join(f"{p.name}={p.default}" for p in parameters)

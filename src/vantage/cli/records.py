@@ -1,4 +1,4 @@
-"""What `vantage report` and `vantage replay` print about the record of a run."""
+"""Output that `vantage report` and `vantage replay` share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def tell_left_out(record: Record) -> None:
-    """Print the files in a record that are no batch of it."""
+    """Print the files in a record's directory that do not belong to it."""
     for place in record.foreign:
-        line = f"{str(place)!a} is no batch of the record: left out"
+        line = f"{str(place)!a} is not a batch of the record: ignored"
         application.console.print(line, soft_wrap=True)

@@ -15,13 +15,15 @@ from vantage.cli.records import tell_left_out
 
 def replay(
     run: Annotated[Path, typer.Argument(help="Directory of a run.")],
-    recipe: Annotated[str, typer.Option(help="Name, or file.py:function.")],
+    recipe: Annotated[str, typer.Option(help="Recipe name, or file.py:function.")],
     options: Annotated[
         list[str] | None, typer.Option("--set", help="Option of the recipe, as name=value.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG file for the figure.")
+    ] = None,
 ) -> None:
-    """What another recipe would have trained on the rollouts of RUN; no model is needed."""
+    """Show what another recipe would have trained on the rollouts of RUN. Needs no model."""
     from vantage.evaluation.results import label
     from vantage.methods.recipe import recipe as named_recipe
     from vantage.record.reading import Record

@@ -13,11 +13,11 @@ from vantage.cli.records import tell_left_out
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
         "report.html"
     ),
 ) -> None:
-    """One HTML page over RUNS: how they learn, where the gradient comes from, every question."""
+    """Write an HTML page on RUNS: learning curves, sources of the gradient, every question."""
     from vantage.record.reading import Record
     from vantage.report import page
 

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     config: Annotated[
-        Path, typer.Argument(help="YAML file; `vantage recipes` names a directory of them.")
+        Path, typer.Argument(help="YAML file; `vantage recipes` prints a directory of examples.")
     ],
-    resume: Annotated[bool, typer.Option(help="Resume from the last whole checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume from the last complete checkpoint.")] = False,
     print_engine_config: Annotated[
-        bool, typer.Option("--print-engine-config", help="Show what the engine gets, and stop.")
+        bool, typer.Option("--print-engine-config", help="Print the engine's options and exit.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show what would run, and stop.")
+        bool, typer.Option("--dry-run", help="Check everything, print what would run, and exit.")
     ] = False,
 ) -> None:
-    """Train as CONFIG says. `vantage options` can be given: --engine verl, --run.seed 1"""
+    """Train as CONFIG specifies. Any of `vantage options` overrides it, such as --run.seed 1"""
     from vantage import config as configuration
 
     settings = configuration.load(config, overrides(context.args))
@@ -60,11 +60,11 @@ def _train_with_trl(settings: Config, resume: bool) -> None:
         application.console.print(
             f"{done}; rerun the command with --resume to continue", soft_wrap=True
         )
-        raise typer.Exit(128 + interrupt.asked)  # as shells have it: 130 SIGINT, 143 SIGTERM
+        raise typer.Exit(128 + interrupt.asked)  # shell convention: 130 SIGINT, 143 SIGTERM
 
 
 def _engine_config(settings: Config, resume: bool) -> str:
-    """What the engine is told, as YAML."""
+    """The options passed to the engine, as YAML."""
     if settings.engine == "verl":
         from omegaconf import OmegaConf
 
@@ -79,7 +79,7 @@ def _engine_config(settings: Config, resume: bool) -> str:
 
 
 def _dry_run(settings: Config, resume: bool) -> int:
-    """Everything but the run; the exit status, as of `check`."""
+    """Do everything but train; return the exit status of `vantage check`."""
     from vantage.checking import report, run
 
     found = run.dry_run(settings, resume=resume)

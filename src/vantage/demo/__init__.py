@@ -1,1 +1,1 @@
-"""The embedded default: arithmetic on handwritten digits, and a model small enough to teach."""
+"""The built-in demo: handwritten-digit arithmetic with a model small enough to train on a CPU."""

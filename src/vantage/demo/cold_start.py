@@ -1,7 +1,7 @@
 """The demo's cold start: supervised fine-tuning of the tiny model, stopped early.
 
-It is stopped while the model's samples still differ: reinforcement learns from differences
-between the rollouts of a question, and a finished cold start leaves none.
+It stops while the model's samples still differ. Reinforcement learning needs differences between
+the rollouts of a question, and fine-tuning to convergence leaves none.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from vantage.rewriting import wordings
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a cold start, besides the seed."""
+    """Settings of the cold start."""
 
-    k: int = 2  # digits an image
-    n: int = 1024  # annotated questions, all on the digit images of the cold-start split
-    altered: float = 0.3  # share of them whose image is turned or noisy, with the matching note
+    k: int = 2  # digits per image
+    n: int = 1024  # annotated questions from the cold-start split
+    altered: float = 0.3  # share of questions with a rotated or noisy image and a note about it
     steps: int = 250
-    batch: int = 64  # questions a step
+    batch: int = 64  # questions per step
     learning_rate: float = 1e-3
 
 
@@ -43,11 +43,11 @@ DEFAULTS = Settings()
 
 
 def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = DEFAULTS) -> Path:
-    """Directory of the cold-started model and its processor, built into the cache if missing.
+    """Return the directory of the cold-started model and its processor; train it if not cached.
 
-    Its name is a hash of the seed, the settings, the source of the demo and the versions of
-    torch and transformers. It appears when it is complete, so a build that was killed is never
-    picked up.
+    The name of the directory is a hash of the seed, the settings, the demo's source and the
+    versions of torch and transformers. The directory is written atomically, so an interrupted
+    build is never used.
     """
     target = Path(cache) / f"cold-start-{_key(seed, settings)}"
     if target.is_dir():
@@ -63,7 +63,7 @@ def cold_start(cache: str | Path, *, seed: int = 0, settings: Settings = DEFAULT
 
 
 def examples(settings: Settings, *, seed: int) -> list[tuple[Question, str]]:
-    """The annotated questions as the model meets them, some altered, and their solutions."""
+    """Return the annotated questions, some with transformed images, and their solutions."""
     rng = np.random.default_rng(seed)
     expansion = Variants(prompts=2, transforms=Transforms(probability=settings.altered))
     rows = digits.questions("cold_start", n=settings.n, k=settings.k, seed=seed)
@@ -75,10 +75,10 @@ def examples(settings: Settings, *, seed: int) -> list[tuple[Question, str]]:
 def encode(
     reader: transformers.ProcessorMixin, rows: list[tuple[Question, str]]
 ) -> dict[str, torch.Tensor]:
-    """The model's inputs for all R rows, padded on the left.
+    """Encode R rows as inputs of the model, padded on the left.
 
     Returns:
-        Tensors of R rows; labels_RT is -100 outside the solution.
+        Tensors with R rows. `labels`, of shape (R, T), is -100 outside the solution.
     """
     ends = [solution + reader.tokenizer.eos_token for _, solution in rows]
     texts = [
@@ -95,7 +95,7 @@ def encode(
 
 
 def _train(directory: Path, seed: int, settings: Settings) -> None:
-    """Build the model in the directory and fine-tune it there."""
+    """Build the model in the directory and fine-tune it."""
     model.build(directory, seed=seed, k=settings.k)
     reader = AutoProcessor.from_pretrained(directory)
     policy = AutoModelForImageTextToText.from_pretrained(directory)
@@ -113,7 +113,7 @@ def _train(directory: Path, seed: int, settings: Settings) -> None:
 
 
 def _key(seed: int, settings: Settings) -> str:
-    """16 hex digits that change with anything that can change the cold-started model."""
+    """Hash everything that affects the cold-started model, as 16 hex digits."""
     digest = hashlib.sha256()
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     digest.update(
@@ -126,7 +126,7 @@ def _key(seed: int, settings: Settings) -> str:
 
 
 def _publish(building: Path, target: Path) -> None:
-    """Give a finished directory its name; what another process made meanwhile stays."""
+    """Rename a finished directory to its target, unless another process was faster."""
     try:
         building.replace(target)
     except OSError:

@@ -1,9 +1,8 @@
 """Handwritten-digit arithmetic on the 1,797 real digits that scikit-learn ships.
 
 A question shows k digits side by side on a square canvas and asks for their sum, in one of
-several wordings. The images are split by blocks of scikit-learn's original order, in which the
-sheets of the writers follow one another; every split begins where a writer's sheet begins, so
-no image and no sheet is in two splits.
+several wordings. scikit-learn lists the digits sheet by sheet, one sheet per writer. Every split
+starts at the first digit of a sheet, so no image and no sheet is in two splits.
 """
 
 from __future__ import annotations
@@ -28,18 +27,30 @@ SPLITS = {
 
 WORDINGS = SUM_OF_DIGITS
 
-CELL = 14  # pixels on a side of the square that one digit fills
+CELL = 14  # side of the square around a digit, in pixels
 
 
 def questions(split: str, *, n: int, k: int = 2, seed: int = 0) -> Dataset:
-    """n distinct questions on k digit images each, drawn inside a split of SPLITS.
+    """Sample n distinct questions on k digit images each, from one split.
 
-    Columns: question (a wording), image (RGB, 14k × 14k pixels), answer, new_questions (the
-    other wordings), digits (rows of scikit-learn's array, in reading order), and for the cold
-    start solution, the annotated response. Digit images are used equally often, up to one.
+    All digit images of the split are used about equally often.
+
+    Args:
+        split: Name in `SPLITS`.
+        n: Number of questions.
+        k: Digits per image.
+        seed: Seed of the sampling.
+
+    Returns:
+        A data set with the columns question (a wording), image (RGB, 14k × 14k pixels), answer,
+        new_questions (the other wordings) and digits (rows of scikit-learn's array, in reading
+        order). The cold-start split also has the column solution (the annotated response).
+
+    Raises:
+        InputError: If the split is unknown, or has too few images for n or k.
     """
     if split not in SPLITS:
-        raise InputError(f"no split {split!r}: the splits are {', '.join(SPLITS)}")
+        raise InputError(f"no split {split!r}: expected one of {', '.join(SPLITS)}")
     rng = np.random.default_rng([seed, list(SPLITS).index(split)])
     rows_QK = _tuples(SPLITS[split], n, k, rng)
     labels_QK = _digits().target[rows_QK]
@@ -65,25 +76,33 @@ def questions(split: str, *, n: int, k: int = 2, seed: int = 0) -> Dataset:
 
 
 def rewordings(question: str) -> list[str]:
-    """The other wordings of a question: same meaning, same answer."""
+    """Return the other wordings of a question, which have the same answer.
+
+    Raises:
+        InputError: If the question is not from the demo.
+    """
     if question not in WORDINGS:
-        raise InputError(
-            f"no wordings are known for {question!r}, which is none of the demo's questions"
-        )
+        raise InputError(f"no wordings are known for {question!r}: expected a question of the demo")
     return [wording for wording in WORDINGS if wording != question]
 
 
 def solution(labels_K: np.ndarray) -> str:
-    """The annotated response: [3, 8] gives <think>3 + 8</think>\\boxed{11}."""
+    """Write the annotated response: [3, 8] gives <think>3 + 8</think>\\boxed{11}."""
     thought = " + ".join(str(label) for label in labels_K)
     return f"<think>{thought}</think>\\boxed{{{sum(labels_K)}}}"
 
 
 def picture(rows_K: np.ndarray) -> Pictures.Image:
-    """Digits by row of scikit-learn's array, side by side on a square black RGB canvas.
+    """Draw digits side by side in the middle row of a square black RGB canvas.
 
-    They stand in its middle row (the upper of two), so that the canvas, 14k pixels on a side,
-    keeps its size when it is turned by 90 degrees.
+    The canvas is square so that it keeps its size when it is rotated by 90 degrees. For an even k,
+    the upper of the two middle rows is used.
+
+    Args:
+        rows_K: Rows of the digits in scikit-learn's array.
+
+    Returns:
+        An image of 14k × 14k pixels.
     """
     k = len(rows_K)
     canvas = Pictures.new("L", (CELL * k, CELL * k))
@@ -98,16 +117,16 @@ def _digits():
 
 
 def _cell(row: int) -> Pictures.Image:
-    """One digit: scikit-learn's 8 × 8 pixels of 0 to 16, as grey levels on CELL × CELL pixels."""
+    """Scale a digit of scikit-learn, 8 × 8 values from 0 to 16, to CELL × CELL grey levels."""
     grey_HW = np.round(_digits().images[row] * (255 / 16)).astype(np.uint8)
     return Pictures.fromarray(grey_HW).resize((CELL, CELL), Pictures.Resampling.BICUBIC)
 
 
 def _tuples(rows: range, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
-    """n distinct k-tuples of different rows, dealt from shuffles of all rows: int64 [n, k]."""
+    """Deal n distinct k-tuples of different rows from shuffles of all rows: int64 [n, k]."""
     if not 1 <= k <= len(rows):
         raise InputError(
-            f"k = {k} digits an image: a split of {len(rows)} images allows 1 to {len(rows)}"
+            f"k = {k} digits per image: a split of {len(rows)} images allows 1 to {len(rows)}"
         )
     if not 1 <= n <= perm(len(rows), k):
         raise InputError(

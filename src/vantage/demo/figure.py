@@ -12,12 +12,12 @@ import numpy as np
 
 from vantage.demo.outcomes import BINS, Outcome
 
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's palette, which is safe for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def draw(outcomes: list[Outcome], file: Path) -> None:
-    """Accuracy against rollout batches and seconds, silent share, |advantage| early and late."""
+    """Draw accuracy by rollout batches and seconds, silent shares, and |advantage| histograms."""
     plotted, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     for number, one in enumerate(outcomes):
         colour = COLOURS[number % len(COLOURS)]

@@ -1,7 +1,7 @@
 """The tiny vision-language model of the demo: LLaVA (CLIP, Llama) with a word-level tokenizer.
 
-Written to an ordinary directory, it loads with AutoModelForImageTextToText and AutoProcessor
-like any other model, and needs neither torchvision nor this package.
+A saved model loads with AutoModelForImageTextToText and AutoProcessor like any other, and needs
+neither torchvision nor this package.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ PAD, UNKNOWN, END, USER, ASSISTANT, SYSTEM, IMAGE = SPECIAL = (
     "<image>",
 )
 
-# A word takes the space before it along, so decoding is plain joining; <think> and \boxed{ are
-# words like others.
+# A word includes the space before it, so decoding joins words without changes. <think> and
+# \boxed{ are single words.
 WORD = r" ?</?think>| ?\\boxed\{| ?[A-Za-z]+| ?[^A-Za-z\s]|\s"
 
 CHAT_TEMPLATE = (
@@ -65,7 +65,7 @@ def build(directory: str | Path, *, seed: int, k: int = 2) -> Path:
 
 
 def sentences() -> list[str]:
-    """All texts that the tokenizer must know; a word in none of them becomes <unk>."""
+    """Return texts with all words of the vocabulary; any other word becomes <unk>."""
     return [
         *digits.WORDINGS,
         *(note for transform in TRANSFORMS.values() for note in transform.wordings()),
@@ -77,7 +77,7 @@ def sentences() -> list[str]:
 
 
 def vocabulary(texts: list[str]) -> list[str]:
-    """The special tokens, then every word of the texts, each with and without a space before it."""
+    """Return the special tokens and every word of the texts, with and without a leading space."""
     splitter = pre_tokenizers.Split(Regex(WORD), "isolated")
     words = {word.strip(" ") for text in texts for word, _ in splitter.pre_tokenize_str(text)} - {
         ""
@@ -86,7 +86,7 @@ def vocabulary(texts: list[str]) -> list[str]:
 
 
 def tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of the texts' words, with the chat template, that pads on the left."""
+    """Build a word-level tokenizer of the words in texts; it pads on the left."""
     words = vocabulary(texts)
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "isolated")
@@ -105,7 +105,7 @@ def tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def processor(k: int) -> LlavaProcessor:
-    """Tokenizer and image processor for images of k digits: one patch a digit cell."""
+    """Build the processor for images of k digits, with one patch per digit cell."""
     side = {"height": digits.CELL * k, "width": digits.CELL * k}
     pictures = CLIPImageProcessorPil(
         size=side, crop_size=side, do_center_crop=False, image_mean=[0.1] * 3, image_std=[0.3] * 3
@@ -121,7 +121,7 @@ def processor(k: int) -> LlavaProcessor:
 
 
 def configuration(words: PreTrainedTokenizerFast, k: int) -> LlavaConfig:
-    """The sizes of the model for images of k digits."""
+    """Return the configuration of the model for images of k digits."""
     vision = CLIPVisionConfig(
         hidden_size=96,
         intermediate_size=192,

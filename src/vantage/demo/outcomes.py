@@ -1,4 +1,4 @@
-"""What came out of the runs of the demo, as the table and the figure show it."""
+"""Outcomes of the demo's runs, as shown in the table and the figure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ BINS = np.linspace(0, 4, 41)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of one recipe; accuracies are on the held-out test questions at T = 1.
+    """The outcome of one recipe; accuracies are on held-out test questions at temperature 1.
 
     Attributes:
-        recipe: its name.
-        before, after: accuracy with its standard error.
-        silent_rollouts: share of generated rollouts without an advantage, mean over the run.
-        silent_samples: the same of the samples trained.
-        distinct_samples: distinct (prompt, rollout) trained, mean a rollout batch.
-        seconds: of training, validation included.
-        curve: points of the run: rollout batch, seconds, validation accuracy.
-        silent: share of silent rollouts of each rollout batch.
-        early, late: counts of |advantage| in `BINS`, of rollouts and of samples trained.
+        recipe: Name of the recipe.
+        before, after: Accuracy before and after training, with its standard error.
+        silent_rollouts: Share of generated rollouts whose advantage is 0, mean over the run.
+        silent_samples: Share of trained samples whose advantage is 0, mean over the run.
+        distinct_samples: Distinct (prompt, rollout) keys trained, mean per rollout batch.
+        seconds: Duration of the training, including validations.
+        curve: Points of the run: rollout batch, seconds, validation accuracy.
+        silent: Share of silent rollouts in each rollout batch.
+        early, late: Counts of |advantage| in `BINS` over the first and the last tenth of the run,
+            of rollouts and of trained samples.
     """
 
     recipe: str

@@ -1,4 +1,4 @@
-"""The demo: cold start, recipes at equal generated rollouts, held-out accuracy, table, figure."""
+"""The demo: trains recipes at equal generated rollouts, and reports their held-out accuracy."""
 
 from __future__ import annotations
 
@@ -46,22 +46,23 @@ HEADINGS = (
 
 
 def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
-    """Train the tiny model under each recipe, and write `summary.json`, `learning.png`
-    and `report.html`.
+    """Train the tiny model under each recipe and compare the results.
+
+    Writes `summary.json`, `learning.png` and `report.html`.
 
     Args:
-        recipes: names of recipes.
-        output: directory for the runs; those of these recipes are made anew.
-        seed: of everything.
+        recipes: Names of recipes.
+        output: Directory for the runs; existing runs of these recipes are replaced.
+        seed: Seed of the data, the cold start and the runs.
 
     Raises:
-        ConfigError: an unknown recipe.
+        ConfigError: If a recipe is unknown.
     """
     for name in recipes:
         recipe(name)
-    torch.set_num_threads(1)  # the model is so small that threads only wait for each other
+    torch.set_num_threads(1)  # the model is too small to gain from threads
     console = Console()
-    console.print("Cold start: a few annotated images teach the format, and some reading.")
+    console.print("Cold start: fine-tuning on a few annotated images, for the format and reading.")
     start = output / "start"
     shutil.copytree(cold_start(_cache(), seed=seed), start, dirs_exist_ok=True)
     test = _write_data(output / "data", seed)["test"]
@@ -73,7 +74,7 @@ def demo(recipes: list[str], output: Path, *, seed: int = 0) -> list[Outcome]:
 
 
 def settings(name: str, model: Path, output: Path, seed: int) -> Config:
-    """The run of one recipe; the same number of rollouts for each."""
+    """Return the configuration of one recipe's run; all runs generate as many rollouts."""
     shares = recipe(name).shares
     variants = {"prompts": 2, "rewrites": "new_questions", "transforms": {}}
     return configuration.parse(
@@ -136,7 +137,7 @@ def _run(
 
 
 class Watch(TrainerCallback):
-    """Keeps |advantage| of every rollout batch, and the time."""
+    """Records the histogram of |advantage| of every rollout batch, and the time."""
 
     def __init__(self):
         self.rollouts, self.samples, self.seconds = [], [], {}
@@ -146,7 +147,7 @@ class Watch(TrainerCallback):
         self.began = time.perf_counter()
 
     def on_step_end(self, args, state, control, **rest):
-        """Look at the plan once a rollout batch."""
+        """Record the time, and the plan at the end of a rollout batch."""
         self.seconds[state.global_step] = time.perf_counter() - self.began
         if state.global_step % args.updates_per_rollout_batch == 0:
             rollouts, samples = (
@@ -158,14 +159,14 @@ class Watch(TrainerCallback):
             self.samples.append(_counts(samples.advantage_M[~samples.padding_M]))
 
     def histogram(self, *, late: bool) -> dict[str, list[int]]:
-        """Counts over the first or the last tenth of the run."""
+        """Sum the counts over the first or the last tenth of the run."""
         tenth = max(1, len(self.rollouts) // 10)
         part = slice(-tenth, None) if late else slice(tenth)
         counts = {"rollouts": self.rollouts[part], "samples": self.samples[part]}
         return {name: np.sum(rows, axis=0).tolist() for name, rows in counts.items()}
 
     def curve(self, history: list[dict[str, Any]], every: int) -> list[dict[str, float]]:
-        """Validation accuracy against rollout batches and seconds."""
+        """Return the validation accuracy by rollout batch and seconds."""
         return [
             {
                 "batch": entry["step"] / every,
@@ -191,7 +192,7 @@ def _cache() -> Path:
 
 
 def _write_data(folder: Path, seed: int) -> dict[str, Dataset]:
-    """The questions of each split, as files like anybody's."""
+    """Write the questions of each split as parquet, and return them with chat prompts."""
     folder.mkdir(parents=True, exist_ok=True)
     splits = {name: digits.questions(name, n=n, seed=seed) for name, n in QUESTIONS.items()}
     for name, rows in splits.items():
@@ -242,7 +243,7 @@ def _report(outcomes: list[Outcome], output: Path, console: Console) -> None:
     figure.draw(outcomes, output / "learning.png")
     page.write([Record(output / one.recipe) for one in outcomes], output / "report.html")
     console.print(
-        f"numbers in {output}/summary.json, figure in {output}/learning.png; "
+        f"numbers in {output}/summary.json, figure in {output}/learning.png, "
         f"every rollout in {output}/report.html",
         soft_wrap=True,
     )

@@ -1,1 +1,1 @@
-"""How good a model is on questions that it did not train on."""
+"""Evaluation of models on benchmarks and held-out data."""

@@ -1,4 +1,4 @@
-"""The benchmarks of the papers, each one declaration; add yours to `BENCHMARKS`."""
+"""Declarations of the benchmarks that the papers report; add yours to `BENCHMARKS`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ from vantage.rewards.values import LETTERS
 
 
 def never(item: Item) -> bool:
-    """For no question."""
+    """Return False for every question."""
     return False
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where the questions are, how they are asked, what is right, and what is reported.
+    """A benchmark: its data, its columns, its scoring rule and its measures.
 
     Attributes:
-        name, title: on the command line, and in tables.
-        source, split, config: on the hub; several splits with + between them.
-        question, answer, images, options: fields of a row, see `vantage.evaluation.items`.
-        lists_options: whether the options are written behind a question that does not list
-            them.
-        in_folders: file of a question, where copies have a folder for each; its rows then have
-            a column `folder`.
-        id: field that names a question; None for the number of its row.
-        parts: divisions whose accuracies are reported.
-        cluster: field that dependent questions share; None for none.
-        rule: whether an answer is right.
-        unclear: whether an unclear answer to a question counts as right.
-        measures: what is reported.
-        shown: the measures that stand in the table.
-        answer_of: the answer that a response ends with.
+        name, title: Names on the command line and in tables.
+        source, split, config: Data set on the hub; several splits are joined by "+".
+        question, answer, images, options: Fields of a row; see `vantage.evaluation.items`.
+        lists_options: Whether to append the options to a question that does not list them.
+        in_folders: File name of a question in copies with a folder for each question. Rows of
+            such a copy have a column `folder`.
+        id: Field with the id of a question; None for the number of its row.
+        parts: Fields that divide the benchmark into parts, whose accuracies are reported.
+        cluster: Field that dependent questions share; None if all are independent.
+        rule: Decides whether an answer is right.
+        unclear: Decides whether an unclear answer to a question counts as right.
+        measures: Computes the measures.
+        shown: Names of the measures in the table.
+        answer_of: Extracts the final answer of a response.
     """
 
     name: str
@@ -66,10 +65,10 @@ class Benchmark:
     answer_of: Callable[[str], str | None] = final
 
     def item(self, row: Row, number: int, root: Path | None = None) -> Item:
-        """The question in a row.
+        """Read the question in a row.
 
         Raises:
-            InputError: something is missing, or is no picture; names the column.
+            InputError: If a value is missing or an image cannot be read; names the column.
         """
         options = tuple(value(row, self.options) or ()) if self.options else ()
         text = needed(value(row, self.question), self.question, "question")
@@ -89,7 +88,7 @@ class Benchmark:
 
 
 def _choice_of(column: str) -> Callable[[Row], str | None]:
-    """The letter of the option whose text is the answer."""
+    """Return a field with the letter of the option whose text is the answer."""
 
     def found(row: Row) -> str | None:
         answer, options = row.get("answer"), row.get(column) or []
@@ -99,7 +98,7 @@ def _choice_of(column: str) -> Callable[[Row], str | None]:
 
 
 def _by_number(row: Row) -> str | None:
-    """The letter of an option that is named by its number, from 0."""
+    """Return the letter of an answer given as the number of an option, from 0."""
     answer = str(row.get("answer") or "").strip()
     return LETTERS[int(answer)] if answer.isdecimal() and int(answer) < len(LETTERS) else answer
 
@@ -118,7 +117,7 @@ def _math_vision_options(row: Row) -> list[str]:
 
 
 def _math_vision_picture(row: Row) -> object:
-    """VLMEvalKit's table holds pictures, or lies beside files that are named by `index`."""
+    """Read the image; VLMEvalKit's table holds it, or refers to a file named by `index`."""
     found = value(row, "decoded_image|image")
     return f"{row['index']}.jpg" if "index" in row and not is_encoded(found) else found
 
@@ -133,7 +132,7 @@ def _hallusion_question(row: Row) -> str:
 
 
 def _without_figure(item: Item) -> bool:
-    """Nobody has to know what only the missing figure would tell."""
+    """Return whether a question refers to a figure that is missing; "unclear" is then right."""
     return item.row["category"] == "VS" and str(item.row["figure_id"]) == "0"
 
 
@@ -154,7 +153,7 @@ MMMU_FIELDS = {
 
 
 def _mmmu_subject(row: Row) -> str:
-    """Accounting of validation_Accounting_12."""
+    """Return the subject in an id: Accounting for validation_Accounting_12."""
     return "_".join(str(row.get("id")).split("_")[1:-1])
 
 
@@ -172,7 +171,7 @@ def _mmmu_images(row: Row) -> dict[int, object]:
 
 
 def _geometry_answer(row: Row) -> str | None:
-    """The text of the option that the files of Inter-GPS name by its letter."""
+    """Return the text of the right option, which the files of Inter-GPS give as a letter."""
     options, answer = row.get("choices"), row.get("answer")
     return options[LETTERS.index(str(answer))] if options else answer
 

@@ -1,4 +1,4 @@
-"""By how much two models differ, question by question."""
+"""Paired differences in accuracy between models."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vantage.evaluation.results import RULE, Responses, Result
 
 @dataclass(frozen=True)
 class Difference:
-    """The accuracy of one model less that of another, on the questions that both answered.
+    """The accuracy of one model minus that of another, on the questions that both answered.
 
     Attributes:
-        benchmark: its title.
-        model, other: their names.
-        questions: how many.
-        mean, error: of the difference, between -1 and 1, and its standard error.
-        alike: whether both were asked in the same way.
-        files: of the two results.
+        benchmark: Title of the benchmark.
+        model, other: Names of the models.
+        questions: Number of questions.
+        mean, error: Mean difference, between -1 and 1, and its standard error.
+        alike: Whether both models were asked in the same way.
+        files: Files of the two results.
     """
 
     benchmark: str
@@ -42,13 +42,13 @@ class Difference:
 
     @property
     def points(self) -> str:
-        """In percentage points, with half of the 95 % interval."""
+        """The difference in percentage points, ± half the width of its 95 % interval."""
         points = round(100 * self.mean, 1) + 0.0  # never -0.0
         return f"{points:+.1f} ± {196 * self.error:.1f}"
 
     @property
     def turned(self) -> Difference:
-        """The accuracy of the other model less that of this one."""
+        """The accuracy of the other model minus that of this one."""
         files = self.files[1], self.files[0]
         return replace(self, model=self.other, other=self.model, mean=-self.mean, files=files)
 
@@ -59,13 +59,16 @@ class _Answered(NamedTuple):
 
 
 def differences(found: Sequence[Result]) -> list[Difference]:
-    """Every pair of models on every benchmark that both were asked, by the benchmark's rule.
+    """Compare every pair of models on every benchmark that both answered, by its rule.
 
-    Questions are paired, so that what they differ in difficulty does not count: Miller 2024,
-    https://arxiv.org/abs/2411.00640, section 4.2.
+    The comparison pairs questions, so their varying difficulty does not add to the error:
+    Miller 2024, https://arxiv.org/abs/2411.00640, section 4.2.
 
     Args:
-        found: all results in a directory, as `vantage.evaluation.results.read_all` gives them.
+        found: All results in a directory, from `vantage.evaluation.results.read_all`.
+
+    Raises:
+        InputError: If a file of responses was not written by an evaluation; names the file.
     """
     of_data: dict[Data, list[Result]] = defaultdict(list)
     for result in found:
@@ -85,10 +88,12 @@ def differences(found: Sequence[Result]) -> list[Difference]:
 
 
 def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
-    """Accuracy of each question without a failed response, by id, question and reference.
+    """Return the accuracy of each question without a failed response.
+
+    The keys are id, question and reference.
 
     Raises:
-        InputError: a file of something else; names it.
+        InputError: If the file was not written by an evaluation; names the file.
     """
     file = path.with_suffix(".parquet") if path else None
     if file is None or not file.exists():
@@ -96,7 +101,7 @@ def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
     rows = parquet.read(file, Responses)
     needed = [name for name in Responses.names if name != "failed"]
     if lacking := [name for name in needed if rows[name].null_count]:
-        raise InputError(f"{str(file)!r}: column {lacking[0]} lacks values: move it away")
+        raise InputError(f"{str(file)!r}: column {lacking[0]} has missing values: move the file")
     responses = defaultdict(list)
     for row in rows.to_pylist():
         responses[row["id"], row["question"], row["reference"]].append(row)
@@ -110,7 +115,10 @@ def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
 def _paired(
     one: dict[tuple[str, str, str], _Answered], other: dict[tuple[str, str, str], _Answered]
 ) -> tuple[int, float, float] | None:
-    """Questions of both, with the mean of their differences and its error; None without any."""
+    """Return the number of shared questions, the mean difference and its standard error.
+
+    None if no question is shared.
+    """
     both = [key for key in one if key in other]
     if not both:
         return None
@@ -120,7 +128,7 @@ def _paired(
 
 
 def markdown(found: Sequence[Difference]) -> str:
-    """A table of them."""
+    """Write differences as a Markdown table."""
     lines = ["| benchmark | model | less | questions | points |", "| --- | --- | --- | --- | --- |"]
     for one in found:
         mark = "" if one.alike else " (asked differently)"

@@ -12,13 +12,13 @@ from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.table_rows import PUBLISHED, Column, Line, heading
 from vantage.terminal import line
 
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's palette, which is safe for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-WIDE = 3  # panels beside each other
+WIDE = 3  # panels in a row
 
 
 def draw(columns: Sequence[Column], rows: Sequence[Line], file: Path) -> None:
-    """A panel a measure: your values with 95 % intervals, published ones as hollow marks."""
+    """Draw a panel for each measure: your values with 95 % intervals, published ones hollow."""
     wide = min(WIDE, len(columns))
     yours = [row for row in rows if row.own]
     shown = [[row for row in rows if column in row.cells] for column in columns]
@@ -55,7 +55,7 @@ def _panel(axis: Axes, column: Column, rows: Sequence[Line], yours: Sequence[Lin
 
 
 def _range(values: Sequence[Estimate]) -> tuple[float, float]:
-    """Percent to show, so that a little around all values and intervals is seen."""
+    """Return the limits of the axis, in percent: all values and intervals, with a margin."""
     ends = [end for value in values for end in value.interval]
     return max(-2.0, 100 * min(ends) - 5), min(102.0, 100 * max(ends) + 5)
 
@@ -68,5 +68,5 @@ def _label(row: Line) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name as it is: two dollars would begin a formula."""
+    """Escape a name for matplotlib, which reads text between two dollars as a formula."""
     return line(name).replace("$", "\\$")

@@ -1,4 +1,4 @@
-"""Responses of a model on this machine, by Hugging Face generation."""
+"""Generation of responses by a local model, with Hugging Face transformers."""
 
 from __future__ import annotations
 
@@ -42,23 +42,26 @@ def answer(
     seed: int = 0,
     progress: bool = True,
 ) -> list[list[str]]:
-    """`samples` responses to each row, as texts.
+    """Sample responses to each row.
 
     Args:
-        model: a model that generates; its mode is put back afterwards.
-        processor: its processor, or tokenizer where rows have no images.
-        rows: with `prompt` and, for pictures, `image` or `images`.
-        template: text around every question, as `vantage.questions.schema.frame` takes it.
-        system_prompt: put before every conversation.
-        samples: responses a row.
-        temperature: of the sampling.
-        max_tokens: longest response.
-        batch: prompts generated together.
-        seed: of the sampling; the state of torch's generator is put back afterwards.
-        progress: show a bar.
+        model: A model that generates; its train or eval mode is restored afterwards.
+        processor: Its processor, or its tokenizer if rows have no images.
+        rows: A data set with the column `prompt` and, for images, `image` or `images`.
+        template: Text around every question, for `vantage.questions.schema.frame`.
+        system_prompt: System prompt of every conversation.
+        samples: Responses to each row.
+        temperature: Sampling temperature; 0 is greedy decoding.
+        max_tokens: Maximum length of a response, in tokens.
+        batch: Prompts in a generation batch.
+        seed: Seed of the sampling; torch's random state is restored afterwards.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The texts of the `samples` responses to each row.
 
     Raises:
-        ConfigError: a template without a place for the question, or with two for its images.
+        ConfigError: If the template has no place for the question, or two for its images.
     """
     fault = fault_of(template)
     if fault:
@@ -83,19 +86,23 @@ def answer(
 def generate(
     loaded: Loaded, questions: Sequence[Question], sampling: Sampling
 ) -> list[list[Response]]:
-    """Responses to questions that all have pictures, or none.
+    """Sample responses to questions that all have images, or all have none.
 
-    Drawn by torch's generator; the seed of `sampling` does not count.
+    The samples come from torch's global generator; the seed of `sampling` is ignored.
+
+    Returns:
+        The `sampling.samples` responses to each question.
 
     Raises:
-        ConfigError: a chat template or a processor that fails.
-        InputError: a question writes what the processor takes for a picture.
+        ConfigError: If the chat template or the processor fails.
+        InputError: If a question contains the processor's image placeholder.
     """
     for question in questions:
         refuse(question, placeholders(loaded.processor))
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
-    # In some families transformers deals the pictures of a prompt with several to its copies.
+    # For some models, `num_return_sequences` splits the images of a prompt among its copies
+    # instead of repeating them, so prompts with several images are repeated here.
     copies = sampling.samples if any(len(pictures(q)) > 1 for q in questions) else 1
     options = {
         "do_sample": not greedy,
@@ -108,10 +115,11 @@ def generate(
         "pad_token_id": tokenizer.pad_token_id,
     }
     prompts = [render(question) for question in questions for _ in range(copies)]
-    with reading(f"model {loaded.path!r}: its chat template and processor fail on a question"):
+    with reading(f"model {loaded.path!r}: the chat template or the processor fails on a question"):
         inputs = dict(_inputs(loaded.processor, prompts).to(loaded.model.device))
     for name, value in inputs.items():
-        if value.is_floating_point():  # some processors round pixels
+        # Some processors return pixels in half precision; the model needs at least its own.
+        if value.is_floating_point():
             inputs[name] = value.to(torch.promote_types(value.dtype, loaded.model.dtype))
     with _evaluating(loaded.model):
         ids = loaded.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
@@ -140,7 +148,16 @@ def _evaluating(model) -> Iterator[None]:
 def right_answers(
     texts: list[list[str]], rows: Dataset, reward: Callable[..., list[float]]
 ) -> np.ndarray:
-    """How many responses to each row earn more than half of the reward: right_Q."""
+    """Count the responses to each row whose reward exceeds 0.5.
+
+    Args:
+        texts: Responses to each row, the same number for every row.
+        rows: Data set whose columns are passed to the reward, without images.
+        reward: Reward function with TRL's signature.
+
+    Returns:
+        The counts, right_Q.
+    """
     columns = {name: rows[name] for name in rows.column_names if name not in ("image", "images")}
     samples = len(texts[0])
     repeated = {
@@ -154,7 +171,11 @@ def right_answers(
 def batches(
     places: Iterable[int], size: int, question: Read
 ) -> Iterator[tuple[list[int], list[Question]]]:
-    """Questions with and without images apart, since processors want either."""
+    """Batch questions, keeping those with images apart: processors take only one kind at once.
+
+    Yields:
+        The numbers of up to `size` questions, and the questions.
+    """
     waiting: dict[bool, tuple[list[int], list[Question]]] = {True: ([], []), False: ([], [])}
     for place in places:
         asked = question(place)
@@ -169,7 +190,7 @@ def batches(
 
 
 def _tags(processor, prompts: list) -> list[str]:
-    """The tag that each prompt opens at its end, or its chat template."""
+    """Return the tag that ends each prompt: of its text, or as its chat template writes it."""
     if isinstance(prompts[0], str):
         return [opened(prompt) for prompt in prompts]
     return [opened_by(processor)] * len(prompts)

@@ -1,4 +1,4 @@
-"""A question of a benchmark, and how it is read from a row of the published files."""
+"""Questions of benchmarks, read from rows of the published files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vantage.questions.pictures import Picture, is_encoded, picture
 from vantage.questions.schema import Question
 
 Row: TypeAlias = Mapping[str, Any]
-# A column ("a"), a value inside it ("a.b"), the first one that is there ("a|b"), or a function.
+# A column ("a"), a value inside it ("a.b"), the first that exists ("a|b"), or a function.
 Field: TypeAlias = str | Callable[[Row], Any]
 
-FOLDERS = ("", "images", "data", "image")  # where published pictures lie beside their table
+FOLDERS = ("", "images", "data", "image")  # folders of published images, relative to the table
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Item:
     """A question of a benchmark.
 
     Attributes:
-        id: of its own.
-        question: as it is asked, without a template.
-        reference: the right answer; a letter where there are options.
-        options: their texts, A first.
-        parts: which part of the benchmark it belongs to, by the name of the division.
-        cluster: what it shares with questions that are not independent of it.
-        row: all columns, for rules and measures that need more.
+        id: Unique id.
+        question: The question without template.
+        reference: The right answer; a letter if the question has options.
+        options: Texts of the options, A first.
+        parts: The part of the benchmark that it belongs to, by the name of the division.
+        cluster: Id that it shares with dependent questions.
+        row: All columns, for rules and measures that need more.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Item:
 
 
 def value(row: Row, field: Field) -> Any:
-    """What stands in a row at a field; None where nothing does."""
+    """Return the value of a field in a row; None if it is missing."""
     if callable(field):
         return field(row)
     found = (_inside(row, path) for path in field.split("|"))
@@ -56,7 +56,12 @@ def _inside(row: Any, path: str) -> Any:
 
 
 def pictures(found: Any, root: Path | None) -> dict[int, Picture]:
-    """Pictures by number, from one value, a list of them, or values by number."""
+    """Open images by number, from one value, a list of values, or a mapping of numbers to values.
+
+    Args:
+        found: The value or values; None and empty ones are skipped.
+        root: Directory that relative paths start from.
+    """
     if isinstance(found, Mapping) and not {"bytes", "path"} & set(found):
         by_number = dict(found)
     else:
@@ -76,10 +81,10 @@ def _picture(found: Any, root: Path | None) -> Picture:
 
 
 def needed(found: Any, field: Field, what: str) -> str:
-    """A text that has to be there.
+    """Return a required value as a string.
 
     Raises:
-        InputError: it is not.
+        InputError: If the value is missing or empty; names the column.
     """
     if found is None or not str(found).strip():
         where = f"column {field!r} holds" if isinstance(field, str) else "it has"

@@ -1,7 +1,7 @@
-"""What a benchmark reports of right and wrong answers.
+"""Measures of benchmarks, computed from right and wrong answers.
 
-`right_QN` holds 1 for each right answer, a row a question and a column a sample. What several
-questions are needed for is computed within each sample and then averaged.
+`right_QN` of shape (questions, samples) holds 1 for each right answer. A measure that combines
+several questions is computed for each sample and then averaged over samples.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Measures: TypeAlias = Callable[[Sequence[Item], np.ndarray], dict[str, Estimate]
 
 
 def accuracies(items: Sequence[Item], right_QN: np.ndarray) -> dict[str, Estimate]:
-    """Accuracy (mean pass@1), pass@2, 4, ..., and the accuracy of every part."""
+    """Compute the accuracy (mean pass@1), pass@2, 4, ..., and the accuracy of every part."""
     samples = right_QN.shape[1]
     right_Q, cluster_Q = right_QN.sum(axis=1), [item.cluster for item in items]
     ks = [2**power for power in range(1, samples.bit_length()) if 2**power <= samples]
@@ -40,10 +40,11 @@ def _parts(items: Sequence[Item]) -> dict[str, list[int]]:
 
 
 def hallusion(items: Sequence[Item], right_QN: np.ndarray) -> dict[str, Estimate]:
-    """HallusionBench: accuracy of questions (aAcc), figures (fAcc) and question pairs (qAcc).
+    """Compute HallusionBench's accuracy of questions (aAcc), figures (fAcc) and pairs (qAcc).
 
-    A figure is right where all its questions are, a pair where a question is on every figure;
-    figures do not count where there is none. https://arxiv.org/abs/2310.14566, section 4.
+    A figure is right if all its questions are. A pair, one question about every figure of a set,
+    is right if all its answers are. Questions without a figure do not count towards fAcc.
+    https://arxiv.org/abs/2310.14566, section 4.
     """
     found = accuracies(items, right_QN)
     figures, pairs = [], []
@@ -62,7 +63,7 @@ def hallusion(items: Sequence[Item], right_QN: np.ndarray) -> dict[str, Estimate
 
 
 def _all_right(groups: Iterable[Hashable | None], right_QN: np.ndarray) -> Estimate:
-    """Share of groups of which every question is right."""
+    """Return the share of groups in which every question is right."""
     places: dict[Hashable, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):
         if group is not None:
@@ -71,18 +72,20 @@ def _all_right(groups: Iterable[Hashable | None], right_QN: np.ndarray) -> Estim
     return average(np.array(whole_G))
 
 
-# What becomes of a problem, by whether its steps and the whole of it are solved.
+# Score of a problem, by which of its steps and of the whole problem are right.
 WORTH = {"mastery": 1.0, "generalization": 0.5, "knowledge": 0.0, "rote": 0.0}
 
 
 def we_math(items: Sequence[Item], right_QN: np.ndarray) -> dict[str, Estimate]:
-    """We-Math's four-dimensional metrics over problems that are asked in steps and as a whole.
+    """Compute We-Math's four-dimensional metrics of problems asked in steps and as a whole.
 
-    Whole and steps right: complete mastery. Steps right, whole wrong: inadequate
-    generalization, which counts half. A step and the whole wrong: insufficient knowledge. A
-    step wrong, the whole right: rote memorization, which counts nothing; under the loose
-    metric it is mastery unless all steps are wrong. https://arxiv.org/abs/2407.01284,
-    section 3.2. Problems of which questions are missing are left out.
+    - Complete mastery, score 1: the steps and the whole problem are right.
+    - Inadequate generalization, score 0.5: the steps are right, the whole problem is wrong.
+    - Insufficient knowledge, score 0: a step and the whole problem are wrong.
+    - Rote memorization, score 0: a step is wrong, the whole problem is right. The loose metric
+      counts this as mastery unless all steps are wrong.
+
+    Problems with missing questions are skipped. https://arxiv.org/abs/2407.01284, section 3.2.
     """
     found = accuracies(items, right_QN)
     stepwise = _problems(items, right_QN)
@@ -104,7 +107,7 @@ def we_math(items: Sequence[Item], right_QN: np.ndarray) -> dict[str, Estimate]:
 
 
 def _problems(items: Sequence[Item], right_QN: np.ndarray) -> list[np.ndarray]:
-    """Of each whole problem whether its steps are right, and in the last row the whole."""
+    """Return right_KN of each complete problem: one row for each step, the last for the whole."""
     rows: dict[str, dict[str, int]] = defaultdict(dict)
     for place, item in enumerate(items):
         rows[str(item.row["ID"])][str(item.row["key"])] = place

@@ -1,4 +1,4 @@
-"""A saved model with its processor: vision-language or text alone, with adapters or without."""
+"""Loading of saved models with their processors: vision-language or text, with or without LoRA."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TOKENS = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that generates.
+    """A loaded model.
 
     Attributes:
-        path: directory, or name on the hub.
-        model, processor: of transformers; a tokenizer for a model of text alone.
-        identity: of its weights; a name on the hub, or the files of a directory.
+        path: Directory, or name on the hub.
+        model, processor: Model and processor of transformers; a tokenizer for a text model.
+        identity: Identity of the weights, from `identity`.
     """
 
     path: str
@@ -44,24 +44,23 @@ class Loaded:
 
     @property
     def sees(self) -> bool:
-        """Whether it takes pictures."""
+        """Whether the model accepts images."""
         return sees(self.model.config)
 
 
 def sees(config: Any) -> bool:
-    """Whether a model of that configuration takes pictures."""
+    """Return whether a model with this configuration accepts images."""
     return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 
 def load(path: str) -> Loaded:
-    """A model by its directory or its name on the hub.
+    """Load a model from a directory or by its name on the hub.
 
-    A directory of LoRA adapters brings the model along that they were trained on; a missing
-    processor is taken from there too. No code of a directory is run, and nothing that it names
-    is fetched.
+    A directory of LoRA adapters also loads the base model, and the base model's processor if the
+    directory has none. Code in a directory is not run, and nothing that it names is downloaded.
 
     Raises:
-        ConfigError: it cannot be loaded.
+        ConfigError: If the model cannot be loaded.
     """
     path = files.home(path)
     model_files.check_model_files(path)
@@ -81,16 +80,16 @@ def load(path: str) -> Loaded:
 
 
 def _plain(given: GenerationConfig | None) -> GenerationConfig:
-    """Sampling as an evaluation says it; of what a model asks for, the tokens alone.
+    """Keep only the special tokens of a generation configuration; `Sampling` sets the rest.
 
     Raises:
-        ConfigError: something else than tokens.
+        ConfigError: If a value is not a token id.
     """
     known = {name: getattr(given, name, None) for name in TOKENS}
     for name, value in known.items():
         for one in value if isinstance(value, list) else [value]:
             if one is not None and (not isinstance(one, int) or not 0 <= one < 2**31):
-                raise ConfigError(f"generation_config.json: {name}={value!r}: expected tokens")
+                raise ConfigError(f"generation_config.json: {name}={value!r}: expected token ids")
     return GenerationConfig(**known)
 
 
@@ -98,7 +97,7 @@ def _processor(path: str, base: str, sees: bool) -> Any:
     kind, options = AutoProcessor if sees else AutoTokenizer, {"trust_remote_code": False}
     try:
         processor = kind.from_pretrained(path, padding_side="left", **options)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a directory of adapters often has no processor
         processor = kind.from_pretrained(base, padding_side="left", **options)
     tokenizer = getattr(processor, "tokenizer", processor)
     if tokenizer.pad_token_id is None:
@@ -107,7 +106,10 @@ def _processor(path: str, base: str, sees: bool) -> Any:
 
 
 def identity(path: str) -> str:
-    """What tells the weights of a path from others: its files with their sizes and times."""
+    """Return the identity of weights: the hub name, or a digest of names, sizes and times of files.
+
+    The content of large files would take minutes to read.
+    """
     folder = Path(path)
     if not folder.is_dir():
         return path

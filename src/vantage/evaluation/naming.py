@@ -1,4 +1,4 @@
-"""What rows and columns are called where two models or data sets have one name."""
+"""Names of table rows and columns, made unique if models or data sets share a name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vantage.terminal import line
 
 
 class Data(NamedTuple):
-    """Questions: the name of their benchmark and a digest of them."""
+    """A set of questions: the name of its benchmark and a digest of the questions."""
 
     benchmark: str
     questions: str
@@ -26,24 +26,24 @@ class Named(NamedTuple):
 
 
 def data(result: Result) -> Data:
-    """The questions of a result."""
+    """Return the set of questions of a result."""
     return Data(result.benchmark, result.origin["questions"])
 
 
 def model(result: Result) -> Named:
-    """The model of a result."""
+    """Return the model of a result."""
     return Named(result.model, result.directory)
 
 
 def data_marks(results: Sequence[Result]) -> dict[Data, str]:
-    """What is put behind the name of a benchmark: nothing where it is one set of questions."""
+    """Return the suffix of each benchmark's name; empty unless it has several sets of questions."""
     found = dict.fromkeys(map(data, results))
     times = Counter(one.benchmark for one in found)
     return {one: f" [{one.questions[:6]}]" if times[one.benchmark] > 1 else "" for one in found}
 
 
 def model_names(results: Sequence[Result]) -> dict[Named, str]:
-    """What a model is called: its name, with its directory where others have that name too."""
+    """Return the name of each model, with its directory if several models share the name."""
     found = dict.fromkeys(map(model, results))
     times = Counter(one.name for one in found)
     return {
@@ -52,6 +52,6 @@ def model_names(results: Sequence[Result]) -> dict[Named, str]:
 
 
 def written(text: str) -> str:
-    """A text in a cell of Markdown: on one line, without tags, links or pictures."""
+    """Escape a text for a Markdown cell: one line, without tags, links or images."""
     told = line(text.replace("\n", " ")).replace("|", "\\|")
     return re.sub(r"<(?=[A-Za-z/!?])", r"\<", told).replace("](", "]\\(")

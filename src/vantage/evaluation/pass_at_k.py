@@ -1,4 +1,4 @@
-"""Means over questions, accuracy and pass@k, with intervals."""
+"""Accuracy and pass@k as means over questions, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from vantage.errors import InputError
 
 
 class Estimate(NamedTuple):
-    """A mean over questions with its standard error; both between 0 and 1."""
+    """A mean over questions and its standard error, both between 0 and 1."""
 
     mean: float
     error: float
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval, normal approximation, within 0 and 1."""
+        """95 % confidence interval by the normal approximation, clipped to 0 and 1."""
         return max(0.0, self.mean - 1.96 * self.error), min(1.0, self.mean + 1.96 * self.error)
 
 
 def average(value_Q: np.ndarray, cluster_Q: Sequence[Any] | None = None) -> Estimate:
-    """Mean of a value of each question.
+    """Average a value over questions.
 
-    The error takes questions of one cluster as one draw: Miller 2024,
-    https://arxiv.org/abs/2411.00640, eq. 4, with C / (C - 1) for C clusters.
+    The standard error is clustered: Miller 2024, https://arxiv.org/abs/2411.00640, eq. 4, with the
+    factor C / (C - 1) for C clusters.
 
     Args:
-        value_Q: between -1 and 1.
-        cluster_Q: anything that questions share that are not independent; None for none.
+        value_Q: Value of each question, between -1 and 1.
+        cluster_Q: Cluster of each question; questions in different clusters are independent. None
+            if all questions are.
+
+    Returns:
+        The estimate; its mean is NaN without questions.
     """
     value_Q = np.asarray(value_Q, dtype=float)
     if not len(value_Q):
@@ -46,7 +50,7 @@ def average(value_Q: np.ndarray, cluster_Q: Sequence[Any] | None = None) -> Esti
 
 
 def ratio(part_Q: np.ndarray, whole_Q: np.ndarray) -> Estimate:
-    """Share of a part in a whole that are both counted on every question; by linearisation."""
+    """Estimate `part_Q.sum() / whole_Q.sum()`; the standard error is that of the delta method."""
     whole = whole_Q.sum()
     if not whole:
         return Estimate(float("nan"), 0.0)
@@ -58,19 +62,19 @@ def ratio(part_Q: np.ndarray, whole_Q: np.ndarray) -> Estimate:
 def pass_at_k(
     right_Q: np.ndarray, samples: int, k: int, cluster_Q: Sequence[Any] | None = None
 ) -> Estimate:
-    """Chance that at least one of k answers is right, without bias.
+    """Estimate the probability that at least one of k answers is right, without bias.
 
-    1 - C(n - c, k) / C(n, k) of each question: Chen et al., https://arxiv.org/abs/2107.03374,
-    eq. 1. pass@1 is the accuracy.
+    The estimator for a question is 1 - C(n - c, k) / C(n, k): Chen et al.,
+    https://arxiv.org/abs/2107.03374, eq. 1. pass@1 is the accuracy.
 
     Args:
-        right_Q: right answers of each question, c.
-        samples: answers asked of each question, n.
-        k: between 1 and n.
-        cluster_Q: as of `average`.
+        right_Q: Number of right answers to each question, c.
+        samples: Number of answers to each question, n.
+        k: Between 1 and n.
+        cluster_Q: Cluster of each question; see `average`.
 
     Raises:
-        InputError: no questions, or k out of range.
+        InputError: If there are no questions, or k is out of range.
     """
     right_Q = np.asarray(right_Q)
     if not len(right_Q) or not 1 <= k <= samples:
@@ -79,6 +83,7 @@ def pass_at_k(
             "expected at least one question and k from 1 to the number of answers"
         )
     wrong_Q = samples - right_Q
+    # C(n - c, k) / C(n, k) as a product of k factors, which does not overflow.
     place_K = np.arange(samples - k + 1, samples + 1)
     missed_QK = np.clip(1 - right_Q[:, None] / place_K, 0, None)
     return average(np.where(wrong_Q < k, 1.0, 1.0 - missed_QK.prod(axis=1)), cluster_Q)

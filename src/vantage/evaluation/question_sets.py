@@ -1,4 +1,4 @@
-"""Sets of questions that a model is asked: a benchmark's files, or the user's own data."""
+"""Question sets for an evaluation: a benchmark's published files, or the user's own data."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from vantage.rewards.text import boxed
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """A benchmark with its questions, each read when it is needed.
+    """A benchmark with its questions, which are read lazily.
 
     Attributes:
-        benchmark: how they are scored and what is reported.
-        read: number of a question -> the question.
-        size: how many there are.
-        source: where they come from: a path, or a name on the hub, and the split.
+        benchmark: Defines the scoring and the measures.
+        read: Function that reads a question by its number.
+        size: Number of questions.
+        source: Path or hub name of the questions, and the split.
     """
 
     benchmark: Benchmark
@@ -47,43 +47,44 @@ class QuestionSet:
 
     @property
     def name(self) -> str:
-        """Of the benchmark."""
+        """Name of the benchmark."""
         return self.benchmark.name
 
     @property
     def file(self) -> str:
-        """Of its files, without what they end in."""
+        """Name of the result files, without suffix."""
         return label(self.name)
 
     def items(self) -> list[Item]:
-        """All questions without their pictures, which scoring needs none of."""
+        """Read all questions without images, which scoring does not need."""
         return [_without_pictures(self.read(number)) for number in range(self.size)]
 
 
 def question_sets(words: Sequence[str], **options: Any) -> list[QuestionSet]:
-    """The question sets that words on the command line name, each once; see `question_set`.
+    """Open the question sets named on the command line; see `question_set`.
 
     Raises:
-        ConfigError: two of one name, which would share their files.
+        ConfigError: If two question sets share a name, and so their result files.
     """
     found = [question_set(word, **options) for word in words]
     if len({one.file.casefold() for one in found}) < len(found):
         names = ", ".join(one.name for one in found)
-        raise ConfigError(f"{names}: each only once, or in files of other names")
+        raise ConfigError(f"{names}: expected different names: give each only once, or rename it")
     return found
 
 
 def question_set(wanted: str, *, limit: int | None = None, **options: Any) -> QuestionSet:
-    """The question set that a word on the command line names.
+    """Open the question set named by a word on the command line.
 
     Args:
-        wanted: a benchmark; one with its copy on disk, "mathvista=/data/MathVista"; or own
-            data: a file, a directory or a name on the hub, or "NAME=PATH" to name it.
-        limit: the first questions alone.
-        options: of `own`.
+        wanted: The name of a benchmark; a benchmark with its copy on disk, such as
+            "mathvista=/data/MathVista"; or your own data as a file, a directory, a name on the
+            hub, or "NAME=PATH" to name it.
+        limit: Use only this many questions, from the start.
+        options: Keyword arguments of `own`.
 
     Raises:
-        ConfigError, InputError: as `of_benchmark` and `own`.
+        ConfigError, InputError: See `of_benchmark` and `own`.
     """
     name, named, copy = wanted.partition("=")
     if name in BENCHMARKS:
@@ -97,14 +98,14 @@ def question_set(wanted: str, *, limit: int | None = None, **options: Any) -> Qu
 
 
 def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> QuestionSet:
-    """The questions of a benchmark, every one looked at.
+    """Open and check the questions of a benchmark.
 
     Args:
-        benchmark: which.
-        copy: a file or a directory with its published files; None to ask the hub.
+        benchmark: The benchmark.
+        copy: File or directory with its published files; None to load them from the hub.
 
     Raises:
-        InputError: no such files, or rows that cannot be asked or scored; names them.
+        InputError: If there are no such files, or rows cannot be asked or scored; names the rows.
     """
     source = copy or benchmark.source
     parts = _open(benchmark, copy)
@@ -114,7 +115,9 @@ def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> QuestionSet:
         if isinstance(need, str) and not columns & {one.split(".")[0] for one in need.split("|")}:
             there = ", ".join(sorted(columns))
             wanted = " or ".join(map(repr, need.split("|")))
-            raise InputError(f"{source}: {benchmark.name} has a column {wanted}; there are {there}")
+            raise InputError(
+                f"{source}: {benchmark.name} needs the column {wanted}; the columns are {there}"
+            )
 
     def read(number: int) -> Item:
         rows, root, place = places[number]
@@ -131,40 +134,40 @@ def of_benchmark(benchmark: Benchmark, copy: str | None = None) -> QuestionSet:
 def own(
     source: str, *, name: str | None = None, split: str = "test", columns: Columns | None = None
 ) -> QuestionSet:
-    """The user's own questions, in any layout that training reads, scored by `accuracy`.
+    """Open the user's own questions, in any layout that training reads, scored by `accuracy`.
 
     Args:
-        source: a file, a directory or a name on the hub.
-        name: in tables and of files; by default what the file is called.
-        split: which split, where there are several.
-        columns: as of `vantage.questions.loading.load`.
+        source: A file, a directory or a name on the hub.
+        name: Name in tables and of result files; defaults to the file name without suffix.
+        split: The split to use, if there are several.
+        columns: The columns to use; see `vantage.questions.loading.load`.
 
     Raises:
-        ConfigError: they are called like a benchmark.
-        InputError: rows that cannot be asked or have no answer.
+        ConfigError: If the name is that of a benchmark.
+        InputError: If rows cannot be asked or have no answer.
     """
     title = name or Path(source).stem
     like = label(title).casefold()
     if like in BENCHMARKS:
         raise ConfigError(
-            f"{source} is called like the benchmark {like!r}: write {like}={source} to ask it as "
-            f"that benchmark, or my-{like}={source} for data of your own"
+            f"{source} has the name of the benchmark {like!r}: write {like}={source} to use it as "
+            f"that benchmark, or my-{like}={source} to use it as your own data"
         )
     rows = load(source, split=split, columns=columns)
     if "answer" not in rows.column_names:
-        raise InputError(f"{source}: no answers; name their column with --answer")
+        raise InputError(f"{source} has no answers: name their column with --answer")
     benchmark = Benchmark(title, title, source, split, rules.mathematics, answer_of=boxed)
     return of_rows(rows, benchmark)
 
 
 def _place(source: str, split: str) -> str:
-    """Where questions come from, whatever the working directory."""
+    """Describe the source of questions, with an absolute path."""
     path = Path(files.home(source))
     return f"{path.resolve() if path.exists() else source}, {split}"
 
 
 def of_rows(rows: Dataset, benchmark: Benchmark) -> QuestionSet:
-    """Rows in TRL's format: `prompt`, `answer` and, for pictures, `image` or `images`."""
+    """Use rows in TRL's format: `prompt`, `answer` and, for images, `image` or `images`."""
     reader = Reader(rows)
 
     def item(number: int) -> Item:
@@ -185,7 +188,7 @@ def _is_picture(value: Any) -> bool:
 
 
 def _open(benchmark: Benchmark, copy: str | None) -> list[tuple[Rows, Path | None]]:
-    """The rows of all splits, and the directory where paths of pictures start."""
+    """Open the rows of all splits, with the directory that image paths are relative to."""
     splits = benchmark.split.split("+")
     if copy is None:
         opened = [open_rows(benchmark.source, one, benchmark.config) for one in splits]
@@ -194,7 +197,7 @@ def _open(benchmark: Benchmark, copy: str | None) -> list[tuple[Rows, Path | Non
     elif folders := _folders(benchmark, Path(copy)):
         opened = [([_in_folder(one, Path(copy)) for one in folders], Path(copy))]
     else:
-        # A file that holds all splits is found for each of them, and read once.
+        # A file that holds several splits matches each of them; `fromkeys` reads it once.
         files = dict.fromkeys(file for one in splits for file in _files(Path(copy), one))
         opened = [(open_rows(str(file), splits[0])[0], Path(copy)) for file in files]
         opened = opened or [open_rows(copy, one) for one in splits]
@@ -202,7 +205,7 @@ def _open(benchmark: Benchmark, copy: str | None) -> list[tuple[Rows, Path | Non
 
 
 def _folders(benchmark: Benchmark, copy: Path) -> list[Path]:
-    """Files of a copy that has a folder for every question, in the order of their numbers."""
+    """Return the files of a copy with a folder for every question, in numeric order."""
     if benchmark.in_folders is None:
         return []
     split = copy / benchmark.split
@@ -212,19 +215,19 @@ def _folders(benchmark: Benchmark, copy: Path) -> list[Path]:
 
 
 def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
-    """The question of a folder, which is named by the column `folder`."""
+    """Read the question in a folder; the column `folder` holds the folder's name."""
     folder = str(file.parent.relative_to(root))
     try:
         row = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        return Fault.of(0, "", folder, f"{folder}: no JSON: {error}")
+        return Fault.of(0, "", folder, f"{folder}: not valid JSON: {error}")
     if not isinstance(row, dict):
         return Fault.of(0, "", folder, f"{folder}: expected an object with the question")
     return {**row, "folder": folder}
 
 
 def _files(folder: Path, split: str) -> list[Path]:
-    """Files of a split as the hub names them, in any folder; else the only table there is."""
+    """Find the files of a split by the hub's naming, in any folder; else the only table."""
     every = sorted(file for file in folder.rglob("*") if _is_there(file, folder))
     for suffix in READERS:
         found = [
@@ -238,12 +241,12 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 
 def _is_there(file: Path, folder: Path) -> bool:
-    """Whether a table lies in a directory, not behind a link that leads elsewhere."""
+    """Return whether a table is inside a directory; a link to elsewhere is not."""
     return file.suffix in READERS and file.is_file() and stays(file, folder)
 
 
 def _check(found: QuestionSet, source: str) -> None:
-    """Look at every question, so that none fails in the middle of a run."""
+    """Check every question, so that none fails in the middle of an evaluation."""
     looked = over_rows(_QuestionCheck(found), found.size, f"Checking {found.benchmark.title}")
     faults = [one for one in looked if isinstance(one, Fault)]
     again = Counter(one for one in looked if isinstance(one, str))
@@ -267,10 +270,11 @@ class _QuestionCheck:
                 shown.unread()
         except InputError as error:
             return Fault.of(number, "", "", str(error))
-        except (LookupError, ValueError, TypeError, AttributeError) as error:  # other columns
+        # A row with other columns fails in any function of the benchmark.
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             title = self.questions.benchmark.title
-            return Fault.of(number, "", "", f"no row of {title}: {error!r}")
+            return Fault.of(number, "", "", f"not a row of {title}: {error!r}")
         if item.options and not chosen(item.reference, item.reference, item.options):
-            reason = f"the answer names none of {len(item.options)} options"
+            reason = f"the answer names none of the {len(item.options)} options"
             return Fault.of(number, "", item.reference, reason)
         return item.id

@@ -1,4 +1,4 @@
-"""How an evaluation went, on a terminal."""
+"""The report of an evaluation on the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vantage.evaluation.run import Evaluated
 
 
 def compared(found: Evaluated) -> Iterator[str]:
-    """How the model of these results differs from others in their directory, a line each."""
+    """Yield a line for each difference between this model and another in the directory."""
     files = {one.path for one in found.results}
     for one in found.differences:
         if files & set(one.files):
@@ -22,7 +22,7 @@ def compared(found: Evaluated) -> Iterator[str]:
 
 
 def table(found: Sequence[Result]) -> Table:
-    """What benchmarks are known for, and pass@k, in percent; files hold every measure."""
+    """Build a table of the main measures and pass@k, in percent; files hold every measure."""
     shown = Table("benchmark", "scored by", "measure", "percent", "95 % interval")
     for result in found:
         for name, one in result.measures.items():

@@ -1,4 +1,4 @@
-"""Models that answer, on this machine or behind a server; each answer is kept at once."""
+"""Models that answer questions, local or behind a server; each answer is stored immediately."""
 
 from __future__ import annotations
 
@@ -22,22 +22,29 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """Something that answers questions.
+    """A model that answers questions.
 
     Attributes:
-        sampling: how.
-        origin: which model it is: by its path or name, its weights, its server.
+        sampling: Settings of the sampling.
+        origin: Identity of the model: its path or name, its weights, its server.
     """
 
     sampling: Sampling
 
     @property
     def origin(self) -> dict[str, str]:
-        """See above."""
+        """Identity of the model: its path or name, its weights, its server."""
         ...
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
-        """Responses to questions 0 to `size`, those in the journal not asked for again."""
+        """Return the responses to questions 0 to `size - 1`, from the journal where it has them.
+
+        Args:
+            read: Function that reads a question by its number.
+            size: Number of questions.
+            journal: Stores new responses.
+            title: Label of the progress bar.
+        """
         ...
 
 
@@ -46,9 +53,9 @@ class Local:
     """A model on this machine.
 
     Attributes:
-        loaded: the model with its processor.
-        sampling: how.
-        batch: prompts generated together.
+        loaded: The model with its processor.
+        sampling: Settings of the sampling.
+        batch: Prompts in a generation batch.
     """
 
     loaded: Loaded
@@ -84,6 +91,8 @@ class Local:
                     if journal.responses(keys[place], samples) is None
                 ]
                 if open_:
+                    # The seed depends on the questions alone, so a resumed evaluation samples the
+                    # same answers.
                     torch.manual_seed(_seed(self.sampling.seed, *(keys[places[n]] for n in open_)))
                     said = generate(self.loaded, [questions[n] for n in open_], self.sampling)
                     for n, responses in zip(open_, said, strict=True):
@@ -101,9 +110,9 @@ class Remote:
     """A model behind a server with OpenAI's chat protocol.
 
     Attributes:
-        settings: of the server.
-        sampling: how.
-        concurrency: requests under way at a time.
+        settings: The server's settings.
+        sampling: Settings of the sampling.
+        concurrency: Maximum number of requests in flight.
     """
 
     settings: Settings
@@ -112,15 +121,15 @@ class Remote:
 
     @property
     def origin(self) -> dict[str, str]:
-        """See `Model`; nobody can tell what weights a server has."""
+        """See `Model`; the weights behind a server are unknown."""
         return {"model": self.settings.model, "server": self.settings.address}
 
     def answers(self, read: Read, size: int, journal: Journal, title: str) -> list[list[Response]]:
-        """See `Model`; a sample a request.
+        """See `Model`; each sample is one request.
 
         Raises:
-            EngineError: some requests have no answer yet; the others are in the journal.
-            ConfigError: the server cannot be asked.
+            EngineError: If some requests have no answer yet; the journal keeps the others.
+            ConfigError: If the server cannot be reached or refuses the requests.
         """
         from vantage.chat.asking import ask_all, wait_for
 
@@ -142,20 +151,21 @@ class Remote:
         return [[replace(one, text=judged(one.text, tag)) for one in row] for row in said]
 
     def _opened(self, said: Sequence[Response]) -> str:
-        """The tag that the chat template of the server opens."""
+        """Infer the tag with which the server's chat template opens thoughts."""
         there = [one for one in said if one.failed is None]
         ended = [one.tokens < self.sampling.max_tokens for one in there]
         return opened_by_others([one.text for one in there], ended)
 
     def _requests(self, read: Read, size: int, keys: list[list[str]]) -> Iterator[Request]:
-        """A request a sample; `keys` gets those of every question."""
+        """Yield a request for each sample; append the keys of every question to `keys`."""
         from vantage.chat.asking import Request
 
         for place in range(size):
             question = read(place)
             name = key(question, self.settings.model, self.sampling)
             names = [f"{name}/{sample}" for sample in range(self.sampling.samples)]
-            # Another server may have another model under this name; it is asked with equal seeds.
+            # The journal key names the server, since another may serve a different model under
+            # this name. The seed does not, so all servers sample with equal seeds.
             keys.append([digest([self.settings.address, one]) for one in names])
             spoken = functools.cache(functools.partial(messages, question))
             for kept_as, one in zip(keys[-1], names, strict=True):
@@ -175,13 +185,13 @@ def _response(answers: Answers, name: str) -> Response:
 
 
 def key(question: Question, model: str, sampling: Sampling) -> str:
-    """Of a question as it is asked of a model; the number of samples does not matter."""
+    """Return the journal key of a question to a model; it excludes the number of samples."""
     how = [sampling.temperature, sampling.max_tokens, sampling.seed]
     return digest([model, how, *content(question)])
 
 
 def content(question: Question) -> list[Any]:
-    """All of a question, for a digest."""
+    """Return everything that a question consists of, as input of a digest."""
     steps = [[repr(step) for step in shown.steps] for shown in pictures(question)]
     earlier = [_words(turn) for turn in question.earlier or ()]
     later = [[_words(turn) for turn in question.later]] if question.later else []
@@ -199,7 +209,7 @@ def _seed(seed: int, *names: str) -> int:
 
 
 def messages(question: Question) -> list[dict[str, Any]]:
-    """A question as the chat protocol takes it, its pictures as data URLs in their places."""
+    """Convert a question to messages of the chat protocol, with its images as data URLs."""
     from vantage.chat.pictures import data_url
 
     def part(found: Any) -> dict[str, Any]:

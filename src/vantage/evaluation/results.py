@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: every response in parquet, every measure in JSON."""
+"""Files of an evaluation: every response in parquet, every measure in JSON."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from vantage.evaluation.sampling import Response
 from vantage.evaluation.scoring import Score
 
 RULE = "rule"
-MODEL = ("model", "weights", "server")  # what tells a model from others
-LARGEST = 2**24  # bytes of a file of results
-LONGEST_NAME = 100  # characters; file systems take 255 bytes
+MODEL = ("model", "weights", "server")  # keys of `origin` that identify a model
+LARGEST = 2**24  # largest file of results, in bytes
+LONGEST_NAME = 100  # characters; file systems limit names to 255 bytes
 
 Text = Annotated[str, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**53)]
@@ -43,20 +43,20 @@ class Result:
     """The measures of a model on a benchmark.
 
     Attributes:
-        model, benchmark, title: their names.
-        judge: its model, server, temperature and wording; empty for the benchmark's rule.
-        questions, samples: how many, and responses to each.
-        cut, failed: responses that reached the longest length, and that there are none of.
-        left_out: questions that no measure counts, since a response or a verdict failed.
-        origin: the model (model, weights, server), where the questions came from (data) and
-            which they are (questions, a digest).
-        asked: how: template, system prompt, pixels, temperature, longest response, seed.
-        shown: measures that stand in tables.
-        measures: by name.
-        path: the file that it was read from.
+        model, benchmark, title: Names of the model and the benchmark, title of the benchmark.
+        judge: The judge's model, server, temperature and wording; empty for the benchmark's rule.
+        questions, samples: Number of questions, and of responses to each.
+        cut, failed: Number of truncated responses, and of missing responses or verdicts.
+        left_out: Questions without all responses or verdicts, which no measure counts.
+        origin: The model (model, weights, server), the source of the questions (data) and their
+            digest (questions).
+        asked: Template, system prompt, pixels, temperature, maximum length and seed.
+        shown: Names of the measures in tables.
+        measures: Measures by name.
+        path: The file that the result was read from.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # as they are read
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # for `_read`
 
     model: Text
     benchmark: Text
@@ -75,24 +75,24 @@ class Result:
 
     @property
     def scored(self) -> str:
-        """By what answers are right."""
+        """How answers are scored: by the rule or by a judge."""
         return "judge {model} at {server}".format(**self.judge) if self.judge else RULE
 
     @property
     def directory(self) -> str:
-        """Of the model, among those of others."""
+        """Name of the model's directory among those of other models."""
         return self.path.parent.name if self.path else ""
 
 
 def label(name: str) -> str:
-    """A name for a model or a benchmark that can be one of a file."""
+    """Convert the name of a model or benchmark to a valid file name."""
     bare = re.sub(r"[^\w.+-]+", "-", name.strip("/.").replace("/", "-"))
     bare = bare.strip("-.") or "unnamed"
     return bare if len(bare) <= LONGEST_NAME else f"{bare[:LONGEST_NAME]}-{digest(name)[:8]}"
 
 
 def stem(file: str, judge: dict[str, Any]) -> str:
-    """What the files of a benchmark are called; those of each judge have names of their own."""
+    """Return the name of a benchmark's files without suffix; each judge has separate files."""
     if not judge:
         return file
     return f"{file}.judge-{label(str(judge['model']))}-{digest(judge)[:8]}"
@@ -106,7 +106,10 @@ def write_responses(
     scores_QN: Sequence[Sequence[Score]],
     judged_QN: np.ndarray | None,
 ) -> None:
-    """A row a response, as parquet, in one step; `judged_QN` is NaN where no verdict is."""
+    """Write a parquet file with a row for each response, atomically.
+
+    `judged_QN` is NaN for a missing verdict, and None without a judge.
+    """
     divisions = list(dict.fromkeys(name for item in items for name in item.parts))
     rows = [
         {
@@ -140,18 +143,18 @@ def _verdict(value: float) -> bool | None:
 
 
 def check_same(folder: Path, name: str, new: Result, marks: Sequence[str]) -> None:
-    """Refuse to put results where those of something else, or of more, are.
+    """Check that new results do not overwrite other or larger results.
 
     Args:
-        folder: of the model.
-        name: of the results in it, as `stem` gives it.
-        new: the result to be; its measures do not matter.
-        marks: a digest of each question.
+        folder: Directory of the model.
+        name: Name of the new files in it, from `stem`.
+        new: The new result; its measures are ignored.
+        marks: A digest of each question.
 
     Raises:
-        ConfigError: there are results of another model, server or data, of the same asked in
-            another way, or of more questions or samples.
-        InputError: a file that is no result of an evaluation.
+        ConfigError: If the directory has results of another model, server or data, of another
+            way of asking, or of more questions or samples.
+        InputError: If a file is not the result of an evaluation.
     """
     for path in sorted(folder.glob("[!.]*.json")):
         old = _read(path)
@@ -161,6 +164,7 @@ def check_same(folder: Path, name: str, new: Result, marks: Sequence[str]) -> No
             _check_alike(path, before | old.asked, now | new.asked)
             if path.stem == name:
                 _check_more(path, old, new)
+            # A larger evaluation may replace a smaller one if it starts with the same questions.
             shared = digest(list(marks[: old.questions]))
             if new.questions >= old.questions and shared != old.origin["questions"]:
                 before, now = {"data": _data(old)}, {"data": _data(new)}
@@ -172,7 +176,7 @@ def _identity(result: Result) -> dict[str, Any]:
 
 
 def _data(result: Result) -> str:
-    """Where questions are from, and which they are."""
+    """Describe the source of questions and their digest."""
     return f"{result.origin['data']} [{result.origin['questions'][:6]}]"
 
 
@@ -181,7 +185,7 @@ def _check_alike(path: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
         if before.get(what) != now.get(what):
             raise ConfigError(
                 f"{path} has results with another {what}: {_told(before.get(what))}, now "
-                f"{_told(now.get(what))}; give another --name or --output, or move them away"
+                f"{_told(now.get(what))}; choose another --name or --output, or move them away"
             )
 
 
@@ -190,8 +194,8 @@ def _check_more(path: Path, old: Result, new: Result) -> None:
         before, now = getattr(old, what), getattr(new, what)
         if now < before:
             raise ConfigError(
-                f"{path} has results with {before} {what}, which {now} would replace: give "
-                f"{option} {before} or more, another --name or --output, or move them away"
+                f"{path} has results with {before} {what}, which {now} would replace: set "
+                f"{option} {before} or more, choose another --name or --output, or move them away"
             )
 
 
@@ -200,7 +204,7 @@ def _told(value: Any) -> str:
 
 
 def write(path: Path, result: Result) -> None:
-    """A result as JSON, in one step."""
+    """Write a result as JSON, atomically."""
     value = asdict(result)
     del value["path"]
     value["measures"] = {name: one._asdict() for name, one in result.measures.items()}
@@ -208,10 +212,10 @@ def write(path: Path, result: Result) -> None:
 
 
 def read_all(folder: Path) -> list[Result]:
-    """The results of all models in a directory, benchmarks in their usual order.
+    """Read the results of all models in a directory, benchmarks in the order of `BENCHMARKS`.
 
     Raises:
-        InputError: a file that is no result of an evaluation; names it.
+        InputError: If a file is not the result of an evaluation; names the file.
     """
     found = [_read(path) for path in sorted(folder.glob("*/[!.]*.json"))]
     order = list(BENCHMARKS)
@@ -224,28 +228,32 @@ def read_all(folder: Path) -> list[Result]:
 def _read(path: Path) -> Result:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
-            raise ValueError("it is not a file of an evaluation")
+            raise ValueError("it is not a file or is too large")
         values = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()  # no half surrogates
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()  # reject lone surrogates
         result = TypeAdapter(Result).validate_python(values)
         _check(result)
     except (OSError, ValueError, RecursionError) as error:
         why = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{path}: no result that this version of vantage wrote: move it away, and rerun the "
-            f"command that made it: {why}"
+            f"{path} is not a result of this version of vantage: move it away and rerun the "
+            f"command that wrote it: {why}"
         ) from error
     return replace(result, path=path)
 
 
 def _check(result: Result) -> None:
-    """Raise ValueError where types do not say all."""
+    """Check what types do not express.
+
+    Raises:
+        ValueError: If a measure is out of range, or a key is missing.
+    """
     for name, one in result.measures.items():
         if not (0 <= one.mean <= 1 and 0 <= one.error <= 1):
-            raise ValueError(f"{name} is {one.mean:g} ± {one.error:g}, not within 0 and 1")
+            raise ValueError(f"{name} is {one.mean:g} ± {one.error:g}, expected 0 to 1")
     for name in ("model", "data", "questions"):
         if name not in result.origin:
             raise ValueError(f"origin: {name} is missing")
     for name in ("model", "server") if result.judge else ():
         if not isinstance(result.judge.get(name), str):
-            raise ValueError(f"judge: expected a text as {name}")
+            raise ValueError(f"judge: {name} must be a string")

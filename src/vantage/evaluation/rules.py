@@ -1,7 +1,7 @@
-"""Whether an answer is right, by the published rule of a benchmark.
+"""Published rules by which benchmarks decide whether an answer is right.
 
-A rule takes the question and the answer that a response ends with, None without one, and
-tells right, wrong, or None for unclear, which counts as the benchmark has it.
+A rule takes a question and the final answer of a response, or None if it has none. It returns
+True, False, or None for an unclear answer, which `Benchmark.unclear` decides.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from vantage.rewards.values import LETTERS
 
 Rule: TypeAlias = Callable[[Item, str | None], bool | None]
 
-LONGEST = 1_000  # characters of an answer that are looked at
-COMPARED = 200  # characters of an answer that are compared with options letter by letter
+LONGEST = 1_000  # characters of an answer that are inspected
+COMPARED = 200  # characters of an answer whose edit distance to the options is computed
 NUMBER = re.compile(
     rf"(?:(?<![\d)])[+-])?{DIGITS}(?:[eE][+-]?\d{{1,2}})?",
     re.ASCII,
@@ -32,22 +32,25 @@ WORD = re.compile(r"[a-z]+")
 
 
 def mathematics(item: Item, given: str | None) -> bool:
-    """The same by the accuracy reward: units, fractions, letters, words, math-verify."""
+    """Return whether the accuracy reward accepts the answer: units, fractions, letters, words."""
     return correct(given, item.reference)
 
 
 def option(item: Item, given: str | None) -> bool:
-    """The letter of the right option, its text, or its value where no other has it."""
+    """Return whether the answer is the letter, the text or the unique value of the right option."""
     return chosen(given, item.reference, item.options)
 
 
 def option_or_mathematics(item: Item, given: str | None) -> bool:
-    """`option` where there are options, `mathematics` where not."""
+    """Apply `option` to a question with options, `mathematics` to any other."""
     return option(item, given) if item.options else mathematics(item, given)
 
 
 def math_vision(item: Item, given: str | None) -> bool:
-    """As `option_or_mathematics`, numbers rounded to two decimals; MATH-Vision's `is_equal`."""
+    """Apply `option_or_mathematics`, then compare numbers to two decimals, as MATH-Vision does.
+
+    The rounding is that of `is_equal` in MATH-Vision's code.
+    """
     if option_or_mathematics(item, given):
         return True
     number, wanted = value(given or ""), value(item.reference)
@@ -57,10 +60,10 @@ def math_vision(item: Item, given: str | None) -> bool:
 
 
 def math_vista(item: Item, given: str | None) -> bool:
-    """By the type of the answer, as MathVista normalises what it has extracted.
+    """Compare by the type of the answer, as MathVista normalizes extracted answers.
 
-    The option that is most alike; whole numbers cut off; decimals rounded to `precision`;
-    lists by their numbers.
+    An answer to a question with options counts as the most similar option. Integers are
+    truncated, decimals rounded to `precision`, and lists compared by their numbers.
     """
     if given is None:
         return False
@@ -82,23 +85,23 @@ def math_vista(item: Item, given: str | None) -> bool:
 
 
 def chart_qa(item: Item, given: str | None) -> bool:
-    """ChartQA's relaxed accuracy, against any of the references."""
+    """Return whether any reference matches by ChartQA's relaxed accuracy."""
     references = item.row.get("label") or [item.reference]
     found = [references] if isinstance(references, str) else references
     return any(relaxed(given, str(reference)) for reference in found)
 
 
 def yes_or_no(item: Item, given: str | None) -> bool | None:
-    """Yes or no; unclear where the answer says neither, or both."""
+    """Compare yes and no; an answer with neither or both is unclear."""
     said = {"yes", "no"} & set(WORD.findall(plain((given or "")[:LONGEST]).casefold()))
     return item.reference in said if len(said) == 1 else None
 
 
 def mmmu(item: Item, given: str | None) -> bool:
-    """MMMU's rule: the option, or for open questions a number or a text that is in the answer.
+    """Apply MMMU's rule: the option, or for an open question a reference inside the answer.
 
-    Numbers count to two decimals. An answer without a letter is wrong, where MMMU's own code
-    draws one.
+    Numbers are compared to two decimals. An answer that names no option is wrong; MMMU's own code
+    draws a random option for it.
     """
     if item.options:
         return option(item, given)
@@ -119,13 +122,13 @@ def mmmu(item: Item, given: str | None) -> bool:
 def _references(written: str) -> list[str]:
     try:
         several = texts(written, "answer") if written.startswith("[") else [written]
-    except InputError:  # an interval
+    except InputError:  # an interval, not a list
         several = [written]
     return [plain(one).casefold() for one in several]
 
 
 def numbers(answer: str) -> list[Fraction]:
-    """All numbers in a text, in order."""
+    """Return all numbers in a text, in order."""
     found = NUMBER.findall(plain(answer[:LONGEST]))
     return [
         Fraction(one.replace(",", "").rstrip(".")) for one in found if any(map(str.isdigit, one))
@@ -133,7 +136,7 @@ def numbers(answer: str) -> list[Fraction]:
 
 
 def one_number(answer: str) -> Fraction | None:
-    """The number that an answer is, with or without a unit, or the only one in it."""
+    """Return the number in an answer; None if it is neither a quantity nor has a single number."""
     found = value(answer)
     if found is not None:
         return found
@@ -142,7 +145,7 @@ def one_number(answer: str) -> Fraction | None:
 
 
 def nearest(given: str, options: tuple[str, ...]) -> str:
-    """The letter of the option that an answer names, or that is most alike."""
+    """Return the letter of the option that an answer names, else of the most similar option."""
     named = letter(given, options)
     if named is not None:
         return named
@@ -152,7 +155,7 @@ def nearest(given: str, options: tuple[str, ...]) -> str:
 
 
 def distance(one: str, other: str) -> int:
-    """Insertions, deletions and exchanges of letters between two texts (Levenshtein)."""
+    """Return the Levenshtein distance between two texts."""
     before = list(range(len(other) + 1))
     for row, left in enumerate(one, start=1):
         now = [row]

@@ -1,4 +1,4 @@
-"""Evaluation: question sets in, responses, scores and tables out."""
+"""Evaluation of a model: from question sets to responses, scores and tables."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Framing:
-    """How questions are put, as in training.
+    """The frame in which questions are asked, the same as in training.
 
     Attributes:
-        template: text around every question, `{question}` standing for it, `<image>` for the
-            pictures that stand first in it, the name of any other column for what it has there.
-        system_prompt: put before every conversation.
-        bounds: pixels of a picture; others are scaled.
+        template: Text around every question. `{question}` is replaced by the question, `<image>`
+            by its leading images, and `{column}` by the value of that column.
+        system_prompt: System prompt of every conversation.
+        bounds: Minimum and maximum pixels of an image; other images are resized.
+
+    Raises:
+        ConfigError: If the template has no place for the question, or two for its images.
     """
 
     template: str = INSTRUCTION
@@ -53,36 +56,36 @@ class Framing:
             raise ConfigError(f"template={self.template!r} {fault}")
 
     def __call__(self, question: Question, row: Mapping[str, Any] | None = None) -> Question:
-        """The question of a row as it is asked."""
+        """Frame the question of a row."""
         template = filled(self.template, row or {})
         return put(question, template, self.system_prompt, self.bounds)
 
     def ask(self, item: Item) -> Question:
-        """The question of an item as it is asked."""
+        """Frame the question of an item."""
         return self(item.question, item.row)
 
 
 def framing_of(run: Path) -> Framing:
-    """How a run asked; its configuration is read as data, and nothing that it names is built.
+    """Read the framing of a run from its configuration, without loading what that names.
 
     Args:
-        run: its directory.
+        run: Directory of the run.
 
     Raises:
-        ConfigError: no configuration of a run is there.
+        ConfigError: If the directory has no configuration of a run.
     """
     model, data = configuration.sections(run / "config.yaml", "model", "data")
     return Framing(data.template, data.system_prompt, Bounds(model.min_pixels, model.max_pixels))
 
 
 def _own_framing(model: str) -> Framing | None:
-    """How the run asked that a model was saved by; None for a model of no run."""
+    """Return the framing of the run that saved a model; None if the model is not from a run."""
     run = Path(model).parent
     if not (Path(model).is_dir() and (run / "config.yaml").is_file()):
         return None
     try:
         return framing_of(run)
-    except ConfigError:  # of something else
+    except ConfigError:  # the config.yaml of another tool
         return None
 
 
@@ -94,10 +97,12 @@ def framing(
     min_pixels: int | None,
     max_pixels: int | None,
 ) -> Framing:
-    """How questions are put, where nothing else is said: as a run did, or the model's own.
+    """Resolve the framing: the given values, else those of `run`, else those of the model's run.
+
+    An empty `system_prompt` removes the one of the run.
 
     Raises:
-        ConfigError: `run` has no configuration.
+        ConfigError: If `run` has no configuration.
     """
     known = framing_of(run) if run else _own_framing(model) or Framing()
     return Framing(
@@ -110,20 +115,20 @@ def framing(
 def model_of(
     path: str, sampling: Sampling, server: Settings | None, *, batch: int, concurrency: int
 ) -> Model:
-    """The model behind a server, or on this machine.
+    """Return the model behind a server, or load it on this machine.
 
     Raises:
-        ConfigError: it cannot be loaded.
+        ConfigError: If the model cannot be loaded.
     """
     if server is not None:
         return Remote(server, sampling, concurrency)
-    from vantage.evaluation import models  # torch is needed here alone
+    from vantage.evaluation import models  # imports torch, which a server does not need
 
     return Local(models.load(path), sampling, batch)
 
 
 class Evaluated(NamedTuple):
-    """The results of one model, and how all models in their directory differ."""
+    """The results of one model, and the differences between all models in its directory."""
 
     results: list[Result]
     differences: list[Difference]
@@ -138,26 +143,27 @@ def evaluate(
     framing: Framing,
     judge: Judge | None = None,
 ) -> Evaluated:
-    """Ask a model all question sets, score its answers and write everything down.
+    """Ask a model all questions, score its answers and write the results.
 
-    `folder` gets a directory for the model, with a journal, a parquet file of all responses and
-    a JSON file of all measures for each question set, and files of their own for each judge; and
-    the table over all models in it, which is written anew after each question set. The same call
-    after an interruption goes on, and asks nothing again that was answered.
+    The model gets a directory in `folder`. For each question set, it holds a journal, a parquet
+    file of all responses and a JSON file of all measures; each judge adds separate files. The
+    table of all models in `folder` is updated after each question set. If interrupted, call again
+    with the same arguments to resume; answered questions are not asked again.
 
     Args:
-        question_sets: what is asked.
-        model: who is asked.
-        folder: for results.
-        name: of the model in tables, and its directory.
-        framing: how questions are put.
-        judge: a model that is asked about each response too.
+        question_sets: Questions to ask.
+        model: Model to evaluate.
+        folder: Directory of the results.
+        name: Name of the model in tables and of its directory.
+        framing: Template, system prompt and pixels of the questions.
+        judge: Judges each response in addition to the rule.
 
     Raises:
-        ConfigError: a journal in use, a server that cannot be asked, or results of something
-            else, or of more, under that name.
-        EngineError: a server left answers out, or refused all; the others are kept.
-        InputError: pictures for a model that takes none, or other files among the results.
+        ConfigError: If a journal is in use, the server cannot be reached, or `folder` has other or
+            larger results under that name.
+        EngineError: If the server gave no answer to some questions; the journal keeps the others.
+        InputError: If a question has images that the model does not accept, or the directory has
+            files that are not results.
     """
     files.check_writable(folder, "--output", folder=True)
     processor = model.loaded.processor if isinstance(model, Local) else None
@@ -175,7 +181,7 @@ def evaluate(
     for questions, new, seen in zip(question_sets, begun, marks, strict=True):
         for by in [{}, judge.identity] if judge else [{}]:
             results.check_same(own, results.stem(questions.file, by), new, seen)
-    results.read_all(folder)  # all are in the table
+    results.read_all(folder)  # fail on damaged results before asking anything, not after
     found: list[Result] = []
     between: list[Difference] = []
     try:
@@ -232,13 +238,13 @@ def _one(
 
 
 def _right(scores_QN: Sequence[Sequence[Score]], failed_QN: np.ndarray) -> np.ndarray:
-    """right_QN by the rule; NaN where a response failed, since an error is no wrong answer."""
+    """Return right_QN by the rule; NaN for failed responses, which are not wrong answers."""
     right_QN = np.array([[one.right for one in row] for row in scores_QN], dtype=float)
     return np.where(failed_QN, np.nan, right_QN)
 
 
 def _begun(questions: QuestionSet, mark: str, model: Model, name: str, framing: Framing) -> Result:
-    """A result without measures: what will be asked, of whom and how."""
+    """Return the result before the evaluation, without measures."""
     return Result(
         name,
         questions.name,
@@ -264,10 +270,10 @@ def _result(
     responses_QN: Sequence[Sequence[Response]],
     right_QN: np.ndarray,
 ) -> Result:
-    """The result of a benchmark by a rule or a judge, on the questions without a missing verdict.
+    """Compute the result by a rule or a judge, on the questions with all verdicts.
 
     Raises:
-        EngineError: there are none.
+        EngineError: If no question has all verdicts.
     """
     flat = [one for row in responses_QN for one in row]
     told_Q = ~np.isnan(right_QN).any(axis=1)
@@ -286,7 +292,7 @@ def _result(
 
 
 def _asked(sampling: Sampling, framing: Framing) -> dict[str, Any]:
-    """How questions are asked; the number of samples makes no other question of one."""
+    """Return the settings that a response depends on; the number of samples is not one."""
     pixels = (framing.bounds.least, framing.bounds.most)
     known = {
         "template": framing.template,
@@ -306,7 +312,21 @@ def _check(
     reserved: Sequence[str],
     takes: Acceptance | None,
 ) -> list[str]:
-    """A digest of each question, put once so that none fails later; `blind` takes no pictures."""
+    """Frame and check every question before the first is asked.
+
+    Args:
+        questions: The questions.
+        framing: Template, system prompt and pixels of the questions.
+        blind: Name of a model that accepts no images; None for any other model.
+        reserved: Image placeholders of the processor.
+        takes: Image sizes that the processor accepts; None if unknown.
+
+    Returns:
+        A digest of each question.
+
+    Raises:
+        InputError: If a question cannot be asked; names its number.
+    """
     marks = []
     for place in range(questions.size):
         try:
@@ -321,6 +341,6 @@ def _check(
             raise InputError(f"{questions.name}: question {place}: {error}") from error
         if blind and pictures(asked):
             raise InputError(
-                f"{questions.name}: question {place} has pictures, of which {blind!r} takes none"
+                f"{questions.name}: question {place} has images, but {blind!r} accepts none"
             )
     return marks

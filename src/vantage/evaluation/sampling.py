@@ -1,4 +1,4 @@
-"""How responses are sampled, and what one is."""
+"""Settings of the sampling, and a sampled response."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ Read = Callable[[int], Question]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are sampled; a temperature of 0 takes the likeliest token.
+    """Settings of the sampling.
+
+    Attributes:
+        samples: Responses to each question.
+        temperature: Sampling temperature; 0 is greedy decoding.
+        max_tokens: Maximum length of a response, in tokens.
+        seed: Seed of the sampling.
 
     Raises:
-        ConfigError: a number that no evaluation has.
+        ConfigError: If a value is out of range.
     """
 
     samples: int = 8
@@ -36,9 +42,9 @@ class Response:
     """A response.
 
     Attributes:
-        text: as it was said.
-        tokens: how many it has.
-        failed: why there is none, None where there is one.
+        text: The text, with the `<think>` tag that the chat template opened.
+        tokens: Length in tokens.
+        failed: Why the server gave no response; None if it gave one.
     """
 
     text: str

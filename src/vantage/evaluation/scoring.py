@@ -1,4 +1,4 @@
-"""Responses as right or wrong answers, by a benchmark's rule and by a judge."""
+"""Scoring of responses by a benchmark's rule and by a judge."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from vantage.chat.server import Settings
 
 
-TEMPERATURE = 0.0  # of a judge
+TEMPERATURE = 0.0  # sampling temperature of a judge
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a response is worth.
+    """The score of a response.
 
     Attributes:
-        answer: that it ends with, None without one.
-        right: by the benchmark's rule.
+        answer: The final answer; None if the response has none.
+        right: Whether it is right by the benchmark's rule.
     """
 
     answer: str | None
@@ -38,19 +38,19 @@ class Score:
 
 
 def score(benchmark: Benchmark, item: Item, response: str) -> Score:
-    """What a response to a question is worth by the benchmark's rule."""
-    answer = benchmark.answer_of(response) or None  # an empty box has none
+    """Score a response to a question by the benchmark's rule."""
+    answer = benchmark.answer_of(response) or None  # an empty box is no answer
     right = benchmark.rule(item, answer)
     return Score(answer, benchmark.unclear(item) if right is None else right)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A model that is asked about each response, apart from the rule.
+    """A model that judges each response, in addition to the rule.
 
     Attributes:
-        settings: of its server.
-        concurrency: requests under way at a time.
+        settings: The server's settings.
+        concurrency: Maximum number of requests in flight.
     """
 
     settings: Settings
@@ -58,7 +58,7 @@ class Judge:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its verdicts depend on."""
+        """Everything that the verdicts depend on."""
         return {
             "model": self.settings.model,
             "server": self.settings.address,
@@ -73,13 +73,16 @@ class Judge:
         responses_QN: Sequence[Sequence[Response]],
         journal: Journal,
     ) -> np.ndarray:
-        """right_QN: 1.0 where it finds a response correct, NaN where it has no verdict.
+        """Judge all responses.
 
-        A response that failed is not judged, and a request that is refused gives no verdict.
+        Failed responses are not judged. A request that the server refuses gives no verdict.
+
+        Returns:
+            right_QN: 1.0 for a correct response, 0.0 for a wrong one, NaN without a verdict.
 
         Raises:
-            EngineError: some verdicts are missing; the others are in the journal.
-            ConfigError: the server cannot be asked.
+            EngineError: If some verdicts are missing; the journal keeps the others.
+            ConfigError: If the server cannot be reached or refuses the requests.
         """
         from vantage.chat.asking import Request, ask_all, wait_for
 
@@ -116,7 +119,7 @@ def _question(item: Item) -> str:
 
 
 def _reference(item: Item) -> str:
-    """The reference, a letter with the option behind it."""
+    """Return the reference; a letter is followed by the text of its option."""
     known = dict(zip(LETTERS, item.options, strict=False))
     there = known.get(item.reference)
     return f"({item.reference}) {there}" if there else item.reference

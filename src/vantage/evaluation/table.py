@@ -1,4 +1,4 @@
-"""One table over models and benchmarks, yours and what papers published."""
+"""The table of models and benchmarks: your results and published figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.results import RULE, Result
 from vantage.evaluation.table_rows import PUBLISHED, Line, heading, lines, way_of, ways
 
-# What begins a formula in some spreadsheet, in its full width too.
+# First characters of spreadsheet formulas, and their full-width forms.
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "%")  # noqa: RUF001
 
 
 def cell(estimate: Estimate | None, own: bool) -> str:
-    """A value in percent; of your own with half of its 95 % interval."""
+    """Format a value in percent; your own with ± half the width of its 95 % interval."""
     if estimate is None:
         return ""
     if not own:
@@ -30,7 +30,7 @@ def cell(estimate: Estimate | None, own: bool) -> str:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """The table with what has to be known to read it."""
+    """Write the table and its notes as Markdown."""
     columns, rows = lines(results)
     head = ["model", "scored by", "asked", *(written(heading(column)) for column in columns)]
     body = [
@@ -49,12 +49,12 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def _notes(results: Sequence[Result]) -> Iterable[str]:
-    yield "In percent: the mean over questions and samples, ± half of the 95 % interval."
+    yield "In percent: the mean over questions and samples, ± half the width of the 95 % interval."
     letters = ways(results)
     if len(letters) > 1:
         yield (
-            "Rows with different letters were asked differently, so their difference is not that "
-            "of the models alone; `--as RUN` asks as a run did."
+            "Rows with different letters were asked differently, so they differ in more than the "
+            "model; `--as RUN` asks in the same way as a run."
         )
     for way, letter in letters.items():
         yield f"Asked {letter}: {written(way)}."
@@ -73,23 +73,21 @@ def _told(result: Result, name: str, mark: str) -> str:
         f"{name}, {result.title}{mark}{by}: {result.questions} questions, {result.samples} samples",
         *([f"questions of {result.origin['data']}"] if mark else []),
         *([f"server {result.origin['server']}"] if "server" in result.origin else []),
-        f"{result.cut} of {responses} responses cut off",
+        f"{result.cut} of {responses} responses truncated",
     ]
     if result.left_out:
         what = "responses" if result.scored == RULE else "responses or verdicts"
-        told.append(
-            f"{result.failed} {what} missing; {result.left_out} questions are left out for it"
-        )
+        told.append(f"{result.failed} {what} missing, which excludes {result.left_out} questions")
     return written("; ".join(told)) + "."
 
 
 def _sources(rows: Iterable[Line]) -> Iterable[str]:
     for source in dict.fromkeys(row.source for row in rows if not row.own):
-        yield f"{PUBLISHED}: {source}. Prompts and judges of papers differ from yours."
+        yield f"{PUBLISHED}: {source}. Its prompts and judges differ from yours."
 
 
 def comma_separated(results: Sequence[Result]) -> str:
-    """A line for every value: model, scored, source, benchmark, measure, percent, interval, way."""
+    """Write the table as CSV, with a line for every value."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     told = ["model", "scored", "source", "benchmark", "measure", "percent", "low", "high", "asked"]
@@ -111,13 +109,13 @@ def comma_separated(results: Sequence[Result]) -> str:
 
 
 def _no_formula(text: str) -> str:
-    """A text that no spreadsheet computes, on one line."""
+    """Escape a text so that no spreadsheet evaluates it, on one line."""
     told = terminal.line(text)
     return f"'{told}" if told.lstrip().startswith(FORMULAS) else told
 
 
 def write(folder: Path, results: Sequence[Result], between: Sequence[Difference]) -> list[Path]:
-    """table.md, table.csv and, where matplotlib is there, table.png; the files written."""
+    """Write table.md, table.csv and, if matplotlib is installed, table.png; return the files."""
     written = [folder / "table.md", folder / "table.csv"]
     text = markdown(results)
     if between:

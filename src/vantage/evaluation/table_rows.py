@@ -1,4 +1,4 @@
-"""The columns and rows of the table: your results, and figures that papers published."""
+"""Columns and rows of the table: your results and published figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PUBLISHED = "published"
 
 
 class Column(NamedTuple):
-    """A measure of a benchmark; `mark` tells sets of questions of one name apart."""
+    """A measure of a benchmark; `mark` distinguishes sets of questions with the same name."""
 
     benchmark: str
     measure: str
@@ -29,11 +29,11 @@ class Line:
     """A row of the table.
 
     Attributes:
-        model: its name.
-        scored: how; for published figures what is known of it.
-        source: the paper, empty for your own.
-        asked: a letter for how; empty for published figures.
-        cells: by column; a published figure has no interval.
+        model: Name of the model.
+        scored: How answers are scored; for published figures, as far as it is known.
+        source: The paper; empty for your results.
+        asked: Letter of the way in which questions are asked; empty for published figures.
+        cells: Values by column; published figures have no interval.
     """
 
     model: str
@@ -44,12 +44,12 @@ class Line:
 
     @property
     def own(self) -> bool:
-        """Whether it is yours."""
+        """Whether the row is your result rather than a published figure."""
         return not self.source
 
 
 def published() -> list[Line]:
-    """The figures that papers published."""
+    """Read the published figures from `published.yaml`."""
     text = resources.files(__package__).joinpath("published.yaml").read_text(encoding="utf-8")
     return [
         Line(
@@ -69,7 +69,7 @@ def _column(name: str) -> Column:
 
 
 def lines(results: Sequence[Result]) -> tuple[list[Column], list[Line]]:
-    """The columns and rows of the table: your results, and published ones they compare with."""
+    """Return the columns and rows of the table: your results and comparable published figures."""
     models, marks = model_names(results), data_marks(results)
     columns = list(
         dict.fromkeys(
@@ -91,19 +91,19 @@ def lines(results: Sequence[Result]) -> tuple[list[Column], list[Line]]:
 
 
 def _beside(line: Line, columns: Sequence[Column]) -> dict[Column, Estimate]:
-    """Published figures in the columns of their benchmarks."""
+    """Return the published figures of a row in the columns of their benchmarks."""
     known = {column: line.cells.get(column._replace(mark="")) for column in columns}
     return {column: value for column, value in known.items() if value is not None}
 
 
 def ways(results: Sequence[Result]) -> dict[str, str]:
-    """A letter for each way in which models were asked, by the way in words."""
+    """Assign a letter to each way of asking, as described by `way_of`."""
     known = dict.fromkeys(map(way_of, results))
     return {way: _letter(number) for number, way in enumerate(known)}
 
 
 def way_of(result: Result) -> str:
-    """How a result was asked, in words."""
+    """Describe how the questions of a result were asked."""
     return ", ".join(f"{name} {value!r}" for name, value in result.asked.items())
 
 
@@ -112,7 +112,7 @@ def _letter(number: int) -> str:
 
 
 def heading(column: Column) -> str:
-    """Of a column, for people."""
+    """Return the heading of a column."""
     known = BENCHMARKS.get(column.benchmark)
     title = (known.title if known else column.benchmark) + column.mark
     return title if column.measure == "accuracy" else f"{title} {column.measure}"

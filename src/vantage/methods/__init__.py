@@ -1,4 +1,4 @@
-"""From rewards and ids to what is trained on. NumPy and the standard library only."""
+"""Methods: from rewards to training samples. Needs only NumPy and the standard library."""
 
 from vantage.methods.diagnostics import diagnose
 from vantage.methods.ordering import update_of

@@ -1,8 +1,8 @@
-"""Advantages of rollouts, compared with the other rollouts of their group.
+"""Group-relative advantage estimators. `ESTIMATORS` maps their names to functions.
 
-Rewards are compared exactly first: where all rewards of a group are equal, or the
-group has one member, the advantage is exactly 0, whatever floating point makes of
-the mean. `ESTIMATORS` names what a recipe can ask for.
+Where all rewards of a group are equal, or the group has one member, the advantage is
+exactly 0. Rewards are compared for equality, since a floating-point mean can differ
+from them.
 """
 
 from typing import NamedTuple
@@ -15,13 +15,13 @@ EPSILON = 1e-6
 
 
 class Advantages(NamedTuple):
-    """Two parts of the advantage of each rollout.
+    """The advantage of each rollout, in two parts.
 
     Attributes:
-        across_N: compared with all rollouts of the question; ranks the rollouts
-            and goes wherever the response is shared.
-        within_N: compared with the rollouts of its own prompt; added where the
-            response is trained under the prompt that generated it.
+        across_N: Advantage relative to all rollouts of the question, shape (N,). Ranks the
+            rollouts, and applies under every prompt that a response is shared with.
+        within_N: Advantage relative to the rollouts of the same prompt, shape (N,). Added
+            where a response is trained under the prompt that generated it.
     """
 
     across_N: np.ndarray
@@ -29,13 +29,16 @@ class Advantages(NamedTuple):
 
 
 def group_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
-    """`(r - mean) / (std + 1e-6)` over each group, std with n - 1.
+    """Compute `(r - mean) / (std + 1e-6)` over each group, with the sample std (n - 1).
 
-    GRPO, https://arxiv.org/abs/2402.03300, eq. 1 of its outcome supervision.
+    GRPO with outcome supervision, https://arxiv.org/abs/2402.03300, sec. 4.1.2.
 
     Args:
-        reward_N: rewards, finite.
-        group_N: any id of the group of each rollout.
+        reward_N: Finite rewards, shape (N,).
+        group_N: Group id of each rollout, shape (N,).
+
+    Returns:
+        Advantages, shape (N,).
     """
     index_N, count_G = _groups(group_N)
     centred_N = _centred(reward_N, index_N, count_G)
@@ -45,13 +48,22 @@ def group_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
 
 
 def centred_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
-    """`r - mean` over each group. Dr.GRPO, https://arxiv.org/abs/2503.20783, sec. 3.2."""
+    """Compute `r - mean` over each group.
+
+    Dr.GRPO, https://arxiv.org/abs/2503.20783, sec. 3.2. Arguments and result are those of
+    `group_advantage`.
+    """
     return _centred(reward_N, *_groups(group_N))
 
 
 def leave_one_out_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.ndarray:
-    """`r - mean of the others` in each group. RLOO, https://arxiv.org/abs/2402.14740, eq. 8."""
+    """Compute `r - mean of the other rewards` in each group.
+
+    RLOO, https://arxiv.org/abs/2402.14740, eq. 8. Arguments and result are those of
+    `group_advantage`.
+    """
     index_N, count_G = _groups(group_N)
+    # r - (sum - r) / (n - 1) = (r - mean) * n / (n - 1).
     scale_G = count_G / np.maximum(count_G - 1, 1)
     return _centred(reward_N, index_N, count_G) * scale_G[index_N]
 
@@ -59,10 +71,16 @@ def leave_one_out_advantage(reward_N: np.ndarray, group_N: np.ndarray) -> np.nda
 def hierarchical_advantage(
     reward_N: np.ndarray, question_N: np.ndarray, prompt_N: np.ndarray
 ) -> Advantages:
-    """z-scores over the question and over the prompt. Share-GRPO, https://arxiv.org/abs/2505.16673.
+    """Compute z-scores over the question and over the prompt.
 
-    A question with a single prompt is plain GRPO: one part, not twice the same.
-    Each response counts once in the statistics over the question.
+    Share-GRPO, https://arxiv.org/abs/2505.16673. Each response counts once in the statistics of
+    its question. A question with a single prompt reduces to GRPO: its `within_N` is 0, since it
+    would repeat `across_N`.
+
+    Args:
+        reward_N: Finite rewards, shape (N,).
+        question_N: Question id of each rollout, shape (N,).
+        prompt_N: Prompt id of each rollout, shape (N,).
     """
     across_N = group_advantage(reward_N, question_N)
     within_N = group_advantage(reward_N, prompt_N)
@@ -72,10 +90,19 @@ def hierarchical_advantage(
 def extremes(
     value_N: np.ndarray, index_N: np.ndarray, groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest value of each group, for groups 0 ... groups - 1 that all occur."""
+    """Compute the minimum and maximum of each group.
+
+    Args:
+        value_N: Values, shape (N,).
+        index_N: Group of each value, shape (N,); every group 0 ... G - 1 occurs.
+        groups: Number of groups G.
+
+    Returns:
+        Minima and maxima, each of shape (G,).
+    """
     value_N = np.asarray(value_N)
     low_G = np.empty(groups, dtype=value_N.dtype)
-    low_G[index_N] = value_N
+    low_G[index_N] = value_N  # any member of the group is a valid start for both bounds
     high_G = low_G.copy()
     np.minimum.at(low_G, index_N, value_N)
     np.maximum.at(high_G, index_N, value_N)
@@ -101,17 +128,17 @@ def _has_one_prompt(question_N: np.ndarray, prompt_N: np.ndarray) -> np.ndarray:
 
 
 def group(rollouts: Rollouts) -> Advantages:
-    """z-score over the rollouts of a question (GRPO)."""
+    """z-score over all rollouts of a question (GRPO)."""
     return _one_part(group_advantage(rollouts.reward_N, rollouts.question_N))
 
 
 def centred(rollouts: Rollouts) -> Advantages:
-    """Reward minus the mean of its question (Dr.GRPO)."""
+    """Reward minus the mean reward of the question (Dr.GRPO)."""
     return _one_part(centred_advantage(rollouts.reward_N, rollouts.question_N))
 
 
 def leave_one_out(rollouts: Rollouts) -> Advantages:
-    """Reward minus the mean of the other rollouts of its question (RLOO)."""
+    """Reward minus the mean reward of the other rollouts of the question (RLOO)."""
     return _one_part(leave_one_out_advantage(rollouts.reward_N, rollouts.question_N))
 
 

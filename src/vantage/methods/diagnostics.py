@@ -1,4 +1,4 @@
-"""What a plan does with its rollouts, in numbers."""
+"""Metrics of how a plan uses its rollouts."""
 
 import numpy as np
 
@@ -10,34 +10,34 @@ NEAR_ZERO = 0.1
 
 
 def diagnose(rollouts: Rollouts, samples: Samples, *, right: float = 0.5) -> dict[str, float]:
-    """Advantage collapsing, rollout silencing, and where the gradient comes from.
+    """Measure advantage collapsing, rollout silencing, and where the gradient comes from.
 
     Args:
         rollouts: N rollouts.
-        samples: the plan made from them.
-        right: a reward above this counts as a right answer.
+        samples: The plan made from them.
+        right: Reward above which an answer counts as right.
 
     Returns:
-        Shares are between 0 and 1. "Before" is of the rollouts given, with the plain group
-        advantage (what a recipe replaced by refilling is not among them); "after" is of the
-        samples trained, padding left out.
+        Metric name -> value. Shares lie between 0 and 1. "before" refers to the given rollouts
+        with the GRPO advantage, without those that refilling replaced; "after" refers to the
+        trained samples without padding.
 
-        - rollouts, questions, samples: counts; samples without padding.
-        - padding: number of samples that are padding.
+        - rollouts, questions, samples: counts; samples exclude padding.
+        - padding: number of padding samples.
         - silent_questions: share of questions whose rewards are all equal.
-        - all_correct, all_incorrect: share of questions with only right, with no right rollout.
+        - all_correct, all_incorrect: share of questions that are all right, or all wrong.
         - silent_rollouts: share of rollouts whose advantage is exactly 0.
-        - silent_samples: share of samples trained whose advantage is exactly 0.
-        - useful_rollouts: number of rollouts trained at least once with an advantage that
-            is not 0; useful_share: their share of all rollouts.
-        - dropped_rollouts: share of rollouts that no sample trains.
+        - silent_samples: share of trained samples whose advantage is exactly 0.
+        - useful_rollouts: number of rollouts trained at least once with a nonzero advantage;
+            useful_share: their share of all rollouts.
+        - dropped_rollouts: share of rollouts that are never trained.
         - collapse_before, collapse_after: share with |advantage| < 0.1.
         - abs_advantage_before_p10 (p50, p90), abs_advantage_after_p10 (p50, p90):
             quantiles of |advantage|.
-        - distinct_samples: number of distinct (prompt, rollout) trained.
-        - repeats: mean times that a distinct sample is trained; max_repeats: the most.
+        - distinct_samples: number of distinct trained (prompt, rollout) pairs.
+        - repeats: mean number of times a distinct sample is trained; max_repeats: the maximum.
         - shared_samples: share of samples under a prompt that did not generate them.
-        - contrast: mean |difference| of advantage between the halves of a pair, 0 without.
+        - contrast: mean |difference| of advantage between the halves of a pair; 0 without pairs.
     """
     advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
     trained = samples.take(~samples.padding_M)

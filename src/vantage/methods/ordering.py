@@ -1,4 +1,4 @@
-"""In which order, and how often, samples are trained. `ORDERINGS` names the choices."""
+"""Order and repetition of training samples. `ORDERINGS` maps names to functions."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -11,7 +11,7 @@ from vantage.methods.rollouts import Samples
 
 
 def in_order(samples: Samples, ranked: Ranked, rng: np.random.Generator) -> Samples:
-    """Each sample once, in the order in which the rollouts came, pairs kept together."""
+    """Train each sample once, in the order of the rollouts, and keep pairs together."""
     rows_U = samples.rollout_M.reshape(-1, samples.unit_size)
     order_U = np.argsort(rows_U.min(axis=1), kind="stable")
     return samples.take(_rows(order_U, samples.unit_size))
@@ -29,25 +29,31 @@ def advantage_shuffle(
 ) -> Samples:
     """Advantage-based batch shuffle. Shuffle-R1, https://arxiv.org/abs/2508.05612, sec. 3.
 
-    A unit is a pair, or a single sample. Each round draws its units without replacement with
-    probabilities proportional to their shaped weights; rounds are independent, so a unit can
-    come up to `rounds` times. A unit whose weight w is 0 has the probability 0 under every
-    shape. Where fewer units have a weight than a round takes, all of them come, and the rest
-    of the round is drawn evenly from the others and marked as padding.
+    A unit is a pair or a single sample. Each round draws units without replacement, with
+    probabilities proportional to their shaped weights. Rounds are independent, so a unit can
+    occur up to `rounds` times. A unit of weight 0 has probability 0 under every shape. If a
+    round takes more units than have a positive weight, it takes all of these, draws the rest
+    uniformly from the others, and marks them as padding.
 
     Args:
-        rounds: number of rounds S; their sizes differ by at most one unit, and the number
-            of rows stays that of `samples`.
-        weight: w of a unit, from the `across` advantages A of its members: "sum", "max" or
-            "mean" of |A|, or the largest "positive" A (0 where none is).
-        shape: probabilities are proportional to w^power ("power"), exp(w / T) with
+        samples: M selected samples.
+        ranked: The ranked rollouts that the samples were selected from.
+        rng: Source of the draws.
+        rounds: Number of rounds S. Their sizes differ by at most one unit and sum to the number
+            of units in `samples`.
+        weight: Weight w of a unit, from the `across` advantages A of its members: "sum", "max" or
+            "mean" of |A|, or the largest "positive" A (0 if there is none).
+        shape: Makes probabilities proportional to w^power ("power"), exp(w / T) with
             T = 1 + cos(pi done / 2) ("softmax"), ln(1 + w / T) with T = 1 + sin(pi done / 2)
-            ("log"), or 1 / (w + 1e-6) ("inverse"); `done` is the share of the training that
-            is done. All but "power" 1 are of the official code.
-        power: exponent of the shape "power"; 0 draws evenly from all units with a weight.
+            ("log"), or 1 / (w + 1e-6) ("inverse"), where `done` is the training progress from 0
+            to 1. The paper has "power" with exponent 1; the other shapes are in its code.
+        power: Exponent of the shape "power". 0 draws uniformly from all units of positive weight.
+
+    Returns:
+        M samples in training order.
 
     Raises:
-        ConfigError: an option out of range, or a `power` for another shape.
+        ConfigError: An option is out of range, or `power` is set for another shape.
     """
     _check_count("rounds", rounds)
     _check_shape(weight, shape, power)
@@ -61,39 +67,54 @@ def advantage_shuffle(
     drawn_M = _rows(drawn_U, samples.unit_size)
     silent_M = np.repeat(~weighs_U[drawn_U], samples.unit_size)
     padding_M = samples.padding_M[drawn_M] | silent_M
-    # The part within a prompt can be left where `across` is 0; padding trains nothing.
+    # Where `across` is 0, `within` need not be; padding must not contribute a gradient.
     advantage_M = np.where(padding_M, 0.0, samples.advantage_M[drawn_M])
     return samples.take(drawn_M, padding_M=padding_M, advantage_M=advantage_M)
 
 
 def draw(log_weight_U: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Index of `size` units drawn without replacement, by weight (Gumbel top-k).
+    """Draw units without replacement with the Gumbel top-k trick.
 
-    Units without a weight (-inf) come evenly, after all that have one.
+    Units of weight 0 are drawn uniformly, after all units of positive weight.
     Source: Kool et al., https://arxiv.org/abs/1903.06059, sec. 2.
+
+    Args:
+        log_weight_U: Unnormalized log-probabilities, shape (U,); -inf for weight 0.
+        size: Number of units to draw, at most U.
+        rng: Source of the noise.
+
+    Returns:
+        Indices of the drawn units, shape (size,).
     """
     weighs_U = log_weight_U > -np.inf
     lowest = log_weight_U.min(where=weighs_U, initial=0.0)
-    # Gumbel noise of doubles lies between -4 and 37, and is lost in weights far above.
+    # Float64 Gumbel noise lies between -4 and 37, so a gap of 100 separates units of weight 0 from
+    # the others. The gap grows with the magnitude, or rounding would swallow the noise.
     behind = lowest - max(100.0, 1e-3 * abs(lowest))
     key_U = -(np.where(weighs_U, log_weight_U, behind) + rng.gumbel(size=len(log_weight_U)))
     return np.argsort(key_U) if size == len(key_U) else np.argpartition(key_U, size)[:size]
 
 
 def cuts(count: int, parts: int) -> np.ndarray:
-    """Where to cut `count` things into `parts` whose sizes differ by at most one.
+    """Boundaries that split `count` items into `parts` whose sizes differ by at most one.
 
-    Parts nest: the cuts into 8 contain the cuts into 4, so mini-batches cut this way are
-    made of whole rounds.
+    Boundaries nest: those of 8 parts include those of 4. So a mini-batch consists of whole rounds
+    if the number of mini-batches divides that of rounds.
+
+    Returns:
+        `parts` + 1 ascending offsets from 0 to `count`.
     """
     return np.arange(parts + 1) * count // parts
 
 
 def update_of(samples: Samples, updates: int) -> np.ndarray:
-    """Which of the `updates` optimizer updates trains each sample, units kept whole.
+    """Assign each sample to one of `updates` optimizer updates, without splitting units.
 
     Returns:
-        update_M: 0 ... updates - 1, never decreasing.
+        Index of the update of each sample, 0 ... updates - 1, nondecreasing, shape (M,).
+
+    Raises:
+        ConfigError: `updates` is not a positive integer.
     """
     _check_count("updates", updates)
     unit_cuts = cuts(len(samples) // samples.unit_size, updates)
@@ -112,7 +133,7 @@ def _check_shape(weight: str, shape: str, power: float) -> None:
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power < np.inf:
         raise ConfigError(f"power={power!r}: expected a number from 0")
     if shape != "power" and power != 1:
-        raise ConfigError(f"power={power!r}: it belongs to the shape 'power', not to {shape!r}")
+        raise ConfigError(f"power={power!r}: it applies to the shape 'power', not to {shape!r}")
 
 
 def _rows(unit_U: np.ndarray, unit_size: int) -> np.ndarray:
@@ -134,8 +155,8 @@ WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda across_UK: np.abs(across_UK).mean(axis=1),
     "positive": lambda across_UK: across_UK.max(axis=1).clip(min=0),
 }
-# Logarithm of what probabilities are proportional to, from weights above 0; a logarithm, so that
-# no exponential overflows and no power of a small weight becomes 0.
+# Unnormalized log-probabilities of positive weights. Logarithms keep the exponential from
+# overflowing and powers of small weights from underflowing.
 SHAPES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
     "power": lambda weight_U, done, power: power * np.log(weight_U),
     "softmax": _softmax,

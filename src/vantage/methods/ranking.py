@@ -1,4 +1,4 @@
-"""Rollouts in the one order that all selections work on."""
+"""Ranks rollouts within their question, the input of all selections."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from vantage.methods.rollouts import Rollouts, Samples
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Rollouts question by question, the best of each question first.
+    """Rollouts grouped by question and sorted from best to worst within it.
 
-    Arrays that end in R are aligned with each other, not with the rows of `rollouts`.
+    Arrays named `*_R` have shape (N,) and are in this sorted order; `rollouts` and `advantages`
+    keep their original order.
 
     Attributes:
-        rollouts: the rows as they came.
-        advantages: of the rows as they came.
-        row_R: row of `rollouts` in each place.
-        question_R: index of its question, 0, 1, 2...
-        rank_R: place within its question, 0 is the best.
-        size_R: number of rollouts of its question.
-        done: share of the training that is done, 0 to 1.
+        rollouts: The N rollouts.
+        advantages: Advantages of the rollouts.
+        row_R: Row of `rollouts` at each place.
+        question_R: Index of the question, 0, 1, 2...
+        rank_R: Rank within the question; 0 is the best.
+        size_R: Number of rollouts of the question.
+        done: Training progress, from 0 to 1.
     """
 
     rollouts: Rollouts
@@ -35,7 +36,12 @@ class Ranked:
     done: float = 0.0
 
     def samples(self, chosen: np.ndarray, pair_M: np.ndarray | None = None) -> Samples:
-        """Samples of the `chosen` places (mask or index), each under its own prompt."""
+        """Build samples from the `chosen` places, each under the prompt that generated it.
+
+        Args:
+            chosen: Mask or indices into the `*_R` arrays, M places.
+            pair_M: Pair id of each sample, shape (M,); None for unpaired samples.
+        """
         row_M = self.row_R[chosen]
         across_N, within_N = self.advantages
         return Samples(
@@ -51,10 +57,10 @@ class Ranked:
 def rank(
     rollouts: Rollouts, advantages: Advantages, rng: np.random.Generator, done: float = 0.0
 ) -> Ranked:
-    """Order rollouts by question, then by `across`, best first, ties at random.
+    """Sort rollouts by question, then by descending `across` advantage, with random ties.
 
-    Ties are the normal case with nearly binary rewards. Broken by row they would
-    favour some prompts of a question over others, so the rows are shuffled first.
+    Ties are common, since rewards are nearly binary. Breaking them by row would favour some
+    prompts of a question over others, so the rows are shuffled first.
     """
     _, question_N = np.unique(rollouts.question_N, return_inverse=True)
     shuffled_N = rng.permutation(len(rollouts))
@@ -67,6 +73,6 @@ def rank(
 
 
 def rank_in_group(group_R: np.ndarray) -> np.ndarray:
-    """Place of each row within its group, for groups 0, 1, 2... that stand in one piece."""
+    """Position of each row within its group, where rows are sorted by group 0, 1, 2..."""
     size_G = np.bincount(group_R)
     return np.arange(len(group_R)) - np.repeat(np.cumsum(size_G) - size_G, size_G)

@@ -1,7 +1,7 @@
-"""Recipes: named compositions of an estimator, a selection, a sharing and an ordering.
+"""Recipes: named combinations of an estimator, a selection, a sharing and an ordering.
 
-To add a method, write its stage in the file of its kind (or your own), and a factory
-here (or in your own file, named in YAML as `my_file.py:my_recipe`).
+To add a method, write its stage in the file of that kind and a factory here. Or write both
+in your own file and name the factory in YAML as `my_file.py:my_recipe`.
 """
 
 from __future__ import annotations
@@ -33,20 +33,23 @@ Ordering = Callable[[Samples, Ranked, np.random.Generator], Samples]
 
 @dataclass(frozen=True)
 class Loss:
-    """Loss settings that belong to a method; an engine translates them, a user overrides them.
+    """Loss settings of a method. The engine applies them; its options override them.
 
     Attributes:
-        mean: "token" divides by all response tokens of a mini-batch, "constant" by rows
-            times the longest response allowed (Dr.GRPO), "sequence" takes the mean of each
-            response first.
-        ratio: importance ratio per "token" or per "sequence".
-        clip_low: lower clip of the ratio, 1 - clip_low.
-        clip_high: upper clip of the ratio, 1 + clip_high.
-        dual_clip: where the advantage is negative, the ratio counts at most so much, which is
-            more than 1 + clip_high; None for no such bound. https://arxiv.org/abs/1912.09729
-        kl: weight of the divergence from the reference model; 0 loads none.
-        updates: optimizer updates made from one rollout batch, where the method is published with
-            a number; None leaves it to the engine (one, unless its user says more).
+        mean: Aggregation of the token losses: "token" divides their sum by the number of response
+            tokens in a mini-batch, "constant" by the number of rows times the maximum response
+            length (Dr.GRPO), and "sequence" averages over each response first.
+        ratio: Level of the importance ratio, "token" or "sequence".
+        clip_low: The ratio is clipped below at 1 - clip_low.
+        clip_high: The ratio is clipped above at 1 + clip_high.
+        dual_clip: Upper bound of the ratio where the advantage is negative, more than
+            1 + clip_high; None for no bound. https://arxiv.org/abs/1912.09729
+        kl: Coefficient of the KL divergence from the reference model; 0 loads no such model.
+        updates: Published number of optimizer updates per rollout batch; None leaves it to the
+            engine, whose default is one.
+
+    Raises:
+        ConfigError: `mean` or `ratio` is unknown, or `dual_clip` is too small.
     """
 
     mean: str = "token"
@@ -71,17 +74,20 @@ class Loss:
 
 @dataclass(frozen=True)
 class Recipe:
-    """From rewards and ids to what is trained on; pure, so it works in every engine.
+    """A method that turns scored rollouts into training samples, independent of the engine.
 
     Attributes:
-        name: what logs and tables call it.
-        estimator: rollouts -> advantages.
-        selection: ranked rollouts -> samples.
-        sharing: samples -> samples under more prompts.
-        ordering: samples -> samples in order of training.
-        loss: settings of the loss that belong to the method.
-        refills: how often questions whose rewards are all equal are replaced by new ones before
-            the plan; those that are left after the last time stay in the batch.
+        name: Name in logs and tables.
+        estimator: Rollouts -> advantages.
+        selection: Ranked rollouts -> samples.
+        sharing: Samples -> samples under more prompts.
+        ordering: Samples -> samples in training order.
+        loss: Loss settings of the method.
+        refills: Maximum number of times that questions whose rewards are all equal are replaced
+            by new ones before planning. Those that remain stay in the batch.
+
+    Raises:
+        ConfigError: `refills` is not a nonnegative integer.
     """
 
     name: str
@@ -97,19 +103,19 @@ class Recipe:
             raise ConfigError(f"refills={self.refills!r}: expected a whole number from 0")
 
     def plan(self, rollouts: Rollouts, rng: np.random.Generator, done: float = 0.0) -> Samples:
-        """What to train on.
+        """Plan the training samples of a rollout batch.
 
         Args:
             rollouts: N scored rollouts of a batch.
-            rng: source of every tie-break and draw; the same state gives the same plan.
-            done: share of the training that is done, 0 to 1; stages read it from `Ranked.done`.
+            rng: Source of all tie-breaks and draws; the same state gives the same plan.
+            done: Training progress, from 0 to 1; stages read it from `Ranked.done`.
 
         Returns:
-            Samples in order of training. Their number depends on the sizes of the groups
-            alone, except under the "non-zero" selection.
+            Samples in training order. Their number depends only on the group sizes, except
+            with the selection "non-zero".
 
         Raises:
-            ConfigError: a stage gives something else than its signature says.
+            ConfigError: A stage returns another type than its signature says.
         """
         ranked = rank(rollouts, self._made("estimator", self.estimator(rollouts)), rng, done)
         selected = self._made("selection", self.selection(ranked, rng))
@@ -117,18 +123,18 @@ class Recipe:
         return self._made("ordering", self.ordering(shared, ranked, rng))
 
     def _made(self, stage: str, made: Any) -> Any:
-        """What a stage made, which may be code of the user."""
+        """Check the type of a stage's result, since the stage may be the user's own code."""
         expected = Advantages if stage == "estimator" else Samples
         if isinstance(made, expected):
             return made
         raise ConfigError(
-            f"recipe {self.name!r}: its {stage} gave {type(made).__name__}, expected "
+            f"recipe {self.name!r}: its {stage} returned {type(made).__name__}, expected "
             f"{expected.__name__}"
         )
 
     @property
     def rounds(self) -> int | None:
-        """Rounds of the ordering, None where it has none; an update is made of whole rounds."""
+        """Rounds of the ordering, or None. An optimizer update consists of whole rounds."""
         rounds = _options(self.ordering).get("rounds")
         return rounds if isinstance(rounds, int) else None
 
@@ -142,7 +148,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {}
 
 
 def register(name: str) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
-    """Make a factory available as `vantage.recipe(name, **options)`."""
+    """Decorator that makes a factory available as `vantage.recipe(name, **options)`."""
 
     def add(factory):
         RECIPES[name] = factory
@@ -152,16 +158,16 @@ def register(name: str) -> Callable[[Callable[..., Recipe]], Callable[..., Recip
 
 
 def recipe(name: str, **options) -> Recipe:
-    """The recipe of that name, its options overriding the published defaults.
+    """Build a recipe by name; `options` override its published defaults.
 
     Args:
-        name: one of `RECIPES`, or a factory of your own as "file.py:function" or
+        name: One of `RECIPES`, or your own factory as "file.py:function" or
             "package.module:function".
-        options: keyword arguments of the factory.
+        options: Keyword arguments of the factory.
 
     Raises:
-        ConfigError: unknown name or option, or a value out of range; found by planning
-            four made-up rollouts, so that nothing fails after the first real ones.
+        ConfigError: The name or an option is unknown, or a value is out of range. Planning four
+            dummy rollouts reveals invalid values here, before any real rollout is generated.
     """
     factory = plugins.load(name) if plugins.is_own(name) else RECIPES.get(name)
     if factory is None:
@@ -185,10 +191,10 @@ def _tried(name: str, factory: Callable[..., Recipe], options: Mapping) -> Recip
 
 
 def parse_recipe(spec: str | Mapping) -> Recipe:
-    """The recipe that a configuration names: a name, or {name: ..., option: value}.
+    """Build the recipe that a configuration names: a name, or {name: ..., option: value}.
 
     Raises:
-        ConfigError: as `recipe`, or no name.
+        ConfigError: As `recipe`, or the name is missing.
     """
     name, options = name_and_options("recipe", spec)
     return recipe(name, **options)
@@ -201,13 +207,13 @@ def _made_up() -> Rollouts:
 
 @register("grpo")
 def grpo() -> Recipe:
-    """Group relative policy optimization: every rollout once. arXiv 2402.03300"""
+    """Group relative policy optimization: trains every rollout once. arXiv 2402.03300"""
     return Recipe("grpo")
 
 
 @register("dr-grpo")
 def dr_grpo() -> Recipe:
-    """GRPO without division by std and by length. arXiv 2503.20783"""
+    """GRPO without normalization by standard deviation and response length. arXiv 2503.20783"""
     return Recipe("dr-grpo", estimator=advantages.centred, loss=Loss(mean="constant"))
 
 
@@ -219,21 +225,21 @@ def rloo() -> Recipe:
 
 @register("gspo")
 def gspo() -> Recipe:
-    """GRPO with the importance ratio of whole responses, clipped tightly. arXiv 2507.18071"""
+    """GRPO with a sequence-level importance ratio and a narrow clip range. arXiv 2507.18071"""
     loss = Loss(mean="sequence", ratio="sequence", clip_low=3e-4, clip_high=4e-4, updates=4)
     return Recipe("gspo", loss=loss)
 
 
 @register("pods")
 def pods(fraction: float = 0.25) -> Recipe:
-    """Train the rollouts of maximal reward variance. arXiv 2504.13818"""
+    """Trains the subset of rollouts with maximal reward variance. arXiv 2504.13818"""
     return Recipe("pods", selection=functools.partial(selection.max_variance, fraction=fraction))
 
 
 @register("dapo-filter")
 def dapo_filter(refills: int = 3) -> Recipe:
-    """Questions whose rewards are all equal are replaced, up to so many times, then dropped;
-    clip higher. arXiv 2503.14476
+    """Replaces questions whose rewards are all equal, up to `refills` times, then drops them;
+    clip-higher. arXiv 2503.14476
     """
     return Recipe(
         "dapo-filter",
@@ -251,8 +257,8 @@ def shuffle_r1(
     shape: str = "power",
     power: float = 1.0,
 ) -> Recipe:
-    """Pairs of high contrast, drawn by advantage: weight sum, max, mean or positive; shape power,
-    softmax, log or inverse. arXiv 2508.05612
+    """Trains high-contrast pairs, drawn by advantage; weight is sum, max, mean or positive, shape
+    is power, softmax, log or inverse. arXiv 2508.05612
     """
     return Recipe(
         "shuffle-r1",
@@ -266,7 +272,7 @@ def shuffle_r1(
 
 @register("share-grpo")
 def share_grpo() -> Recipe:
-    """Every response under every prompt of its question; clip higher, dual clip.
+    """Trains every response under every prompt of its question; clip-higher, dual clip.
     arXiv 2505.16673
     """
     return Recipe(
@@ -279,7 +285,7 @@ def share_grpo() -> Recipe:
 
 @register("noisy-rollout")
 def noisy_rollout() -> Recipe:
-    """Responses to all prompts of a question, trained under the original. arXiv 2504.13055"""
+    """Trains responses to all prompts of a question under its original. arXiv 2504.13055"""
     return Recipe("noisy-rollout", sharing=sharing.original_prompt, loss=Loss(updates=4))
 
 
@@ -291,10 +297,10 @@ def share_shuffle(
     shape: str = "power",
     power: float = 1.0,
 ) -> Recipe:
-    """Pairs of high contrast of a question, shared over its prompts, drawn by advantage with the
-    weights and shapes of shuffle-r1; clip higher, dual clip.
+    """Trains high-contrast pairs under every prompt of their question, drawn by advantage with the
+    weights and shapes of shuffle-r1; clip-higher, dual clip.
 
-    arXiv 2508.05612 and 2505.16673 together.
+    Combines arXiv 2508.05612 and 2505.16673.
     """
     return replace(
         shuffle_r1(fraction=fraction, rounds=rounds, weight=weight, shape=shape, power=power),
@@ -312,7 +318,7 @@ def custom(
     sharing: str = "own-prompt",
     ordering: str | Mapping = "in-order",
 ) -> Recipe:
-    """Stages of your choice: a name each, or {name: ..., option: value}."""
+    """Combines stages of your choice, each a name or {name: ..., option: value}."""
     return Recipe(
         "custom",
         estimator=_stage("estimator", ESTIMATORS, estimator),
@@ -331,10 +337,10 @@ def _stage(kind: str, known: Mapping[str, Callable], spec: str | Mapping) -> Cal
 
 
 def name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
-    """The parts of a name, or of {name: ..., option: value}.
+    """Split a name, or {name: ..., option: value}, into name and options.
 
     Raises:
-        ConfigError: neither; `what` is the first word of the message.
+        ConfigError: `spec` has another form; the message starts with `what`.
     """
     options = {"name": spec} if isinstance(spec, str) else spec
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
@@ -343,10 +349,10 @@ def name_and_options(what: str, spec: str | Mapping) -> tuple[str, dict]:
 
 
 def _options(function: Callable) -> dict[str, object]:
-    """Keyword options of a stage or factory, with the values it will use."""
+    """Keyword options of a stage or factory, with their defaults."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # of a type of Python that does not say
+    except ValueError:  # some built-in callables have no signature
         return {}
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 

@@ -1,4 +1,4 @@
-"""The two tables every method works on: `Rollouts` in, `Samples` out."""
+"""The input and the output of every method: `Rollouts` and `Samples`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 
 from vantage.errors import InputError, some
 
-LARGEST_REWARD = 1e30  # sums of squares of larger ones could overflow
+LARGEST_REWARD = 1e30  # the sum of squares of larger rewards could overflow
 
 
 @dataclass(frozen=True, eq=False)
 class Rollouts:
-    """Scored responses of one rollout batch, rows in any order.
+    """Scored rollouts of one batch, in any order. All columns have shape (N,).
 
     Attributes:
-        question_N: integer id of the question each rollout answers.
-        prompt_N: integer id of the prompt (rendering of the question) that
-            generated it; unique over the batch, so it belongs to one question, whose
-            original prompt has the lowest id.
-        reward_N: scalar reward, finite, at most 1e30 in size.
+        question_N: Integer id of the question that each rollout answers.
+        prompt_N: Integer id of the prompt (a rendering of the question) that generated it.
+            A prompt belongs to one question; the original prompt of a question has its
+            lowest id.
+        reward_N: Finite scalar reward of magnitude at most 1e30.
 
     Raises:
-        InputError: unequal lengths, no rows, ids that are not 64-bit integers, a reward
-            out of range, or a prompt id under two questions; names the rows.
+        InputError: Columns have unequal lengths or no rows, ids are not 64-bit integers, a
+            reward is out of range, or a prompt belongs to two questions; names the rows.
     """
 
     question_N: np.ndarray
@@ -48,18 +48,18 @@ class Rollouts:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What the policy is trained on, in order of training.
+    """Training samples in training order. All columns have shape (M,).
 
     Attributes:
-        prompt_M: id of the prompt that the sample is conditioned on.
-        rollout_M: row of `Rollouts` whose response is trained.
-        advantage_M: its advantage, 0 for padding.
-        pair_M: id of its pair, -1 when unpaired. A pair that was drawn twice keeps its id.
-        padding_M: True where the sample only gives the batch its shape: no gradient,
-            no part in any mean or metric.
-        weight_M: weight of the sample in the policy loss, relative to an ordinary
-            one (sharing lowers it, so that a question with many prompts does not
-            outweigh the others). Weights are normalised over a mini-batch.
+        prompt_M: Id of the prompt that the sample is conditioned on.
+        rollout_M: Row of `Rollouts` whose response is trained.
+        advantage_M: Advantage of the sample; 0 for padding.
+        pair_M: Id of the pair, or -1 if unpaired. All copies of a pair share its id.
+        padding_M: True for samples that only fill the batch: they have no gradient and
+            count in no mean or metric.
+        weight_M: Relative weight of the sample in the policy loss, normally 1. Sharing lowers
+            it, so that a question with many prompts does not outweigh the others. Weights are
+            normalised over a mini-batch.
     """
 
     prompt_M: np.ndarray
@@ -74,10 +74,10 @@ class Samples:
 
     @property
     def unit_size(self) -> int:
-        """Rows of one unit that stays together: 2 for pairs, 1 for single samples.
+        """Samples per unit that stays together: 2 for pairs, 1 for single samples.
 
         Raises:
-            InputError: the plan mixes pairs and single samples.
+            InputError: The plan mixes pairs and single samples.
         """
         paired_M = self.pair_M >= 0
         if paired_M.any() and not paired_M.all():
@@ -88,7 +88,7 @@ class Samples:
         return 2 if len(self) and paired_M[0] else 1
 
     def take(self, index: np.ndarray, **columns: np.ndarray) -> Samples:
-        """Rows at `index`, with some columns replaced."""
+        """Select the rows at `index`, then replace the given columns."""
         rows = {field.name: getattr(self, field.name)[index] for field in fields(self)}
         return replace(Samples(**rows), **columns)
 
@@ -138,6 +138,6 @@ def _check_prompts(question_N: np.ndarray, prompt_N: np.ndarray) -> None:
     if len(clash):
         one, other = order[clash[0]], order[clash[0] + 1]
         raise InputError(
-            f"prompt {prompt_N[one]} stands under two questions: {question_N[one]} in row {one}, "
-            f"{question_N[other]} in row {other}; give each rendering an id of its own"
+            f"prompt {prompt_N[one]} belongs to two questions: {question_N[one]} in row {one}, "
+            f"{question_N[other]} in row {other}; give each rendering a unique id"
         )

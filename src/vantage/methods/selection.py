@@ -1,7 +1,7 @@
-"""Which rollouts are trained. `SELECTIONS` names what a recipe can ask for.
+"""Selection of the rollouts to train on. `SELECTIONS` maps names to functions.
 
-A selection takes the ranked rollouts and a random generator and returns samples,
-each under the prompt that generated it. Advantages stay those of the full group.
+A selection takes the ranked rollouts and a random generator, and returns samples under
+the prompts that generated them. Advantages remain those of the full group.
 """
 
 from numbers import Real
@@ -14,19 +14,21 @@ from vantage.methods.rollouts import Samples
 
 
 def keep_all(ranked: Ranked, rng: np.random.Generator) -> Samples:
-    """Every rollout once."""
+    """Keep every rollout once."""
     return ranked.samples(np.arange(len(ranked.row_R)))
 
 
 def pairwise(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5) -> Samples:
     """Pairwise trajectory sampling. Shuffle-R1, https://arxiv.org/abs/2508.05612, sec. 3.
 
-    The i-th best rollout of a question is paired with the i-th worst: K pairs of 2K
-    rollouts, of which the max(1, floor(fraction * K)) of largest contrast stay. The middle
-    one of an odd group has no partner and is dropped, and so is a group of one.
+    Pairs the i-th best rollout of a question with the i-th worst, which gives K pairs of 2K
+    rollouts, and keeps the max(1, floor(fraction * K)) pairs of largest contrast. The middle
+    rollout of an odd group has no partner and is dropped, and so is a group of one.
 
     Args:
-        fraction: share of the pairs that stays, in (0, 1].
+        ranked: The ranked rollouts.
+        rng: Unused.
+        keep: Share of the pairs to keep, in (0, 1].
 
     Returns:
         Samples pair by pair, the better half first.
@@ -40,7 +42,7 @@ def pairwise(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5)
 
 
 def non_zero(ranked: Ranked, rng: np.random.Generator) -> Samples:
-    """Only questions whose rewards differ. DAPO, https://arxiv.org/abs/2503.14476, sec. 3.2."""
+    """Keep questions whose rewards differ. DAPO, https://arxiv.org/abs/2503.14476, sec. 3.2."""
     reward_R = ranked.rollouts.reward_N[ranked.row_R]
     start_Q = np.flatnonzero(ranked.rank_R == 0)
     spread_Q = np.maximum.reduceat(reward_R, start_Q) > np.minimum.reduceat(reward_R, start_Q)
@@ -48,13 +50,15 @@ def non_zero(ranked: Ranked, rng: np.random.Generator) -> Samples:
 
 
 def max_variance(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.25) -> Samples:
-    """The k rewards of maximal variance. PODS, https://arxiv.org/abs/2504.13818, sec. 3.
+    """Keep the rollouts of maximal reward variance. PODS, https://arxiv.org/abs/2504.13818, sec. 3.
 
-    They are always some i best and k - i worst, so every i is tried: all questions at
-    once, by differences of running sums.
+    The optimum always consists of the i best and the k - i worst rollouts for some i. So every
+    i is evaluated, for all questions at once, with prefix sums.
 
     Args:
-        fraction: share of the rollouts of a question that stays, in (0, 1]; at least two do.
+        ranked: The ranked rollouts.
+        rng: Unused.
+        keep: Share of a question's rollouts to keep, in (0, 1]; at least two are kept.
     """
     start_Q = np.flatnonzero(ranked.rank_R == 0)
     size_Q = ranked.size_R[start_Q]
@@ -65,12 +69,12 @@ def max_variance(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 
 
 
 def random(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5) -> Samples:
-    """A random share of the rollouts of each question, at least one: a control."""
+    """Keep a random share of each question's rollouts, at least one. A baseline."""
     return _first(ranked, rng.random(len(ranked.row_R)), fraction)
 
 
 def top_magnitude(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5) -> Samples:
-    """The rollouts of largest |advantage| of each question, at least one: a control."""
+    """Keep each question's rollouts of largest |advantage|, at least one. A baseline."""
     return _first(ranked, -np.abs(ranked.advantages.across_N[ranked.row_R]), fraction, rng)
 
 
@@ -86,12 +90,14 @@ def _first(
 def _best_of_split(
     ranked: Ranked, start_Q: np.ndarray, size_Q: np.ndarray, kept_Q: np.ndarray
 ) -> np.ndarray:
-    """How many of the kept ones come from the top of each question, for maximal variance."""
+    """How many of a question's kept rollouts are its best ones, at maximal variance."""
     reward_R = ranked.rollouts.reward_N[ranked.row_R]
     low_Q, high_Q = (f.reduceat(reward_R, start_Q) for f in (np.minimum, np.maximum))
-    # From 0 to 1 in every question: the running sums must not mix sizes of rewards.
+    # Scale rewards to [0, 1] per question. Prefix sums run over all questions, so large rewards of
+    # one would cancel the digits of another.
     range_Q = np.where(high_Q > low_Q, high_Q - low_Q, 1.0)
     shifted_R = (reward_R - low_Q[ranked.question_R]) / range_Q[ranked.question_R]
+    # I enumerates the candidates: kept_Q + 1 splits (0 ... k best) of each question.
     question_I = np.repeat(np.arange(len(start_Q)), kept_Q + 1)
     best_I = rank_in_group(question_I)
     start_I, stop_I = start_Q[question_I], (start_Q + size_Q)[question_I]
@@ -107,7 +113,7 @@ def _best_of_split(
 
 
 def _share(fraction: float, count, *, at_least: int) -> np.ndarray:
-    """`max(at_least, floor(fraction * count))`, exact where fraction * count is a whole number."""
+    """`max(at_least, floor(fraction * count))`, robust to rounding of the product."""
     if not isinstance(fraction, Real) or not 0 < fraction <= 1:
         raise ConfigError(f"fraction={fraction!r}: expected a share above 0 and up to 1")
     return np.maximum(at_least, np.floor(fraction * np.asarray(count) + 1e-9).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Under which prompts a response is trained. `SHARINGS` names what a recipe can ask for."""
+"""Choice of the prompts that a response is trained under. `SHARINGS` maps names to functions."""
 
 import numpy as np
 
@@ -7,21 +7,21 @@ from vantage.methods.rollouts import Samples
 
 
 def own_prompt(samples: Samples, ranked: Ranked) -> Samples:
-    """Every response under the prompt that generated it."""
+    """Train every response under the prompt that generated it."""
     return samples
 
 
 def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
-    """Every response under every prompt of its question.
+    """Train every response under every prompt of its question.
 
-    Share-GRPO, https://arxiv.org/abs/2505.16673, its objective: a sample under the prompt
-    that generated it keeps its advantage, any other gets `across` alone. Its sum over the n
-    rollouts a prompt, V prompts and V conditions of a question has the factor 1/(n V^2), so
-    that every question weighs the same; relative to the mean n of the batch, that is 1/V^2
-    where all prompts have as many rollouts.
+    The objective of Share-GRPO, https://arxiv.org/abs/2505.16673. A sample under the prompt that
+    generated it keeps its advantage; under any other prompt it has the `across` part alone. The
+    objective sums over n rollouts per prompt, V prompts and V conditions, and divides by n V^2,
+    so that all questions have the same weight. With the mean n of the batch factored out, a
+    sample has weight 1/V^2 if all prompts have the same number of rollouts.
 
     Returns:
-        M * V samples. A pair becomes one pair a prompt, both halves under that prompt.
+        M * V samples. A pair becomes one pair per prompt, with both halves under that prompt.
     """
     prompt_P, first_P, count_Q = _prompts_by_question(ranked)
     question_N = np.empty(len(ranked.row_R), dtype=np.int64)
@@ -31,6 +31,8 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
     each_Q = np.bincount(ranked.question_R) / count_Q
     weight_Q = len(ranked.row_R) / len(prompt_P) / (each_Q * count_Q**2)
 
+    # Copy `nth` of a sample goes under the nth prompt of its question. Sorting by unit, then nth,
+    # keeps the halves of a pair adjacent.
     copy = np.repeat(np.arange(len(samples)), count_Q[question_M])
     nth = np.arange(len(copy)) - np.repeat(
         np.cumsum(count_Q[question_M]) - count_Q[question_M], count_Q[question_M]
@@ -53,10 +55,11 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
 
 
 def original_prompt(samples: Samples, ranked: Ranked) -> Samples:
-    """Every response under the first prompt of its question, which is the original one.
+    """Train every response under the original prompt of its question, the one of lowest id.
 
-    NoisyRollout, https://arxiv.org/abs/2504.13055, sec. 3: generated on noisy images too,
-    trained on the clean one. A sample that moves has `across` alone for its advantage.
+    NoisyRollout, https://arxiv.org/abs/2504.13055, sec. 3, generates responses on noisy images
+    too, and trains all of them on the clean image. A sample that changes its prompt has the
+    `across` part alone as its advantage.
     """
     prompt_P, first_P, _ = _prompts_by_question(ranked)
     question_N = np.empty(len(ranked.row_R), dtype=np.int64)
@@ -72,7 +75,7 @@ def original_prompt(samples: Samples, ranked: Ranked) -> Samples:
 
 
 def _prompts_by_question(ranked: Ranked) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prompt ids question by question, where each question starts, and how many it has."""
+    """Prompt ids sorted by question, the offset of each question, and its number of prompts."""
     prompt_P, row_P = np.unique(ranked.rollouts.prompt_N[ranked.row_R], return_index=True)
     question_P = ranked.question_R[row_P]
     count_Q = np.bincount(question_P)

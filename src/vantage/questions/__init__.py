@@ -1,1 +1,1 @@
-"""From a row of a data set to the prompts that a model answers."""
+"""Turn data set rows into the prompts that a model answers."""

@@ -1,7 +1,7 @@
-"""Pictures that a model's processor cannot take, told by their size before a run begins.
+"""Find images that a model's processor rejects before a run starts.
 
-What a processor refuses depends on the size alone: Qwen's want the longer side to be less than
-200 times the shorter one, Pixtral's scale the shorter side of a long picture to nothing.
+Processors reject images by size alone. Qwen's require an aspect ratio below 200. Pixtral's scale
+the shorter side of a very long image to zero.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from PIL import Image
 from vantage.errors import InputError
 from vantage.questions.pixels import Bounds
 
-# Every processor takes pictures of other shapes; trying all of them would take minutes.
-LONG = 8  # times the shorter side
-SMALL = 32  # pixels of the shorter side
+# All processors accept images within these limits, so only others are tried, which saves minutes.
+LONG = 8  # aspect ratio
+SMALL = 32  # shorter side, in pixels
 PLAIN = (224, 224)
 
 
 class Acceptance:
-    """Whether a processor takes a picture.
+    """Checks whether a processor accepts images of a given size.
 
     Args:
-        encode: makes the inputs of a model of a picture, or raises whatever a processor does.
-        bounds: pixels of a picture; it is scaled into them before.
+        encode: Makes model inputs from an image, or raises the processor's error.
+        bounds: Limits on the pixels of an image, to which images are scaled first.
     """
 
     def __init__(self, encode: Callable[[Image.Image], Any], bounds: Bounds | None = None):
@@ -35,10 +35,14 @@ class Acceptance:
         self.refusals: dict[tuple[int, int], str | None] = {}
 
     def check(self, width: int, height: int) -> None:
-        """Refuse a picture of a size that the processor cannot take.
+        """Reject an image size that the processor does not accept.
+
+        Args:
+            width: Width in pixels.
+            height: Height in pixels.
 
         Raises:
-            InputError: says what the processor does.
+            InputError: Quotes the processor's error.
         """
         size = self.bounds.sized(width, height)
         if min(size) >= SMALL and max(size) <= LONG * min(size):
@@ -48,22 +52,22 @@ class Acceptance:
         refusal = self.refusals[size]
         if refusal is not None:
             raise InputError(
-                f"a picture of {width} x {height} pixels, which the model's processor "
-                f"cannot take: {refusal}"
+                f"an image of {width} x {height} pixels, which the model's processor "
+                f"rejects: {refusal}"
             )
 
     def _refusal(self, size: tuple[int, int]) -> str | None:
-        """What the processor says to a picture of a size; None where it takes none at all."""
+        """The processor's error for a size; None if it accepts it or rejects even a plain image."""
         refusal = self._said(size)
         return None if refusal is None or self._said(PLAIN) is not None else refusal
 
     def _said(self, size: tuple[int, int]) -> str | None:
         torch = sys.modules.get("torch")
         if torch is not None and multiprocessing.parent_process() is not None:
-            torch.set_num_threads(1)  # threads do not survive a fork
+            torch.set_num_threads(1)  # the thread pool does not survive a fork
         try:
             self.encode(Image.new("RGB", size, "white"))
-        except Exception as error:  # whatever a processor raises
+        except Exception as error:  # processors raise many types
             return f"{type(error).__name__}: {error}"[:300]
         return None
 
@@ -71,7 +75,7 @@ class Acceptance:
 def acceptance(
     processor: Any, bounds: Bounds | None = None, **template_options: Any
 ) -> Acceptance | None:
-    """What a processor takes; None of a tokenizer, which takes no pictures."""
+    """Make the `Acceptance` of a processor; None for a tokenizer, which takes no images."""
     if not hasattr(processor, "image_processor"):
         return None
 

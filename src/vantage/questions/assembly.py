@@ -1,7 +1,6 @@
-"""Good rows put together, their columns under the names that training uses.
+"""Assemble the good rows into a data set with the column names that training uses.
 
-Pictures that are stored as bytes are not copied: their column stays where it is, in memory or
-in a file that is mapped into it.
+Images stored as bytes are not copied: their column stays in memory or in a memory-mapped file.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ OURS = ("prompt", "answer", "image", "images")
 
 
 def others(raw: Rows, columns: Columns) -> list[str]:
-    """Columns that stay as they are: those that training gives no name of its own."""
+    """Columns kept unchanged: those without a role in training."""
     used = named(columns.question, columns.answer, columns.image, columns.images)
     return [name for name in names(raw) if name not in used and name not in OURS]
 
 
 def assemble(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -> Dataset:
-    """The good rows: `prompt`, `answer`, `image` or `images`, and the other columns."""
+    """Build the good rows with `prompt`, `answer`, `image` or `images`, and the other columns."""
     columns = examiner.columns
     parts = [_prompts(raw, examiner, looked, good)]
     if columns.answer or examiner.unpacker.layout.answered:
         parts.append(of_arrays(answer=pa.chunked_array(looked.answers, pa.string())))
     moved = bool(looked.moved_Q[good].any())
     several = bool(looked.several_Q[good].any())
-    both = columns.image and columns.images  # an empty list would count rather than a picture
+    both = columns.image and columns.images  # an empty `images` would hide the row's `image`
     for kind in PICTURES:
         column = getattr(columns, kind)
         if column:
@@ -56,7 +55,7 @@ def assemble(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -
 
 
 def _column(name: str, values: list[Any], good: list[int], feature: Any) -> Dataset:
-    """A column of the values of good rows, None in the others."""
+    """A column with the values of good rows, and None for the others."""
     kept: list[Any] = [None] * len(values)
     for row in good:
         kept[row] = values[row]
@@ -66,7 +65,7 @@ def _column(name: str, values: list[Any], good: list[int], feature: Any) -> Data
 def _with_options(
     raw: Rows, rewrites_in: str | None, looked: Gathered, good: list[int]
 ) -> list[Dataset]:
-    """The options as `choices`, which the reward of that name reads, and behind all wordings."""
+    """Columns `choices`, for the reward of that name, and the rewrites with options appended."""
     options = looked.options or [()] * len(raw)
     parts = [_column("choices", options, good, List(Value("string")))]
     if rewrites_in in names(raw):
@@ -84,7 +83,7 @@ def _prompts(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -
     column = examiner.columns.question or ""
     whole = isinstance(raw, Dataset) and column in raw.column_names
     if whole and inside and not looked.changed_Q[good].any():
-        return _only(raw, column, "prompt")  # pictures stay where they are
+        return _only(raw, column, "prompt")  # does not copy the images
     if not inside and looked.plain_prompts is not None:
         return of_arrays(prompt=looked.plain_prompts)
     lines: Any = raw
@@ -98,7 +97,7 @@ def _prompts(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -
 
 
 def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
-    """A message with its content in parts of one shape, as a column of Arrow needs it."""
+    """Give all parts of a message the same keys, as an Arrow column requires."""
     parts = in_parts(message["content"])
     even = [{name: part.get(name) for name in ("type", "text", "image")} for part in parts]
     return {**message, "content": even or None}
@@ -110,7 +109,7 @@ def _only(raw: Dataset, column: str | None, name: str) -> Dataset:
 
 
 def _kept(raw: Rows, column: str, kind: str) -> Dataset | None:
-    """The column where it is; None where it cannot hold bytes, as one of numbers."""
+    """The column without a copy; None if its type cannot hold image bytes, such as numbers."""
     if not isinstance(raw, Dataset):
         return None
     try:
@@ -120,7 +119,7 @@ def _kept(raw: Rows, column: str, kind: str) -> Dataset | None:
 
 
 def _anew(raw: Rows, examiner: Examiner, kind: str, held: str, good: set[int]) -> Dataset:
-    """The pictures in the columns of a kind, in a new column of that kind or another."""
+    """Copy the images of the columns of `kind` to a new column `held`."""
     values: list[Any] = []
     for row in range(len(raw)):
         source: Any = raw[row] if row in good else {}
@@ -146,5 +145,5 @@ def _held(name: str, values: list[Any]) -> Dataset:
         return Dataset.from_dict({name: values})
     except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
         raise InputError(
-            f"column {name!r} cannot be held: {str(error)[:200]}: write its values in one way"
+            f"column {name!r} cannot be stored: {str(error)[:200]}: use one type for all its values"
         ) from error

@@ -1,4 +1,4 @@
-"""What columns hold, told from some of their values. No picture is decoded, nothing is fetched."""
+"""Detect what columns hold from a sample of values, without decoding or downloading images."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from vantage.errors import InputError
 from vantage.questions.pictures import DATA_URI, PLACES, inside, is_encoded, located, looks
 from vantage.questions.schema import literal
 
-SAMPLE = 500  # rows from which it is told what a column holds
+SAMPLE = 500  # rows sampled to detect what a column holds
 LONGEST = 1_000  # characters of a path
 PICTURE_ENDING = re.compile(
     r"\.(?:png|jpe?g|jfif|webp|gif|bmp|tiff?|p[gnp]m|avif|jp2|heic|svg)\b", re.I
 )
 VIDEO_FILE = re.compile(r"\S*\.(?:mp4|m4v|avi|mov|mkv|webm|mpe?g|flv|wmv)", re.I)
-# How lists and objects begin that are written in a text, and what stands in them.
+# Beginnings and contents of lists and objects that are written as text.
 OPENING = "[({"
 BYTES = ("b'", 'b"')
 NAMES = re.compile(r"""['"]\s*:""")
 TURNS = re.compile(r"""['"](?:role|from|user)['"]\s*:""")
 CODED = re.compile(r"data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk0")
-# Pairs of keys of a message: who speaks, and what is said.
+# Pairs of keys of a message: role and content.
 MESSAGES = (("role", "content"), ("from", "value"), ("user", "assistant"))
-# What a value may be, the kind that counts first where a column holds several of them.
+# Kinds of values. If a column holds several kinds, the first one in this order counts.
 KINDS = (
     "picture",
     "video",
     "conversation",
-    "link",  # an address of a picture
-    "path",  # of a picture that is not there
+    "link",  # the URL of an image
+    "path",  # the path of a missing image
     "texts",
     "text",
     "number",
     "other",
 )
 
-# Names of the assistant in messages.
+# Names of the assistant role in messages.
 ASSISTANT = ("assistant", "gpt", "model", "bot", "chatgpt", "function_call")
-# Kinds that can be read as a question, and as an answer.
+# Kinds that can hold a question, and kinds that can hold an answer.
 ASKING = ("text", "conversation", "path", "link")
 ANSWERING = ("text", "texts", "number", "path", "link", "other", "conversation")
 
 
 class Look(NamedTuple):
-    """What was seen of a value.
+    """What a value holds.
 
     Attributes:
-        place: names inside the value, with dots between; empty for the value itself.
-        kind: one of `KINDS`.
-        several: whether it is one of a list.
+        place: Keys inside the value, separated by dots; empty for the value itself.
+        kind: One of `KINDS`.
+        several: Whether it is an item of a list.
     """
 
     place: str
@@ -65,14 +65,14 @@ class Look(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a column holds, or a place inside it.
+    """What a column, or a place inside it, holds.
 
     Attributes:
-        kind: one of `KINDS`, or "empty".
-        several: whether some of it stands in lists.
-        seen: of how many values that was told.
-        answered: whether conversations end with what the assistant says.
-        pictures: whether conversations have pictures inside.
+        kind: One of `KINDS`, or "empty".
+        several: Whether some of the values are in lists.
+        seen: Number of values inspected.
+        answered: Whether conversations end with an assistant turn.
+        pictures: Whether conversations contain images.
     """
 
     kind: str
@@ -84,13 +84,13 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of data before their layout.
+    """What is known about a data set before its layout is resolved.
 
     Attributes:
-        source: what they are called in messages.
-        names: columns.
-        held: what each column holds, and each place inside one; see `column_kinds.held`.
-        sample: some of the rows.
+        source: Name of the data set for messages.
+        names: Column names.
+        held: What each column, and each place inside one, holds; see `column_kinds.held`.
+        sample: Some of the rows.
     """
 
     source: str
@@ -99,15 +99,15 @@ class Data:
     sample: Sequence[Mapping[str, Any]]
 
     def kind(self, name: str) -> str:
-        """What a column, or a place inside one, holds; "empty" where it is not known."""
+        """The kind of a column or of a place inside one; "empty" if unknown."""
         return self.held[name].kind if name in self.held else "empty"
 
     def inside(self, name: str) -> list[str]:
-        """Places inside a column where something was seen."""
+        """Places inside a column that hold values."""
         return [place for place in self.held if place.startswith(f"{name}.")]
 
     def has(self, name: str) -> bool:
-        """Whether there is a column, or a place inside one, of that name."""
+        """Whether a column, or a place inside one, has this name."""
         whole, dot, _ = name.partition(".")
         if name in self.names or not dot:
             return name in self.names
@@ -117,22 +117,22 @@ class Data:
         )
 
     def shows(self, name: str, kinds: Collection[str] = ("picture",)) -> bool:
-        """Whether a column, or a place inside it, holds something of some kinds."""
+        """Whether a column, or a place inside it, holds one of these kinds."""
         return any(self.kind(place) in kinds for place in (name, *self.inside(name)))
 
     def first(self, candidates: Iterable[str], kinds: Collection[str]) -> list[str]:
-        """The columns of some names that hold something of some kinds, in the names' order."""
+        """Candidates that exist and hold one of these kinds, in the order of `candidates`."""
         called = {name.lower(): name for name in reversed(self.names)}
         there = [name if self.has(name) else called.get(name, name) for name in candidates]
         return [name for name in there if self.has(name) and self.kind(name) in kinds]
 
     def same(self, name: str, other: str) -> bool:
-        """Whether two columns hold the same in all rows of the sample."""
+        """Whether two columns have equal values in all rows of the sample."""
         return all(bare(value_at(r, name)) == bare(value_at(r, other)) for r in self.sample)
 
 
 def value_at(row: Mapping[str, Any], name: str | None) -> Any:
-    """What stands in a column, or at a place inside one ("a.b"); None where nothing does."""
+    """The value of a column, or at a place inside one ("a.b"); None if it does not exist."""
     if name is None or name in row:
         return row.get(name) if name is not None else None
     found: Any = row
@@ -147,7 +147,7 @@ def value_at(row: Mapping[str, Any], name: str | None) -> Any:
 
 
 def held(rows: Iterable[Mapping[str, Any]], root: Path | None) -> dict[str, Held]:
-    """What each column holds, and each place inside it, told from the values of some rows."""
+    """Detect what each column, and each place inside it, holds in some rows."""
     seen: dict[str, Counter[Look]] = {}
     talks: dict[str, list[Any]] = {}
     for row in rows:
@@ -162,7 +162,7 @@ def held(rows: Iterable[Mapping[str, Any]], root: Path | None) -> dict[str, Held
 
 
 def look_at(value: Any, root: Path | None) -> Iterator[Look]:
-    """What a value holds, however deep it lies."""
+    """Yield what a value holds, at any depth."""
     if conversation(value) is not None:
         yield Look("", "conversation")
     elif isinstance(value, Mapping):
@@ -179,7 +179,7 @@ def look_at(value: Any, root: Path | None) -> Iterator[Look]:
 
 
 def written(text: str) -> list[Any] | dict[str, Any] | bytes | None:
-    """An object, bytes, or a list of pictures that are written in a text; None for none."""
+    """Parse an object, bytes or a list of images from a text; None if it contains none."""
     if text[:2] in BYTES:
         found = literal(text)
     elif text[:1] == "{":
@@ -190,7 +190,7 @@ def written(text: str) -> list[Any] | dict[str, Any] | bytes | None:
 
 
 def conversation(value: Any) -> list[Mapping[str, Any]] | None:
-    """The messages of a conversation in any of its forms; None for anything else."""
+    """The messages of a conversation in any supported form; None for anything else."""
     if isinstance(value, str) and value.lstrip()[:1] in OPENING and TURNS.search(value):
         value = literal(value)
     if isinstance(value, Mapping):
@@ -205,7 +205,7 @@ def conversation(value: Any) -> list[Mapping[str, Any]] | None:
 
 
 def said_by_assistant(message: Mapping[str, Any]) -> bool:
-    """Whether a message, in any of its forms, is what the assistant says."""
+    """Whether a message, in any supported form, is an assistant turn."""
     if "assistant" in message and "role" not in message:
         return True
     return (message.get("role") or message.get("from")) in ASSISTANT
@@ -218,7 +218,7 @@ def _summed(looks: Counter[Look], talks: Sequence[list[Mapping[str, Any]]]) -> H
     counts: Counter[str] = Counter()
     for look, count in looks.items():
         counts[look.kind] += count
-    # One address or missing file among texts is a text that ends like one.
+    # A URL or missing file among ordinary texts is itself a text that happens to look like one.
     there = [
         kind
         for kind in KINDS
@@ -247,7 +247,7 @@ def _has_pictures(message: Mapping[str, Any]) -> bool:
 
 
 def _in_object(value: Mapping[str, Any], root: Path | None) -> Iterator[Look]:
-    """A picture in its place; else whatever the object holds, by name."""
+    """Yield the image of an object, or else what its values hold."""
     found = inside(value)
     kind = _kind(found, root)
     if kind in ("picture", "link", "path", "video"):
@@ -283,7 +283,7 @@ def _kind_of_text(text: str, root: Path | None) -> str:
         return "picture"
     name = text.partition("?")[0] if "://" in text else text
     name = name.strip() if len(name) <= LONGEST else ""
-    _, dot, ending = name[-6:].rpartition(".")  # a look at most texts ends here
+    _, dot, ending = name[-6:].rpartition(".")  # a cheap test that settles most texts
     if not dot or "\n" in name:
         return "text"
     if VIDEO_FILE.fullmatch(name):
@@ -299,12 +299,12 @@ def _kind_of_text(text: str, root: Path | None) -> str:
 
 
 def is_in(place: str, names: Collection[str]) -> bool:
-    """Whether a place is one of some columns, or inside one."""
+    """Whether a place is one of these columns or inside one."""
     return any(place == name or place.startswith(f"{name}.") for name in names)
 
 
 def bare(value: Any) -> Any:
-    """A value without the list or the object that holds it alone."""
+    """Unwrap a value from lists of length one and from an image object."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return inside(value)

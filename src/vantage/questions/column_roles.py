@@ -1,7 +1,7 @@
-"""What the columns of a data set are for.
+"""Assign roles (question, answer, images, ...) to the columns of a data set.
 
-One pass over all columns: what each of them holds (`vantage.questions.column_kinds`), then what
-it is for, by its name and by what it holds. Pictures that would be dropped are refused.
+First `vantage.questions.column_kinds` detects what each column holds. Then names and contents
+decide its role. A column with images that would be dropped is an error.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def layout_of(
     root: Path | None,
     besides: Collection[str] = (),
 ) -> Layout:
-    """What the columns of rows are for, told from some of them; see `layouts.resolve`."""
+    """Detect the roles of the columns from a sample of rows; see `resolve`."""
     seen = list(sample(rows))
     data = Data(source, names(rows), held(seen, root), seen)
     return resolve(given, layout, data, besides)
 
 
 def sample(rows: Rows) -> Iterator[Mapping[str, Any]]:
-    """Some rows, spread evenly, those left out that cannot be read. No picture is decoded."""
+    """Yield evenly spaced rows, without decoding images. Unreadable rows are left out."""
     stored = undecoded(rows) if isinstance(rows, Dataset) else rows
     for place in range(0, len(stored), -(-len(stored) // SAMPLE)):
         try:
             row = stored[place]
-        except Exception:  # whatever Arrow raises on broken text, which is told with its row
+        except Exception:  # Arrow raises many types on invalid text; the row's check reports it
             continue
         if isinstance(row, Mapping):
             yield row
@@ -59,18 +59,18 @@ def sample(rows: Rows) -> Iterator[Mapping[str, Any]]:
 def resolve(
     given: Columns, layout: str | None, data: Data, besides: Collection[str] = ()
 ) -> Layout:
-    """What all columns are for: those given, the others as the layout says.
+    """Combine the user's columns with those of the layout.
 
     Args:
-        given: what the user named.
-        layout: one of `LAYOUTS`; None to find it.
-        data: what the columns hold.
-        besides: columns that are for something else.
+        given: Columns named by the user.
+        layout: One of `LAYOUTS`; None to detect the columns.
+        data: What the columns hold.
+        besides: Columns used for something else.
 
     Raises:
-        ConfigError: an unknown layout, or no question.
-        InputError: a column that is not there (names the nearest one), or one that holds
-            pictures and is for nothing.
+        ConfigError: An unknown layout, or `question` set to null.
+        InputError: A column that does not exist (suggests the nearest name), or one that holds
+            images but has no role.
     """
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"layout={layout!r}: {nearest(layout, LAYOUTS)}")
@@ -90,8 +90,8 @@ def resolve(
     options = said["options"] if "options" in said else option_columns(data, chosen["answer"])
     if chosen["answer"] in INDICES and "answer" not in said and not options:
         raise InputError(
-            f"{data.source}: column {chosen['answer']!r} holds numbers of options, and no column "
-            "holds options: name them, as columns: {options: NAME}, or name another answer"
+            f"{data.source}: column {chosen['answer']!r} holds option numbers, but no column "
+            "holds options: name it, as columns: {options: NAME}, or name another answer"
         )
     columns = Columns(**chosen, **by_shape(pictures, data), options=options)
     used = [*named(*columns.model_dump().values()), *besides]
@@ -114,7 +114,7 @@ def resolve(
 def _told(
     said: Mapping[str, Any], usual: Mapping[str, Sequence[str]], data: Data
 ) -> dict[str, str | None]:
-    """The columns of texts: those that the user named, the others by their usual names."""
+    """Question, answer and id columns: as named by the user, or else by their usual names."""
     question = said.get("question") or _question(usual["question"], data)
     answer = said["answer"] if "answer" in said else _answer(usual["answer"], data, question)
     known = "id" if "id" in data.names else None
@@ -175,7 +175,7 @@ def _answer(candidates: Sequence[str], data: Data, asked: str) -> str | None:
 
 
 def _likely(data: Data, wanted: str, kinds: Collection[str], asked: str = "") -> str:
-    """The column, or the place inside one, that is called most like what is wanted."""
+    """The column, or place inside one, whose name fits the wanted role best; or "NAME"."""
     there = [name for name in data.held if data.kind(name) in kinds and not is_in(name, [asked])]
     known = {name.lower() for name in (QUESTIONS if wanted == "question" else ANSWERS)}
 
@@ -190,7 +190,7 @@ def _likely(data: Data, wanted: str, kinds: Collection[str], asked: str = "") ->
 
 
 def _remarks(columns: Columns, data: Data, talk: Held) -> Iterator[str]:
-    """What else there is that could have been read."""
+    """Yield remarks about columns that could have been used but are not."""
     asked = [name for name in data.first(QUESTIONS, ASKING) if name != columns.question]
     asked = [name for name in asked if name not in named(*columns.model_dump().values())]
     if asked:
@@ -202,7 +202,7 @@ def _remarks(columns: Columns, data: Data, talk: Held) -> Iterator[str]:
         yield f"answers are read from column {columns.answer!r}, not from {others}"
     if talk.answered and columns.answer:
         yield (
-            "a last turn of the assistant is left out of the prompts: answers are read from column "
+            "a final assistant turn is removed from the prompts: answers are read from column "
             f"{columns.answer!r}"
         )
     options = candidates(data)
@@ -215,8 +215,8 @@ def _remarks(columns: Columns, data: Data, talk: Held) -> Iterator[str]:
 
 
 def _unseen(data: Data, free: Collection[str], columns: Columns) -> Iterator[str]:
-    """Pictures that the user leaves out."""
+    """Yield remarks about images that the user leaves out."""
     shown = named(columns.image, columns.images)
     for name in free:
         if data.shows(name) and not any(data.same(name, one) for one in shown):
-            yield f"pictures in column {name!r} are not shown to the model, as data.columns says"
+            yield f"images in column {name!r} are not shown to the model, as data.columns sets it"

@@ -1,7 +1,7 @@
-"""A directory of data is data: nothing outside of it is opened for it, no address in it is asked.
+"""Confine a data set to its directory: it may open no file outside and no URL.
 
-`datasets` reads what the card of a directory names: files anywhere, addresses, links. This looks
-at all of it first.
+`datasets` follows whatever the card of a directory names: files anywhere, URLs, symbolic links.
+These checks run before it.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ from vantage.errors import ConfigError, InputError
 from vantage.questions.pictures import stays
 from vantage.yaml_values import value_of
 
-# Readers of `datasets` that open nothing but their files; HDF5, for one, has links to others.
+# Readers of `datasets` that open only their own files. HDF5, for example, links to other files.
 READERS = ("arrow", "csv", "imagefolder", "json", "parquet", "text", "webdataset")
 CARD, SETTINGS = "README.md", ".huggingface.yaml"
 MOST_CARD = 10_000_000  # bytes
-MOST_UNPACKED = 1_000_000_000  # bytes of an archive that is packed tighter than
+# An archive is rejected if it exceeds both an unpacked size and a compression ratio.
+MOST_UNPACKED = 1_000_000_000  # bytes
 TIGHTEST = 100
 
 
 def refuse_address(source: str) -> None:
-    """Refuse what is no path and no name on the hub.
+    """Reject a source that is a URL and not a path or a data set on the Hub.
 
     Raises:
-        InputError: an address, or a chain of them.
+        InputError: A URL or a chain of them.
     """
     if is_address(source):
         raise InputError(
-            f"{source[:80]!r} is an address: nothing is fetched; download it and give its path, or "
-            "give the name of a data set on the hub"
+            f"{source[:80]!r} is a URL, which is not downloaded: download it and give its path, or "
+            "give the name of a data set on the Hub"
         )
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address, or a chain of file systems."""
+    """Whether a text is a URL or a chain of file systems."""
     return "://" in text or "::" in text
 
 
 def check_card(folder: Path) -> None:
-    """Refuse a directory whose card names files outside of it, or addresses.
+    """Reject a directory whose card names files outside of it or URLs.
 
     Raises:
-        InputError: names the file.
+        InputError: Names the file.
     """
     for place in (folder / CARD, folder / SETTINGS):
         if not place.is_file():
@@ -64,14 +65,16 @@ def check_card(folder: Path) -> None:
 
 
 def check_files(folder: Path, builder: DatasetBuilder) -> None:
-    """Refuse files of a directory that lie elsewhere, or that no plain reader reads.
+    """Reject files outside of the directory and formats without a safe reader.
 
     Raises:
-        InputError: names the file.
+        InputError: Names the file.
     """
     if builder.name not in READERS and builder.__module__.split(".")[-1] not in READERS:
         kind = builder.__module__.split(".")[-1]
-        raise InputError(f"{folder}: files of {kind!r} are not read; {', '.join(READERS)} are")
+        raise InputError(
+            f"{folder}: format {kind!r} is not supported, expected {', '.join(READERS)}"
+        )
     for files in (builder.config.data_files or {}).values():
         for file in files:
             _check_inside(folder, str(file))
@@ -79,10 +82,10 @@ def check_files(folder: Path, builder: DatasetBuilder) -> None:
 
 
 def check_saved(folder: Path) -> None:
-    """Refuse a saved data set that names files outside of its directory.
+    """Reject a saved data set that names files outside of its directory.
 
     Raises:
-        InputError: names the file.
+        InputError: Names the file.
     """
     splits = _read(folder / "dataset_dict.json").get("splits") or ()
     for split in ("", *(one for one in splits if isinstance(one, str))):
@@ -93,7 +96,7 @@ def check_saved(folder: Path) -> None:
 
 
 def _read(place: Path) -> dict[str, Any]:
-    """An object in JSON; empty where there is none, which who reads it says better."""
+    """Read a JSON object; empty if invalid, since `datasets` reports that error better."""
     try:
         found = json.loads(place.read_bytes()) if place.is_file() else {}
     except (OSError, ValueError, RecursionError):
@@ -102,7 +105,7 @@ def _read(place: Path) -> dict[str, Any]:
 
 
 def _header(place: Path) -> Any:
-    """What stands at the head of a card, or in a file of settings."""
+    """Parse the YAML header of a card, or a settings file."""
     try:
         with place.open("rb") as file:
             text = file.read(MOST_CARD + 1).decode("utf-8")
@@ -130,7 +133,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _check_named(folder: Path, card: Path, option: str, text: str) -> None:
     if is_address(text):
         raise InputError(
-            f"{card}: {option} names the address {text[:80]!r}: nothing is fetched; download it "
+            f"{card}: {option} names the URL {text[:80]!r}, which is not downloaded: download it "
             "and name the file"
         )
     if Path(text).is_absolute() or ".." in Path(text).parts or text.startswith("~"):
@@ -139,17 +142,17 @@ def _check_named(folder: Path, card: Path, option: str, text: str) -> None:
 
 def _check_inside(folder: Path, file: str) -> None:
     if is_address(file) or "\0" in file or not stays(folder / file, folder):
-        raise InputError(f"{folder}: {file[:200]!r} leads out of the directory of the data")
+        raise InputError(f"{folder}: {file[:200]!r} is outside of the data directory")
 
 
 def _check_packed(file: Path) -> None:
-    """Refuse an archive that would fill the disk."""
+    """Reject a ZIP archive that would fill the disk."""
     if file.suffix.lower() != ".zip":
         return
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise InputError(f"{file}: no archive that can be read: {error}") from error
+        raise InputError(f"{file}: archive cannot be read: {error}") from error
     if size > max(MOST_UNPACKED, TIGHTEST * file.stat().st_size):
-        raise InputError(f"{file}: {size:,} bytes once it is unpacked, which no data set takes")
+        raise InputError(f"{file}: unpacks to {size:,} bytes, more than any data set should")

@@ -1,8 +1,9 @@
-"""Conversations as people store them, in TRL's form.
+"""Convert stored conversations to TRL's format.
 
-Messages of OpenAI (`image_url` and `input_image` parts), LLaVA and ShareGPT (`from`, `value`),
-The Cauldron (`user`, `assistant`), Qwen (`<img>path</img>`, `file://`), swift and LLaMA-Factory
-become messages with a role, and a text or parts {"type": "text"} and {"type": "image"}.
+Supported are messages of OpenAI (`image_url` and `input_image` parts), LLaVA and ShareGPT (`from`,
+`value`), The Cauldron (`user`, `assistant`), Qwen (`<img>path</img>`, `file://`), swift and
+LLaMA-Factory. They become messages with a role, and a text or parts {"type": "text"} and
+{"type": "image"}.
 """
 
 from __future__ import annotations
@@ -23,22 +24,19 @@ ROLES = {
 }
 TEXTS = ("text", "input_text", "output_text")
 INLINE = re.compile(r"<img>([^<>\n]+)</img>")
-LONGEST = 16_000_000  # characters of a conversation, some million tokens
-VIDEO = (
-    "videos are not read: give frames of it as pictures, or leave the row out; sounds are not "
-    "read either"
-)
+LONGEST = 16_000_000  # characters of a conversation, a few million tokens
+VIDEO = "videos and audio are not supported: give video frames as images, or leave the row out"
 
 
 class Told(NamedTuple):
     """A question as a conversation.
 
     Attributes:
-        messages: in TRL's form, up to the question.
-        answer: what the assistant says last, which is no part of them; None if it does not.
-        options: of the question, as texts; they stand behind it.
-        order: numbers of the pictures in the columns in the order of their places, where the
-            question mentions them by number; None where it does not.
+        messages: Messages in TRL's format, up to the question.
+        answer: Text of the final assistant turn, which is not in `messages`; None without one.
+        options: Option texts; the question already lists them.
+        order: Numbers of the column images in the order of their placeholders, if the question
+            refers to images by number; else None.
     """
 
     messages: list[dict[str, Any]]
@@ -48,26 +46,26 @@ class Told(NamedTuple):
 
     @property
     def place(self) -> int:
-        """Of the turn that is asked: the last one of the user, or the last one."""
+        """Index of the turn to answer: the last user turn, or else the last turn."""
         users = [n for n, turn in enumerate(self.messages) if turn["role"] == "user"]
         return users[-1] if users else len(self.messages) - 1
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The turn that is asked."""
+        """The turn to answer."""
         return self.messages[self.place]
 
 
 def told(prompt: Any, root: Path | None) -> Told:
-    """A text or a conversation in any form.
+    """Convert a text or a conversation of any supported form.
 
     Args:
-        prompt: as it stands in the data.
-        root: where paths of pictures start.
+        prompt: The stored value.
+        root: Directory of relative image paths.
 
     Raises:
-        InputError: something else, an empty question, more than `LONGEST` characters, a picture
-            that is none, or a video.
+        InputError: Any other value, an empty question, more than `LONGEST` characters, an invalid
+            image, or a video.
     """
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError("the question is empty")
@@ -84,7 +82,7 @@ def told(prompt: Any, root: Path | None) -> Told:
 
 
 def _check_length(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse texts that take minutes to look at, and are no question."""
+    """Reject texts that are too long for a question and take minutes to process."""
     characters = sum(map(_characters, messages))
     if characters > LONGEST:
         raise InputError(f"{characters:,} characters: a conversation has at most {LONGEST:,}")
@@ -99,7 +97,7 @@ def _characters(message: Mapping[str, Any]) -> int:
 
 
 def is_as_training_reads(prompt: Any) -> bool:
-    """Whether a conversation needs no change: TRL's form, pictures in it as bytes."""
+    """Whether a conversation needs no conversion: TRL's format, with images as bytes."""
     messages = column_kinds.conversation(prompt) if isinstance(prompt, list) else None
     if not messages or messages[-1].get("role") != "user":
         return False
@@ -107,7 +105,7 @@ def is_as_training_reads(prompt: Any) -> bool:
 
 
 def stored(image: Picture) -> dict[str, Any]:
-    """A picture as a row of Arrow holds it: {"bytes": ..., "path": ...}."""
+    """An image in the form of an Arrow row: {"bytes": ..., "path": ...}."""
     if isinstance(image.source, Path):
         return {"bytes": None, "path": str(image.source)}
     return {"bytes": image.encoded(), "path": None}
@@ -127,19 +125,19 @@ def _is_plain_part(part: Any) -> bool:
 
 
 def is_in_place(value: Any) -> bool:
-    """Whether a picture is stored as training reads it: bytes, or an object with them."""
+    """Whether training can read a stored image as it is: bytes, or an object with bytes."""
     held = value.get("bytes") if isinstance(value, Mapping) else value
     return value is None or isinstance(held, bytes | memoryview)
 
 
 def _written(text: str) -> Any:
-    """A conversation that is written in a text as JSON; any other text as it is."""
+    """Parse a conversation in JSON; any other text is returned unchanged."""
     found = column_kinds.conversation(text)
     return text if found is None else found
 
 
 def _plain(prompt: Any) -> list[dict[str, Any]]:
-    """Messages with a role and a content, whatever they are called."""
+    """Messages with the keys `role` and `content`, from any supported form."""
     found = prompt
     if isinstance(prompt, Mapping):
         found = next((prompt[n] for n in ("messages", "conversations") if n in prompt), None)
@@ -163,7 +161,7 @@ def _with_role(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _message(message: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
-    """A message, pictures inside it as bytes or whole paths."""
+    """Convert a message, with its images as bytes or full paths."""
     content = message["content"]
     if isinstance(content, str):
         content = _split(content)
@@ -173,7 +171,7 @@ def _message(message: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
 
 
 def _split(text: str) -> str | list[dict[str, Any]]:
-    """A text with pictures named in it, as Qwen writes them, in parts; any other as it is."""
+    """Split a text at Qwen's <img>path</img>; a text without one is returned unchanged."""
     pieces = INLINE.split(text)
     if len(pieces) == 1:
         return text
@@ -203,12 +201,12 @@ def _part(part: Any, root: Path | None) -> dict[str, Any]:
 
 
 def _filled(part: Mapping[str, Any]) -> list[str]:
-    """Names with a value: a data set fills parts up with None."""
+    """Keys with a value, since Arrow fills missing keys with None."""
     return [name for name, value in part.items() if value is not None]
 
 
 def said(message: Mapping[str, Any]) -> str:
-    """The text of a message."""
+    """The text of a message, without images."""
     content = message.get("content", message.get("value"))
     if isinstance(content, str):
         return content.strip()

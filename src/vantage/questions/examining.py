@@ -1,4 +1,4 @@
-"""A look at one row: its question, pictures, rewrites and answer. All that is wrong is told."""
+"""Check one row (its question, images, rewrites and answer) and report every fault in it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Made = TypeVar("Made")
 
 
 class Examined(NamedTuple):
-    """What is kept of a row that was looked at: its texts, not its pictures.
+    """Result of checking a row: its texts without its images.
 
     Attributes:
-        faults: what is wrong with it.
-        prompt: the question as a conversation; None where it holds pictures as bytes.
-        answer: the reference answer as text.
-        options: of the question, as texts.
-        id: whatever the row is called.
-        changed: whether its conversation is not as the data have it.
-        moved: whether pictures in its columns cannot stay where they are.
-        several: whether its column of one picture a row holds several.
+        faults: Faults of the row.
+        prompt: The question as a conversation; None if it contains images as bytes.
+        answer: The reference answer as text.
+        options: Option texts of the question.
+        id: The row's identifier.
+        changed: Whether the conversation differs from the stored one.
+        moved: Whether images have to be copied to a new column.
+        several: Whether a column for one image per row holds several.
     """
 
     faults: list[Fault]
@@ -54,14 +54,14 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True)
 class Examiner:
-    """Looks at a row by its number.
+    """Checks rows by number.
 
     Attributes:
-        rows: number -> row, or a fault where it could not be read.
-        unpacker: what is asked in a row.
-        rewrites_in, allowed_in: columns with other wordings, and with allowed transforms.
-        graded_by: the reward that has to accept the reference answer.
-        takes: what the model's processor takes.
+        rows: Maps a row number to a row, or to a fault if it could not be read.
+        unpacker: Reads the question, images and answer of a row.
+        rewrites_in, allowed_in: Columns with rewrites and with allowed transforms.
+        graded_by: Reward function that has to accept the reference answer.
+        takes: Image sizes that the model's processor accepts.
     """
 
     rows: Any
@@ -73,22 +73,22 @@ class Examiner:
 
     @property
     def columns(self) -> Columns:
-        """Which columns hold what."""
+        """The columns of the layout."""
         return self.unpacker.columns
 
     def __call__(self, row: int) -> Examined:
-        """The row as far as it can be read, and its faults."""
+        """Check one row."""
         try:
             source = self.rows[row]
-        except Exception as error:  # whatever Arrow raises on broken text
+        except Exception as error:  # Arrow raises many types on invalid text
             return Examined([Fault.of(row, self._broken(row), "", f"cannot be read: {error}")])
         return self._read(row, source)
 
     def part(self, rows: range) -> Iterator[Examined]:
-        """Rows that follow each other, read together where that can be done."""
+        """Check a range of consecutive rows, read together if possible."""
         try:
             sources = list(self._together(rows))
-        except Exception:  # as above: it is told of the row that has it
+        except Exception:  # read them one by one to find the faulty row
             return map(self, rows)
         return map(self._read, rows, sources)
 
@@ -141,7 +141,7 @@ class Examiner:
         )
 
     def _broken(self, row: int) -> str:
-        """The first column of a row that cannot be read by itself."""
+        """The first column of a row that fails to read on its own."""
         for name in self.rows.column_names:
             try:
                 self.rows.select_columns([name])[row]
@@ -158,17 +158,17 @@ class Examiner:
         return text
 
 
-@functools.lru_cache(maxsize=20_000)  # few answers of many rows differ
+@functools.lru_cache(maxsize=20_000)  # large data sets have few distinct answers
 def _ungraded(graded_by: Callable[..., list[float]], answer: str) -> str | None:
-    """Why a reward does not accept the reference answer itself; None where it does."""
+    """Reason why a reward rejects the reference answer as a response; None if it accepts it."""
     if reason := references.fault(answer):
         return reason
     given = graded_by([references.perfect(answer)], answer=[answer])[0]
-    return "it refuses it itself" if given < 1 else None
+    return "it rejects the reference answer as a response" if given < 1 else None
 
 
 def _called(columns: Columns, kind: str) -> str:
-    """The column of a kind; the first of several."""
+    """The column of a kind, or the first of several."""
     named = getattr(columns, kind)
     return (named[0] if isinstance(named, list) else named) or ""
 
@@ -181,28 +181,28 @@ def examine_question(
     rewrites_in: str | None,
     takes: Acceptance | None = None,
 ) -> None:
-    """Open the pictures of a question, and put each rewrite in its place."""
+    """Check that the images of a question open and that its rewrites fit its images."""
     shown = pictures(question)
     for number, image in enumerate(shown, start=1):
-        of = f"picture {number} of {len(shown)}: " if len(shown) > 1 else ""
+        of = f"image {number} of {len(shown)}: " if len(shown) > 1 else ""
         attempts.make(images_in, partial(_look_at, image, of, takes))
     for text in attempts.make(rewrites_in, lambda: rewrites(source, rewrites_in)) or ():
         attempts.make(rewrites_in, partial(with_text, question, text))
 
 
 class Attempts:
-    """Things made of a row; where one cannot be made, a fault is noted and None comes back."""
+    """Collects the faults of a row; each failed attempt adds one and returns None."""
 
     def __init__(self, row: int, source: Mapping[str, Any]):
         self.row, self.source = row, source
         self.faults: list[Fault] = []
 
     def make(self, column: str | None, maker: Callable[[], Made]) -> Made | None:
-        """What the maker makes; None with a fault of that column when it cannot."""
+        """Call `maker`; if it raises an InputError, record a fault of `column` and return None."""
         try:
             return maker()
         except InputError as error:
-            # The schema speaks of TRL's columns; the user's have their own names.
+            # Errors of the schema name TRL's columns, but the user's columns have other names.
             words = re.sub(r"^column '[^']*':? ", "", str(error))
             value = self.source.get(column or "")
             self.faults.append(Fault.of(self.row, column or "", value, words))
@@ -210,17 +210,17 @@ class Attempts:
 
 
 def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any], pictured: bool) -> Question:
-    """The question of a conversation and the pictures in columns, as training will read it.
+    """Read the question of a conversation and the images of columns exactly as training does.
 
     Args:
-        prompt: the conversation.
-        given: pictures by kind of column.
-        pictured: whether there is such a column.
+        prompt: The conversation.
+        given: Images by kind of column.
+        pictured: Whether the data set has an image column.
     """
     places = [f"the column of the {kind}" for kind, pictures in given.items() if pictures]
     places += ["the conversation"] * bool(_inside(prompt))
     if len(places) > 1:
-        raise InputError(f"pictures in {' and in '.join(places)}: keep those of one")
+        raise InputError(f"images in {' and in '.join(places)}: keep only one of them")
     shown = given["images"] or given["image"]
     _check_places(prompt, len(shown))
     images = {"images": shown or None} if pictured else {}
@@ -228,19 +228,19 @@ def _asked(prompt: list[dict[str, Any]], given: Mapping[str, Any], pictured: boo
 
 
 def _check_places(prompt: Sequence[Mapping[str, Any]], images: int) -> None:
-    """Refuse places in texts that are others than the pictures of the columns."""
+    """Reject a number of placeholders that differs from the number of images in the columns."""
     said = [turn["content"] for turn in prompt if turn["role"] == "user"]
     texts = [content for content in said if isinstance(content, str)]
     places = sum(text.count(IMAGE) for text in texts)
     if images and places and places != images:
         raise InputError(
-            f"has {places} {IMAGE} for {images} images: write it once for each picture, or not at "
-            "all; where it is a word, write it in another way"
+            f"has {places} {IMAGE} for {images} images: write it once per image or not at all; if "
+            "it is an ordinary word, reword the text"
         )
 
 
 def _inside(prompt: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """Pictures inside the messages of a conversation."""
+    """Images inside the messages of a conversation."""
     contents = [message["content"] for message in prompt]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return [picture(part["image"]) for part in parts if part.get("image") is not None]
@@ -256,7 +256,7 @@ def _look_at(image: Picture, of: str, takes: Acceptance | None) -> None:
 
 
 def written_faults(row: int, source: Mapping[str, Any]) -> list[Fault]:
-    """Texts of a row that are none in UTF-8, or have a NUL."""
+    """Faults of texts that are not valid UTF-8 or contain a NUL character."""
     attempts = Attempts(row, source)
     for name, value in source.items():
         attempts.make(name, partial(_check_written, value))
@@ -264,14 +264,14 @@ def written_faults(row: int, source: Mapping[str, Any]) -> list[Fault]:
 
 
 def _check_written(value: Any) -> None:
-    """Refuse text that is none, however deep it lies in a value."""
+    """Reject invalid text at any depth of a value."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
             raise InputError(f"not UTF-8 at character {error.start}") from error
         if "\0" in value:
-            raise InputError(f"a NUL at character {value.index(chr(0))}, which no text has")
+            raise InputError(f"a NUL at character {value.index(chr(0))}: remove it")
     elif isinstance(value, Mapping):
         _check_written([*value, *value.values()])
     elif isinstance(value, list):
@@ -280,10 +280,10 @@ def _check_written(value: Any) -> None:
 
 
 def check_allowed(source: Mapping[str, Any], column: str | None) -> None:
-    """Refuse what is no list of transforms.
+    """Reject a value of `column` that is not a list of transform names.
 
     Raises:
-        InputError: something else than a list, or an unknown transform.
+        InputError: Not a list, or an unknown transform.
     """
     allowed = source.get(column) if column else None
     if allowed is None:

@@ -1,4 +1,4 @@
-"""Rows that cannot be trained: where they are, what is wrong, and what becomes of them."""
+"""Faults of data set rows: where they are, what is wrong, and how they are reported."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from vantage import files
 from vantage.errors import ConfigError
 
-SHOWN = 20  # faults in a message
+SHOWN = 20  # faults listed in a message
 LONGEST = 500  # characters of a reason
-# Where there are more rows than `MANY`, and the first of them are all bad, the others are too.
+# If the first `FIRST` of more than `MANY` rows are all bad, the rest is not checked.
 MANY = 100_000
 FIRST = 10_000
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something in a row that keeps it from being trained.
+    """A reason why a row cannot be used for training.
 
     Attributes:
-        row: its number, from 0.
-        column: where; empty for the row as a whole.
-        value: the beginning of what stands there.
-        reason: what is wrong with it.
+        row: Row number, from 0.
+        column: Name of the column; empty for the row as a whole.
+        value: The beginning of the column's value.
+        reason: What is wrong with it.
     """
 
     row: int
@@ -37,7 +37,7 @@ class Fault:
 
     @classmethod
     def of(cls, row: int, column: str, value: Any, reason: str) -> Fault:
-        """A fault, with the beginning of any value as text that can be written anywhere."""
+        """Make a fault with the beginning of `value` as encodable text."""
         shown = value if isinstance(value, str) else SHORT.repr(value)
         return cls(row, *map(files.encodable, (column, shown[:80], reason[:LONGEST])))
 
@@ -47,7 +47,7 @@ class Fault:
 
 
 def message(source: str, faults: Sequence[Fault]) -> str:
-    """What is said about faults: the first `SHOWN` of them, and how many rows have some."""
+    """The error message for faults: the number of bad rows and the first `SHOWN` faults."""
     rows = len({fault.row for fault in faults})
     lines = [f"{source}: {rows} {'row' if rows == 1 else 'rows'} cannot be used:"]
     lines += [f"  {fault}" for fault in faults[:SHOWN]]
@@ -57,16 +57,16 @@ def message(source: str, faults: Sequence[Fault]) -> str:
 
 
 def write(path: Path, source: str, faults: Iterable[Fault]) -> None:
-    """Faults as lines of JSON: source, row, column, value, reason.
+    """Write faults as JSON Lines with the keys source, row, column, value and reason.
 
     Raises:
-        ConfigError: a file that cannot be written.
+        ConfigError: The file cannot be written.
     """
     write_all(path, ((source, fault) for fault in faults))
 
 
 def write_all(path: Path, faults: Iterable[tuple[str, Fault]]) -> None:
-    """Faults of several sources as lines of JSON, as `write`."""
+    """Write faults of several sources, as `write`."""
     lines = [json.dumps({"source": source, **asdict(fault)}) + "\n" for source, fault in faults]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def write_all(path: Path, faults: Iterable[tuple[str, Fault]]) -> None:
 
 
 class _Short(reprlib.Repr):
-    """The beginning of any value, however large or deep it is."""
+    """Shortens values of any size and depth."""
 
     def repr_bytes(self, value: bytes, level: int) -> str:
         return repr(value[: self.maxother])

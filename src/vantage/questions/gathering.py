@@ -1,4 +1,4 @@
-"""What was seen of rows, column by column: a million of them take little memory."""
+"""Column-wise results of checking rows, compact enough for a million rows."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from vantage.questions.parallel import over_parts
 from vantage.questions.picture_placement import NUMBERED
 from vantage.questions.schema import IMAGE
 
-# Conversations of texts alone, which most are.
+# Arrow type of text-only conversations, which are the most common.
 PLAIN = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 KEYS = ["role", "content"]
 
-# A conversation, None where it holds pictures as bytes or a row cannot be used.
+# A conversation; None if it contains images as bytes or if the row is bad.
 Prompt = list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is kept of rows that were looked at, see `Examined`; nothing of rows with faults.
+    """Results of checking rows, see `Examined`; bad rows keep only their faults.
 
     Attributes:
-        faults: of all rows.
-        prompts: parts of a column, in Arrow those of texts alone.
-        answers: parts of a column.
-        options: of each row; None where no row has some.
-        ids: of each row; None where no row has one.
-        changed_Q, moved_Q: as of `Examined`.
-        inside_Q: whether the conversation holds pictures as bytes.
-        worded_Q: whether it writes `<image>` or a place with a number.
-        several_Q: as of `Examined`.
+        faults: Faults of all rows.
+        prompts: Chunks of conversations; in Arrow if all are text-only.
+        answers: Chunks of reference answers.
+        options: Options of each row; None if no row has options.
+        ids: Id of each row; None if no row has one.
+        changed_Q, moved_Q: See `Examined`.
+        inside_Q: Whether the conversation contains images as bytes.
+        worded_Q: Whether the conversation contains `<image>` or a numbered placeholder.
+        several_Q: See `Examined`.
     """
 
     faults: list[Fault]
@@ -52,12 +52,12 @@ class Gathered:
 
     @property
     def plain_prompts(self) -> pa.ChunkedArray | None:
-        """All conversations where all are of texts alone."""
+        """All conversations in Arrow; None unless all are text-only."""
         parts = [part for part in self.prompts if isinstance(part, pa.Array)]
         return pa.chunked_array(parts, PLAIN) if len(parts) == len(self.prompts) else None
 
     def prompt_list(self) -> list[Prompt]:
-        """The conversations one by one."""
+        """All conversations as a list."""
         return [
             prompt
             for part in self.prompts
@@ -66,15 +66,15 @@ class Gathered:
 
 
 def gather(examiner: Examiner, rows: int, words: str) -> Gathered:
-    """Every row looked at.
+    """Check all rows.
 
     Args:
-        examiner: looks at a part of them.
-        rows: how many there are.
-        words: of the progress bar.
+        examiner: Checks a range of rows.
+        rows: Number of rows.
+        words: Label of the progress bar.
 
     Raises:
-        InputError: as `vantage.questions.parallel.over_rows`.
+        InputError: See `vantage.questions.parallel.over_rows`.
     """
     parts = over_parts(lambda part: _compact(list(examiner.part(part))), rows, words)
     return Gathered(
@@ -115,7 +115,7 @@ def _has_place(text: str) -> bool:
 
 
 def _in_arrow(prompts: list[Prompt]) -> pa.Array | list[Prompt]:
-    """Conversations of texts alone in Arrow; any others as they are."""
+    """Convert conversations to Arrow if all are text-only; else return them unchanged."""
     messages = (message for prompt in prompts for message in prompt or ())
     return pa.array(prompts, PLAIN) if all(map(_is_plain, messages)) else prompts
 
@@ -125,7 +125,7 @@ def _is_plain(message: Mapping[str, Any]) -> bool:
 
 
 def _joined(parts: Sequence[tuple[int, list | None]], nothing: Any) -> list | None:
-    """Values of all parts, nothing for the rows of those that have none; None if none has."""
+    """Concatenate the values of all parts, with `nothing` for missing ones; None if all miss."""
     if all(values is None for _, values in parts):
         return None
     return [

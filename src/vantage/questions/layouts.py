@@ -1,4 +1,4 @@
-"""Which columns hold what, in the layouts that data sets are published in."""
+"""Column names of published data set layouts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from vantage.sections import Section
 
 
 class Columns(Section):
-    """Which columns hold what; those that are left out follow the layout.
+    """The column for each role. Roles that are not set follow the layout.
 
-    A name is that of a column, or of a place inside one ("reward_model.ground_truth"). `image`
-    and `images` hold one picture a row or a list of them; `images` may name several columns,
-    whose pictures follow each other. `options` is a column of lists, or a column for each option.
-    `id` names rows, each once. None for what there is not; `videos: null` leaves videos out.
+    A name is that of a column or of a place inside one ("reward_model.ground_truth"). `image` and
+    `images` hold one image per row or a list of images. `images` may name several columns, whose
+    images are concatenated. `options` is one column of lists, or one column per option. `id` is a
+    unique name of each row. None means that the data have no such column. `videos: null` ignores
+    videos.
     """
 
     question: str | None = None
@@ -32,18 +33,18 @@ class Columns(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _none_of_nothing(cls, value: Any) -> Any:
-        """An empty text, as a command line has it, and an empty list are no column."""
+        """Read an empty text (from the command line) or an empty list as None."""
         return None if value == "" or value == [] else value
 
     @field_validator("videos")
     @classmethod
     def _left_out(cls, value: str | None) -> str | None:
         if value is not None:
-            raise ValueError("videos are not read; null leaves them out")
+            raise ValueError("videos are not supported; null ignores them")
         return value
 
 
-# Of each kind of column the names it may have, the first one that holds something counts.
+# Candidate column names for each role. The first column that holds values is used.
 EASYR1: dict[str, tuple[str, ...]] = {
     "question": ("problem",),
     "answer": ("answer",),
@@ -51,7 +52,7 @@ EASYR1: dict[str, tuple[str, ...]] = {
 }
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
     "easyr1": EASYR1,
-    "share-vl": EASYR1,  # and other wordings, which `variants.rewrites` names
+    "share-vl": EASYR1,  # `variants.rewrites` names its column of rewrites
     "mmk12": {"question": ("question",), "answer": ("answer",), "image": ("image",)},
     "trl": {
         "question": ("prompt",),
@@ -76,11 +77,11 @@ ANSWERS = (
     *("correct_choice", "multiple_choice_answer", "short_answer", "response", "output"),
     *("completion", "answers"),
 )
-WORDS = {  # in the name of a column that may be one
+WORDS = {  # words in names of columns that likely have the role
     "question": ("question", "problem", "prompt", "query", "ask", "instruct"),
     "answer": ("answer", "truth", "solution", "correct", "label", "result"),
 }
-# Numbers of options, where no column has the answer itself.
+# Columns of option numbers, used if no column has the answer itself.
 INDICES = (
     *("correct_choice_idx", "correct_choice_index", "correct_answer_idx", "correct_answer_index"),
     *("correct_option_idx", "correct_option_index", "correct_idx", "correct_index", "answer_idx"),
@@ -91,15 +92,16 @@ VIDEOS = re.compile(r"(?:video|clip|audio|sound)s?(?:_?(?:path|file|url|bytes)s?
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a data set are for.
+    """Resolved roles of the columns of a data set.
 
     Attributes:
-        columns: all by name.
-        answered: whether a last turn of the assistant is the answer.
-        without_pictures, without_videos: columns for nothing, in which no row may have one.
-        pictures_left_out, videos_left_out: whether the user says that no question needs them.
-        counted_from: number of the first option, where answers are numbers of options.
-        remarks: what a user may want to know about the choice.
+        columns: Column of each role.
+        answered: Whether a final assistant turn is the reference answer.
+        without_pictures, without_videos: Columns without a role, in which an image or a video is
+            an error.
+        pictures_left_out, videos_left_out: Whether the user says that no question needs them.
+        counted_from: Number of the first option, if answers are option numbers.
+        remarks: Notes for the user about the choice of columns.
     """
 
     columns: Columns
@@ -113,7 +115,7 @@ class Layout:
 
 
 def those_there(given: Columns, names: Collection[str]) -> Columns:
-    """What of the user's names is there in other data; their layout says the rest."""
+    """Keep the user's columns that exist in another data set; its layout sets the others."""
     said = given.model_dump(exclude_unset=True)
     return Columns(
         **{
@@ -125,6 +127,6 @@ def those_there(given: Columns, names: Collection[str]) -> Columns:
 
 
 def named(*values: str | list[str] | None) -> list[str]:
-    """Every column that some values of `Columns` name, one by one."""
+    """Flatten values of `Columns` to a list of column names."""
     lists = (value if isinstance(value, list) else [value] for value in values)
     return [name for names in lists for name in names if name is not None]

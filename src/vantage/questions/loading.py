@@ -1,4 +1,4 @@
-"""Data sets as people have them, as rows that training takes; what cannot be trained is told."""
+"""Load data sets of any supported layout as training rows, and report unusable rows."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ LARGE = "a number of more than 64 bits"
 
 
 class Loaded(NamedTuple):
-    """Rows that can be trained, and what was wrong with the others.
+    """Rows to train on, and the faults of the other rows.
 
     Attributes:
-        rows: with `prompt` (a conversation), `answer` if there are answers, and `image` or
-            `images` as references; other columns as they were.
-        faults: of rows that are not among them, under their old numbers.
-        remarks: what a user may want to know about the choice of the columns.
+        rows: Data set with `prompt` (a conversation), `answer` if the data have answers, and
+            `image` or `images` as references. All other columns are unchanged.
+        faults: Faults of the dropped rows, with row numbers of the original data.
+        remarks: Notes for the user about the choice of columns.
     """
 
     rows: Dataset
@@ -63,15 +63,16 @@ def load(
     rejects: Path | None = None,
     **options,
 ) -> Dataset:
-    """Rows to train on. Bad ones stop it, or are skipped and written down.
+    """Load the rows to train on. A bad row is an error, or is skipped and written to a file.
 
     Args:
-        source, split, columns, options: see `survey`.
-        on_bad_row: "error" to refuse the data, "skip" to go on without bad rows.
-        rejects: file for the rows that were skipped, as lines of JSON.
+        source, split, columns, options: See `survey`.
+        on_bad_row: "error" raises an error, "skip" drops bad rows.
+        rejects: JSON Lines file for the faults of skipped rows.
 
     Raises:
-        ConfigError, InputError: as `survey`; bad rows under "error", or nothing but bad rows.
+        ConfigError: See `survey`.
+        InputError: See `survey`; also a bad row under "error", or no good row at all.
     """
     found = survey(source, split=split, columns=columns, **options)
     if found.faults and (on_bad_row == "error" or not len(found.rows)):
@@ -97,23 +98,24 @@ def survey(
     graded_by: Callable[..., list[float]] | None = None,
     takes: Acceptance | None = None,
 ) -> Loaded:
-    """Every row looked at: text, pictures, answer.
+    """Check the text, images and answer of every row.
 
     Args:
-        source: a file (parquet, jsonl, json, csv, tsv), a directory, or a name on the hub.
-        split: which split, where there are several.
-        columns: which columns hold what, where the layout does not say it right.
-        layout: one of `vantage.questions.layouts.LAYOUTS`; None for the first that fits.
-        image_root: directory where paths of pictures start and which they may not leave; by
-            default that of the file.
-        variants: how prompts are made of the rows, which columns of theirs have to allow;
-            `new_questions` is looked at in any case.
-        graded_by: the reward that has to accept the reference answer of each row.
-        takes: what the model's processor takes; None to try no picture.
+        source: A file (parquet, jsonl, json, csv, tsv), a directory, or a data set on the Hub.
+        split: Name of the split, if the source has several.
+        columns: Columns to use where the layout does not name the right ones.
+        layout: One of `vantage.questions.layouts.LAYOUTS`; None to detect the columns.
+        image_root: Directory that relative image paths start from and that no path may leave;
+            defaults to the directory of the file.
+        variants: How prompts are varied. Its columns are checked too; `new_questions` is always
+            checked.
+        graded_by: Reward function that has to accept the reference answer of each row.
+        takes: Image sizes that the model's processor accepts; None skips this check.
 
     Raises:
-        ConfigError: an unknown layout, or no such `image_root`.
-        InputError: no such source, split or column, no rows, or of very many none of the first.
+        ConfigError: An unknown layout, or an `image_root` that does not exist.
+        InputError: A source, split or column that does not exist, no rows, or a large data set
+            whose first rows are all unusable.
     """
     raw, folder = open_rows(source, split)
     variants = variants or Variants()
@@ -150,39 +152,42 @@ def survey(
 
 
 def _check_first(source: str, examiner: Examiner, rows: int) -> None:
-    """Refuse many rows of which the first cannot be used: a small file can hold a billion."""
+    """Reject a large data set early if its first rows are all bad.
+
+    A small compressed file can hold a billion rows, which would take hours to check.
+    """
     if rows <= faults.MANY:
         return
     found = gather(examiner, faults.FIRST, f"Checking the first of {Path(source).name}").faults
     if len({fault.row for fault in found}) == faults.FIRST:
         raise InputError(
-            f"{faults.message(source, found)}\nthe others of {rows:,} rows were not looked at"
+            f"{faults.message(source, found)}\nthe rest of the {rows:,} rows was not checked"
         )
 
 
 def _tell_of_words(source: str, looked: Gathered) -> None:
-    """Warn of `<image>` in rows that have no pictures: it may be a column that was not named."""
+    """Warn if rows without images contain `<image>`: the image column may not be mapped."""
     rows = int(looked.worded_Q.sum())
     if rows:
         logger.warning(
-            f"{source}: {rows} rows write {IMAGE}, but no column holds pictures: it is a word "
-            "there; where it is none, name their column as columns.image or columns.images"
+            f"{source}: {rows} rows contain {IMAGE}, but no image column is used, so it is read as "
+            "a word; if it is a placeholder, set columns.image or columns.images"
         )
 
 
 def _repeated(ids: Sequence[Any], column: str | None) -> list[Fault]:
-    """Ids that came before."""
+    """Faults of rows whose id an earlier row has."""
     first: dict[str, int] = {}
     again = []
     for row, name in enumerate(ids):
         if name is not None and first.setdefault(str(name), row) != row:
-            before = f"the id of row {first[str(name)]} again"
+            before = f"repeats the id of row {first[str(name)]}"
             again.append(Fault.of(row, column or "", name, before))
     return again
 
 
 def _mixed(raw: Rows, columns: Iterable[str]) -> list[Fault]:
-    """Values of another kind than most of their column, which Arrow could not hold."""
+    """Faults of values whose type differs from most of their column: Arrow needs one type."""
     if isinstance(raw, Dataset):
         return []
     found: list[Fault] = []
@@ -201,7 +206,7 @@ def _mixed(raw: Rows, columns: Iterable[str]) -> list[Fault]:
 
 
 def _kinds(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Places in a value, and the kind of what stands there."""
+    """The type of a value and of everything nested in it, each with its position."""
     if type(value) in KINDS:
         large = isinstance(value, int) and not -(2**63) <= value < 2**63
         yield place, LARGE if large else KINDS[type(value)]

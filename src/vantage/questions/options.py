@@ -1,4 +1,4 @@
-"""Options that a question is asked with: found in columns or in its text, written behind it."""
+"""Answer options of multiple-choice questions, read from columns or from the question's text."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vantage.rewards.choice import named as letters_in
 from vantage.rewards.references import reference
 
 OPTIONS = ("options", "choices", "candidates", "option", "answer_choices", "answer_options")
-# A column for each option: A, option_b, choice_C, option1.
+# Data sets with one column per option: A, option_b, choice_C, option1.
 ONE_EACH = re.compile(r"(?:(?:option|choice)_?)?([A-J])|(?:option|choice)_?([a-j]|\d\d?)")
-# Where the text of an option stands in an object, as {"label": "A", "text": "red"}.
+# Keys of the text in an option object such as {"label": "A", "text": "red"}.
 TEXTS = ("text", "texts", "value", "content", "option", "choice", "answer")
-MOST = 0.9  # of answers that must name an option for the options to be shown
+MOST = 0.9  # options are shown only if at least this share of the answers names one of them
 
 
 def lettered(text: str) -> tuple[str, ...]:
-    """Options that are written into a text: "A: 40°\\nB: 60°", "A. 3; B. 4", "(A) 3 (B) 4"."""
+    """Find options inside a text: "A: 40°\\nB: 60°", "A. 3; B. 4", "(A) 3 (B) 4"."""
     text = re.split(r"(?:Choices|Options)\s*:", text)[-1]
     bounds: list[tuple[int, int]] = []
     for name in LETTERS:
@@ -38,16 +38,16 @@ def lettered(text: str) -> tuple[str, ...]:
 
 
 def listing(options: tuple[str, ...]) -> str:
-    """Options as they are shown behind a question."""
+    """Format options as the text appended to a question."""
     shown = (f"({name}) {option}" for name, option in zip(LETTERS, options, strict=False))
     return "\nChoices:\n" + "\n".join(shown)
 
 
 def options_of(row: Mapping[str, Any], columns: Columns) -> list[str]:
-    """The texts of the options of a row, A first; empty where it has none.
+    """Read the option texts of a row, starting with A; empty if it has none.
 
     Raises:
-        InputError: a column of something else than options.
+        InputError: The column does not hold options.
     """
     names = columns.options
     if names is None:
@@ -57,12 +57,13 @@ def options_of(row: Mapping[str, Any], columns: Columns) -> list[str]:
 
 
 def listed_options(value: Any) -> list[str]:
-    """Options as a list, an object by letter or of texts and labels, or a text that holds either.
+    """Read options from a list, an object, or a text that contains either.
 
-    Letters in front of them ("A. red") are left out.
+    Objects map letters to texts, or hold lists of texts and labels. Letters in front of the texts
+    ("A. red") are removed.
 
     Raises:
-        InputError: something else, more options than letters, or an empty one among them.
+        InputError: Any other value, more options than letters, or an empty option before another.
     """
     if isinstance(value, str):
         value = _written(value)
@@ -75,14 +76,14 @@ def listed_options(value: Any) -> list[str]:
         found.pop()
     if "" in found:
         name = f"option {found.index('') + 1}"
-        raise InputError(f"{name} is empty and a later one is not: which letters have they?")
+        raise InputError(f"{name} is empty but a later one is not, so their letters are unclear")
     if len(found) > len(LETTERS):
-        raise InputError(f"{len(found)} options, more than {len(LETTERS)}: leave the row out")
+        raise InputError(f"{len(found)} options, expected at most {len(LETTERS)}: drop the row")
     return _without_letters(found)
 
 
 def _written(text: str) -> Any:
-    """Options in a text: JSON, as Python writes a list, behind letters, or a line each."""
+    """Parse options from a JSON or Python list, a lettered text, or separated lines."""
     if text.strip()[:1] in ("[", "{"):
         return literal(text)
     if not text.strip():
@@ -95,7 +96,7 @@ def _written(text: str) -> Any:
 
 
 def _in_order(value: Mapping[str, Any]) -> list[Any]:
-    """The options of an object: a list inside it, or one by each letter or number."""
+    """The options of an object: a list inside it, or its values ordered by letter or number."""
     lists = (value[name] for name in TEXTS if isinstance(value.get(name), list))
     found = next(lists, None)
     if found is not None:
@@ -106,7 +107,7 @@ def _in_order(value: Mapping[str, Any]) -> list[Any]:
 
 
 def _text_of(value: Any) -> str:
-    """The text of one option; empty for none."""
+    """The text of one option; empty for None."""
     if isinstance(value, Mapping):
         value = next((value[name] for name in TEXTS if value.get(name) is not None), value)
     if isinstance(value, list) and len(value) == 2 and str(value[0]).strip("().") in LETTERS:
@@ -117,7 +118,7 @@ def _text_of(value: Any) -> str:
 
 
 def _without_letters(options: list[str]) -> list[str]:
-    """Options without the letters that they all have in front."""
+    """Remove leading letters from options if all options have the expected one."""
     pairs = zip(LETTERS, options, strict=False)
     marked = [re.match(rf"\(?{name}\s*[.:)]\s*(?=\S)", one, re.I) for name, one in pairs]
     if len(options) < 2 or not all(marked):
@@ -126,7 +127,7 @@ def _without_letters(options: list[str]) -> list[str]:
 
 
 def option_columns(data: Data, answer: str | None) -> str | list[str] | None:
-    """Columns of options, where the answers name one of them."""
+    """The option columns, if most answers name one of the options; else None."""
     names = candidates(data)
     if names is None or answer is None:
         return None
@@ -136,7 +137,7 @@ def option_columns(data: Data, answer: str | None) -> str | list[str] | None:
 
 
 def candidates(data: Data) -> str | list[str] | None:
-    """The column of lists of options, or the columns of one option each; None without any."""
+    """The column with lists of options, or else the columns with one option each; or None."""
     lists = data.first(OPTIONS, ("texts", "text", "other", "number"))
     lists += [name for name in data.first(OPTIONS, ("empty",)) if data.inside(name)]
     lists = [name for name in lists if _holds_options(data, name)]
@@ -149,7 +150,7 @@ def _holds_options(data: Data, name: str) -> bool:
 
 
 def _readable(columns: Columns) -> Callable[[Mapping[str, Any]], list[str]]:
-    """The options of a row; none where they cannot be read."""
+    """Return a function that reads a row's options and gives [] if they cannot be read."""
 
     def found(row: Mapping[str, Any]) -> list[str]:
         try:
@@ -161,7 +162,7 @@ def _readable(columns: Columns) -> Callable[[Mapping[str, Any]], list[str]]:
 
 
 def _one_each(data: Data) -> list[str] | None:
-    """The columns of one option each, in the order of their letters or numbers."""
+    """The columns with one option each, ordered by their letters or numbers."""
     by_letter: dict[int, str] = {}
     by_number: dict[int, str] = {}
     for name in data.names:
@@ -199,22 +200,22 @@ def _truth(row: Mapping[str, Any], answer: str | None) -> str:
 
 
 def _names_one(truth: str, options: Sequence[str]) -> bool:
-    """Whether an answer names options by letter, text or number."""
+    """Whether an answer names one or more options by letter, text or number."""
     if truth.isdecimal() and truth not in options:
         return int(truth) <= len(options)
     return bool(letters_of(truth, options))
 
 
 def letters_of(answer: str, options: Sequence[str]) -> str:
-    """The letters of the options that an answer names, as rewards read it; empty for none."""
+    """Letters of the options that an answer names, as the rewards read it; empty if none."""
     return "".join(sorted(letters_in(reference(answer), options)))
 
 
 def counted_from(data: Data, names: str | list[str], answer: str | None) -> int | None:
-    """The number of the first option, where answers are numbers of options; None where not.
+    """Number of the first option, usually 0 or 1; None if the answers are not option numbers.
 
     Raises:
-        InputError: it may be 0 or 1.
+        InputError: The answers do not show whether they count from 0 or from 1.
     """
     pairs = _with_options(data, names, answer)
     numbers = [int(t) for options, t in pairs if t.isdecimal() and int(t) <= len(options)]
@@ -226,8 +227,8 @@ def counted_from(data: Data, names: str | list[str], answer: str | None) -> int 
         return int(columns[0])
     if last != (0 in numbers):
         return int(last)
+    ends = "both 0 and the last number occur" if last else "neither 0 nor the last number occurs"
     raise InputError(
-        f"{data.source}: column {answer!r} holds numbers of options, "
-        f"{'0 and the last one' if last else 'and none is 0 or the last one'}: whether they "
-        "count from 0 or from 1 is not plain; write letters, or columns: {options: null}"
+        f"{data.source}: column {answer!r} holds option numbers, but it is unclear whether they "
+        f"count from 0 or from 1, as {ends}; write letters, or set columns: {{options: null}}"
     )

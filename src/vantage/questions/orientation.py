@@ -1,9 +1,9 @@
-"""Which transforms could change the answer to a question, told by its words.
+"""Detect from its words which image transforms could change the answer to a question.
 
-A turn moves left, above and north; a mirror also swaps clockwise, b and d. The note of a
-transform asks to undo it, but a policy that does not would be rewarded for a wrong reading, so
-such a question keeps its picture as it is. Words are a guard, not a proof: a row of the data
-may list what it allows (`variants.transforms.allowed`).
+A rotation changes left, above and north. A mirror also swaps clockwise, b and d. The note in the
+prompt asks the model to undo the transform, but a policy that ignores the note would be rewarded
+for a wrong reading, so the image of such a question is left unchanged. This is a heuristic; a
+column can list the allowed transforms of each row (`variants.transforms.allowed`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ TURN = frozenset({"turn"})
 MIRROR = frozenset({"mirror"})
 NOISE = frozenset({"noise"})
 
-LONGEST = 10_000  # characters; of a longer question no word is read, nothing is changed
+LONGEST = 10_000  # characters; longer questions are not searched and never transformed
 
 FIGURE = r"(?:figures?|diagrams?|pictures?|images?|graphs?|tables?|charts?|texts?|passages?|plots?)"
 
-# Ways of saying left, right, up, down and top that point nowhere in a picture.
+# Phrases with left, right, up, down or top that do not refer to a direction in an image.
 HARMLESS = (
     r"right[ -]+(?:angle[ds]?|triangles?|isosceles|(?:circular )?(?:cones?|cylinders?)|prisms?)",
     r"right[ -](?:square |rectangular |triangular )?(?:pyramids?|prisms?|now|away|answers?|"
@@ -66,7 +66,7 @@ HARMLESS = (
     r"\brow houses?\b|\b(?:slides?|slid|rolls?|runs?) (?:up|down) (?:a|the|an)\b|"
     r"\bcoordinate the\b",
 )
-# Names of places, where the case of letters counts.
+# Geographic names; these are case-sensitive.
 PLACES = re.compile(r"\b(?:North|South|East|West)(?:ern)? (?:[A-Z]\w+)")
 
 LETTER = r"['\"]?(?:[bdpqnuMWZNSE]|6|9)['\"]?"
@@ -169,8 +169,8 @@ def changing(question: str, answer: str = "") -> frozenset[str]:
     """Kinds of transforms ("turn", "mirror", "noise") that could change the answer.
 
     Args:
-        question: its text, choices included.
-        answer: the reference answer, whose words count as well.
+        question: Text of the question, including its options.
+        answer: The reference answer, whose words are searched as well.
     """
     if len(question) > LONGEST:
         return BOTH | NOISE

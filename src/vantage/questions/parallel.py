@@ -1,4 +1,4 @@
-"""Something done with every row, by as many processes as are worth it."""
+"""Process all rows of a data set in parallel."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ from vantage import processes
 from vantage.errors import InputError
 from vantage.terminal import line
 
-SMALL = 500  # rows that are not worth a second process
-PART = 64  # rows that a process gets at a time, where there are few
-LARGEST = 512  # and where there are many
-MOST_PARTS = 1_000  # until parts grow
+SMALL = 500  # rows per worker, below which another process is not worth its start
+PART = 64  # minimum rows per part
+LARGEST = 512  # maximum rows per part
+MOST_PARTS = 1_000  # parts grow from the minimum to keep their number near this
 
 Found = TypeVar("Found")
 
 
 def over_rows(look: Callable[[int], Found], rows: int, words: str) -> list[Found]:
-    """What `look` finds in each row, by as many processes as are worth it.
+    """Call `look` on every row and return the results in order.
 
     Args:
-        look: number of a row -> anything small; everything it needs is inherited.
-        rows: how many there are.
-        words: of the progress bar.
+        look: Maps a row number to a small result. Worker processes inherit its data.
+        rows: Number of rows.
+        words: Label of the progress bar.
 
     Raises:
-        InputError: a process died, as a decoder on broken bytes can; names the rows.
+        InputError: A worker process died, for example in a decoder on invalid bytes. Names the
+            range of rows.
     """
     parts = over_parts(lambda part: [look(row) for row in part], rows, words)
     return [found for part in parts for found in part]
 
 
 def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Found]:
-    """What `look` finds in each part of the rows, part by part, as `over_rows`.
+    """Call `look` on ranges of consecutive rows; see `over_rows`.
 
     Args:
-        look: numbers of rows that follow each other -> anything small.
-        rows: how many there are.
-        words: of the progress bar.
+        look: Maps a range of row numbers to a small result.
+        rows: Number of rows.
+        words: Label of the progress bar.
     """
     together, words = processes.count(), line(words)
     parts = _parts(rows, together)
@@ -55,7 +56,7 @@ def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Fo
         few = rows < 5 * SMALL
         return [look(part) for part in tqdm(parts, words, unit="part", disable=few)]
     found: list[Found] = []
-    # Forked, so that the rows are shared and nothing is read again.
+    # Forked workers share the memory of the rows, so nothing is copied or read again.
     with ProcessPoolExecutor(workers, get_context("fork"), _adopt, (look,)) as pool:
         try:
             for part in tqdm(pool.map(_look_at, parts), words, len(parts), unit="part"):
@@ -65,19 +66,19 @@ def over_parts(look: Callable[[range], Found], rows: int, words: str) -> list[Fo
             last = min(first + len(parts[0]) * (workers + 1), rows)
             raise InputError(
                 f"reading a row between {first} and {last} "
-                "ended the process that read it: leave out the broken one"
+                "crashed the worker process: remove the damaged row"
             ) from error
     return found
 
 
 def _parts(rows: int, together: int) -> list[range]:
-    """Rows that follow each other; the more there are, the larger are their parts."""
+    """Split row numbers into ranges, which grow with the number of rows."""
     size = min(max(PART, rows // MOST_PARTS), LARGEST, -(-rows // together) or 1)
     return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what a container or a batch system grants
+    if hasattr(os, "sched_getaffinity"):  # respects the limits of containers and schedulers
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -85,7 +86,7 @@ def _cores() -> int:
 def _shared_out(
     look: Callable[[range], Found], parts: list[range], words: str, together: int
 ) -> list[Found]:
-    """As `over_parts`, each process of a distributed run looking at its share."""
+    """As `over_parts`; each process of a distributed run handles its share of the parts."""
     rank = processes.rank()
     quiet = bool(rank) or sum(map(len, parts)) < SMALL
     shares = processes.gathered(

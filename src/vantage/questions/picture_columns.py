@@ -1,4 +1,4 @@
-"""Columns of pictures, by name and by what they hold; refuses those that would be dropped."""
+"""Find image columns by name and content; image columns that would be dropped are an error."""
 
 from __future__ import annotations
 
@@ -16,18 +16,28 @@ PICTURES = re.compile(
     re.I,
 )
 IDS = re.compile(r"(?:image|img|picture)_?ids?", re.I)
-PLAIN = ("image", "images", "img", "imgs", "picture", "pictures")  # the plainest ones
+PLAIN = ("image", "images", "img", "imgs", "picture", "pictures")  # unambiguous names
 SAID = {
-    "link": "holds addresses of pictures (nothing is fetched: download them and give paths)",
-    "path": "holds paths of pictures (none of them is there: give their image_root)",
-    "conversation": "holds conversations with pictures",
+    "link": "holds URLs of images (they are not downloaded: download them and give paths)",
+    "path": "holds paths of images (none of them exists: set image_root)",
+    "conversation": "holds conversations with images",
 }
 
 
 def picture_columns(
     usual: Mapping[str, Sequence[str]] | None, data: Data, used: Collection[str], talk: Held
 ) -> dict[str, str | list[str] | None]:
-    """Columns of pictures; refuses those that hold pictures and are not among them."""
+    """Choose the image columns.
+
+    Args:
+        usual: Names of a layout; None to detect the columns.
+        data: What the columns hold.
+        used: Columns with another role.
+        talk: What the question column holds.
+
+    Raises:
+        InputError: The choice is ambiguous, or a column with images is not chosen.
+    """
     free = [name for name in data.held if not is_in(name, used)]
     real = [name for name in free if data.kind(name) == "picture"]
     called = _called(usual, data, free)
@@ -55,7 +65,7 @@ def picture_columns(
 def _called(
     usual: Mapping[str, Sequence[str]] | None, data: Data, free: Collection[str]
 ) -> list[str]:
-    """Columns with a usual name, the plainest first, numbered ones in their order."""
+    """Columns with the usual names of images: `image` and `images` first, then by number."""
     names = [name for name in data.names if name in free]
     if usual is not None:
         wanted = [*usual.get("images", ()), *usual.get("image", ())]
@@ -65,7 +75,7 @@ def _called(
 
 
 def _with_later(chosen: list[str], called: Sequence[str], data: Data) -> list[str]:
-    """Numbered columns with those of the same name that hold nothing in the rows looked at."""
+    """Add numbered columns of the same name that are empty in the sampled rows."""
     stems = {_numbered(name)[1] for name in chosen} - {""}
     if len(stems) != 1 or {"image", "images"} & set(chosen):
         return chosen
@@ -75,13 +85,13 @@ def _with_later(chosen: list[str], called: Sequence[str], data: Data) -> list[st
 
 
 def _check_ids(data: Data, free: Collection[str]) -> None:
-    """Refuse rows that name their pictures by an id, where no column holds them."""
+    """Reject data whose rows refer to images by an id while no column holds images."""
     for name in data.names:
         if name in free and IDS.fullmatch(name) and data.kind(name) != "empty":
             raise InputError(
-                f"{data.source}: column {name!r} names pictures, and no column holds them\n"
-                "  to use them add a column     columns: {images: NAME}\n"
-                "  to leave them out write      columns: {images: null}"
+                f"{data.source}: column {name!r} refers to images, but no column holds them\n"
+                "  to use them, add a column    columns: {images: NAME}\n"
+                "  to ignore them               columns: {images: null}"
             )
 
 
@@ -91,7 +101,7 @@ def _numbered(name: str) -> tuple[int, str]:
 
 
 def _alike(names: Sequence[str], data: Data) -> list[str]:
-    """The columns without those that hold the same as an earlier one."""
+    """Remove columns with the same values as an earlier one."""
     kept: list[str] = []
     for name in names:
         if not any(data.same(name, earlier) for earlier in kept):
@@ -100,9 +110,9 @@ def _alike(names: Sequence[str], data: Data) -> list[str]:
 
 
 def _promised(called: Sequence[str], data: Data) -> list[str]:
-    """Of columns that are called like pictures and hold none: what their rows may have yet.
+    """Choose among columns with image names but without images in the sampled rows.
 
-    Those of addresses and of paths come first, so that rows are told what is wrong with them.
+    Columns of URLs and paths come first, so that the faults of their rows are reported.
     """
     for kinds in (("link", "path"), ("number", "other", "text", "texts"), ("empty",)):
         there = [name for name in called if data.kind(name) in kinds]
@@ -115,13 +125,13 @@ def _promised(called: Sequence[str], data: Data) -> list[str]:
 
 
 def _belong_together(names: Sequence[str]) -> bool:
-    """Whether columns are one list: image_1, image_2; or `image` beside `images`."""
+    """Whether columns form one list: image_1, image_2; or `image` and `images`."""
     stems = {_numbered(name)[1] for name in names}
     return set(names) == {"image", "images"} or (len(stems) == 1 and stems != {""})
 
 
 def by_shape(pictures: Mapping[str, str | list[str] | None], data: Data) -> dict[str, Any]:
-    """`image` for a column of single pictures, `images` for any other, however they were named."""
+    """Assign a column of single images to `image` and any other to `images`."""
     one, several = pictures.get("image"), pictures.get("images")
     if one is not None and several is not None:
         return {"image": one, "images": several}
@@ -135,21 +145,21 @@ def by_shape(pictures: Mapping[str, str | list[str] | None], data: Data) -> dict
 
 def _several(data: Data, names: Sequence[str]) -> str:
     told = " and ".join(map(repr, names))
-    lines = [f"{data.source}: columns {told} hold pictures: say which ones the model sees"]
+    lines = [f"{data.source}: columns {told} hold images: choose those that the model sees"]
     lines += [f"  columns: {{images: {name}}}" for name in names]
     lines += [f"  columns: {{images: [{', '.join(names)}]}} for all of them"]
     return "\n".join(lines)
 
 
 def _unmapped(data: Data, names: Sequence[str], chosen: Sequence[str]) -> str:
-    """What is said about columns that the model would not see."""
+    """The error message for image columns that the model would not see."""
     lines = []
     for name in names:
-        verb = SAID.get(data.kind(name), "holds pictures")
+        verb = SAID.get(data.kind(name), "holds images")
         lines.append(f"{data.source}: column {name!r} {verb}, which the model would not see")
         mapped = "question" if data.kind(name) == "conversation" else "images"
         mapping = f"[{', '.join([*chosen, name])}]" if chosen else name
-        lines.append(f"  to use them write        columns: {{{mapped}: {mapping}}}")
+        lines.append(f"  to use them     columns: {{{mapped}: {mapping}}}")
     kept = "null" if not chosen else chosen[0] if len(chosen) == 1 else f"[{', '.join(chosen)}]"
-    lines.append(f"  to leave them out write  columns: {{images: {kept}}}")
+    lines.append(f"  to ignore them  columns: {{images: {kept}}}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Pictures that a text mentions by number, put where it mentions them first."""
+"""Place images that a text refers to by number at their first mention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vantage.questions.pictures import Picture
 from vantage.questions.schema import IMAGE, Question, with_text
 
 NUMBERED = re.compile(r"<\|?(?:image|img)[\s_-]*(\d+)\|?>", re.I)
-# What stands for a picture in texts that were written for one model or tool.
+# Image placeholders of specific models and tools.
 TOKENS = re.compile(
     r"<\|vision_start\|>(?:<\|image_pad\|>)*<\|vision_end\|>|<\|(?:image_pad|image|img)\|>"
     r"|<image_?(?:placeholder|token|here)>|<start_of_image>|<img>(?![^<\n]*</img>)|<image>"
@@ -19,16 +19,17 @@ TOKENS = re.compile(
 
 
 def numbered(texts: Sequence[str], known: Sequence[int]) -> tuple[list[str], tuple[int, ...]]:
-    """Texts that mention pictures by number, as <image1> or <image 1>, with `<image>` instead.
+    """Replace numbered placeholders such as <image1> or <image 1> with `<image>`.
 
-    The first mention places a picture, later ones name it; pictures without one stand first.
+    The first mention of an image becomes its placeholder, and later mentions become "image 1".
+    Images that are never mentioned go to the front.
 
     Args:
-        texts: one after the other.
-        known: numbers of the pictures that there are.
+        texts: Texts in order.
+        known: Numbers of the existing images.
 
     Returns:
-        The texts, and the numbers in the order of their places.
+        The texts, and the image numbers in the order of their placeholders.
     """
     placed: list[int] = []
 
@@ -45,7 +46,7 @@ def numbered(texts: Sequence[str], known: Sequence[int]) -> tuple[list[str], tup
 
 
 def place(text: str, pictures: Mapping[int, Picture]) -> Question:
-    """A question whose text mentions its pictures by number; see `numbered`."""
+    """Make a question from a text that refers to its images by number; see `numbered`."""
     if IMAGE in text:
         return with_text(Question("", tuple(pictures.values())), text)
     (text,), order = numbered([text], list(pictures))

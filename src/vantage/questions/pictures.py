@@ -1,4 +1,4 @@
-"""Pictures as references: where the bytes are and what will be done to them, opened when needed."""
+"""Lazy image references: the source of the bytes and the steps to apply when opened."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vantage import files
 from vantage.errors import InputError
 
-# A larger picture is refused before it is decoded: 64 million pixels are 192 MB in RGB.
+# Larger images are rejected before decoding: 64 million pixels take 192 MB in RGB.
 MOST_PIXELS = 64_000_000
-# A larger file is refused before it is read: the largest picture without compression has less.
+# Larger files are rejected before reading: an uncompressed image of MOST_PIXELS is smaller.
 MOST_BYTES = 256_000_000
-# Raster formats alone: others of PIL start programs (EPS), open further files, or hold a picture
-# larger than they say (ICO).
+# Raster formats only: other formats of PIL start programs (EPS), open further files, or contain
+# images larger than their header declares (ICO).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
-# How encoded pictures begin, those that cannot be read too; and how they do as base64.
+# Magic bytes of image formats, including unsupported ones.
 HEADS = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|BM.{4}\0{4}|II\*\0|MM\0\*|P[1-6]\s"
     rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|avis|heic|heix|mif1|msf1)",
@@ -38,11 +38,11 @@ HEADS = re.compile(
 )
 VIDEO_HEADS = re.compile(rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ", re.DOTALL)
 BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{12,}(={0,2}\s*)")
-WEB = str.maketrans("-_", "+/")  # base64 as it is written in addresses
+WEB = str.maketrans("-_", "+/")  # URL-safe base64 to standard base64
 DATA_URI = re.compile(r"\s*data:[^,\s]{0,200},", re.I)
-HEAD = 256  # characters of a text that tell whether it is base64
-LEAST_ENCODED = 64  # characters: less may be a name without an ending
-# Where a picture stands in an object, the first one that is there.
+HEAD = 256  # characters of a text inspected to detect base64
+LEAST_ENCODED = 64  # characters; a shorter text may be a file name without an extension
+# Keys of the image in an object, by priority.
 PLACES = ("bytes", "image", "image_url", "url", "base64", "path")
 
 Step = Callable[[Image.Image], Image.Image]
@@ -50,19 +50,18 @@ Step = Callable[[Image.Image], Image.Image]
 
 @dataclass(frozen=True)
 class Picture:
-    """A reference to a picture. Equal ones are the same picture, without a look at it.
+    """A reference to an image. References are compared by source and steps, not by pixels.
 
     Attributes:
-        source: its encoded bytes or a view of them, the path of its file, or an image in
-            memory.
-        steps: what is done to it once it is opened, in this order.
+        source: Encoded bytes or a view of them, the path of a file, or a PIL image.
+        steps: Functions applied in this order when the image is opened.
     """
 
     source: bytes | memoryview | Path | Image.Image
     steps: tuple[Step, ...] = ()
 
     def __hash__(self) -> int:
-        """Of a part of the picture: equal ones have the same, without a look at all of it."""
+        """Hash the length and the last bytes only, since hashing a whole image is slow."""
         if isinstance(self.source, Image.Image):
             return hash((self.source.size, self.source.mode, self.steps))
         if isinstance(self.source, Path):
@@ -70,61 +69,60 @@ class Picture:
         return hash((len(self.source), bytes(self.source[-64:]), self.steps))
 
     def then(self, *steps: Step) -> Picture:
-        """The picture with more to be done to it."""
+        """Append processing steps."""
         return replace(self, steps=self.steps + steps)
 
     def open(self) -> Image.Image:
-        """The picture in RGB, transparent parts white, upright as its EXIF data say.
+        """Decode the image to RGB on a white background, upright by its EXIF data, with all steps.
 
         Raises:
-            InputError: no such file, no picture, a broken one, or one of more than
-                `MOST_PIXELS` pixels.
+            InputError: A missing file, an invalid image, or one of more than `MOST_PIXELS` pixels.
         """
         try:
             image = _rgb(ImageOps.exif_transpose(self.unread()))
         except InputError:
             raise
-        except Exception as error:  # whatever a decoder raises on broken bytes
-            raise InputError(f"a picture that cannot be decoded: {error}") from error
+        except Exception as error:  # decoders raise many types on invalid bytes
+            raise InputError(f"image cannot be decoded: {error}") from error
         for step in self.steps:
             image = step(image)
         return image
 
     def unread(self) -> Image.Image:
-        """The picture as it is stored, before any step; pixels are read at the first use.
+        """The stored image before any step; PIL decodes its pixels at the first use.
 
         Raises:
-            InputError: no such file, no picture, or too large a one.
+            InputError: A missing file, an invalid image, or one with too many pixels.
         """
         if isinstance(self.source, Image.Image):
             return self.source
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the limit below is a lower one
+                warnings.simplefilter("ignore")  # PIL's limit is higher than the one below
                 image = Image.open(io.BytesIO(self.encoded()), formats=FORMATS)
             if image.width * image.height > MOST_PIXELS:
                 raise InputError(
-                    f"a picture of {image.width} x {image.height} pixels, "
+                    f"an image of {image.width} x {image.height} pixels, "
                     f"more than {MOST_PIXELS:,}: scale it down"
                 )
             return image
         except UnidentifiedImageError as error:
             known = ", ".join(FORMATS)
-            raise InputError(f"no picture in a known format ({known}): {self!s}") from error
+            raise InputError(f"not an image in a supported format ({known}): {self!s}") from error
         except Image.DecompressionBombError as error:
             raise InputError(
-                f"a picture of more than {MOST_PIXELS:,} pixels: scale it down"
+                f"an image of more than {MOST_PIXELS:,} pixels: scale it down"
             ) from error
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"a picture that cannot be read: {error}") from error
+            raise InputError(f"image cannot be read: {error}") from error
 
     def encoded(self) -> bytes:
-        """Its bytes before any step, as they are stored; PNG for an image in memory.
+        """The stored bytes before any step; a PIL image is encoded as PNG.
 
         Raises:
-            InputError: no such file, one that cannot be read, or of more than `MOST_BYTES`.
+            InputError: A file that is missing, unreadable, or larger than `MOST_BYTES`.
         """
         if isinstance(self.source, bytes | memoryview):
             return bytes(self.source)
@@ -136,7 +134,7 @@ class Picture:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its bytes before any step."""
+        """SHA-256 of the stored bytes before any step."""
         return hashlib.sha256(self.encoded()).hexdigest()
 
     def __str__(self) -> str:
@@ -146,16 +144,16 @@ class Picture:
 
 
 def picture(value: Any, root: Path | None = None) -> Picture:
-    """The picture behind a value of a data set. Nothing is fetched.
+    """Make a reference to the image in a data set value. Nothing is downloaded.
 
     Args:
-        value: encoded bytes, base64 or a data URI, a path, an image in memory, or an object
-            that holds one of them, as {"bytes": ..., "path": ...} or {"url": ...}.
-        root: where relative paths start and which no path may leave; None takes a path as
-            it is.
+        value: Encoded bytes, base64 or a data URI, a path, a PIL image, or an object that
+            contains one of them, such as {"bytes": ..., "path": ...} or {"url": ...}.
+        root: Directory that relative paths start from and that no path may leave; None accepts
+            any path.
 
     Raises:
-        InputError: something else, an empty value, an address, or a path that leaves `root`.
+        InputError: Any other value, an empty value, a URL, or a path that leaves `root`.
     """
     if isinstance(value, Picture):
         return value
@@ -171,11 +169,11 @@ def picture(value: Any, root: Path | None = None) -> Picture:
             return Picture(_decoded(found))
         return Picture(path)
     shown = reprlib.repr(value)[:80]
-    raise InputError(f"{shown!r} is no picture: expected bytes, base64, a path, or an image")
+    raise InputError(f"{shown!r} is not an image: expected bytes, base64, a path, or a PIL image")
 
 
 def inside(value: Any) -> Any:
-    """What stands in the place of an object that is for a picture; any other value as it is."""
+    """Extract the image value from an object; any other value is returned unchanged."""
     if not isinstance(value, Mapping):
         return value
     name = next((name for name in PLACES if value.get(name) is not None), None)
@@ -184,7 +182,7 @@ def inside(value: Any) -> Any:
 
 
 def looks(content: bytes | memoryview) -> Literal["picture", "video"] | None:
-    """What encoded bytes hold, told by how they begin."""
+    """Detect an image or a video by its magic bytes."""
     head = bytes(content[:32])
     if HEADS.match(head):
         return "picture"
@@ -192,7 +190,7 @@ def looks(content: bytes | memoryview) -> Literal["picture", "video"] | None:
 
 
 def is_encoded(text: Any) -> bool:
-    """Whether a value is a text that holds a picture in base64, or a data URI; no path is."""
+    """Whether a value is a data URI or a base64 text that decodes to an image."""
     if not isinstance(text, str):
         return False
     if DATA_URI.match(text):
@@ -204,7 +202,7 @@ def is_encoded(text: Any) -> bool:
 
 
 def _seems_encoded(text: str) -> bool:
-    """Whether a text that names no file is base64 of something else than a picture."""
+    """Whether a text is likely base64 of something other than an image, not a path."""
     found = BASE64.fullmatch(text[:HEAD])
     if found is None or "." in text[-8:]:
         return False
@@ -225,31 +223,32 @@ def _content(path: Path) -> bytes:
         size = path.stat().st_size if path.is_file() else -1
         if 0 <= size <= MOST_BYTES:
             return path.read_bytes()
-    except (OSError, ValueError) as error:  # a name too long or no UTF-8, no permission
+    except (OSError, ValueError) as error:  # name too long or not UTF-8, or no permission
         why = files.reason(error)
-        raise InputError(f"no picture that can be read: {str(path)[:200]!r}: {why}") from error
+        raise InputError(f"image {str(path)[:200]!r} cannot be read: {why}") from error
     if size < 0:
         raise InputError(
-            f"no such picture: {str(path)[:200]!r}; where they lie elsewhere than the data, "
-            "give their directory as image_root"
+            f"image not found: {str(path)[:200]!r}; if images are outside the data's directory, "
+            "set image_root to their directory"
         )
-    raise InputError(f"a picture of {size:,} bytes, more than {MOST_BYTES:,}: scale it down")
+    raise InputError(f"an image of {size:,} bytes, more than {MOST_BYTES:,}: scale it down")
 
 
 def located(path: str, root: Path | None) -> Path:
-    """The file that a path names: from `root`, or from here where that is inside `root`.
+    """Resolve a path against `root`, or against the working directory if that stays in `root`.
 
     Raises:
-        InputError: an address, or a path or a link that leaves `root`.
+        InputError: A URL, or a path or symbolic link that leaves `root`.
     """
     if path.startswith("file://"):
         path = unquote(path.removeprefix("file://"))
     if "://" in path:
         raise InputError(
-            f"{path[:80]!r} is no path: nothing is fetched; download the picture and give its path"
+            f"{path[:80]!r} is not a path: URLs are not downloaded; download the image and give "
+            "its path"
         )
     if "\0" in path:
-        raise InputError(f"{path[:80]!r} is no path: pictures are files in the data directory")
+        raise InputError(f"{path[:80]!r} is not a path: it contains a NUL character")
     spellings = dict.fromkeys((path, path.replace("\\", "/")))
     if root is None:
         return _first(map(Path, spellings)) or Path(path)
@@ -260,18 +259,18 @@ def located(path: str, root: Path | None) -> Path:
     if there is None and not found[0].is_relative_to(base):
         raise InputError(
             f"path {path[:200]!r} leaves the directory {str(base)!r}: "
-            "give the directory of the pictures as image_root"
+            "set image_root to the directory of the images"
         )
     if there is not None and not stays(there, base):
         raise InputError(
             f"path {path[:200]!r} is a link that leaves the directory {str(base)!r}: copy the "
-            "picture there, or give the directory of the pictures as image_root"
+            "image there, or set image_root to the directory of the images"
         )
     return there or found[0]
 
 
 def stays(path: Path, root: Path) -> bool:
-    """Whether a path leads into a directory, whatever links there are on the way."""
+    """Whether a path is inside a directory after resolving symbolic links."""
     try:
         real = os.path.realpath(path)
     except ValueError:  # a NUL
@@ -281,19 +280,19 @@ def stays(path: Path, root: Path) -> bool:
 
 @functools.lru_cache(maxsize=100)
 def _homes(root: Path) -> tuple[str, ...]:
-    """Where files of a directory may lie: inside, or, as the hub's cache has them, in its blobs."""
+    """Directories that may hold the files of `root`: itself, and the blobs of the Hub's cache."""
     cached = root.absolute().parent
     blobs = (str(cached.parent / "blobs"),) if cached.name == "snapshots" else ()
     return tuple(os.path.realpath(one) for one in (root, *blobs))
 
 
 def _first(paths: Iterable[Path]) -> Path | None:
-    """The first one that is a file."""
+    """The first existing file."""
     for path in paths:
         try:
             if path.is_file():
                 return path
-        except (OSError, ValueError):  # a name too long, or no UTF-8: told once it is opened
+        except (OSError, ValueError):  # name too long or not UTF-8: reported when it is opened
             continue
     return None
 
@@ -302,7 +301,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image
-    if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel, which PIL would clip at 255
         image = image if image.mode in ("I", "I;16") else image.convert("I")
         return image.point(lambda level: level / 257).convert("L").convert("RGB")
     if image.has_transparency_data:

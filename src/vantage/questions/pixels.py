@@ -1,4 +1,4 @@
-"""The size of images."""
+"""Image sizes in pixels."""
 
 import math
 from dataclasses import dataclass
@@ -8,37 +8,42 @@ from PIL.Image import Image, Resampling
 
 @dataclass(frozen=True)
 class Bounds:
-    """Least and most pixels of an image, as a step of a picture; None for no bound."""
+    """A processing step that limits the number of pixels of an image; None means no limit.
+
+    Attributes:
+        least: Minimum number of pixels (width x height).
+        most: Maximum number of pixels.
+    """
 
     least: int | None = None
     most: int | None = None
 
     def __call__(self, image: Image) -> Image:
-        """The image, scaled into the bounds."""
+        """Scale the image to the bounds."""
         return fit(image, self.least, self.most)
 
     def sized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of an image of that size within the bounds."""
+        """Width and height, in pixels, of an image of this size after scaling."""
         return sized(width, height, self.least, self.most)
 
 
 def fit(image: Image, least: int | None, most: int | None) -> Image:
-    """The image with at least `least` and at most `most` pixels, its shape kept.
+    """Scale an image to between `least` and `most` pixels, keeping its aspect ratio.
 
-    Done before anything sees the image, so that every processor and every sampler gets the
-    same picture, however it sizes images itself.
+    This runs before anything else sees the image, so that every processor and every sampler gets
+    the same image, however it resizes images itself.
 
     Args:
-        image: any image.
-        least: smaller ones are scaled up; None for no bound.
-        most: larger ones are scaled down; None for no bound.
+        image: Any image.
+        least: Minimum number of pixels, reached by scaling up; None for no limit.
+        most: Maximum number of pixels, reached by scaling down; None for no limit.
     """
     size = sized(*image.size, least, most)
     return image if size == image.size else image.resize(size, Resampling.BICUBIC)
 
 
 def sized(width: int, height: int, least: int | None, most: int | None) -> tuple[int, int]:
-    """Width and height that `fit` gives an image of that size."""
+    """Width and height, in pixels, that `fit` gives to an image of this size."""
     pixels = width * height
     if least is not None and pixels < least:
         scale = math.sqrt(least / pixels)

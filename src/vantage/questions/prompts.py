@@ -1,4 +1,4 @@
-"""The prompts of a rollout batch, made from the data and the seed wherever they are needed."""
+"""Prompts of a rollout batch, reproducible on every process from the data and the seed."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ from vantage.questions.schema import (
 from vantage.questions.templates import filled
 from vantage.questions.variants import Variants
 
-# Keeps these draws apart from others that are keyed by seed, epoch and question.
+# Separates this random stream from others with the same (seed, epoch, question).
 VARIANTS = 2
 
 
 @dataclass
 class Prompts:
-    """Prompts have an id: place of their question in the batch times variants, plus variant.
+    """Makes the prompts of a rollout batch.
 
-    Every process can make any prompt of the batch again, so that a row that moves to another
-    process travels as an id. Making a prompt opens no image; `render` does.
+    The id of a prompt is (index of its question in the batch) x (number of variants) + variant.
+    Every process can rebuild any prompt from its id, so moving a row to another process only sends
+    the id. Making a prompt opens no image; `render` does.
 
     Attributes:
-        rows: the data.
-        variants: prompts a question.
-        template, system: put around every question, see `vantage.questions.schema.frame`; the
-            template may name columns, see `vantage.questions.templates`.
-        seed: of the variants; they also depend on the epoch and the question.
-        bounds: pixels of an image; others are scaled, before anything sees them.
-        length: of a text, by which the longest wording of a question is found.
-        reserved: texts that the processor takes for a picture, which no question may write.
+        rows: The data set.
+        variants: How a question is varied into several prompts.
+        template, system: Template and system message of every question, see
+            `vantage.questions.schema.frame`. The template may name columns, see
+            `vantage.questions.templates`.
+        seed: Seed of the variants, combined with the epoch and the question.
+        bounds: Limits on the pixels of an image, applied before anything else sees the image.
+        length: Length of a text, used to find the longest wording of a question.
+        reserved: Placeholder texts of the processor, which no question may contain.
     """
 
     rows: Reader
@@ -70,13 +72,13 @@ class Prompts:
     _written: dict[tuple[int, Hashable], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a template that names what is no column."""
+        """Reject a template that names an unknown column."""
         rows = self.rows.rows
-        if rows.format["type"] is None:  # a transform makes its columns row by row
+        if rows.format["type"] is None:  # with a transform, columns are only known row by row
             templates.check_template(self.template, rows.column_names)
 
     def begin(self, done: float) -> None:
-        """Forget the last batch; a share `done` of the training is done."""
+        """Start a new batch at training progress `done` (0 to 1)."""
         self._asked, self._done = [], done
         self._sources.clear()
         self._made.clear()
@@ -84,27 +86,27 @@ class Prompts:
 
     @property
     def done(self) -> float:
-        """Share of the training that was done when the batch began."""
+        """Training progress (0 to 1) at the start of the batch."""
         return self._done
 
     def ask(self, asked: Sequence[Asked]) -> range:
-        """Add questions to the batch; the places that they get."""
+        """Add questions to the batch and return their indices in it."""
         self._asked.extend(asked)
         return range(len(self._asked) - len(asked), len(self._asked))
 
     def asked(self, place: int) -> Asked:
-        """The question at a place in the batch."""
+        """The question at an index of the batch."""
         return self._asked[place]
 
     def source(self, prompt: int) -> dict[str, Any]:
-        """Row of the data behind a prompt, its images unread; the same object each time."""
+        """The data set row of a prompt, with images unread; cached, so always the same object."""
         place = prompt // self.variants.prompts
         if place not in self._sources:
             self._sources[place] = self.rows.unread(self.rows[self._asked[place].question])
         return self._sources[place]
 
     def prompt(self, prompt: int) -> Question:
-        """The prompt of that id."""
+        """Return the prompt with this id."""
         if prompt not in self._made:
             place = prompt // self.variants.prompts
             source = self.rows[self._asked[place].question]
@@ -115,13 +117,18 @@ class Prompts:
         return self._made[prompt]
 
     def written_as(self, prompt: int, way: Hashable) -> int:
-        """An id for a prompt that is written in another way than `prompt` is; below 0."""
+        """Return a negative id for `prompt` written in a different form `way`."""
         found = self._written.setdefault((prompt, way), -1 - len(self._written))
         self._made[found] = self.prompt(prompt)
         return found
 
     def ids(self, places: Sequence[int], rollouts: int) -> np.ndarray:
-        """Prompt of each rollout of some places, `rollouts` a prompt; equal ones share an id."""
+        """Prompt ids of all rollouts of some questions; equal prompts share an id.
+
+        Args:
+            places: Indices of the questions in the batch.
+            rollouts: Number of rollouts per prompt.
+        """
         count = self.variants.prompts
         prompts = [place * count + number for place in places for number in range(count)]
         first: dict[int, int] = {}
@@ -129,11 +136,11 @@ class Prompts:
         return np.repeat(np.array(shared, dtype=np.int64), rollouts)
 
     def original(self, source: Mapping[str, Any]) -> Question:
-        """The question of any row, not varied, inside the template."""
+        """The original question of a row, inside the template."""
         return self._framed(self._read(source), source)
 
     def longest(self, source: Mapping[str, Any]) -> Question:
-        """The longest prompt that a row may give: its longest wording, with the longest note."""
+        """The longest prompt a row can give: its longest wording with the longest note."""
         question = self._read(source)
         texts = rewrites(source, self.variants.rewrites)
         longest = question
@@ -165,13 +172,13 @@ class Prompts:
 
 
 def put(question: Question, template: str, system: str | None, bounds: Bounds) -> Question:
-    """A question as it is asked: its pictures within the bounds, inside the template."""
+    """Scale the images of a question to the bounds and insert it into the template."""
     return frame(with_step(question, bounds), template, system)
 
 
 @dataclass(frozen=True)
 class _RowCheck:
-    """Looks at rows as training will."""
+    """Checks rows in the way that training reads them."""
 
     prompts: Prompts
     rows: Reader | list[dict[str, Any]]
@@ -179,12 +186,12 @@ class _RowCheck:
     takes: Acceptance | None = None
 
     def part(self, places: range) -> list[Fault]:
-        """Faults of rows that follow each other."""
+        """Faults of a range of consecutive rows."""
         if not isinstance(self.rows, Reader):
             return [fault for place in places for fault in self(place)]
         try:
             sources = list(self.rows.part(places))
-        except Exception:  # as below: told of the row that has it
+        except Exception:  # read them one by one to find the faulty row
             return [fault for place in places for fault in self(place)]
         pairs = zip(places, sources, strict=True)
         return [fault for place, source in pairs for fault in self._look(place, source)]
@@ -192,7 +199,7 @@ class _RowCheck:
     def __call__(self, row: int) -> list[Fault]:
         try:
             source = self.rows[row]
-        except Exception as error:  # whatever Arrow or a decoder raises
+        except Exception as error:  # Arrow and image decoders raise many types
             return [Fault.of(row, "", "", f"cannot be read: {error}")]
         return self._look(row, source)
 
@@ -221,18 +228,18 @@ def check_prompts(
     pixels: bool = True,
     takes: Acceptance | None = None,
 ) -> None:
-    """Read every row as training will, so that none fails in the middle of a run.
+    """Read every row as training does, so that no row fails in the middle of a run.
 
     Args:
-        prompts: how the rows are asked.
-        name: of the rows, for the message.
-        rows: the data; of a stream the first row alone is looked at.
-        pixels: whether pictures are opened, and rewrites put in their places.
-        takes: what the processor takes; None to try no picture.
+        prompts: How the rows become prompts.
+        name: Name of the data set for messages.
+        rows: The data set; only the first row of a stream is checked.
+        pixels: Whether to open the images and to check the rewrites.
+        takes: Image sizes that the processor accepts; None skips this check.
 
     Raises:
-        ConfigError: a template that names what is no column.
-        InputError: rows that cannot become a prompt; names the first twenty.
+        ConfigError: The template names an unknown column.
+        InputError: Rows that cannot become a prompt; names the first twenty faults.
     """
     read_from = _opened(rows)
     row_check = _RowCheck(prompts, read_from, pixels, takes)
@@ -243,19 +250,19 @@ def check_prompts(
 
 
 def _opened(rows: Dataset | IterableDataset) -> Reader | list[dict[str, Any]]:
-    """Rows by number; of a stream the first one."""
+    """Rows by number; only the first row of a stream."""
     return list(islice(rows, 1)) if isinstance(rows, IterableDataset) else Reader(rows)
 
 
 def has_images(rows: Dataset | IterableDataset) -> bool:
-    """Whether any row has images, told without decoding one."""
+    """Whether any row has images. No image is decoded."""
     return first_with_images(rows) is not None
 
 
 def first_with_images(rows: Dataset | IterableDataset) -> dict[str, Any] | None:
-    """The first row that has images, found without decoding one; None where there is none.
+    """The first row with images; None if there is no such row. No image is decoded.
 
-    Of a stream the first row alone is looked at.
+    Of a stream, only the first row is checked.
     """
     if isinstance(rows, Dataset) and is_text_alone(rows):
         return None

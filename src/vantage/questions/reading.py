@@ -1,4 +1,4 @@
-"""Rows of a data set by number, their pictures as views of the memory that Arrow maps."""
+"""Read data set rows by number, with images as views of Arrow's memory-mapped buffers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PICTURES = {"image": STRUCT, "images": List(STRUCT)}
 
 
 class Reader:
-    """Rows by number. Of a row that is read, texts are copied and pictures are not.
+    """Reads rows by number without copying image bytes.
 
     Args:
-        rows: with `prompt` and, for pictures, `image` or `images`. A format or transform of
-            theirs is kept; pictures are then whatever it makes of them.
+        rows: Data set with `prompt` and, for images, `image` or `images`. If it has a format or
+            transform, that is kept and decides how images are read.
     """
 
     def __init__(self, rows: Dataset):
@@ -43,7 +43,7 @@ class Reader:
         return len(self.rows)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """A row, its pictures as {"bytes": view, "path": path}."""
+        """Return a row with images as {"bytes": view, "path": path}."""
         if not self.kinds:
             return self.rows[row]
         found = self._texts[row] if self._texts.column_names else {}
@@ -51,13 +51,13 @@ class Reader:
         return {**found, **{kind: _viewed(_only_chunk(cells[kind])) for kind in self.kinds}}
 
     def part(self, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Rows that follow each other; those of texts alone are read together."""
+        """Yield a range of consecutive rows; text-only rows are read at once."""
         if self.kinds or self.rows.format["type"] is not None:
             return (self[place] for place in places)
         return together(self.rows, places)
 
     def unread(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with images in place of references, their pixels read at the first use."""
+        """Replace image references with PIL images, which decode their pixels at the first use."""
         opened = dict(row)
         for kind in self.kinds:
             value = row[kind]
@@ -69,9 +69,9 @@ class Reader:
 
 
 def together(rows: Dataset, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows that follow each other, read at once: a row by itself takes ten times as long.
+    """Yield consecutive rows, read at once, which is ten times faster than one by one.
 
-    Where a column has bytes they are read one by one, as those may be large.
+    If a column has bytes, rows are read one by one, since a batch of them may not fit in memory.
     """
     if not places or any(map(_has_bytes, rows.data.schema.types)):
         return (rows[place] for place in places)
@@ -81,7 +81,7 @@ def together(rows: Dataset, places: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def is_text_alone(rows: Dataset) -> bool:
-    """Whether no row can have a picture, told by the types of its columns."""
+    """Whether the column types rule out images in any row."""
     if rows.format["type"] is not None or PICTURES.keys() & set(rows.column_names):
         return False
     prompt = rows.data.schema.field("prompt").type if "prompt" in rows.column_names else pa.null()
@@ -97,14 +97,14 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
-    """Whether a type of Arrow has bytes, however deep."""
+    """Whether an Arrow type contains bytes at any depth."""
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return True
     return any(_has_bytes(kind.field(n).type) for n in range(kind.num_fields))
 
 
 def undecoded(rows: Dataset) -> Dataset:
-    """Every column of pictures as it is stored: decoding would be most of the work of a row."""
+    """Disable decoding of image columns, which would dominate the time to read a row."""
     for name, feature in rows.features.items():
         stored = _stored(feature)
         if stored != feature:
@@ -113,23 +113,23 @@ def undecoded(rows: Dataset) -> Dataset:
 
 
 def of_arrays(**columns: pa.ChunkedArray) -> Dataset:
-    """Rows of columns of Arrow."""
+    """Make a data set from Arrow columns."""
     table = pa.table(columns)
     hashed = hashlib.blake2b(str(table.schema).encode(), digest_size=8)
     for buffer in (
         b for column in table.columns for chunk in column.chunks for b in chunk.buffers()
     ):
         hashed.update(b"" if buffer is None else buffer)
-    # Named by us: `datasets` would copy the whole table for a name.
+    # An explicit fingerprint, since `datasets` would copy the whole table to compute one.
     return Dataset(InMemoryTable(table), fingerprint=hashed.hexdigest())
 
 
 def with_names(rows: Dataset) -> Dataset:
-    """Classes by their names, where they are stored as numbers of them."""
+    """Replace class numbers of `ClassLabel` columns with class names."""
     for name, feature in rows.features.items():
         if not isinstance(feature, ClassLabel) or not feature.names:
             continue
-        known = dict(enumerate(feature.names))  # -1 is none of them
+        known = dict(enumerate(feature.names))  # -1, a missing label, becomes None
         numbers = rows.data.column(name).to_pylist()
         named = pa.array([known.get(number) for number in numbers], pa.string())
         place = rows.data.column_names.index(name)
@@ -141,16 +141,16 @@ def with_names(rows: Dataset) -> Dataset:
 
 
 def held_as(rows: Dataset, column: str, feature: Any) -> Dataset:
-    """Rows with another feature for a column; unlike `Dataset.cast`, copies no pictures."""
+    """Cast a column to another feature without copying images, unlike `Dataset.cast`."""
     features = Features({**rows.features, column: feature})
     table = rows.data.cast(features.arrow_schema)
-    # Named by us: `datasets` would read the whole table for a name.
+    # An explicit fingerprint, since `datasets` would read the whole table to compute one.
     name = Hasher.hash([rows._fingerprint, column, repr(feature)])
     return Dataset(table, DatasetInfo(features=features), rows.split, rows._indices, name)
 
 
 def _stored(feature: Any) -> Any:
-    """A feature of which nothing is decoded, however deep it lies."""
+    """The feature with decoding disabled at any depth."""
     if isinstance(feature, dict):
         return {name: _stored(inner) for name, inner in feature.items()}
     if isinstance(feature, list):
@@ -169,9 +169,9 @@ def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _viewed(cell: pa.Array) -> Any:
-    """The value of an array of one, the bytes in it as a view.
+    """The value of an array of length one, with its bytes as a view.
 
-    Read off the array's buffers: a scalar of Arrow would hold a copy of its bytes.
+    The view is taken from the array's buffers, since an Arrow scalar would copy the bytes.
     """
     if cell.null_count:
         return None

@@ -1,7 +1,7 @@
-"""Which questions come next: outcomes in, questions out, the state in the checkpoint.
+"""Choose the next questions from the outcomes of earlier ones.
 
-To add a way, write a class like `SkipSilent` and name it in `SAMPLINGS`, or keep it in a file
-of your own and name it in YAML as `my_file.py:MyClass`.
+To add a sampling, write a class like `SkipSilent` and register it in `SAMPLINGS`, or keep it in
+your own file and name it in YAML as `my_file.py:MyClass`.
 """
 
 from __future__ import annotations
@@ -15,44 +15,58 @@ from vantage import plugins
 from vantage.errors import ConfigError, nearest
 from vantage.methods.recipe import name_and_options
 
-# Keeps these draws apart from others that are keyed by seed, epoch and question.
+# Separates this random stream from others with the same (seed, epoch, question).
 SKIPS = 1
 
 
 class Asked(NamedTuple):
-    """A question that is asked: its number in the data, and how often the data went round."""
+    """A drawn question.
+
+    Attributes:
+        question: Row number in the data set.
+        epoch: Number of completed epochs.
+    """
 
     question: int
     epoch: int
 
 
 class Sampling(Protocol):
-    """What a run asks of a sampling. Equal on all processes, which see the same outcomes."""
+    """The interface of a sampling.
+
+    Every process runs its own copy. All copies record the same outcomes and must draw the same
+    questions.
+    """
 
     def draw(self, count: int) -> list[Asked]:
-        """The next questions."""
+        """Draw the next questions."""
 
     def record(self, asked: Sequence[Asked], reward_QR: Sequence[np.ndarray]) -> None:
-        """What became of them: the rewards of the scored rollouts of each, possibly none."""
+        """Record the outcomes of drawn questions.
+
+        Args:
+            asked: The questions.
+            reward_QR: For each question, the rewards of its scored rollouts; possibly empty.
+        """
 
     def metrics(self) -> dict[str, float]:
-        """Numbers for the log since they were last asked for."""
+        """Metrics to log, since the last call."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next draws depend on, as JSON."""
+        """The complete state, JSON-serializable, for the checkpoint."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
 
 
 class Shuffle:
-    """Every question once an epoch, in an order drawn on (seed, epoch).
+    """Every question once per epoch, in an order seeded by (seed, epoch).
 
-    Draws run on over the end of an epoch, nothing is dropped.
+    A batch may span two epochs, so no question is dropped.
 
     Args:
-        questions: number of questions there are.
-        seed: of the shuffle; None keeps the order of the data.
+        questions: Number of questions.
+        seed: Seed of the shuffle; None keeps the order of the data.
     """
 
     def __init__(self, questions: int, seed: int | None):
@@ -61,22 +75,22 @@ class Shuffle:
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
 
     def draw(self, count: int) -> list[Asked]:
-        """The next questions in order."""
+        """Draw the next questions in order."""
         return [self._next() for _ in range(count)]
 
     def record(self, asked: Sequence[Asked], reward_QR: Sequence[np.ndarray]) -> None:
-        """Nothing to remember."""
+        """Do nothing; the order does not depend on outcomes."""
 
     def metrics(self) -> dict[str, float]:
-        """Epochs begun."""
+        """The epoch, with its fraction."""
         return {"epoch": self._place / self.questions}
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the endless order."""
+        """The number of questions drawn so far."""
         return {"place": self._place}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a place."""
+        """Restore the number of questions drawn so far."""
         self._place = state["place"]
 
     def _next(self) -> Asked:
@@ -93,16 +107,21 @@ class Shuffle:
 
 
 class SkipSilent(Shuffle):
-    """A shuffle that passes over questions whose rewards were all equal the last times.
+    """A shuffle that skips questions whose recent rewards were all equal.
 
-    After z silent times in a row a question is asked with probability `explore**z`. When a
-    whole epoch was passed over, the next question is asked whatever its past.
+    Equal rewards give zero advantages and no gradient ("silent"). After z silent times in a row, a
+    question is drawn with probability `explore**z`. If a whole epoch is skipped, the next question
+    is drawn regardless.
     Source: GRESO, https://arxiv.org/abs/2506.02177, sec. 4.
 
     Args:
-        questions: as `Shuffle`.
-        seed: as `Shuffle`.
-        explore: 1 never passes over a question, 0 for ever after its first silent time.
+        questions: As in `Shuffle`.
+        seed: As in `Shuffle`.
+        explore: Base of the probability, 0 to 1. 1 never skips a question; 0 skips it forever
+            after its first silent time.
+
+    Raises:
+        ConfigError: `explore` is out of range.
     """
 
     def __init__(self, questions: int, seed: int | None, explore: float = 0.5):
@@ -114,30 +133,30 @@ class SkipSilent(Shuffle):
         self._skipped = 0
 
     def draw(self, count: int) -> list[Asked]:
-        """The next questions that are worth a try, each once while there are others."""
+        """Draw the next questions that are not skipped, without repeats while others remain."""
         drawn: dict[Asked, None] = {}
         while len(drawn) < count:
             drawn[self._next_worthwhile({question for question, _ in drawn})] = None
         return list(drawn)
 
     def record(self, asked: Sequence[Asked], reward_QR: Sequence[np.ndarray]) -> None:
-        """Count silent times in a row; a question without a scored rollout keeps its count."""
+        """Count silent times in a row; a question without scored rollouts keeps its count."""
         for (question, _), reward_R in zip(asked, reward_QR, strict=True):
             if len(reward_R):
                 again = self._silent.get(question, 0) + 1
                 self._silent[question] = again if np.ptp(reward_R) == 0 else 0
 
     def metrics(self) -> dict[str, float]:
-        """Epochs begun, and questions passed over."""
+        """The epoch, and the number of questions skipped since the last call."""
         skipped, self._skipped = self._skipped, 0
         return {**super().metrics(), "skipped": skipped}
 
     def state_dict(self) -> dict[str, Any]:
-        """The place, and the silent times of each question."""
+        """The number of questions drawn so far, and the silent times of each question."""
         return {**super().state_dict(), "silent": sorted(self._silent.items())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         super().load_state_dict(state)
         self._silent = dict(state["silent"])
 
@@ -162,16 +181,16 @@ SAMPLINGS: dict[str, Callable[..., Sampling]] = {"shuffle": Shuffle, "skip-silen
 
 
 def sampling(spec: str | Mapping[str, Any], questions: int, seed: int | None) -> Sampling:
-    """The sampling that a configuration names.
+    """Make the sampling that a configuration names.
 
     Args:
-        spec: one of `SAMPLINGS`, or a class of your own as "file.py:Class"; or
+        spec: A name from `SAMPLINGS`, your own class as "file.py:Class", or
             {name: ..., option: value}.
-        questions: number of questions there are.
-        seed: of every draw; None keeps the order of the data.
+        questions: Number of questions.
+        seed: Seed of all draws; None keeps the order of the data.
 
     Raises:
-        ConfigError: unknown name or option.
+        ConfigError: An unknown name or option, or a class without a method of `Sampling`.
     """
     name, options = name_and_options("sampling", spec)
     kind = plugins.load(name) if plugins.is_own(name) else SAMPLINGS.get(name)

@@ -1,9 +1,9 @@
-"""What a row of a data set must have, and how it becomes a prompt.
+"""The row format of a data set and its conversion to a prompt.
 
-Inside vantage a question is one text, with `<image>` where each image stands, plus
-references to its images and the turns around it. A row is what TRL takes: `prompt` (a
-conversation or a text) and `image` or `images`; placeholders may be written in the text or as
-parts of the conversation. What becomes of a row that is not varied is what TRL makes of it, see
+Rows have TRL's format: `prompt` (a conversation or plain text) and `image` or `images`. Image
+placeholders are either written in the text or given as parts of the conversation. Internally a
+`Question` holds one text with an `<image>` placeholder per image, references to the images, and
+the surrounding turns. Without variants, a row gives the same prompt as in TRL, see
 `trl.data_utils.prepare_multimodal_messages`.
 """
 
@@ -22,29 +22,29 @@ from vantage.errors import InputError
 from vantage.questions.pictures import Picture, Step, picture
 
 IMAGE = "<image>"
-# Names under which processors and tokenizers keep what stands for a picture, a video, a sound.
+# Attributes in which processors and tokenizers keep their image, video and audio placeholders.
 PLACEHOLDERS = ("image_token", "video_token", "audio_token", "boi_token", "eoi_token")
 LEAD = re.compile(rf"(?:{IMAGE}\s*)+")
 
-BESIDE = re.compile(r"['\"]\s+['\"]")  # texts with no comma between them
+BESIDE = re.compile(r"['\"]\s+['\"]")  # strings without a comma between them
 
 Turn = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Question:
-    """One training item: the turn that is asked, and the turns around it.
+    """One training item: the turn to answer and the turns around it.
 
-    Turns are messages whose content is a text or a list of parts, as the row has it; with
-    images in a column all have parts.
+    A turn is a message whose content is a text or a list of parts, as stored in the row. If the row
+    has an image column, every content is a list of parts.
 
     Attributes:
-        text: of the turn that is asked, `<image>` where each of its images stands.
-        images: references to its images, in order.
-        earlier: turns before it (a system prompt, earlier questions); None for a plain text
-            prompt, to which no chat template is applied.
-        turn: the turn that is asked as the row has it: role, other keys, form of the content.
-        later: turns after it (the beginning of an answer, what a tool returned).
+        text: Text of the turn to answer, with `<image>` in the place of each of its images.
+        images: References to the images of this turn, in order.
+        earlier: Preceding turns (a system prompt, earlier questions). None for a plain text prompt,
+            to which no chat template is applied.
+        turn: The turn to answer as stored in the row: role, other keys, form of the content.
+        later: Following turns (the beginning of an answer, the output of a tool).
     """
 
     text: str
@@ -55,23 +55,23 @@ class Question:
 
 
 def read(row: Mapping[str, Any]) -> Question:
-    """The question of a row in TRL's format: its last turn of the user is asked.
+    """Read the question of a row in TRL's format; the last user turn is the one to answer.
 
-    The images of the columns fill the places of the conversation in order: parts
-    {"type": "image"} without an image, and `<image>` in a text of the user. Where it has no
-    places they stand first in the first turn of the user that is a text, as in TRL. In a row
-    without images, and without a column of images, `<image>` is a word.
+    Images of the `image` and `images` columns fill the placeholders of the conversation in order.
+    Placeholders are parts {"type": "image"} without an image, and `<image>` in user texts. Without
+    placeholders the images go to the front of the first user turn that is a text, as in TRL. In a
+    row without images and without an image column, `<image>` is an ordinary word.
 
     Raises:
-        InputError: no prompt, an empty one, something that is no picture, or another number
-            of places than images; names the column and the value.
+        InputError: A missing or empty prompt, a value that is not an image, or different numbers
+            of placeholders and images. Names the column and the value.
     """
     prompt = row.get("prompt")
     images = _images(row)
     if isinstance(prompt, str):
         if images:
             raise InputError(
-                "column 'prompt' is a plain text but the row has images: "
+                "column 'prompt' is plain text, but the row has images: "
                 "give a conversation, [{'role': 'user', 'content': ...}]"
             )
         return Question(_filled(prompt), earlier=None)
@@ -89,21 +89,21 @@ def read(row: Mapping[str, Any]) -> Question:
 
 
 def rewrites(row: Mapping[str, Any], column: str | None) -> list[str]:
-    """Other wordings of the question of a row; none without a column, or where it is empty.
+    """Read the rewrites of a row's question from `column`; empty if it is None or has no value.
 
     Raises:
-        InputError: as `texts`.
+        InputError: See `texts`.
     """
     return texts(row.get(column) if column else None, column or "")
 
 
 def texts(value: Any, column: str) -> list[str]:
-    """A list of texts, or a text in which one is written in JSON or as Python writes it.
+    """Read a list of texts, which may be a string in JSON or Python notation.
 
-    Nothing in it is executed.
+    The string is parsed as a literal and never executed.
 
     Raises:
-        InputError: something else; names the column.
+        InputError: Any other value. Names the column.
     """
     found = literal(value) if isinstance(value, str) and value.strip() else value
     if not found:
@@ -114,11 +114,11 @@ def texts(value: Any, column: str) -> list[str]:
 
 
 def with_text(question: Question, text: str) -> Question:
-    """The question in another wording; images stand first where the text does not place them.
+    """Replace the text of a question; images go to the front if the text has no placeholders.
 
     Raises:
-        InputError: an empty text, or `<image>` written another number of times than there
-            are images; it may be a word where it is one of the question.
+        InputError: An empty text, or a number of `<image>` that differs from the number of images.
+            In a question without images, `<image>` is a word if the original text has it.
     """
     if question.images and IMAGE not in text:
         text = IMAGE * len(question.images) + text
@@ -128,14 +128,14 @@ def with_text(question: Question, text: str) -> Question:
 
 
 def pictures(question: Question) -> tuple[Picture, ...]:
-    """All pictures of a question in order, those of the turns around it too."""
+    """All images of a question in order, including those of the surrounding turns."""
     earlier = [image for turn in question.earlier or () for image in _shown(turn)]
     later = [image for turn in question.later for image in _shown(turn)]
     return (*earlier, *question.images, *later)
 
 
 def with_pictures(question: Question, images: Iterable[Picture]) -> Question:
-    """The question with other pictures in place of all its own, in the order of `pictures`."""
+    """Replace all images of a question, in the order of `pictures`."""
     left = iter(images)
     earlier = question.earlier and tuple(_filled_in(turn, left) for turn in question.earlier)
     own = tuple(next(left) for _ in question.images)
@@ -144,13 +144,13 @@ def with_pictures(question: Question, images: Iterable[Picture]) -> Question:
 
 
 def with_step(question: Question, step: Step) -> Question:
-    """The question with something done to each of its pictures."""
+    """Append a processing step to every image of a question."""
     images = pictures(question)
     return with_pictures(question, [image.then(step) for image in images]) if images else question
 
 
 def words(question: Question) -> list[str]:
-    """Every text of a question in order, the places of its pictures left out."""
+    """All texts of a question in order, without image placeholders."""
     said = conversation(question)
     if isinstance(said, str):
         return [said]
@@ -159,53 +159,55 @@ def words(question: Question) -> list[str]:
 
 
 def written(turn: Turn) -> str:
-    """What a turn says as one text, `<image>` where a picture stands."""
+    """The content of a turn as one text, with `<image>` for each image."""
     return _flat(turn["content"])
 
 
 def placeholders(processor: Any) -> tuple[str, ...]:
-    """Texts that a processor takes for a picture, a video or a sound; none of a tokenizer."""
+    """Placeholder texts of a processor for images, videos and audio; empty for a tokenizer."""
     named = (getattr(processor, name, None) for name in PLACEHOLDERS)
     found = tuple(dict.fromkeys(str(token) for token in named if token))
     return found if hasattr(processor, "tokenizer") else ()
 
 
 def refuse(question: Question, reserved: Iterable[str]) -> None:
-    """Refuse texts that a processor takes for a picture, which is not there.
+    """Reject a question whose text contains a placeholder of the processor.
+
+    The processor would expect an image there that does not exist.
 
     Raises:
-        InputError: one of the `reserved` texts stands in the question.
+        InputError: The question contains one of the `reserved` texts.
     """
     for token in reserved:
         for text in words(question):
             if token in text:
                 raise InputError(
-                    f"column 'prompt' writes {token!r}, which the processor takes for a picture: "
-                    f"{text[:80]!r}; write it in another way"
+                    f"column 'prompt' contains {token!r}, which the processor reads as an image "
+                    f"placeholder: {text[:80]!r}; reword the text"
                 )
 
 
 def prepend(question: Question, note: str) -> Question:
-    """The question with a note before its text, behind the images that stand first."""
+    """Insert a note before the text of a question, after its leading images."""
     lead = _lead(question)
     return replace(question, text=f"{lead}{note} {question.text[len(lead) :]}")
 
 
 def frame(question: Question, template: str, system: str | None) -> Question:
-    """The question inside a template, `{question}` standing for it, after a system message.
+    """Insert a question into a template at `{question}` and prepend a system message.
 
-    Images that stand first in the question go where the template has `<image>`, or stay first
-    where it has none. Where the question has no such images, `<image>` and the white space behind
-    it are left out.
+    Leading images of the question move to `<image>` in the template, or stay in front if the
+    template has no `<image>`. If the question has no leading images, `<image>` and the white space
+    after it are dropped.
 
     Raises:
-        InputError: a system message for a plain text prompt.
+        InputError: A system message for a plain text prompt.
     """
     lead = _lead(question)
     text = _placed(template, lead).replace("{question}", question.text[len(lead) :])
     earlier = question.earlier
     if system is not None and earlier is None:
-        raise InputError("a plain text prompt takes no system message: give a conversation")
+        raise InputError("a plain text prompt cannot have a system message: give a conversation")
     if system is not None:
         said = system if _is_text(question) else in_parts(system)
         earlier = ({"role": "system", "content": said}, *(earlier or ()))
@@ -213,7 +215,7 @@ def frame(question: Question, template: str, system: str | None) -> Question:
 
 
 def conversation(question: Question) -> str | list[dict[str, Any]]:
-    """The prompt as TRL has it, its images as references."""
+    """The prompt in TRL's format, with images as references."""
     if question.earlier is None:
         return question.text
     turns = (*question.earlier, {**question.turn, "content": _content(question)}, *question.later)
@@ -226,35 +228,35 @@ def _placed(template: str, lead: str) -> str:
         return lead + template
     if not lead:
         return before + after.lstrip()
-    # The row's own white space between images and text counts where the template has none.
+    # If the template has no white space between images and text, keep that of the row.
     return before + (lead if after.startswith("{question}") else lead.rstrip()) + after
 
 
 def fault_of(template: str) -> str | None:
-    """What is wrong with a template; None for nothing."""
+    """Describe the error in a template; None if it is valid."""
     front, question, _ = template.partition("{question}")
     if not question:
-        return "has no {question} in it"
+        return "does not contain {question}"
     if template.count(IMAGE) > 1:
-        return f"has {IMAGE} {template.count(IMAGE)} times: once says where all images go"
+        return f"has {IMAGE} {template.count(IMAGE)} times: write it once, for all images"
     if IMAGE in template and IMAGE not in front:
-        return f"has {IMAGE} behind {{question}}: put it before"
+        return f"has {IMAGE} after {{question}}: put it before"
     return None
 
 
 def render(question: Question) -> str | list[dict[str, Any]]:
-    """The prompt as TRL has it: what functions get, images opened, in place."""
+    """The prompt in TRL's format, with images opened, as reward functions receive it."""
     prompt = conversation(question)
     return prompt if isinstance(prompt, str) else [_opened(message) for message in prompt]
 
 
 def taken(prompt: str | list[dict[str, Any]], sees: bool) -> str | list[dict[str, Any]]:
-    """A prompt as chat templates take it.
+    """Convert a prompt to the form that a chat template expects.
 
     Args:
-        prompt: a text, or a conversation.
-        sees: whether the template is that of a processor, many of which take parts alone;
-            those of tokenizers take texts, and many drop parts.
+        prompt: A text or a conversation.
+        sees: Whether the template belongs to a processor. Many of those accept only parts, while
+            templates of tokenizers expect texts and often drop parts.
     """
     if isinstance(prompt, str):
         return prompt
@@ -263,7 +265,7 @@ def taken(prompt: str | list[dict[str, Any]], sees: bool) -> str | list[dict[str
 
 
 def in_parts(content: Any) -> list[dict[str, Any]]:
-    """The content of a message as parts; none where it has none."""
+    """The content of a message as parts; empty if it has no content."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     return content or []
@@ -286,9 +288,9 @@ def _texts(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def literal(text: str) -> Any:
-    """What a text says in JSON, or as Python or NumPy write lists; the text where it is neither.
+    """Parse a text as JSON, a Python literal or a printed NumPy array; else return it unchanged.
 
-    Nothing in it is executed.
+    Nothing is executed.
     """
     for reader in (json.loads, _literal):
         try:
@@ -303,7 +305,7 @@ def _literal(text: str) -> Any:
 
 
 def _with_commas(text: str) -> str:
-    """A list as NumPy writes it, ['a' 'b'], with the commas without which it is one text."""
+    """Add commas to a printed NumPy array, since Python reads ['a' 'b'] as one string."""
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
     except tokenize.TokenError:
@@ -316,7 +318,7 @@ def _with_commas(text: str) -> str:
 
 
 def _lead(question: Question) -> str:
-    """The places of the images that stand first."""
+    """The leading `<image>` placeholders of a question."""
     found = LEAD.match(question.text) if question.images else None
     return found[0] if found else ""
 
@@ -335,7 +337,7 @@ def _picture(column: str, value: Any) -> Picture:
 
 
 def _turns(prompt: Any) -> list[Turn]:
-    """The messages of a conversation, their images as references."""
+    """The messages of a conversation, with images as references."""
     messages = list(prompt) if isinstance(prompt, Sequence) else []
     spoken = (isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages)
     if not messages or not all(spoken):
@@ -347,11 +349,11 @@ def _turns(prompt: Any) -> list[Turn]:
 
 
 def _turn(message: Turn) -> dict[str, Any]:
-    """A message without the None that a data set fills in where others have a key."""
+    """Drop the keys that Arrow filled with None because other messages have them."""
     content, more = message.get("content"), {**message, "content": None}
     kept = _without_none(more)
     if content is None and not kept.keys() - {"role"}:
-        content = [message]  # which says nothing, not even that a tool is called
+        content = [message]  # neither content nor a tool call: rejected as an invalid part
     if not isinstance(content, str | None):
         parts = content if isinstance(content, Sequence) else [message]
         content = [_part(part) for part in parts]
@@ -372,15 +374,13 @@ def _part(part: Any) -> dict[str, Any]:
             f"column 'prompt' holds {str(part)[:80]!r}: expected a message with a text, or "
             "with parts {'type': 'text', 'text': ...} and {'type': 'image'}"
         )
-    # A data set fills parts up with None, which templates would take for images.
+    # Arrow fills missing keys with None, which templates would read as images.
     kept = {name: value for name, value in part.items() if value is not None}
     return {**kept, "image": _picture("prompt", kept["image"])} if "image" in kept else kept
 
 
 def _asked(turns: Sequence[Turn]) -> int:
-    """Number of the turn that is asked: the user's last one that is not pictures alone; without
-    one of the user the last turn.
-    """
+    """Index of the turn to answer: the last user turn with text, or else the last turn."""
     users = [
         number
         for number, turn in enumerate(turns)
@@ -393,17 +393,17 @@ def _asked(turns: Sequence[Turn]) -> int:
 def _with_images(
     turns: Sequence[Turn], images: Sequence[Picture], asked: int, pictured: bool
 ) -> list[Turn]:
-    """The turns with the images of the columns in their places.
+    """Put the images of the columns in their places.
 
     Args:
-        turns: of the row.
-        images: of its columns.
-        asked: number of the turn that is asked.
-        pictured: whether there are such columns.
+        turns: Turns of the row.
+        images: Images of its columns.
+        asked: Index of the turn to answer.
+        pictured: Whether the data set has an image column.
     """
     inline = sum(len(_shown(turn)) for turn in turns)
     if not (inline or images or pictured or any(map(_places, turns))):
-        return list(turns)  # `<image>` is a word
+        return list(turns)  # `<image>` is an ordinary word
     users = [n for n, turn in enumerate(turns) if turn["role"] == "user"] or [asked]
     texts = [n for n in users if isinstance(turns[n]["content"], str)]
     split = [_split(turn) if n in users else turn for n, turn in enumerate(turns)]
@@ -423,7 +423,7 @@ def _with_images(
 
 
 def _split(turn: Turn) -> Turn:
-    """The turn with `<image>` in its texts as parts."""
+    """Convert each `<image>` in the texts of a turn to a part."""
     if IMAGE not in _flat([part for part in in_parts(turn["content"]) if part["type"] == "text"]):
         return turn
     parts = [piece for part in in_parts(turn["content"]) for piece in _pieces(part)]
@@ -431,7 +431,7 @@ def _split(turn: Turn) -> Turn:
 
 
 def _pieces(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A part cut where `<image>` stands in its text."""
+    """Split a text part at each `<image>`."""
     if part["type"] == "image":
         yield dict(part)
         return
@@ -443,7 +443,7 @@ def _pieces(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _led(turn: Turn, images: int) -> Turn:
-    """The turn with places for images in front."""
+    """Prepend image placeholders to a turn."""
     places = [{"type": "image"} for _ in range(images)]
     return {**turn, "content": [*places, *in_parts(turn["content"])]}
 
@@ -454,7 +454,7 @@ def _parted(turn: Turn) -> Turn:
 
 
 def _places(turn: Turn) -> int:
-    """Parts for an image that have none."""
+    """Number of image parts without an image."""
     return sum(part["type"] == "image" and "image" not in part for part in _parts(turn))
 
 
@@ -463,13 +463,13 @@ def _shown(turn: Turn) -> list[Picture]:
 
 
 def _parts(turn: Turn) -> list[Mapping[str, Any]]:
-    """The parts of a turn whose content has some."""
+    """The parts of a turn; empty if its content is a text."""
     content = turn.get("content")
     return content if isinstance(content, list) else []
 
 
 def _filled_in(turn: Turn, images: Iterator[Picture]) -> Turn:
-    """The turn with the next images as those of its parts, in place of its own."""
+    """Fill the image parts of a turn with the next images, replacing any it has."""
     if not any(part["type"] == "image" for part in _parts(turn)):
         return turn
     parts = [
@@ -480,7 +480,7 @@ def _filled_in(turn: Turn, images: Iterator[Picture]) -> Turn:
 
 
 def _flat(content: Any) -> str:
-    """A content as one text with places."""
+    """A message content as one text with `<image>` placeholders."""
     parts = in_parts(content)
     return "".join(IMAGE if part["type"] == "image" else part["text"] for part in parts)
 
@@ -497,7 +497,7 @@ def _check_places(places: int, images: int, text: str) -> None:
 
 
 def _content(question: Question) -> str | list[dict[str, Any]]:
-    """Content of the turn that is asked: in the row's own parts where its text is the row's."""
+    """Content of the turn to answer; an unchanged text keeps the parts of the row."""
     if _is_text(question):
         return question.text
     content = question.turn.get("content")
@@ -510,7 +510,7 @@ def _content(question: Question) -> str | list[dict[str, Any]]:
 
 
 def _is_text(question: Question) -> bool:
-    """Whether the turn that is asked is a text rather than parts."""
+    """Whether the content of the turn to answer is a text and not a list of parts."""
     content = question.turn.get("content")
     return isinstance(content, str) or (content is None and not pictures(question))
 

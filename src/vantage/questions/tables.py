@@ -1,4 +1,4 @@
-"""Rows of a file, a directory or the hub, as they are; rows that cannot be read are faults."""
+"""Read raw rows from a file, a directory or the Hub; unreadable rows become faults."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from vantage.questions.pictures import stays
 from vantage.questions.reading import with_names
 
 READERS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
-ROWS = ("data", "rows", "examples", "train", "questions", "annotations")  # of a list in JSON
-DEEPEST = 50  # lists and objects inside each other in a row
-# What `vantage` calls rows: of Arrow, or of a text file, where a row may be a fault.
+ROWS = ("data", "rows", "examples", "train", "questions", "annotations")  # keys in a JSON object
+DEEPEST = 50  # maximum nesting of lists and objects in a row
+# Rows from Arrow, or from a text file, where unreadable rows are faults.
 Rows: TypeAlias = Dataset | list[dict[str, Any] | Fault]
 
 
 def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows, Path]:
-    """The rows of a source as they are, and the directory where paths start and stay.
+    """Open the raw rows of a source and return the directory that confines their image paths.
 
-    Of a name on the hub that is where `datasets` keeps what it has loaded.
+    For a data set on the Hub, this is the cache directory of `datasets`.
 
     Args:
-        source: a file (parquet, jsonl, json, csv, tsv), a directory (a saved data set, pictures
-            with a table called metadata, or files that `datasets` reads), or a name on the hub.
-        split: which split, where there are several.
-        config: which part of a name on the hub, where there are several.
+        source: A file (parquet, jsonl, json, csv, tsv), a directory (a saved data set, images
+            with a metadata table, or files that `datasets` reads), or a data set on the Hub.
+        split: Name of the split, if the source has several.
+        config: Configuration of a data set on the Hub, if it has several.
 
     Raises:
-        InputError: no such source or split, no rows, a file that cannot be read at all, an
-            address, or a directory that leads out of itself.
-        ConfigError: a FIFO, a socket or a device.
+        InputError: The source or split does not exist, has no rows or cannot be read, is a URL,
+            or is a directory with files outside of it.
+        ConfigError: A FIFO, a socket or a device.
     """
     confinement.refuse_address(source)
     source = files.home(source)
@@ -58,7 +58,7 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
         raise InputError(f"{source[:200]!r}: cannot be read: {files.reason(error)}") from error
     files.check_readable(path, "data")
     if path != Path(source) and not stays(path, Path(source)):
-        raise InputError(f"{source}: {path.name} is a link that leads out of the directory")
+        raise InputError(f"{source}: {path.name} is a link to a file outside of the data directory")
     if path.suffix in READERS and not path.is_file():
         raise InputError(f"{source}: no such file (looked in {Path.cwd()})")
     if path.is_file() and path.suffix not in READERS:
@@ -77,14 +77,14 @@ def open_rows(source: str, split: str, config: str | None = None) -> tuple[Rows,
 
 
 def names(rows: Rows) -> list[str]:
-    """Columns of the rows, in the order of their first appearance."""
+    """Column names, in the order of their first appearance."""
     if isinstance(rows, Dataset):
         return rows.column_names
     return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
 
 
 def _table(path: Path, split: str) -> Path:
-    """The table in a directory of pictures; any other path as it is."""
+    """The metadata table of an image directory; any other path is returned unchanged."""
     for folder in (path, path / split):
         for suffix in (".csv", ".jsonl", ".parquet"):
             if (folder / f"metadata{suffix}").is_file():
@@ -93,7 +93,7 @@ def _table(path: Path, split: str) -> Path:
 
 
 def _cache() -> Path:
-    """The directory where `datasets` and the hub keep what they have loaded."""
+    """The common cache directory of `datasets` and the Hub."""
     unpacked = str(Path(datasets_config.HF_DATASETS_CACHE).absolute())
     common = os.path.commonpath([unpacked, str(Path(HF_HUB_CACHE).absolute())])
     return Path(unpacked if common == os.sep else common)
@@ -102,7 +102,7 @@ def _cache() -> Path:
 def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
     try:
         if path.is_file():
-            if not parquet.read_metadata(path).num_rows:  # on which `datasets` stumbles
+            if not parquet.read_metadata(path).num_rows:  # `datasets` fails on a file without rows
                 return Dataset.from_dict({})
             _check_types(source, parquet.read_schema(path))
             return Dataset.from_parquet(
@@ -113,24 +113,24 @@ def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
             return _split(source, load_from_disk(str(path.absolute())), split)
         if path.is_dir():
             confinement.check_card(path)
-            source = str(path.absolute())  # whatever its name, it is none of a reader or of the hub
+            source = str(path.absolute())  # so that it is not read as a name on the Hub
             confinement.check_files(path, load_dataset_builder(source, config))
         return _split(source, load_dataset(source, config), split)
     except InputError:
         raise
-    except Exception as error:  # whatever a reader of `datasets` raises on broken files
+    except Exception as error:  # readers of `datasets` raise many types on damaged files
         why = error.__cause__ or error
         told = repr(why) if isinstance(why, KeyError) else " ".join(str(why).split())
         raise InputError(f"{source}: cannot be read as a data set: {told[:300]}") from error
 
 
 def _check_types(source: str, schema: pa.Schema) -> None:
-    """Refuse types of Arrow that `datasets` does not have."""
+    """Reject Arrow types that `datasets` does not support."""
     for field in schema:
         if pa.types.is_map(field.type) or pa.types.is_union(field.type):
             raise InputError(
-                f"{source}: column {field.name!r} is a {field.type}, which cannot be read: write "
-                "the file without it, or with a struct or a text in its place"
+                f"{source}: column {field.name!r} has type {field.type}, which cannot be read: "
+                "remove it, or store a struct or a text instead"
             )
 
 
@@ -143,7 +143,7 @@ def _split(source: str, loaded: Dataset | DatasetDict, split: str) -> Dataset:
 
 
 def _content(path: Path) -> bytes:
-    """What stands in a text file, without the mark that some editors put first."""
+    """The bytes of a text file without the byte order mark."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -165,7 +165,7 @@ def _line(row: int, line: bytes) -> dict[str, Any] | Fault:
     except UnicodeDecodeError as error:
         return Fault.of(row, "", line, f"not UTF-8 at byte {error.start} of the line")
     except (ValueError, RecursionError) as error:
-        return Fault.of(row, "", line.decode("utf-8"), f"no JSON: {error}")
+        return Fault.of(row, "", line.decode("utf-8"), f"not valid JSON: {error}")
 
 
 def _json(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
@@ -174,19 +174,22 @@ def _json(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fa
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
     except (ValueError, RecursionError) as error:
-        lines = ": lines of JSON belong in a .jsonl file" if "Extra data" in str(error) else ""
+        lines = ": JSON Lines need the ending .jsonl" if "Extra data" in str(error) else ""
         raise InputError(
-            f"{path}: cannot be read as a data set: no JSON: {error}{lines}"
+            f"{path}: cannot be read as a data set: not valid JSON: {error}{lines}"
         ) from error
     for row, value in enumerate(_listed(found, path, split)):
         yield _row(row, value)
 
 
 def _listed(found: Any, path: str, split: str) -> list[Any]:
-    """The rows in a value: a list of them, by name or by id, or the lists of their columns.
+    """Find the rows in a JSON value.
+
+    Supported are a list of rows, an object with such a list, an object that maps ids to rows, and
+    an object of columns.
 
     Raises:
-        InputError: no rows, or several lists of which none is called like the split or "data".
+        InputError: No rows, or several lists of which none is named like the split or "data".
     """
     if isinstance(found, list):
         return found
@@ -197,13 +200,13 @@ def _listed(found: Any, path: str, split: str) -> list[Any]:
             return lists[name]
     if len(lists) > 1:
         raise InputError(
-            f"{path}: rows in each of {', '.join(map(repr, lists))}: name one as the split"
+            f"{path}: several lists of rows ({', '.join(map(repr, lists))}): name one as the split"
         )
     if lists:
         return next(iter(lists.values()))
     objects = [value for value in values.values() if isinstance(value, dict)]
     if values and len(objects) == len(values):
-        by_column = all(inner.isdecimal() for outer in objects for inner in outer)  # as of pandas
+        by_column = all(inner.isdecimal() for outer in objects for inner in outer)  # from pandas
         if not by_column:
             return [{"id": name, **row} for name, row in values.items()]
         values = {name: list(column.values()) for name, column in values.items()}
@@ -224,7 +227,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{repeated!r} stands there more than once")
+        raise ValueError(f"key {repeated!r} occurs more than once")
     return found
 
 
@@ -262,16 +265,16 @@ def _separated(content: bytes, path: str, by: str) -> Iterator[dict[str, Any] | 
             yield _record(row, header, values, by)
     except csv.Error as error:
         kind = Path(path).suffix[1:].upper()
-        raise InputError(f"{path}: line {table.line_num} is no {kind}: {error}") from error
+        raise InputError(f"{path}: line {table.line_num} is not valid {kind}: {error}") from error
 
 
 def _header(header: list[str], path: str) -> list[str]:
-    """The names of the columns, each once."""
+    """Check the column names: unique and printable."""
     for name, count in Counter(header).items():
         if count > 1:
-            raise InputError(f"{path}: {count} columns are called {name!r}: rename them")
+            raise InputError(f"{path}: {count} columns are named {name!r}: rename them")
         if not name.isprintable():
-            raise InputError(f"{path}: column {name!r} is no name in UTF-8: rename it")
+            raise InputError(f"{path}: column name {name!r} is not printable UTF-8: rename it")
     return header
 
 

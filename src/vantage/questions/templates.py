@@ -1,4 +1,4 @@
-"""Columns in a template: `{name}` stands for what a row has there, as `{question}` does."""
+"""Columns in a template: `{name}` is replaced with the row's value, like `{question}`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from vantage.errors import ConfigError, InputError, nearest
 from vantage.questions.column_kinds import value_at
 from vantage.questions.schema import IMAGE
 
-# Of LaTeX, \\boxed{answer} and \\frac{a}{b} are no places; {{name}} writes {name}.
+# LaTeX such as \\boxed{answer} and \\frac{a}{b} is kept as it is; {{name}} gives {name}.
 PLACE = re.compile(
     r"\\[A-Za-z]+(?:\{[^{}]*\})+|\{\{(?P<plain>[A-Za-z_][\w.]*)\}\}|\{(?P<name>[A-Za-z_][\w.]*)\}"
 )
 QUESTION = "question"
-SECRET = ("answer",)  # what no prompt may show
+SECRET = ("answer",)  # columns that no prompt may show
 
 
 def columns_in(template: str) -> list[str]:
-    """Columns that a template names, without `{question}`."""
+    """Columns that a template names, except `{question}`."""
     found = (match["name"] for match in PLACE.finditer(template))
     return [name for name in found if name is not None and name != QUESTION]
 
 
 def check_template(template: str, columns: Collection[str]) -> None:
-    """Refuse a template that names what is no column.
+    """Reject a template that names an unknown column.
 
     Raises:
-        ConfigError: a name that is no column (names the nearest one), or the answer.
+        ConfigError: An unknown column (suggests the nearest name), or the answer.
     """
     for name in columns_in(template):
         if name in SECRET:
@@ -36,17 +36,17 @@ def check_template(template: str, columns: Collection[str]) -> None:
         if name not in columns and name.partition(".")[0] not in columns:
             known = [QUESTION, *(column for column in columns if column not in SECRET)]
             raise ConfigError(
-                f"template: {{{name}}} is no column; {nearest(name.partition('.')[0], known)} "
-                f"(to write it as it is: {{{{{name}}}}})"
+                f"template: {{{name}}} is not a column; {nearest(name.partition('.')[0], known)} "
+                f"(to keep the braces as text: {{{{{name}}}}})"
             )
 
 
 def filled(template: str, row: Mapping[str, Any]) -> str:
-    """The template with the values of a row; `{question}` stays.
+    """Fill a template with the values of a row, except `{question}`.
 
     Raises:
-        ConfigError: as `check_template`.
-        InputError: a column that is empty in this row, or holds no text.
+        ConfigError: See `check_template`.
+        InputError: A column is empty in this row or does not hold a text.
     """
     check_template(template, row)
 
@@ -62,7 +62,7 @@ def filled(template: str, row: Mapping[str, Any]) -> str:
 
 def _text(name: str, value: Any) -> str:
     if value is None or value == "":
-        raise InputError(f"column {name!r}: empty, and the template shows it")
+        raise InputError(f"column {name!r}: empty, but the template needs it")
     if not isinstance(value, str | int | float) or IMAGE in str(value):
         raise InputError(f"column {name!r}: expected a text for the template, got {value!r:.80}")
     return str(value)

@@ -1,8 +1,8 @@
-"""Image transforms that keep the answer, each with a note that says exactly what was done.
+"""Image transforms that keep the answer, each with a note that describes it to the model.
 
-Share-GRPO's online transforms, https://arxiv.org/abs/2505.16673: turns and noise of the paper,
-and the three flips that its code has besides. A transform that could change the answer to a
-question is told by `vantage.questions.orientation`; the published code has no such guard.
+These are the online transforms of Share-GRPO, https://arxiv.org/abs/2505.16673: the rotations and
+noise of the paper, and the three flips of its code. `vantage.questions.orientation` detects
+transforms that could change an answer; the published code does not.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-# Of the noise whose strength has faded: less than half a grey level changes no pixel.
+# Faded noise with a lower sigma, in grey levels of 255, is too weak to apply.
 FAINTEST = 0.5
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A change of an image.
+    """An image transform.
 
     Attributes:
-        notes: wordings of what the prompt says about it; {it} stands for "The image is" and
-            {sigma} for the strength of the noise.
-        turn: how the picture is turned or mirrored, exactly; None for noise.
-        sigma: standard deviation of Gaussian noise, in grey levels of 255.
+        notes: Wordings of the note in the prompt; {it} becomes "The image is" and {sigma} the
+            standard deviation of the noise.
         kind: "turn", "mirror" or "noise".
+        turn: The rotation or flip, which is lossless; None for noise.
+        sigma: Standard deviation of the Gaussian noise, in grey levels of 255.
     """
 
     notes: tuple[str, ...]
@@ -34,7 +34,7 @@ class Transform:
     sigma: float = 0.0
 
     def wordings(self, images: int = 1, sigma: float | None = None) -> list[str]:
-        """The notes for so many images, and noise of that strength instead of the usual one."""
+        """The notes for a number of images, with `sigma` instead of the default if given."""
         it = "The image is" if images == 1 else "All images are"
         strength = f"{self.sigma if sigma is None else sigma:.3g}"
         return [note.format(it=it, sigma=strength) for note in self.notes]
@@ -42,12 +42,12 @@ class Transform:
 
 @dataclass(frozen=True)
 class Applied:
-    """A transform as a step of a picture; the same values give the same pixels.
+    """A transform as a deterministic processing step of an image.
 
     Attributes:
-        name: one of `TRANSFORMS`.
-        sigma: of the noise, in grey levels of 255.
-        seed: of the noise.
+        name: One of `TRANSFORMS`.
+        sigma: Standard deviation of the noise, in grey levels of 255.
+        seed: Seed of the noise.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Applied:
     seed: int = 0
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The changed image."""
+        """Transform the image."""
         turn = TRANSFORMS[self.name].turn
         return noisy(image, self.sigma, self.seed) if turn is None else image.transpose(turn)
 
 
 def noisy(image: Image.Image, sigma: float, seed: int) -> Image.Image:
-    """The image with Gaussian noise on every channel, rounded and cut off at 0 and 255."""
+    """Add Gaussian noise to every channel, then round and clip to 0..255."""
     level_HWC = np.asarray(image.convert("RGB"), dtype=np.float32)
     noise_HWC = np.random.default_rng(seed).standard_normal(level_HWC.shape, dtype=np.float32)
     noisy_HWC = np.rint(level_HWC + np.float32(sigma) * noise_HWC)
@@ -96,7 +96,7 @@ def _with_noise(sigma: float) -> Transform:
     return Transform(notes, "noise", sigma=sigma)
 
 
-# PIL counts its turns counter-clockwise.
+# PIL rotates counter-clockwise.
 TRANSFORMS = {
     "clockwise": _turned(Image.Transpose.ROTATE_270, "by 90 degrees clockwise"),
     "counter-clockwise": _turned(Image.Transpose.ROTATE_90, "by 90 degrees counter-clockwise"),
@@ -106,11 +106,11 @@ TRANSFORMS = {
     "noise-50": _with_noise(50),
     "mirror": _mirrored(Image.Transpose.FLIP_LEFT_RIGHT, "left to right"),
     "flip": _mirrored(Image.Transpose.FLIP_TOP_BOTTOM, "top to bottom"),
-    # Both flips together move every pixel as a turn by 180 degrees does.
+    # Both flips together equal a rotation by 180 degrees.
     "mirror-and-flip": _mirrored(
         Image.Transpose.ROTATE_180, "left to right and top to bottom", kind="turn"
     ),
 }
 
-# The paper's turns and noise. Flips have to be asked for: a mirror makes text unreadable.
+# Rotations and noise of the paper. Flips are opt-in, since a mirror makes text unreadable.
 PUBLISHED = ["clockwise", "counter-clockwise", "upside-down", "noise-10", "noise-25", "noise-50"]

@@ -1,4 +1,4 @@
-"""What is asked in a row, whichever the layout: conversation, pictures, options and answer."""
+"""Read the conversation, images, options and answer of a row in any layout."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from vantage.questions.pictures import Picture, inside, picture
 from vantage.questions.schema import IMAGE, literal
 from vantage.rewards.choice import LETTERS
 
-MOST_EXACT = 2**53  # whole numbers up to it have no rounded digits
+MOST_EXACT = 2**53  # float64 represents all integers up to this exactly
 LAST_NUMBER = re.compile(r"\d+$")
 OTHER_TAGS = re.compile(r"<(?:video|audio)>")
-# What swift fills from a column of objects.
+# Placeholders that swift fills from the column `objects`.
 GROUNDING = re.compile(r"<(?:ref-object|bbox)>")
-# A picture file that Markdown or HTML shows inside a text.
+# An image embedded in a text by Markdown or HTML.
 SHOWN = re.compile(
     r"""!\[[^\]\n]*\]\(\s*([^)\s]+)|<img\b[^<>]*?\bsrc\s*=\s*["']?([^"'<>\s]+)""", re.I
 )
-# Columns that belong to a question: what LLaMA-Factory asks it about.
+# Columns appended to a question: LLaMA-Factory keeps the text it refers to in `input`.
 BEHIND = {"instruction": "input"}
 
 
 @dataclass(frozen=True)
 class Unpacker:
-    """Reads rows of a layout.
+    """Reads the rows of a layout.
 
     Attributes:
-        layout: what their columns are for.
-        root: where paths of pictures start, and what they may not leave.
+        layout: Roles of the columns.
+        root: Directory that relative image paths start from and that no path may leave.
     """
 
     layout: Layout
@@ -58,20 +58,20 @@ class Unpacker:
 
     @property
     def columns(self) -> Columns:
-        """Which columns hold what."""
+        """The columns of the layout."""
         return self.layout.columns
 
     @functools.cached_property
     def left(self) -> tuple[str, ...]:
-        """Columns that are for nothing, in which there must be no picture or no video."""
+        """Columns without a role, in which an image or a video is an error."""
         layout = self.layout
         return tuple(dict.fromkeys((*layout.without_pictures, *layout.without_videos)))
 
     def told(self, row: Mapping[str, Any], *, with_options: bool = True) -> Told:
-        """The question as a conversation, its options behind it, and the answer inside it.
+        """Read the question as a conversation, with its options appended.
 
         Raises:
-            InputError: no question, something that is none, or options that cannot be read.
+            InputError: A missing or invalid question, or options that cannot be read.
         """
         asked = self._question(row)
         found = told(asked, self.root)
@@ -85,15 +85,15 @@ class Unpacker:
     def pictures(
         self, row: Mapping[str, Any], kind: str, question: Told | None = None
     ) -> list[Picture]:
-        """The pictures in the columns of `image` or `images` of a row, one or several in each.
+        """Read the images of a row from the columns of `image` or `images`.
 
         Args:
-            row: of the data.
+            row: A row of the data set.
             kind: "image" or "images".
-            question: of the row, which may mention its pictures by number.
+            question: The row's question, which may refer to images by number.
 
         Raises:
-            InputError: something that is no picture.
+            InputError: A value that is not an image.
         """
         shown = self.shown(row, kind)
         if shown and question is not None and question.order is not None:
@@ -102,20 +102,20 @@ class Unpacker:
         return [self._picture(value) for value in shown]
 
     def shown(self, row: Mapping[str, Any], kind: str) -> list[Any]:
-        """The pictures of a row as they are stored."""
+        """The stored image values of a row."""
         named = getattr(self.columns, kind)
         names = named if isinstance(named, list) else [named]
         return [one for name in names for one in _each(value_at(row, name))]
 
     def is_as_stored(self, row: Mapping[str, Any], question: Told) -> bool:
-        """Whether the conversation of a row is read as it stands in its column."""
+        """Whether the stored conversation of a row is used unchanged."""
         stored = value_at(row, self.columns.question)
         if not is_as_training_reads(stored) or question.options or row.get("system"):
             return False
         return _texts(stored) == _texts(question.messages)
 
     def stays(self, row: Mapping[str, Any], kind: str, question: Told) -> bool:
-        """Whether training can read the pictures of a row in the column where they stand."""
+        """Whether training can read the images of a row from their original column."""
         name = getattr(self.columns, kind)
         if name is None:
             return True
@@ -126,10 +126,10 @@ class Unpacker:
         return lists and question.order is None and all(map(is_in_place, _each(value)))
 
     def answer(self, row: Mapping[str, Any], question: Told | None) -> str | None:
-        """The reference answer as text; None where the layout has none.
+        """Read the reference answer as text; None if the layout has no answers.
 
         Raises:
-            InputError: an empty answer, or something that is none.
+            InputError: An empty or invalid answer.
         """
         if self.layout.answered:
             return _text(question.answer) if question is not None else None
@@ -152,25 +152,25 @@ class Unpacker:
         return letters if len(letters) == 1 else text
 
     def check_left(self, row: Mapping[str, Any], name: str) -> None:
-        """Refuse pictures and videos in a column that is for nothing.
+        """Reject images and videos in a column without a role.
 
         Raises:
-            InputError: there is one; says how to map it.
+            InputError: Explains how to map or ignore the column.
         """
         value = row.get(name)
         if value is None or value == "" or value == []:
             return
         seen = {look.kind for look in column_kinds.look_at(value, self.root)}
         if name in self.layout.without_videos and ("video" in seen or VIDEOS.fullmatch(name)):
-            raise InputError(f"{VIDEO}; columns: {{videos: null}} says that it is not asked about")
+            raise InputError(f"{VIDEO}; if no question needs it, set columns: {{videos: null}}")
         if name in self.layout.without_pictures and "picture" in seen:
             raise InputError(
-                "holds a picture, which the model would not see: to use it write columns: "
-                f"{{images: {name}}}, to leave it out columns: {{images: null}}"
+                "holds an image that the model would not see: to use it, set columns: "
+                f"{{images: {name}}}; to ignore it, set columns: {{images: null}}"
             )
 
     def _placed(self, row: Mapping[str, Any], question: Told) -> Told:
-        """The question with `<image>` for pictures that it mentions in another way."""
+        """Replace other image placeholders in the question with `<image>`."""
         places = [
             place
             for place, message in enumerate(question.messages)
@@ -191,16 +191,16 @@ class Unpacker:
             return question
         if len(tokens) != len(known):
             raise InputError(
-                f"has {tokens[0]} {len(tokens)} times for {len(known)} pictures: write {IMAGE} "
-                "once for each picture, or not at all"
+                f"has {tokens[0]} {len(tokens)} times for {len(known)} images: write {IMAGE} "
+                "once per image or not at all"
             )
         return _written(question, places, [TOKENS.sub(IMAGE, text) for text in texts])
 
     def _check_shown(self, text: str, known: Mapping[int, Any]) -> None:
-        """Refuse a picture that is shown inside a text, where no column has one.
+        """Reject an image embedded in a text if the row has no image in a column.
 
         Raises:
-            InputError: there is one.
+            InputError: The text embeds an image.
         """
         if known or self.layout.pictures_left_out:
             return
@@ -208,13 +208,13 @@ class Unpacker:
             shown = groups[0] or groups[1]
             if {look.kind for look in column_kinds.look_at(shown, self.root)} & {"picture", "link"}:
                 raise InputError(
-                    f"the text shows a picture, {shown[:80]!r}, which the model would not see: "
-                    f"give it in a column and write {IMAGE} in its place, or write columns: "
-                    "{images: null} to leave such pictures out"
+                    f"the text embeds an image, {shown[:80]!r}, that the model would not see: "
+                    f"give it in a column and write {IMAGE} in its place, or set columns: "
+                    "{images: null} to ignore such images"
                 )
 
     def _by_number(self, row: Mapping[str, Any], from_zero: bool) -> dict[int, Any]:
-        """The pictures of a row by the number of their column (image_3), or by their place."""
+        """The images of a row by the number of their column (image_3), or else by position."""
         names = self.columns.images
         if isinstance(names, list):
             known = [(LAST_NUMBER.search(name), value_at(row, name)) for name in names]
@@ -239,10 +239,10 @@ class Unpacker:
 
 
 def check_tags(question: Told, row: Mapping[str, Any]) -> None:
-    """Refuse places for a video or a sound, and those that swift fills from `objects`.
+    """Reject placeholders for videos and audio, and those that swift fills from `objects`.
 
     Raises:
-        InputError: the question has one.
+        InputError: The question contains such a placeholder.
     """
     for message in question.messages:
         content = message["content"]
@@ -251,16 +251,16 @@ def check_tags(question: Told, row: Mapping[str, Any]) -> None:
         if found := OTHER_TAGS.search(said):
             raise InputError(f"{found[0]} in the question: {VIDEO}")
         if row.get("objects") and (found := GROUNDING.search(said)):
-            raise InputError(f"{found[0]} in the question: write out what stands in `objects`")
+            raise InputError(f"{found[0]} in the question: replace it with the text in `objects`")
 
 
 def _texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The contents that are texts."""
+    """The contents of the messages whose content is a text."""
     return [one["content"] for one in messages if isinstance(one["content"], str)]
 
 
 def _each(value: Any) -> list[Any]:
-    """The pictures in a value: one, lists or objects of them, or a text that holds either."""
+    """The images in a value: one, a list or object of them, or a text that contains either."""
     if isinstance(value, str) and (value[:1] in ("[", "{") or value[:2] in column_kinds.BYTES):
         value = literal(value)
     if isinstance(value, Mapping) and value and all(map(LAST_NUMBER.search, value)):
@@ -271,14 +271,14 @@ def _each(value: Any) -> list[Any]:
 
 
 def _after(system: str, question: Told) -> Told:
-    """The question behind a system message, where it has none."""
+    """Prepend a system message if the question has none."""
     if question.messages[0]["role"] == "system":
         return question
     return question._replace(messages=[{"role": "system", "content": system}, *question.messages])
 
 
 def _behind(history: Any, question: Told) -> Told:
-    """The question behind earlier ones and their answers, pairs of texts."""
+    """Prepend earlier turns, given as (question, answer) pairs."""
     pairs = history if isinstance(history, list) else []
     turns = [
         {"role": role, "content": text}
@@ -289,7 +289,7 @@ def _behind(history: Any, question: Told) -> Told:
 
 
 def _written(question: Told, places: Sequence[int], texts: Sequence[str]) -> Told:
-    """The question with other texts in some messages."""
+    """Replace the texts of some messages."""
     messages = [*question.messages]
     for place, text in zip(places, texts, strict=True):
         messages[place] = {**messages[place], "content": text}
@@ -297,7 +297,7 @@ def _written(question: Told, places: Sequence[int], texts: Sequence[str]) -> Tol
 
 
 def _with_options(question: Told, options: tuple[str, ...]) -> Told:
-    """The question with its options, where it does not list them itself."""
+    """Append options to the question, unless its text already lists them."""
     content = question.asked["content"]
     if isinstance(content, str):
         listed: Any = with_listing(content, options)
@@ -311,13 +311,13 @@ def _with_options(question: Told, options: tuple[str, ...]) -> Told:
 
 
 def with_listing(text: str, options: Sequence[str]) -> str:
-    """A text with the options behind it, where it does not list as many itself."""
+    """Append options to a text, unless it already lists at least as many."""
     listed = len(lettered(text)) >= len(options)
     return text if listed or not options else text + listing(tuple(options))
 
 
 def _text(value: Any) -> str:
-    """A reference answer as text."""
+    """Convert a reference answer to text."""
     talk = column_kinds.conversation(value)
     if talk is not None:
         value = said(talk[-1])
@@ -327,12 +327,12 @@ def _text(value: Any) -> str:
         raise InputError("the answer is empty")
     if isinstance(value, list):
         raise InputError(
-            f"the answer is a list of {len(value)}, expected one text or number a row: write the "
-            "one that counts, or as a text all that are asked for (A, C)"
+            f"the answer is a list of {len(value)}, expected one text or number per row: keep the "
+            "right one, or write all required ones as one text (A, C)"
         )
     if isinstance(value, bool):
         raise InputError(
-            "the answer is a bool: write it as a text, as yes and no or True and False"
+            "the answer is a bool: write it as a text, such as yes and no or True and False"
         )
     if not isinstance(value, str | int | float | Decimal):
         raise InputError(f"the answer is a {type(value).__name__}, expected a text or a number")
@@ -342,7 +342,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """A number as it was written before it was stored: 3 of 3.0, 0.1 of 32 bits."""
+    """Undo float artefacts: 3.0 becomes 3, and 0.1 stored in 32 bits becomes 0.1."""
     if value.is_integer() and abs(value) < MOST_EXACT:
         return str(int(value))
     short = np.float32(value)

@@ -1,4 +1,4 @@
-"""Several prompts a question: other wordings and transformed images."""
+"""Several prompts per question: rewrites and transformed images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from vantage.sections import Section
 
 
 class Fade(Section):
-    """Noise that fades as training goes on: sigma (1 - sigmoid(steepness (t - midpoint))).
+    """Noise that fades during training: sigma (1 - sigmoid(steepness (t - midpoint))).
 
-    t is the share of the training that is done. NoisyRollout, https://arxiv.org/abs/2504.13055,
+    t is the training progress, 0 to 1. Source: NoisyRollout, https://arxiv.org/abs/2504.13055,
     sec. 3, whose 60 steps have the midpoint 40 and the steepness 30.
     """
 
@@ -33,19 +33,19 @@ class Fade(Section):
     steepness: float = Field(30.0, gt=0, le=1e6)
 
     def strength(self, done: float) -> float:
-        """Factor of sigma, 1 to 0, when a share `done` of the training is done."""
+        """Factor of sigma, from 1 to 0, at training progress `done` (0 to 1)."""
         return 1 / (1 + math.exp(min(self.steepness * (done - self.midpoint), 700)))
 
 
 class Transforms(Section):
-    """Image transforms of the prompts; by default the published turns and noise.
+    """Image transforms of the prompts; by default the published rotations and noise.
 
     Attributes:
-        names: which ones, see `vantage.questions.transforms`.
-        probability: chance that the images of a prompt are transformed, one transform each.
-        allowed: column with the names that a row allows, whatever its words say; rows
-            without a list are guarded by `vantage.questions.orientation`.
-        fade: how noise grows weaker in training; None for the same strength throughout.
+        names: Names of the transforms, see `vantage.questions.transforms`.
+        probability: Probability that the images of a prompt are transformed, with one transform.
+        allowed: Column that lists the transforms allowed for a row. Rows without a list are
+            checked by `vantage.questions.orientation`.
+        fade: Schedule of the noise; None keeps it constant.
     """
 
     names: list[str] = Field(PUBLISHED, min_length=1)
@@ -58,22 +58,22 @@ class Transforms(Section):
     def _known(cls, names: list[str]) -> list[str]:
         for name in names:
             if name not in TRANSFORMS:
-                raise ValueError(f"no transform {name!r}; {nearest(name, TRANSFORMS)}")
+                raise ValueError(f"unknown transform {name!r}; {nearest(name, TRANSFORMS)}")
         return names
 
 
 class Variants(Section):
-    """How the prompts of a question are made.
+    """How a question is varied into several prompts.
 
     Attributes:
-        prompts: number of prompts per question, m, the original included.
-        rewrites: column with other wordings (a list of texts) of the question.
-        transforms: image transforms; None for none.
-        original: whether the first prompt is the original question, as it is. If not, the
-            wordings of all prompts are drawn evenly, without repeat, from the original and its
-            rewrites, and each prompt may be transformed, as in the code of Share-GRPO,
-            https://arxiv.org/abs/2505.16673. A question with fewer wordings than prompts gives
-            all of them, then the same again, each with a transform of its own draw.
+        count: Prompts per question, m.
+        rewrites: Column with rewrites (a list of texts) of the question.
+        transforms: Image transforms; None for no transforms.
+        original: Whether the first prompt is the unchanged question. If False, the wordings of
+            all prompts are drawn uniformly without replacement from the original and its rewrites,
+            and any prompt may be transformed, as in the code of Share-GRPO,
+            https://arxiv.org/abs/2505.16673. If a question has fewer wordings than prompts, the
+            wordings repeat in the same order, each with its own transform.
     """
 
     prompts: int = Field(1, ge=1, le=10_000)
@@ -100,17 +100,17 @@ class Variants(Section):
         allowed: Sequence[str] | None = None,
         done: float = 0.0,
     ) -> list[Question]:
-        """`prompts` prompts of one question; those that are the same are one object.
+        """Make `prompts` prompts from one question; equal prompts are the same object.
 
-        No image is opened: a transform is a step of the picture, done when it is needed.
+        No image is opened: a transform is a processing step that runs when the image is opened.
 
         Args:
-            question: the original.
-            rng: keyed by the caller, so that a prompt can be made again anywhere.
-            rewrites: other wordings of its text.
-            answer: the reference answer, whose words the guard of the transforms reads.
-            allowed: transforms that this question allows; None asks the guard.
-            done: share of the training that is done, 0 to 1.
+            question: The original question.
+            rng: Seeded by the caller, so that any process can rebuild the prompts.
+            rewrites: Rewrites of the question's text.
+            answer: Reference answer, which is searched for words that depend on orientation.
+            allowed: Transforms allowed for this question; None decides by its words.
+            done: Training progress, 0 to 1.
         """
         wordings = self._wordings(question, rewrites, rng)
         fitting = self._fitting(question, answer, allowed)
@@ -121,17 +121,17 @@ class Variants(Section):
         return [prompts[prompts.index(prompt)] for prompt in prompts]
 
     def notes(self, images: int) -> list[str]:
-        """Everything that a prompt with so many images may say about them."""
+        """All notes that a prompt with this number of images may contain."""
         if self.transforms is None or not images:
             return []
         chosen = [TRANSFORMS[name] for name in self.transforms.names]
-        sigma = 0.123 if self.transforms.fade else None  # as many digits as any that fades
+        sigma = 0.123 if self.transforms.fade else None  # as long as any faded sigma in print
         return [note for transform in chosen for note in transform.wordings(images, sigma)]
 
     def _wordings(
         self, question: Question, rewrites: Sequence[str], rng: np.random.Generator
     ) -> list[Question]:
-        """The question in its wordings, in the order in which prompts take them."""
+        """The question in all its wordings, in the order in which prompts use them."""
         others = [with_text(question, text) for text in rewrites]
         if self.original:
             return [question, *(others[place] for place in rng.permutation(len(others)))]
@@ -140,7 +140,7 @@ class Variants(Section):
         return [distinct[place] for place in rng.permutation(len(distinct))]
 
     def _fitting(self, question: Question, answer: str, allowed: Sequence[str] | None) -> list[str]:
-        """Transforms that leave the answer of this question as it is."""
+        """Transforms that do not change the answer of this question."""
         if self.transforms is None or not pictures(question):
             return []
         if allowed is not None:

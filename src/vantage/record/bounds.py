@@ -1,4 +1,4 @@
-"""What of the texts and pictures of a batch is kept, so that a record stays within bounds."""
+"""Limits of the texts and images in a record, which bound its size."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from vantage.errors import check_between
 from vantage.questions.pictures import Picture
 from vantage.questions.pixels import fit
 
-LONGEST_SIDE = 4096  # of a picture that is one line; WebP takes 16,383
-LOSSLESS = 128 * 128  # smaller pictures are drawings or digits, which blur
-
-
-MOST = 10**9  # of what a record keeps
+LONGEST_SIDE = 4096  # maximum side of an image; the limit of WebP is 16,383
+LOSSLESS = 128 * 128  # smaller images are often drawings or digits, which lossy WebP blurs
+MOST = 10**9  # upper limit of every setting
 
 
 class Limits(Protocol):
-    """How much of the texts and pictures of a run is kept, as `run.record` of a configuration.
+    """Limits of the stored texts and images, like `run.record` of a configuration.
 
     Attributes:
-        rollouts: of a batch, whose texts, prompts and pictures are kept.
-        characters: of a text; the middle of a longer one is left out.
-        pixels: of a picture; a larger one is scaled down.
+        rollouts: Rollouts of a batch whose texts, prompts and images are kept.
+        characters: Maximum length of a text; longer ones lose their middle.
+        pixels: Maximum size of an image; larger ones are scaled down.
     """
 
     @property
@@ -51,7 +49,7 @@ class Keep:
     """`Limits` with the defaults of a configuration.
 
     Raises:
-        ConfigError: a number that is out of range.
+        ConfigError: If a value is out of range.
     """
 
     rollouts: int = 256
@@ -65,15 +63,19 @@ class Keep:
 
 
 def kept(row_N: np.ndarray, rollouts: int) -> np.ndarray:
-    """Which rollouts keep their texts: whole questions, the lowest digests first.
+    """Choose the rollouts that keep their texts: whole questions, the lowest digests first.
 
     Args:
-        row_N: row in the data of each rollout.
-        rollouts: most rows that are kept; the first question counts whatever its size.
+        row_N: Row of each rollout's question in the data.
+        rollouts: Maximum number of rollouts; 0 keeps none, else the first question is always kept.
+
+    Returns:
+        A boolean mask of length N.
     """
     if not rollouts:
         return np.zeros(len(row_N), dtype=bool)
     questions, count_Q = np.unique(row_N, return_counts=True)
+    # By digest rather than by row, so that every run keeps the same, scattered questions.
     order = sorted(range(len(questions)), key=lambda q: digest(int(questions[q])))
     total_Q = np.cumsum(count_Q[order])
     fitting = np.flatnonzero(total_Q <= rollouts)
@@ -82,9 +84,9 @@ def kept(row_N: np.ndarray, rollouts: int) -> np.ndarray:
 
 
 def shortened(text: str, characters: int, where: str = "in the record") -> str:
-    """The text without the middle of a longer one, and without what UTF-8 cannot write.
+    """Cut the middle out of a text longer than `characters`, and escape what UTF-8 cannot encode.
 
-    What is left out is said in its place: how many characters are not `where` it stands.
+    A note in its place states how many characters are missing and `where`.
     """
     left_out = len(text) - characters
     if left_out > 0:
@@ -95,7 +97,7 @@ def shortened(text: str, characters: int, where: str = "in the record") -> str:
 
 
 def content_digest(picture: Picture) -> str:
-    """Digest of the picture as it is stored in the data, before anything is done to it."""
+    """Return the digest of an image as stored in the data, before any transform."""
     source = picture.source
     if isinstance(source, Image.Image):
         shape = f"{source.mode} {source.size}".encode()
@@ -104,10 +106,10 @@ def content_digest(picture: Picture) -> str:
 
 
 def encoded(picture: Picture, pixels: int) -> bytes:
-    """The picture before anything is done to it, encoded anew as WebP of at most so many pixels.
+    """Encode an image, before any transform, as WebP with at most `pixels` pixels.
 
     Raises:
-        InputError: it cannot be opened.
+        InputError: If the image cannot be opened.
     """
     image = fit(Picture(picture.source).open(), None, pixels)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
@@ -120,5 +122,5 @@ def encoded(picture: Picture, pixels: int) -> bytes:
 
 
 def digest(row: int) -> bytes:
-    """What orders the questions of which not all are kept; the same in every batch and run."""
+    """Return the sort key of a question's row, which is the same in every batch and run."""
     return hashlib.blake2b(str(row).encode(), digest_size=8).digest()

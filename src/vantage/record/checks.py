@@ -1,4 +1,4 @@
-"""Checks the tables of a record as they are read, so that all other code can trust them."""
+"""Checks of a record's tables when they are read, so that all other code can trust them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 from vantage.methods.rollouts import LARGEST_REWARD
 from vantage.record.step import About
 
-LARGEST = 2.0**50  # of what is counted, so that sums stay exact
+LARGEST = 2.0**50  # maximum of counts and seconds, so that sums in float64 stay exact
 ANY = float("inf")
 
-# Lowest and highest value of a column, and whether NaN may stand for a missing value.
+# Minimum and maximum of a column, and whether NaN is allowed for a missing value.
 RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
     "batch": {
         "updates": (0, LARGEST, False),
@@ -39,26 +39,26 @@ RANGES: dict[str, dict[str, tuple[float, float, bool]]] = {
     "prompts": {"row": (0, ANY, False), "variant": (0, ANY, False)},
     "validations": {"batch": (0, ANY, False), "seconds": (0, LARGEST, False)},
 }
-# Columns that number the rows, or name each of them.
+# Columns that count the rows from 0, and columns of unique ascending ids.
 NUMBERED = {"rollouts": "rollout", "samples": "sample"}
 NAMED = {"prompts": "prompt"}
-# Fields in which a null stands for what the record did not keep.
+# Fields that are null if the record did not keep their value.
 NULL = ("response", "text", "earlier", "later", "pictures", "pictures.picture")
 
 
 def besides(name: str, columns: Sequence[str]) -> list[str]:
-    """Columns to read besides others, because they show whether rows are missing."""
+    """Return the columns to read in addition, because they reveal missing rows."""
     known = ["batch", NUMBERED.get(name), NAMED.get(name)]
     return [column for column in known if column is not None and column not in columns]
 
 
 def wrong(name: str, table: pa.Table, step: int | None) -> str | None:
-    """What is wrong with a table; None if nothing is.
+    """Return what is wrong with a table; None if nothing is.
 
     Args:
-        name: of the table.
-        table: some of its columns, with those that `besides` names.
-        step: number of the rollout batch that the table belongs to; None for any.
+        name: Name of the table.
+        table: Some of its columns, including those from `besides`.
+        step: Number of the rollout batch that the table belongs to; None for any.
     """
     return next(_faults(name, table, step), None)
 
@@ -75,12 +75,14 @@ def _faults(name: str, table: pa.Table, step: int | None) -> Iterator[str]:
             seconds = np.array([v for _, v in table["seconds"][0].as_py()], dtype=float)
             yield from _outside("seconds", seconds, 0, LARGEST, False)
     if step is not None and (table["batch"].to_numpy() != step).any():
-        yield f"column batch names another batch than {step}: it belongs elsewhere"
+        yield f"column batch has values other than {step}: the file belongs to another batch"
     numbered, named = NUMBERED.get(name), NAMED.get(name)
     if numbered and not np.array_equal(table[numbered].to_numpy(), np.arange(len(table))):
-        yield f"column {numbered} does not count from 0: rows are missing, doubled or out of order"
+        yield (
+            f"column {numbered} does not count from 0: rows are missing, duplicated or out of order"
+        )
     if named and (np.diff(table[named].to_numpy()) <= 0).any():
-        yield f"column {named} does not ascend: rows are doubled or out of order"
+        yield f"column {named} does not ascend: rows are duplicated or out of order"
 
 
 def _outside(column: str, value_N: np.ndarray, least: float, most: float, nan: bool):
@@ -91,9 +93,9 @@ def _outside(column: str, value_N: np.ndarray, least: float, most: float, nan: b
 
 
 def _nulls(place: str, values: pa.Array, allowed: bool) -> Iterator[str]:
-    """Nulls in a column or inside it where none is allowed."""
+    """Report nulls in a column, or nested inside it, where none are allowed."""
     if values.null_count and not allowed:
-        yield f"column {place} lacks values"
+        yield f"column {place} has missing values"
     kind = values.type
     if pa.types.is_map(kind):
         inside = [("values", values.drop_null().items)]
@@ -109,52 +111,50 @@ def _nulls(place: str, values: pa.Array, allowed: bool) -> Iterator[str]:
 
 
 def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str | None:
-    """How the tables of a step contradict each other; None if they do not.
+    """Return how the tables of a step contradict each other; None if they do not.
 
     Args:
-        prompts: with the columns prompt and question.
-        rollouts: with question, prompt, reward and trained.
-        samples: with rollout, prompt, pair and padding.
+        prompts: Table with the columns prompt and question.
+        rollouts: Table with the columns question, prompt, reward and trained.
+        samples: Table with the columns rollout, prompt, pair and padding.
     """
     asked = _mapped(prompts["prompt"], prompts["row"])
     if any(
         asked.get(prompt) != question
         for prompt, question in zip(*_lists(rollouts, "prompt", "row"), strict=True)
     ):
-        return "rollouts name prompts that are not there, or belong to another question"
+        return "rollouts refer to prompts that are missing or belong to another question"
     rollout_M, prompt_M = (samples[name].to_numpy() for name in ("rollout", "prompt"))
     if len(rollout_M) and rollout_M.max() >= len(rollouts):
-        return "samples name rollouts that are not there"
+        return "samples refer to rollouts that are missing"
     if np.isnan(rollouts["reward"].to_numpy()[rollout_M]).any():
-        return "samples name rollouts without a reward"
+        return "samples refer to rollouts without a reward"
     question_M = rollouts["row"].to_numpy()[rollout_M]
     if any(asked.get(prompt) != q for prompt, q in zip(prompt_M, question_M, strict=True)):
-        return "samples name prompts that are not there, or belong to another question"
+        return "samples refer to prompts that are missing or belong to another question"
     pair_M = samples["pair"].to_numpy()
     if (pair_M >= 0).any() and (len(pair_M) % 2 or (pair_M[::2] != pair_M[1::2]).any()):
-        return "samples are in pairs, and some have lost their other half"
+        return "samples are in pairs, but some pairs are incomplete"
     trained_M = rollout_M[~samples["padding"].to_numpy()]
     trained_N = np.bincount(trained_M, minlength=len(rollouts))
     if not np.array_equal(trained_N, rollouts["trained"].to_numpy()):
-        return (
-            "samples are not as many of each rollout as were trained: some are missing or doubled"
-        )
+        return "samples differ from the times that rollouts are trained: missing or duplicated"
     return None
 
 
 def incomplete(rollouts: pa.Table, samples: pa.Table) -> int | None:
-    """The first batch whose number of samples is not the number trained; None if there is none.
+    """Return the first batch whose number of samples is not the number trained; None if none.
 
     Args:
-        rollouts: of a whole run, with the columns batch and trained.
-        samples: of a whole run, with batch and padding.
+        rollouts: Table of a whole run with the columns batch and trained.
+        samples: Table of a whole run with the columns batch and padding.
     """
     batch_N, trained_N = (rollouts[name].to_numpy() for name in ("batch", "trained"))
     batch_M = samples["batch"].to_numpy()[~samples["padding"].to_numpy()]
-    batch_B, place = np.unique(np.concatenate([batch_N, batch_M]), return_inverse=True)
-    question_N, place_M = np.split(place, [len(batch_N)])
-    told_B = np.bincount(question_N, trained_N, minlength=len(batch_B))
-    there_B = np.bincount(place_M, minlength=len(batch_B))
+    batch_B, index = np.unique(np.concatenate([batch_N, batch_M]), return_inverse=True)
+    index_N, index_M = np.split(index, [len(batch_N)])
+    told_B = np.bincount(index_N, trained_N, minlength=len(batch_B))
+    there_B = np.bincount(index_M, minlength=len(batch_B))
     return next((int(batch) for batch in batch_B[told_B != there_B]), None)
 
 
@@ -167,10 +167,10 @@ def _lists(table: pa.Table, *columns: str) -> list[list[Any]]:
 
 
 def about(told: Mapping[str, Any]) -> About:
-    """The description of a run, from the JSON object in its record.
+    """Parse the description of a run from the JSON object in its record.
 
     Raises:
-        ValueError: a value has another type or is out of range.
+        ValueError: If a value has the wrong type or is out of range.
     """
     about = About(**told)
     recipe = about.recipe

@@ -1,7 +1,7 @@
-"""Reads the record of a run, also while the run continues.
+"""Reads the record of a run, even while the run continues.
 
-Every file is checked as it is read (`vantage.parquet`, `vantage.record.checks`): a record that is
-damaged or foreign is refused with the name of the file.
+Every file is checked when it is read (`vantage.parquet`, `vantage.record.checks`). The error about
+a damaged file names the file.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ SCHEMAS = {
 
 
 class Record:
-    """The record of a run, up to the last step that was finished when it is opened.
+    """The record of a run, with the steps that are complete when it is opened.
 
     Args:
-        run: the run's directory.
+        run: Directory of the run.
 
     Attributes:
-        run: the same.
-        about: what the run is.
-        steps: numbers of the recorded rollout batches, ascending.
-        foreign: other files among them, which are ignored.
+        run: Directory of the run.
+        about: Description of the run.
+        steps: Numbers of the recorded rollout batches, ascending.
+        foreign: Files that the recorder did not write; they are ignored.
 
     Raises:
-        InputError: there is no record, or one of another version.
+        InputError: If there is no record, or one of another version.
     """
 
     def __init__(self, run: str | Path):
@@ -64,14 +64,14 @@ class Record:
         return len(self.steps)
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table over all steps, in their order.
+        """Read a table of all steps, in order.
 
         Args:
-            name: one of "batch", "rollouts", "samples", "prompts".
-            columns: those to read; None for all.
+            name: One of "batch", "rollouts", "samples", "prompts".
+            columns: Columns to read; None for all.
 
         Raises:
-            InputError: a file that cannot be read; names it.
+            InputError: If a file cannot be read; names the file.
         """
         parts = [self.step(step, name, columns) for step in self.steps]
         if parts:
@@ -81,18 +81,18 @@ class Record:
         return made.select(columns) if columns else made
 
     def step(self, step: int, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table of one step; see `table`."""
+        """Read a table of one step; see `table`."""
         return self._read(self._place(step, name), name, columns, step)
 
     def whole(self, step: int, texts: bool = True) -> dict[str, pa.Table]:
-        """Prompts, rollouts and samples of one step, which fit together.
+        """Read the prompts, rollouts and samples of one step, and check that they are consistent.
 
         Args:
-            step: its number.
-            texts: whether texts and pictures are read too.
+            step: Number of the step.
+            texts: Whether to read all columns, including texts and image names.
 
         Raises:
-            InputError: they do not, or a file cannot be read; names it.
+            InputError: If the tables contradict each other or a file cannot be read; names it.
         """
         numbers = {
             "prompts": ["prompt", "row"],
@@ -108,42 +108,42 @@ class Record:
         return found
 
     def check_plans(self, rollouts: pa.Table, samples: pa.Table) -> None:
-        """Refuse tables over all steps where samples of a step are missing or doubled.
+        """Check that no samples of any step are missing or duplicated.
 
         Args:
-            rollouts: batch, trained.
-            samples: batch, padding.
+            rollouts: Table of all steps with the columns batch and trained.
+            samples: Table of all steps with the columns batch and padding.
 
         Raises:
-            InputError: names the step.
+            InputError: If samples are missing or duplicated; names the step.
         """
         step = checks.incomplete(rollouts, samples)
         if step is not None:
             place = self._place(step, "samples")
-            raise self._unreadable(place, f"{str(place)!r}: samples are missing or doubled")
+            raise self._unreadable(place, f"{str(place)!r}: samples are missing or duplicated")
 
     def validations(self) -> pa.Table:
-        """Results on held-out questions: batch (rollout batches done), metric, value, seconds."""
+        """Read the results on held-out questions, as a table with schema `tables.VALIDATIONS`."""
         parts = [
             self._read(place, "validations", None, _number(place)) for place in self._validations
         ]
         return pa.concat_tables([tables.VALIDATIONS.empty_table(), *parts])
 
     def numbers(self, column: str) -> dict[str, np.ndarray]:
-        """`seconds` or `metrics` of all steps, name -> a value a step, NaN where there is none."""
+        """Read `seconds` or `metrics` as arrays by name, one value per step; NaN if missing."""
         rows = [dict(row) for row in self.table("batch", [column])[column].to_pylist()]
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
     def planned(self, step: int) -> tuple[Rollouts | None, Samples, np.ndarray]:
-        """What the plan of a step saw and made.
+        """Read the input and the output of a step's plan.
 
         Returns:
-            The scored rollouts, None where there was none; the plan, its rows pointing into
+            The scored rollouts, or None if there are none; the plan, whose `rollout_M` indexes
             them; and the update that trained each sample.
 
         Raises:
-            InputError: as `whole`.
+            InputError: See `whole`.
         """
         found = self.whole(step, texts=False)
         columns = ["question", "prompt", "reward"]
@@ -155,16 +155,16 @@ class Record:
         if not len(scored):
             return None, samples, column["update"]
         rollouts = Rollouts(question_N[scored], prompt_N[scored], reward_N[scored])
-        among = np.searchsorted(scored, samples.rollout_M)
+        among = np.searchsorted(scored, samples.rollout_M)  # index among the scored rollouts
         samples = samples.take(np.arange(len(samples)), rollout_M=among)
         return rollouts, samples, column["update"]
 
     def done(self, step: int) -> float:
-        """Share of the training that was done when the step began; 0 in records without it."""
+        """Read the completed share of the training at the start of a step; 0 if not recorded."""
         return self.step(step, "batch", ["done"])["done"][0].as_py()
 
     def picture(self, name: str) -> bytes | None:
-        """A stored picture by the name that `prompts` gives it, as WebP; None if it is gone."""
+        """Read the WebP file of an image by its name in `prompts`; None if it is gone."""
         place = self.folder / "pictures" / f"{name}.webp"
         try:
             there = PICTURE.fullmatch(name) and place.is_file()
@@ -179,9 +179,9 @@ class Record:
         place = self.folder / "about.json"
         try:
             if place.exists() and not (place.is_file() and _size(place) <= LARGEST_ABOUT):
-                raise ValueError("it is not a file of a record")
+                raise ValueError("it is not a file or is too large")
             told = json.loads(place.read_text(encoding="utf-8"))
-            json.dumps(told, ensure_ascii=False, allow_nan=False).encode()  # as it is shown
+            json.dumps(told, ensure_ascii=False, allow_nan=False).encode()  # reject NaN
             if not isinstance(told, dict) or told.pop("format", None) != FORMAT:
                 raise ValueError("it was written by another version of vantage")
             return checks.about(told)
@@ -194,7 +194,7 @@ class Record:
     def _read(
         self, place: Path, name: str, columns: Sequence[str] | None, step: int | None
     ) -> pa.Table:
-        """Columns of a table, checked with those that show whether rows are missing."""
+        """Read columns of a table and check them, with the columns that reveal missing rows."""
         schema = SCHEMAS[name]
         asked = schema.names if columns is None else columns
         try:
@@ -210,13 +210,13 @@ class Record:
     def _unreadable(self, place: Path, why: str) -> InputError:
         batch = place.parent if place.parent.parent == self.folder / "steps" else place
         return InputError(
-            f"record {str(self.run)!r} is damaged, or no record: {why}; "
-            f"move {str(batch)!r} away to go on without it"
+            f"record {str(self.run)!r} is damaged or not a record: {why}; "
+            f"move {str(batch)!r} away to continue without it"
         )
 
 
 def _number(place: Path) -> int | None:
-    """The number in the name of a step or a validation; None for any other file."""
+    """Return the number in the name of a step or validation; None for any other file."""
     name = place.stem if place.suffix == ".parquet" and place.parent.name != "steps" else place.name
     known = name.isascii() and name.isdecimal() and name == f"{int(name[:20]):08d}"
     is_step = place.parent.name == "steps"

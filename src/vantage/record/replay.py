@@ -1,4 +1,4 @@
-"""What another recipe would have trained on, from the recorded rewards; no model is needed."""
+"""Replay: the plans of another recipe on recorded rewards, without a model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vantage.record.reading import Record
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """Two plans of each rollout batch, in numbers.
+    """Measures of the trained and the replayed plan of each rollout batch.
 
     Attributes:
-        steps: the rollout batches that had a scored rollout, B of them.
-        done: what was trained, name -> a value a batch; see `measures`.
-        would: what the other recipe would have trained.
-        same_B: batches whose two plans are equal, value by value.
+        steps: Numbers of the B rollout batches with a scored rollout.
+        done: Measures of the trained plans, arrays of length B by name; see `measures`.
+        would: Measures of the replayed plans.
+        same_B: Whether the two plans of a batch are equal.
     """
 
     steps: list[int]
@@ -30,14 +30,13 @@ class Replay:
 
 
 def replay(record: Record, recipe: Recipe) -> Replay:
-    """Plan the recorded batches again, with the draws that the run's seed gives.
+    """Plan the recorded batches again, with the random numbers of the run's seed.
 
-    The recipe that ran gives exactly what was trained. Of another one it says what it would
-    have trained on these very rollouts; that a policy trained otherwise would have given
-    other rollouts, no replay can tell.
+    The run's own recipe reproduces the trained plans exactly. Another recipe is applied to the
+    same rollouts, although a policy trained by it would have generated others.
 
     Raises:
-        InputError: the record has no scored rollout.
+        InputError: If the record has no scored rollout.
     """
     done, would, same, steps = [], [], [], []
     for step in record.steps:
@@ -55,10 +54,10 @@ def replay(record: Record, recipe: Recipe) -> Replay:
 
 
 def measures(rollouts: Rollouts, samples: Samples, updates: int) -> dict[str, float]:
-    """A plan in numbers: those of `vantage.diagnose`, and
+    """Compute the measures of a plan: those of `vantage.diagnose`, and
 
-    - trained_questions: distinct questions with a sample whose advantage is not 0;
-    - samples_per_update: samples without padding, over the updates of a batch.
+    - trained_questions: number of questions with a sample whose advantage is not 0;
+    - samples_per_update: number of samples per update, without padding.
     """
     told = samples.rollout_M[~samples.padding_M & (samples.advantage_M != 0)]
     return {
@@ -69,7 +68,7 @@ def measures(rollouts: Rollouts, samples: Samples, updates: int) -> dict[str, fl
 
 
 def equal(one: Samples, other: Samples) -> bool:
-    """Whether two plans train the same, in the same order."""
+    """Return whether two plans train the same samples in the same order."""
     return all(
         np.array_equal(getattr(one, field.name), getattr(other, field.name))
         for field in fields(Samples)

@@ -1,4 +1,4 @@
-"""What an engine hands to the record."""
+"""Data that an engine passes to the recorder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vantage.questions.schema import Question
 
 @dataclass(frozen=True)
 class About:
-    """What a run is, known before its first rollout. All of it can be written as JSON.
+    """Description of a run, known before its first rollout; every value is valid JSON.
 
     Attributes:
         engine: "trl" or "verl".
-        recipe: as a configuration names it: a name, or {name: ..., option: value}.
-        seed: of the run; the plan of batch k draws from
-            `np.random.default_rng([seed, k])`, and takes `Step.done` of that batch.
-        updates: optimizer updates that the samples of a plan are dealt to.
-        batches: rollout batches that the run will have, None where that is not known.
-        settings: what two runs must share to be the same run under two seeds; so without
-            seeds and without places in the file system.
+        recipe: The recipe as in a configuration: a name, or {name: ..., option: value}.
+        seed: The run's seed. The plan of batch k uses `np.random.default_rng([seed, k])` and
+            `Step.done` of that batch.
+        updates: Optimizer updates of a rollout batch.
+        batches: Rollout batches of the whole run; None if unknown.
+        settings: Settings that are equal in two runs which differ only in their seed; they include
+            neither seeds nor paths.
     """
 
     engine: str
@@ -43,39 +43,37 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Everything that one rollout batch leaves: N rollouts of all processes, M samples.
+    """A completed rollout batch: N rollouts of all processes and M samples.
 
-    Made once the last update of the batch is done, on the process that writes. Rollouts
-    that were generated and replaced before the plan are not among the N; their tokens are
-    in `generated_tokens`.
+    The writing process creates it after the last update of the batch. Rollouts that were replaced
+    before the plan are not included; `generated_tokens` counts their tokens.
 
     Attributes:
-        number: of the rollout batch, from 0; what the draws of its plan were keyed by.
-        row_N: row in the data of the question of each rollout.
-        question_N: id of the question that the plan went by (`Rollouts.row_N`), which
-            differs from the row in that a row can be asked twice in a batch.
-        epoch_N: how often the data went round before the question was asked.
-        prompt_N: id of the prompt that generated it (`Rollouts.prompt_N`).
-        variant_N: number of that prompt among those of its question, 0 the first.
-        parts: reward of each reward function, by its name, NaN where it gave none.
-        reward_N: what the plan saw, NaN without a score; such rollouts were not planned.
-        responses: N texts; only those that are kept are looked at.
-        tokens_N: response tokens that count.
-        log_prob_N: mean log-prob of the sampled tokens as the update saw it before it
-            began, NaN where nobody computed it.
-        samples: the plan, `rollout_M` pointing into the N rollouts; empty without a score.
-        update_M: number of the update that trains each sample, from 0; any for padding.
-        prompts: prompt id -> the question as the model got it, for every id in `prompt_N`;
-            its pictures are opened only if they are kept.
-        seconds: by stage; "rollout_batch" is the whole.
-        metrics: what `vantage.diagnose` and the engine tell of the batch.
-        updates: optimizer updates of the run that are done.
-        generated_tokens: tokens generated for the batch.
-        done: share of the training that was done when the batch began, as the plan saw it.
+        number: Number of the rollout batch, from 0; used to seed the plan.
+        row_N: Row of each rollout's question in the data.
+        question_N: Id of the question in the plan (`Rollouts.question_N`). It differs from the row,
+            which can be asked twice in a batch.
+        epoch_N: Completed epochs when the question was asked.
+        prompt_N: Id of the prompt that generated the rollout (`Rollouts.prompt_N`).
+        variant_N: Number of that prompt among the prompts of its question, from 0.
+        parts: Values of each reward function by its name; NaN where it returned none.
+        reward_N: Rewards that the plan uses; NaN without a score, and not planned.
+        responses: N texts; only those that are kept are read.
+        tokens_N: Response tokens in the loss.
+        log_prob_N: Mean log-prob of the sampled tokens before the updates; NaN if not computed.
+        samples: The plan. `rollout_M` indexes the N rollouts. Empty if no rollout has a score.
+        update_M: Number of the update that trains each sample, from 0; arbitrary for padding.
+        prompts: The question in each prompt, by every id in `prompt_N`. Images are only opened if
+            they are kept.
+        seconds: Seconds of each stage; "rollout_batch" is the total.
+        metrics: Metrics of `vantage.diagnose` and of the engine.
+        updates: Completed optimizer updates of the run.
+        generated_tokens: Tokens generated for the batch.
+        done: Completed share of the training at the start of the batch, as passed to the plan.
 
     Raises:
-        InputError: columns of unequal lengths, no reward, samples that point nowhere, or a
-            rollout whose prompt is not there.
+        InputError: If columns have unequal lengths, there is no reward function, a sample indexes
+            no rollout, or a prompt is missing.
     """
 
     number: int
@@ -104,7 +102,7 @@ class Step:
         lengths = {name: len(values) for name, values in columns.items()}
         lengths["responses"] = len(self.responses)
         if not self.parts:
-            raise InputError("parts of a Step is empty: name at least one reward")
+            raise InputError("parts of a Step is empty: expected at least one reward")
         if len(set(lengths.values())) > 1:
             raise InputError(f"columns of a Step have unequal lengths: {lengths}")
         if len(self.update_M) != len(self.samples):
@@ -113,25 +111,25 @@ class Step:
             )
         rollout_M = self.samples.rollout_M
         if len(rollout_M) and not 0 <= rollout_M.min() <= rollout_M.max() < len(self):
-            raise InputError(f"samples point to rollouts outside the {len(self)} of the Step")
+            raise InputError(f"rollout_M has values outside the {len(self)} rollouts of the Step")
         missing = sorted(set(np.unique(self.prompt_N).tolist()) - set(self.prompts))
         if missing:
-            raise InputError(f"prompts of the Step lack {missing[:5]}, which prompt_N names")
+            raise InputError(f"prompts of the Step lack {missing[:5]}, which are in prompt_N")
 
     def __len__(self) -> int:
         return len(self.reward_N)
 
     @property
     def scored(self) -> np.ndarray:
-        """Rows of the rollouts that were planned."""
+        """Indices of the rollouts with a score, which are those in the plan."""
         return np.flatnonzero(~np.isnan(self.reward_N))
 
     @property
     def rollouts(self) -> Rollouts:
-        """What the plan saw.
+        """The scored rollouts, the input of the plan.
 
         Raises:
-            InputError: no rollout has a score.
+            InputError: If no rollout has a score.
         """
         rows = self.scored
         return Rollouts(self.question_N[rows], self.prompt_N[rows], self.reward_N[rows])

@@ -1,4 +1,4 @@
-"""A step as tables of parquet, and their columns."""
+"""Parquet tables of a step, and their schemas."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MESSAGE = pa.struct([("role", pa.string()), ("text", pa.string())])
 BATCH = pa.schema(
     [
         ("batch", pa.int32()),
-        ("updates", pa.int64()),  # of the run, done after this batch
+        ("updates", pa.int64()),  # of the run, completed after this batch
         ("ended", pa.float64()),  # seconds since 1970
         ("generated_tokens", pa.int64()),
-        ("done", pa.float64()),  # share of the training, when the batch began
+        ("done", pa.float64()),  # share of the training, at the start of the batch
         ("seconds", NUMBERS),  # by stage
         ("metrics", NUMBERS),
     ]
@@ -35,7 +35,7 @@ SAMPLES = pa.schema(
         ("batch", pa.int32()),
         ("sample", pa.int32()),  # in order of training
         ("rollout", pa.int32()),
-        ("prompt", pa.int32()),  # that it is trained under
+        ("prompt", pa.int32()),  # the prompt in training
         ("advantage", pa.float64()),
         ("pair", pa.int64()),  # -1 when unpaired
         ("padding", pa.bool_()),
@@ -49,7 +49,7 @@ PROMPTS = pa.schema(
         ("prompt", pa.int32()),
         ("row", pa.int64()),  # of the data set
         ("variant", pa.int32()),
-        ("text", pa.string()),  # null where texts are not kept
+        ("text", pa.string()),  # null if not kept
         ("earlier", pa.list_(MESSAGE)),
         ("later", pa.list_(MESSAGE)),
         ("pictures", pa.list_(PICTURE)),
@@ -57,7 +57,7 @@ PROMPTS = pa.schema(
 )
 VALIDATIONS = pa.schema(
     [
-        ("batch", pa.int32()),  # rollout batches done
+        ("batch", pa.int32()),  # completed rollout batches
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("seconds", pa.float64()),
@@ -67,7 +67,7 @@ TABLES = ("batch", "rollouts", "samples", "prompts")
 
 
 def rollouts_schema(parts: Sequence[str]) -> pa.Schema:
-    """Columns of the rollouts, the parts of the reward by name."""
+    """Return the schema of rollouts with the given reward functions."""
     return pa.schema(
         [
             ("batch", pa.int32()),
@@ -79,17 +79,17 @@ def rollouts_schema(parts: Sequence[str]) -> pa.Schema:
             ("variant", pa.int32()),
             ("reward", pa.float64()),  # NaN without a score
             ("parts", pa.struct([(name, pa.float64()) for name in parts])),
-            ("advantage", pa.float64()),  # of the plain group, NaN without a score
-            ("trained", pa.int32()),  # how often, under any prompt, padding left out
+            ("advantage", pa.float64()),  # in the group of the question, NaN without a score
+            ("trained", pa.int32()),  # times trained, under any prompt, without padding
             ("tokens", pa.int32()),
-            ("log_prob", pa.float32()),  # mean of the sampled tokens, NaN where not known
-            ("response", pa.string()),  # null where texts are not kept
+            ("log_prob", pa.float32()),  # mean of the sampled tokens, NaN if unknown
+            ("response", pa.string()),  # null if not kept
         ]
     )
 
 
 def batch_table(step: Step) -> pa.Table:
-    """The one row of a step."""
+    """Build the table of the batch, which has one row."""
     row = {
         "batch": step.number,
         "updates": step.updates,
@@ -103,7 +103,7 @@ def batch_table(step: Step) -> pa.Table:
 
 
 def rollouts_table(step: Step, kept_N: np.ndarray, characters: int) -> pa.Table:
-    """The rollouts of a step, with the responses of those that are kept."""
+    """Build the table of rollouts, with the responses where `kept_N` is true."""
     responses = [
         shortened(step.responses[row], characters) if kept else None
         for row, kept in enumerate(kept_N)
@@ -130,7 +130,7 @@ def rollouts_table(step: Step, kept_N: np.ndarray, characters: int) -> pa.Table:
 
 
 def samples_table(step: Step) -> pa.Table:
-    """The plan of a step."""
+    """Build the table of the plan's samples."""
     samples = step.samples
     columns = {
         "batch": np.full(len(samples), step.number),
@@ -149,13 +149,13 @@ def samples_table(step: Step) -> pa.Table:
 def prompts_table(
     step: Step, kept_N: np.ndarray, characters: int, stored: Mapping[int, Sequence[str | None]]
 ) -> pa.Table:
-    """The prompts of a step.
+    """Build the table of prompts.
 
     Args:
-        step: the step.
-        kept_N: rollouts whose texts are kept.
-        characters: of a text.
-        stored: prompt -> names of its stored pictures, for the prompts that are kept.
+        step: The step.
+        kept_N: Whether the texts of each rollout are kept.
+        characters: Maximum length of a text.
+        stored: Names of the stored images of each kept prompt.
     """
     prompts, first = np.unique(step.prompt_N, return_index=True)
     rows = [
@@ -176,13 +176,13 @@ def prompts_table(
 
 
 def times_trained(step: Step) -> np.ndarray:
-    """How often each rollout is trained, padding left out."""
+    """Count how often each rollout is trained, without padding."""
     trained = step.samples.rollout_M[~step.samples.padding_M]
     return np.bincount(trained, minlength=len(step))
 
 
 def advantages(step: Step) -> np.ndarray:
-    """Advantage of each rollout in the plain group of its question, NaN without a score."""
+    """Return each rollout's advantage in the group of its question; NaN without a score."""
     advantage_N = np.full(len(step), np.nan)
     rows = step.scored
     if len(rows):
@@ -210,7 +210,7 @@ def _words(question: Question, characters: int, stored: Sequence[str | None]) ->
 
 
 def _changes(picture: Picture) -> list[str]:
-    """What was done to it, in words; scaling into bounds changes nothing worth telling."""
+    """Describe the transforms of an image; resizing into the pixel bounds is not one of them."""
     steps = [step for step in picture.steps if isinstance(step, Applied)]
     return [f"{s.name} (sigma {s.sigma:.3g})" if s.sigma else s.name for s in steps]
 

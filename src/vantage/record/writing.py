@@ -1,4 +1,4 @@
-"""Writing the record of a run, so that it is whole whenever the process may die."""
+"""Writes the record of a run so that it is consistent even if the process is killed."""
 
 from __future__ import annotations
 
@@ -26,31 +26,30 @@ from vantage.record.step import About, Step
 FOLDER = "record"
 FORMAT = 1
 ENCODERS = 4
-# What is written under `steps` and `validations`; other files there are nobody's business.
+# Names that the recorder writes under `steps` and `validations`; it leaves other files alone.
 OURS = re.compile(r"(?P<hidden>\.(?:gone-)?)?(?P<number>\d{8,})")
 
 
 class Recorder:
     """Appends the steps of a run to `record/` in its directory.
 
-    Whatever `append` or `validated` wrote when it returned is on the disk; what it was
-    writing when the process died is not in the record at all. Only one process writes: of
-    several that train together the main one, and another run in the same directory is
-    refused as long as this one is open.
+    `append` and `validated` are atomic and durable: when they return, the data is on disk, and if
+    the process dies before, the record has none of it. Only one process may write a record: the
+    main process of a distributed run. An open recorder holds a lock on the directory.
 
         with Recorder(run, About("trl", "grpo", seed=0, updates=4)) as recorder:
-            recorder.append(Step(...))       # once the updates of a rollout batch are done
+            recorder.append(Step(...))       # after the last update of a rollout batch
             recorder.validated(10, {"accuracy": 0.61}, seconds=12.5)
 
     Args:
-        run: the run's directory.
-        about: what the run is.
-        start: rollout batches that are done where the run goes on, 0 for a new one. What the
-            record has of later ones is removed: they are made again.
-        keep: how much of texts and pictures is kept.
+        run: Directory of the run.
+        about: Description of the run.
+        start: Completed rollout batches when a run resumes, 0 for a new run. Later batches in the
+            record are removed, because the run repeats them.
+        keep: Limits of the stored texts and images.
 
     Raises:
-        ConfigError: another process writes the record of this run, or nothing can be written.
+        ConfigError: If another process writes this record, or the directory is not writable.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Recorder:
             files.lock(
                 self._lock,
                 f"record {str(self.folder)!r} is being written by another process: wait for it, "
-                "or give this run another directory",
+                "or choose another directory for this run",
                 self.folder / "lock",
             )
             self._go_on_from(start)
@@ -85,17 +84,17 @@ class Recorder:
         self.close()
 
     def close(self) -> None:
-        """Let others write; what was appended stays."""
+        """Release the lock."""
         if self._lock >= 0:
             self._encoders.shutdown()
             os.close(self._lock)
             self._lock = -1
 
     def append(self, step: Step) -> None:
-        """Write a step down; one of the same number is replaced.
+        """Write a step; a step with the same number is replaced.
 
         Raises:
-            OSError: the disk is full, or the directory is gone; earlier steps are untouched.
+            OSError: If the disk is full or the directory is gone; earlier steps are unchanged.
         """
         kept_N = kept(step.row_N, self.keep.rollouts)
         stored = self._store_pictures(step, kept_N)
@@ -116,12 +115,17 @@ class Recorder:
         files.flush(place.parent)
 
     def validated(self, batch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """Write down results on held-out questions, after so many rollout batches.
+        """Write results on held-out questions.
 
-        Called again for the same batch, as for another set of questions, it adds to them.
+        Another call for the same batch adds metrics, such as those of another set of questions.
+
+        Args:
+            batch: Rollout batches completed before the validation.
+            metrics: Results by name.
+            seconds: Duration of the validation.
 
         Raises:
-            OSError: as `append`.
+            OSError: See `append`.
         """
         place = self.folder / "validations" / f"{batch:08d}.parquet"
         rows = pq.read_table(place).to_pylist() if place.is_file() else []
@@ -135,7 +139,7 @@ class Recorder:
         files.flush(place.parent)
 
     def _go_on_from(self, start: int) -> None:
-        """Take away what comes later, and what was not finished; other files stay."""
+        """Remove steps from `start` on, later validations and unfinished files; keep the rest."""
         for place in sorted((self.folder / "steps").iterdir(), reverse=True):
             found = OURS.fullmatch(place.name) if place.is_dir() else None
             if found and (found["hidden"] or int(found["number"]) >= start):
@@ -148,7 +152,11 @@ class Recorder:
             place.unlink()
 
     def _store_pictures(self, step: Step, kept_N: np.ndarray) -> dict[int, list[str | None]]:
-        """Names of the stored pictures of each prompt that is kept; None for a broken one."""
+        """Store the images of kept prompts.
+
+        Returns:
+            The names of the images of each kept prompt; None for an image that cannot be read.
+        """
         shown = {
             prompt: pictures(step.prompts[prompt])
             for prompt in np.unique(step.prompt_N[kept_N]).tolist()
@@ -165,7 +173,7 @@ class Recorder:
         return {prompt: [names[id(one.source)] for one in row] for prompt, row in shown.items()}
 
     def _store(self, name: str, picture: Picture) -> str | None:
-        """Write a picture; its name if that cannot be done, because it is broken."""
+        """Write an image; return its name if it cannot be decoded, else None."""
         try:
             files.write(self._picture(name), encoded(picture, self.keep.pixels))
         except InputError:
@@ -180,11 +188,11 @@ def _digest(picture: Picture) -> str | None:
     try:
         return content_digest(picture)
     except InputError:
-        return None  # its file is gone
+        return None  # the image file is gone
 
 
 def _remove_step(place: Path) -> None:
-    """Take a step away at once; a directory that is half removed is not a step."""
+    """Remove a step atomically: a hidden directory that is half removed is not a step."""
     if place.exists():
         gone = place.with_name(f".gone-{place.name.lstrip('.')}")
         shutil.rmtree(gone, ignore_errors=True)
@@ -193,6 +201,6 @@ def _remove_step(place: Path) -> None:
 
 
 def _write_table(place: Path, table: pa.Table) -> None:
-    # Checksums, or a flipped bit could be read as another number.
+    # Without checksums, a flipped bit could be read as another number.
     pq.write_table(table, place, compression="zstd", write_page_checksum=True)
     files.flush(place)

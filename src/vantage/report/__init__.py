@@ -1,1 +1,1 @@
-"""Pages, tables and figures made of records."""
+"""Pages, tables and figures of recorded runs."""

@@ -1,4 +1,4 @@
-"""A replay beside what was done: a table, and a figure."""
+"""Table and figure that compare a replay with the training."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from vantage.methods import Recipe
 from vantage.record.reading import Record
 from vantage.record.replay import Replay
 
-# Name of the measure, what it is, and how it is written.
+# Name of a measure, its label, and its format.
 MEASURES = (
-    ("useful_share", "useful share of the rollouts", "{:.1%}"),
+    ("useful_share", "useful share of rollouts", "{:.1%}"),
     ("contrast", "contrast of a pair", "{:.2f}"),
-    ("trained_questions", "questions trained a batch", "{:.1f}"),
-    ("distinct_samples", "distinct samples a batch", "{:.1f}"),
-    ("repeats", "times that a sample repeats", "{:.2f}"),
-    ("samples_per_update", "samples an update", "{:.1f}"),
-    ("silent_samples", "silent share of the samples", "{:.1%}"),
-    ("dropped_rollouts", "dropped share of the rollouts", "{:.1%}"),
+    ("trained_questions", "questions trained per batch", "{:.1f}"),
+    ("distinct_samples", "distinct samples per batch", "{:.1f}"),
+    ("repeats", "repeats of a sample", "{:.2f}"),
+    ("samples_per_update", "samples per update", "{:.1f}"),
+    ("silent_samples", "silent share of samples", "{:.1%}"),
+    ("dropped_rollouts", "dropped share of rollouts", "{:.1%}"),
     ("shared_samples", "samples under another prompt", "{:.1%}"),
 )
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's palette, which is safe for colour-blind readers.
 DONE, WOULD = "#0072B2", "#D55E00"
-WIDTH = 10  # batches of a moving mean
+WIDTH = 10  # window of the moving average, in batches
 
 
 def table(found: Replay, done: str, would: str) -> Table:
-    """Means over the run, what was done and what would have been."""
+    """Build a table of means over the run, as trained and as replayed."""
     made = Table(
-        "mean a batch",
+        "mean per batch",
         f"trained ({done})",
         f"replayed ({would})",
         title=f"{len(found.steps)} rollout batches",
@@ -47,25 +47,25 @@ def table(found: Replay, done: str, would: str) -> Table:
 
 
 def remarks(record: Record, recipe: Recipe, found: Replay) -> list[str]:
-    """What a reader of the table has to know."""
+    """Return what the reader of the table must know."""
     same = int(found.same_B.sum())
-    said = [f"plans equal to what was trained: {same} of {len(found.steps)} batches"]
+    said = [f"plans equal to the trained ones: {same} of {len(found.steps)} batches"]
     prompts = record.table("prompts", ["variant"])["variant"].to_numpy()
     if recipe.shares and not prompts.any():
         said.append(
-            "every question of this run has one prompt: there is nothing to share, so that "
+            "every question of this run has one prompt, so there is nothing to share: "
             f"{recipe.name} trains each response under its own prompt alone"
         )
     if recipe.refills:
         said.append(
-            f"{recipe.name} replaces silent questions by new ones, which nobody has generated: "
-            "its plan is made without that"
+            f"{recipe.name} replaces silent questions by new ones, which have no recorded "
+            "rollouts: the replay does not replace them"
         )
     return said
 
 
 def draw(found: Replay, done: str, would: str, file: Path) -> None:
-    """The measures over the run, as a moving mean of ten batches."""
+    """Draw the measures over the run, as a moving average of ten batches."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -90,7 +90,7 @@ def draw(found: Replay, done: str, would: str, file: Path) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name as it is: two dollars would begin a formula."""
+    """Escape a name for matplotlib, which reads text between two dollars as a formula."""
     return terminal.line(name).replace("$", "\\$")
 
 

@@ -1,4 +1,4 @@
-"""The figures of a run: all of its rollouts, as numbers for the page."""
+"""Data of the figures of a run, computed from all of its rollouts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pyarrow as pa
 
 from vantage.record.reading import Record
 
-POINTS = 400  # of a curve; each is a mean where there are more batches
-COLUMNS, MOST = 60, 3.0  # of a histogram over time: columns, and the largest |advantage| apart
+POINTS = 400  # maximum points of a curve; with more batches, each point is a mean of several
+COLUMNS, MOST = 60, 3.0  # histogram over time: maximum columns, and the start of the last bin
 EDGES = np.linspace(0, MOST, 25)
 RIGHT = 0.5  # a reward above this counts as a right answer
-# Rewards that say whether an answer is correct, the first that a run has.
+# Rewards that measure correctness; the first that a run has is used.
 CORRECT = ("accuracy", "tag_accuracy", "choice", "numeric", "string", "judge")
 
-# Measures of the plans over time: their name in the record, and what the page calls them.
+# Measures of the plans over time, by their names in the record.
 SIGNALS = (
     "silent_rollouts",
     "silent_samples",
@@ -32,16 +32,19 @@ STAGES = ("generate", "reward", "plan", "log_probs", "update")
 
 
 def measure(parts: Sequence[str]) -> str:
-    """What says whether a rollout is right: a reward by its name, or "reward" for their sum.
+    """Return the name of the reward that decides whether a rollout is right.
 
     Args:
-        parts: names of the rewards of a run.
+        parts: Names of the rewards of a run.
+
+    Returns:
+        The first of `CORRECT` that the run has, else "reward", the weighted sum.
     """
     return next((name for name in CORRECT if name in parts), "reward")
 
 
 def right(rollouts: pa.Table) -> np.ndarray:
-    """Whether each rollout is right: its `measure` is above a half; NaN without a score."""
+    """Return 1 for each rollout whose `measure` exceeds `RIGHT`, else 0; NaN without a score."""
     parts = rollouts["parts"].combine_chunks()
     name = measure([field.name for field in parts.type])
     reward_N = rollouts["reward"].to_numpy()
@@ -54,11 +57,11 @@ def _of(parts: pa.StructArray, name: str) -> np.ndarray:
 
 
 def curves(record: Record, rollouts: pa.Table, samples: pa.Table) -> dict[str, Any]:
-    """Everything of a run that is drawn against time.
+    """Return everything about a run that is drawn over time.
 
     Args:
-        record: of the run.
-        rollouts, samples: its tables, all rows, the numbers alone.
+        record: The record of the run.
+        rollouts, samples: Its tables of all rollouts and samples, without texts.
     """
     batch = record.table("batch")
     seconds = record.numbers("seconds")
@@ -92,7 +95,7 @@ def curves(record: Record, rollouts: pa.Table, samples: pa.Table) -> dict[str, A
 
 
 def numbers(values) -> list[float | None]:
-    """Four digits each, None for what is none."""
+    """Round values to four significant digits; None for NaN and infinity."""
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
 
 
@@ -105,25 +108,25 @@ def _mean_by(step_N: np.ndarray, value_N, steps: int) -> np.ndarray:
 
 
 def _means(value_S: np.ndarray, together: int) -> np.ndarray:
-    """Means of so many values at a time."""
+    """Average each run of `together` successive values, ignoring NaN."""
     parts = [value_S[start : start + together] for start in range(0, len(value_S), together)]
     return np.array([np.mean(p[~np.isnan(p)]) if (~np.isnan(p)).any() else np.nan for p in parts])
 
 
 def _ends(value_S: np.ndarray, together: int) -> np.ndarray:
-    """The last of so many values at a time."""
+    """Return the last of each run of `together` successive values."""
     last = np.minimum(np.arange(together - 1, len(value_S) + together - 1, together), len(value_S))
     return value_S[np.minimum(last, len(value_S) - 1)] if len(value_S) else value_S
 
 
 def _heldout(record: Record, axes: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Results on held-out questions: of a reward that says what is correct, else of their sum."""
+    """Return results on held-out questions: of a correctness reward, else of the weighted sum."""
     rows = record.validations().to_pylist()
     metrics = {row["metric"] for row in rows}
     names = {f"rewards/{name}/mean": name for name in CORRECT} | {n: n for n in CORRECT}
     metric = next((name for name in (*names, "reward") if name in metrics), None)
     found = [row for row in rows if row["metric"] == metric]
-    # A validation after b batches stands where batch b - 1 ended.
+    # A validation after b batches is drawn at the end of batch b - 1.
     places = [int(np.searchsorted(record.steps, row["batch"] - 1)) for row in found]
     places = [min(place, len(record) - 1) for place in places]
     at = {
@@ -151,7 +154,7 @@ def _signal(record: Record, whole_S: np.ndarray, together: int) -> dict[str, lis
 
 
 def _stages(seconds: dict[str, np.ndarray]) -> dict[str, float]:
-    """Mean seconds of a rollout batch in each stage, and in none of them."""
+    """Return the mean seconds of each stage of a rollout batch, and of the rest of the batch."""
     means = {name: float(np.nanmean(seconds[name])) for name in STAGES if name in seconds}
     if "rollout_batch" in seconds:
         rest = float(np.nanmean(seconds["rollout_batch"])) - sum(means.values())
@@ -160,7 +163,7 @@ def _stages(seconds: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _histogram(record: Record, step_N, rollouts: pa.Table, samples: pa.Table) -> dict[str, Any]:
-    """Shares of |advantage| over time, of the rollouts and of the samples trained."""
+    """Return the distribution of |advantage| over time, of rollouts and of trained samples."""
     columns = min(COLUMNS, max(len(record), 1))
     edge_C = np.linspace(0, len(record), columns + 1).round().astype(int)
     trained_M = ~samples["padding"].to_numpy(zero_copy_only=False)
@@ -176,9 +179,10 @@ def _histogram(record: Record, step_N, rollouts: pa.Table, samples: pa.Table) ->
 
 
 def _shares(step_N: np.ndarray, advantage_N: np.ndarray, edge_C: np.ndarray) -> list[list]:
-    """For each column of time the share of exact zeros, then of each bin of |advantage|."""
+    """Return, for each column, the share of exact zeros, then of each bin of |advantage|."""
     known_N = np.isfinite(advantage_N)
     column_N = np.searchsorted(edge_C, step_N[known_N], side="right") - 1
+    # Bin 0 holds exact zeros; clipping puts everything from MOST on into the last bin.
     size_N = np.abs(advantage_N[known_N]).clip(max=np.nextafter(MOST, 0))
     bin_N = np.where(size_N == 0, 0, np.searchsorted(EDGES, size_N, side="right"))
     count_CB = np.zeros((len(edge_C) - 1, len(EDGES)))

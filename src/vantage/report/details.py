@@ -1,4 +1,4 @@
-"""The questions of a run for the page: numbers of all, rollouts of as many as there is room for."""
+"""Questions of a run in the report: numbers of all questions, rollouts of as many as fit."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from vantage.record.bounds import LONGEST_SIDE, digest, shortened
 from vantage.record.reading import Record
 from vantage.report.curves import numbers, right
 
-ASKINGS = 8  # of a question that are shown in full
-CHARACTERS = 4_000  # of a text
-LABEL = 160  # characters of a question in the table
-SIDE = 320  # pixels of a picture
-TABLES = 400  # of steps that are held while others are looked at
+ASKINGS = 8  # askings of a question shown in full
+CHARACTERS = 4_000  # maximum length of a text
+LABEL = 160  # maximum length of a question in the table, in characters
+SIDE = 320  # maximum side of an image, in pixels
+TABLES = 400  # steps whose tables are cached
 
 Reader = Callable[[int], dict[str, pa.Table]]
 
 
 @dataclass
 class PageBudget:
-    """Bytes of the page that details may still take.
+    """The budget of the page for details.
 
     Attributes:
-        texts, pictures: what is left.
-        shown: pictures by name, as data.
+        texts, pictures: Remaining bytes of texts and of images.
+        shown: Images on the page by name, as data URLs.
     """
 
     texts: int = 7_000_000
@@ -41,18 +41,21 @@ class PageBudget:
     shown: dict[str, str] = field(default_factory=dict)
 
     def share(self, runs: int) -> PageBudget:
-        """An even share of it for each of so many runs, the pictures in one place."""
+        """Return the budget of each of `runs` runs; all add their images to one `shown`."""
         return PageBudget(self.texts // runs, self.pictures // runs, self.shown)
 
 
 def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
-    """A row a question: how often it was asked, and what came out each time.
+    """Return the columns of the table of questions, with values for each asking of a question.
+
+    An asking is one question in one rollout batch; A counts askings of all questions.
 
     Args:
-        record: of the run.
-        rollouts: its table, all rows, the numbers alone.
+        record: The record of the run.
+        rollouts: Its table of all rollouts, without texts.
     """
     column = {name: rollouts[name].to_numpy() for name in ("batch", "row", "question", "trained")}
+    # The place is part of the key because a batch can ask the same row twice.
     keys = np.stack([column["row"], column["batch"], column["question"]])
     (row_A, batch_A, _), asking_N = np.unique(keys, axis=1, return_inverse=True)
     asking_N = asking_N.reshape(-1)
@@ -61,6 +64,7 @@ def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
     mean_A = _mean(asking_N, reward_N, len(row_A))
     square_A = _mean(asking_N, (reward_N - mean_A[asking_N]) ** 2, len(row_A))
     trained_A = np.bincount(asking_N, column["trained"], minlength=len(row_A))
+    # Keys are sorted by question, then batch, so the askings of a question are contiguous.
     rows, first = np.unique(row_A, return_index=True)
     cut = [*first[1:]]
 
@@ -80,13 +84,13 @@ def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
 
 
 def details(record: Record, room: PageBudget) -> dict[str, list]:
-    """What the page shows of one question, for as many questions as there is room for.
+    """Return the details of as many questions as the room allows.
 
-    Questions come in the order of the digests of their rows, as in the record, each with up
-    to `ASKINGS` of its askings: the first, the last, and some evenly between.
+    Questions are taken in the order of the digests of their rows, as in the record. Each has up to
+    `ASKINGS` askings: the first, the last, and others evenly spaced between them.
 
     Returns:
-        Row of the question, as a text -> its askings, in order of time.
+        A mapping from the row of a question, as a string, to its askings in order of time.
     """
     kept = _kept(record)
     read = functools.lru_cache(maxsize=TABLES)(record.whole)
@@ -105,7 +109,7 @@ def details(record: Record, room: PageBudget) -> dict[str, list]:
 
 
 def _kept(record: Record) -> dict[int, list[int]]:
-    """Questions whose texts are in the record, with their batches."""
+    """Return the questions whose texts are in the record, with their batches."""
     prompts = record.table("prompts", ["batch", "row", "text"])
     there = prompts["text"].is_valid().to_numpy()
     batch_V, question_V = (prompts[name].to_numpy()[there] for name in ("batch", "row"))
@@ -125,7 +129,10 @@ def _labels(record: Record) -> dict[int, str]:
 
 
 def _asking(read: Reader, batch: int, row: int, shown: Callable) -> dict[str, Any]:
-    """One time that a question was asked: prompts, rollouts and samples, each by its number."""
+    """Return one asking of a question: its prompts, rollouts and samples.
+
+    Rollouts and samples refer to prompts and rollouts by their position in these lists.
+    """
     found = read(batch)
     prompts = _where(found["prompts"], "row", [row])
     rollouts = _where(found["rollouts"], "row", [row])
@@ -183,7 +190,7 @@ def _prompt(prompt: dict[str, Any], shown: Callable) -> dict[str, Any]:
 
 
 def _shown(record: Record, room: PageBudget, name: str | None) -> str | None:
-    """Name of a picture that is on the page; None where there is none, or no room."""
+    """Add an image to the page and return its name; None if it is missing or does not fit."""
     if name is None or name in room.shown:
         return name
     stored = record.picture(name)
@@ -196,13 +203,13 @@ def _shown(record: Record, room: PageBudget, name: str | None) -> str | None:
 
 
 def _encoded(stored: bytes) -> str | None:
-    """A stored picture, decoded and encoded anew, small enough for a page."""
+    """Decode a stored image and encode a small version as a data URL; None if it is damaged."""
     try:
         opened = Image.open(io.BytesIO(stored), formats=["WEBP"])
         if opened.width * opened.height > LONGEST_SIDE**2:
-            return None  # none that a record has
+            return None  # the recorder writes no image that large
         image = opened.convert("RGB")
-    except Exception:  # whatever a decoder raises on a file that somebody changed
+    except Exception:  # decoders raise many types on modified files
         return None
     image.thumbnail((SIDE, SIDE))
     stream = io.BytesIO()

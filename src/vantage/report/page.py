@@ -1,4 +1,8 @@
-"""One HTML file over one or several runs: no network, nothing in it that the data could run."""
+"""The report: one HTML file of one or more runs, without network access.
+
+Texts of data and models can never run as code: they are in the page as JSON, which its script
+inserts as text, and the content security policy allows this script alone.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +23,23 @@ from vantage.report.curves import curves
 from vantage.terminal import named
 from vantage.yaml_values import text_of
 
-# What the measures of a run are called where they are no names of rewards.
+# Labels of measures that are not the name of a reward.
 WORDS = {"reward": "reward (weighted sum)"}
 NUMBERS = ("batch", "row", "question", "trained", "reward", "parts", "advantage")
 POLICY = (
     "default-src 'none'; img-src data:; script-src '{script}'; style-src '{style}'; "
     "base-uri 'none'; form-action 'none'"
 )
-# In a script block of data: what could end it, begin a comment, or end a line of old readers.
+# Characters that could end a script block, start a comment, or end a line for old parsers.
 ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def write(records: Sequence[Record], file: Path) -> None:
-    """Write the page of some runs.
+    """Write the report of runs.
 
     Raises:
-        ConfigError: a file that cannot be written.
-        InputError: a file of a record that cannot be read.
+        ConfigError: If the file cannot be written.
+        InputError: If a file of a record cannot be read.
     """
     files.check_writable(file, "--output")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -45,10 +49,10 @@ def write(records: Sequence[Record], file: Path) -> None:
 
 
 def page(records: Sequence[Record], room: details.PageBudget | None = None) -> str:
-    """The page of some runs, as HTML.
+    """Render the report of runs as HTML.
 
-    Figures and the table of questions are made of all rollouts; the rollouts of single
-    questions are shown as far as there is `room`.
+    Figures and the table of questions cover all rollouts. The page includes the rollouts of as
+    many questions as `room` allows.
     """
     room = room or details.PageBudget()
     runs = [
@@ -80,7 +84,7 @@ def page(records: Sequence[Record], room: details.PageBudget | None = None) -> s
 
 
 def embedded(data: Any) -> str:
-    """JSON that can stand in a script block: it cannot end the block, whatever is in it."""
+    """Encode data as JSON that is safe inside a script block: no value can end the block."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.translate(ESCAPES)
 
@@ -103,13 +107,13 @@ def _run(record: Record, room: details.PageBudget) -> dict[str, Any]:
 
 
 def _common(measures: Iterable[str]) -> str:
-    """What a figure over some runs shows, in words."""
+    """Join the measures that the runs of a figure show."""
     words = [WORDS.get(name, name) for name in dict.fromkeys(measures)]
     return " or ".join(words) or "accuracy"
 
 
 def _names(records: Sequence[Record]) -> list[str]:
-    """Names of the directories, whole paths where two have the same."""
+    """Return the names of the runs' directories, or their paths where names repeat."""
     names = [record.run.resolve().name for record in records]
     return [
         str(record.run) if names.count(name) > 1 else name
@@ -118,13 +122,13 @@ def _names(records: Sequence[Record]) -> list[str]:
 
 
 def _options(recipe: Any) -> str:
-    """Options of a recipe that the configuration names, on one line."""
+    """Return the recipe options of the configuration, on one line."""
     given = {} if isinstance(recipe, str) else {k: v for k, v in recipe.items() if k != "name"}
     return text_of(given, flow=True).strip() if given else ""
 
 
 def _group(runs: list[dict[str, Any]], records: Sequence[Record]) -> None:
-    """Runs whose settings differ in the seed alone get one number and one label."""
+    """Set the same group and label for runs that differ only in their seed."""
     abouts = [record.about for record in records]
     kinds = [(one.engine, one.recipe, one.updates, one.settings) for one in abouts]
     groups = [kinds.index(kind) for kind in kinds]

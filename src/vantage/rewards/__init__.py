@@ -1,4 +1,4 @@
-"""Rewards with TRL's signature: (completions, **columns) -> one number a completion."""
+"""Reward functions with TRL's signature: (completions, **columns) -> one number a completion."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Whether the boxed answer equals the reference."""
+"""Reward for a boxed answer that equals the reference."""
 
 from vantage.rewards import comparing
 from vantage.rewards.notation import LONGEST
@@ -7,17 +7,16 @@ from vantage.rewards.text import boxed, text
 
 
 def accuracy(completions: list, answer: list[str], **columns) -> list[float]:
-    r"""1.0 where the last `\boxed{...}` equals the reference answer, else 0.0.
+    r"""Return 1.0 where the last `\boxed{...}` equals the reference answer, else 0.0.
 
-    Equal texts are equal. Anything else is compared by what it says, see
-    `vantage.rewards.values`.
+    Answers are compared by value, not as strings; see `vantage.rewards.values`.
     """
     pairs = zip(completions, answer, strict=True)
     return [float(correct(boxed(text(completion)), str(truth))) for completion, truth in pairs]
 
 
 def correct(given: str | None, truth: str) -> bool:
-    """Whether an answer, None where there is none, equals the reference."""
+    """Return whether an answer equals the reference; False for an answer of None."""
     if given is None:
         return False
     given, truth = given.strip(), truth.strip()

@@ -1,4 +1,4 @@
-r"""Formulas of chemistry in one spelling: H_2O, \ce{Fe^3+}, 2H2 + O2."""
+r"""Canonical spelling of chemical formulas: H_2O, \ce{Fe^3+}, 2H2 + O2."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ CHARGED = re.compile(
 )
 REACTANT = re.compile(r"(\d*) ?((?:\(?[A-Z][a-z]?\)?(?:_?\{?\d{1,3}\}?)?)+)")
 
-ESCAPING = re.compile(r" ?(?:[↑↓]|\\(?:up|down)arrow)")  # a gas, or what falls out
+ESCAPING = re.compile(r" ?(?:[↑↓]|\\(?:up|down)arrow)")  # marks a gas or a precipitate
 
 
 def chemical(text: str) -> str | None:
-    """A formula, an ion, or one side of a reaction, in one spelling; None for anything else."""
+    """Return a formula, ion or side of a reaction in canonical spelling; None for other texts."""
     text = ESCAPING.sub("", text)
     if ion := CHARGED.fullmatch(text):
         formula, charge = (part for part in ion.groups() if part)

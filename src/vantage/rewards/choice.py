@@ -1,4 +1,4 @@
-"""Which of the options an answer names."""
+"""Reward for multiple choice: which options an answer names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NONE: frozenset[str] = frozenset()
 
 ALONE = re.compile(r"\(?([A-Ja-j])\)?[.:)]*")
 FIRST = re.compile(r"(?:option|choice|answer)?\s*(?:\(([A-J])\)|([A-J])[.:)])(?=\s|$)", re.I)
-# "A triangle" and "I" are no letters.
+# "A triangle" and the pronoun "I" name no option.
 INSIDE = re.compile(
     r"\(([A-J])\)|\b(?:option|choice|answer)\s*(?:is|:)?\s*([A-J])\b(?!['-])"
     r"|\b([B-HJ])\b(?!['-])|\b(A)\b(?!['-]|\s+(?!or\b|and\b)[a-z])"
@@ -34,14 +34,14 @@ DENIED = re.compile(
 def choice(
     completions: list, answer: list[str], choices: list | None = None, **columns
 ) -> list[float]:
-    r"""1.0 where the last `\boxed{...}` names the options that the reference names, else 0.0.
+    r"""Return 1.0 where the last `\boxed{...}` names the same options as the reference, else 0.0.
 
-    Where the reference names several ("AC"), all of them have to be named, and no other.
+    If the reference names several options ("AC"), the answer must name all of them and no other.
 
     Args:
-        completions: responses.
-        answer: letters, or texts of options; several letters where several are right.
-        choices: the options of each row as texts, where the data have them.
+        completions: Responses.
+        answer: Reference answers: the letters or the text of the correct options.
+        choices: Texts of the options of each row, if the data have them.
     """
     options = [row or () for row in choices] if choices else [()] * len(answer)
     rows = zip(completions, answer, options, strict=True)
@@ -49,17 +49,19 @@ def choice(
 
 
 def chosen(given: str | None, truth: str, options: Sequence[str] = ()) -> bool:
-    """Whether an answer, None where there is none, names the options that the reference names."""
+    """Return whether an answer names the same options as the reference; False for None."""
     right = named(reference(truth), options)
     return given is not None and bool(right) and named(given, options) == right
 
 
 def named(given: str, options: Sequence[str] = ()) -> frozenset[str]:
-    """The letters of the options that an answer names: one as `letter` has it, or "AC", "A and C".
+    """Return the letters of all options that an answer names.
+
+    A single option is found by `letter`; several are written as "AC" or "A and C".
 
     Args:
-        given: an answer.
-        options: their texts, A first; empty where they are not known.
+        given: An answer.
+        options: Texts of the options, A first; empty if unknown.
     """
     one = letter(given, options)
     if one is not None:
@@ -71,14 +73,14 @@ def named(given: str, options: Sequence[str] = ()) -> frozenset[str]:
 
 
 def letter(given: str, options: Sequence[str] = ()) -> str | None:
-    """The letter of the option that an answer names; None where it names none, or several.
+    """Return the letter of the one option that an answer names; None for no or several options.
 
-    A letter alone, the text of an option, a letter before anything else as in "(B) 8", one
-    letter inside a sentence, or the value of exactly one option.
+    An answer names an option by its letter alone, its text, its letter before other text as in
+    "(B) 8", its letter inside a sentence, or its value if no other option has that value.
 
     Args:
-        given: an answer.
-        options: their texts, A first; empty where they are not known.
+        given: An answer.
+        options: Texts of the options, A first; empty if unknown.
     """
     answer = plain(given[:LONGEST])
     known = LETTERS[: len(options)] or LETTERS
@@ -87,7 +89,7 @@ def letter(given: str, options: Sequence[str] = ()) -> str | None:
     if answer and (same := _same_text(answer, options)):
         return same
     if found := FIRST.match(answer):
-        # Several letters, as in "(A) and (B)", are no choice.
+        # An answer with several letters, as in "(A) and (B)", chooses none of them.
         named = {one.upper() for one in _inside(answer)} | {(found[1] or found[2]).upper()}
         return _known(named.pop(), known) if len(named & set(known)) == 1 else None
     named = {one for one in _inside(answer) if one in known}
@@ -99,8 +101,8 @@ def letter(given: str, options: Sequence[str] = ()) -> str | None:
 
 
 def _same_value(answer: str, options: Sequence[str]) -> str | None:
-    """The only option of that value; None once an answer has taken its time."""
-    units.load()  # before the time runs
+    """Return the only option with the value of the answer; None after the time limit."""
+    units.load()  # loading pint must not count against the time limit
     until = time.monotonic() + SECONDS
     equal: list[str] = []
     for name, option in zip(LETTERS, options, strict=False):
@@ -119,7 +121,7 @@ def _known(name: str, known: str) -> str | None:
 
 
 def _same_text(answer: str, options: Sequence[str]) -> str | None:
-    """The option with that text, behind its letter or without it."""
+    """Return the only option with the text of the answer."""
     wanted = normal(answer)
     texts = [normal(plain(option)) for option in options]
     same = [name for name, one in zip(LETTERS, texts, strict=False) if one and one == wanted]

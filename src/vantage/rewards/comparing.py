@@ -1,4 +1,4 @@
-"""Whether two answers are the same: the verdict on their values."""
+"""Equality of two answers, decided on their parsed values."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from vantage.rewards.values import (
     scales,
 )
 
-SECONDS = 0.8  # for one verdict; what takes longer is wrong
-MOST_UNORDERED = 24  # items that are compared each with each
+SECONDS = 0.8  # time limit of one verdict; after it, the answer counts as wrong
+MOST_UNORDERED = 24  # longest list compared in any order, in quadratic time
 SYMMETRIC = frozenset(
     ("=", "\\neq", "\\approx", "\\parallel", "\\perp", "\\cong", "\\sim", "\\equiv")
 )
 TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
 NUMERIC = frozenset(("=", "\\neq", "\\approx", *TURNED))
-CORRESPONDING = frozenset(("\\cong", "\\sim"))  # of figures, corner by corner
+CORRESPONDING = frozenset(("\\cong", "\\sim"))  # relate figures vertex by vertex
 EQUAL = frozenset(("=", "\\approx"))
 SEGMENT = re.compile(r"[A-Z]{2}")
 PART = re.compile(r"[A-Z]{2}|[A-D]")
@@ -52,22 +52,25 @@ SPACES = re.compile(r"\s+")
 
 
 def same(given: str, truth: str) -> bool:
-    """Whether an answer is the same as a reference, in whatever notation; False after its time."""
-    units.load()  # before the time runs
+    """Return whether an answer equals a reference in any notation; False after `SECONDS`."""
+    units.load()  # loading pint must not count against the time limit
     try:
         return _Comparison().texts(plain(given), plain(truth))
-    except RecursionError:  # brackets inside brackets without an end
+    except RecursionError:  # brackets nested too deeply
         return False
 
 
 class _Comparison:
-    """One verdict, within its time."""
+    """The comparison of one answer with one reference, which must end within `SECONDS`.
+
+    Values of equal or compatible types are compared by `RULES`, any other pair by `AGAINST_ANY`.
+    """
 
     def __init__(self) -> None:
         self.until = time.monotonic() + SECONDS
 
     def texts(self, one: str, other: str) -> bool:
-        """Whether two texts in normal form have a value in common."""
+        """Return whether two texts in normal form have a value in common."""
         if one == other and one:
             return True
         if time.monotonic() > self.until:
@@ -80,12 +83,12 @@ class _Comparison:
         return _is_formula(values, others) and mathematics.same(one, other, self._left())
 
     def _left(self) -> float:
-        """Seconds that are left."""
+        """Return the remaining seconds."""
         return max(0.0, self.until - time.monotonic())
 
     def values(self, one: Value, other: Value) -> bool:
-        """Whether two values are the same."""
-        kinds = type(one), type(other)
+        """Return whether two values are equal."""
+        kinds = type(one), type(other)  # rules are symmetric, so each pair has one entry
         if kinds in self.RULES:
             return self.RULES[kinds](self, one, other)
         if kinds[::-1] in self.RULES:
@@ -115,7 +118,7 @@ class _Comparison:
         )
 
     def _option_and_other(self, one: Options, other: Value) -> bool:
-        """The content of an option against a value that is none; "D. C" names D alone."""
+        """Compare the content of an option with another value; "D. C" names option D alone."""
         if len(one.letters) > 1 or not one.content or isinstance(other, Options):
             return False
         if ONE_OPTION.fullmatch(one.content):
@@ -130,7 +133,8 @@ class _Comparison:
     def _ratios(self, one: Ratio, other: Ratio) -> bool:
         if one.time and other.time:
             return one.time.minutes == other.time.minutes
-        if Fraction(0) in (*one.parts, *other.parts):  # 0:3 is no 0:5
+        # The cross products below would call 0:3 and 0:5 equal.
+        if Fraction(0) in (*one.parts, *other.parts):
             return len(one.parts) == len(other.parts) and all(
                 map(expressions.equal, one.parts, other.parts)
             )
@@ -144,7 +148,7 @@ class _Comparison:
 
     def _ratio_and_quantity(self, one: Ratio, other: Quantity) -> bool:
         if len(one.parts) != 2 or other.unit is not None or _is_whole(other.number):
-            return False  # 5:1 is no number of things
+            return False  # 5:1 is not the whole number 5
         return expressions.equal(("divide", *one.parts), other.number, rounded=other.rounded)
 
     def _ranges(self, one: Range, other: Range) -> bool:
@@ -157,21 +161,22 @@ class _Comparison:
         names = [_names(side.items) for side in (one, other)]
         if brackets and brackets != {"{}"}:
             if any(len(each) > 1 and len(set(each)) == 1 for each in names):
-                return False  # x = 1 or x = 2 is no point (1, 2)
+                return False  # x = 1 or x = 2 is not the point (1, 2)
             return self._in_order(one.items, other.items)
         if len({name for each in names for name in each}) == 1 and all(names):
-            # x_1 = 2, x_2 = 3 are the values of one unknown, as x = 2 or x = 3.
+            # x_1 = 2, x_2 = 3 lists the values of one unknown, like x = 2 or x = 3.
             numbered = ["_" in side.items[0] for side in (one, other)]
             if numbered[0] != numbered[1]:
                 return self._unordered(_values_of(one.items), _values_of(other.items))
         if bool(names[0]) == bool(names[1]):
             return self._unordered(one.items, other.items)
+        # One side has names, x = 1, y = 2, and the other has values alone, 1, 2.
         items = _values_of(one.items), _values_of(other.items)
-        several = len(set(names[0] or names[1])) > 1  # x = 1, y = 2 is no y = 1, x = 2
+        several = len(set(names[0] or names[1])) > 1  # x = 1, y = 2 differs from y = 1, x = 2
         return self._in_order(*items) if several else self._unordered(*items)
 
     def _one_of_several(self, one: Several, other: Value) -> bool:
-        """Several times the same is one: 2, 2 as the roots of an equation."""
+        """Compare a list of equal values with a single value: a double root is listed as 2, 2."""
         if one.brackets not in ("", "{}") or not 0 < len(one.items) <= MOST_UNORDERED:
             return False
         return all(any(self.values(value, other) for value in read(item)) for item in one.items)
@@ -180,9 +185,9 @@ class _Comparison:
         return len(one) == len(other) and all(map(self.texts, one, other))
 
     def _unordered(self, one: Sequence[str], other: Sequence[str]) -> bool:
-        """Whether each item is one of the others, both ways, and as often where as many are named.
+        """Compare lists in any order, as multisets if they have equal lengths, else as sets.
 
-        2, 2 and 2, 3, 2 list the roots 2 and 2, 3; but 1, 1, 2 is no 1, 2, 2.
+        2, 2 equals 2 and 2, 3, 2 equals 2, 3 as lists of roots, but 1, 1, 2 differs from 1, 2, 2.
         """
         if self._in_order(one, other):
             return True
@@ -209,7 +214,7 @@ class _Comparison:
         return all(map(self._pieces, left, right))
 
     def _region_and_relation(self, one: Region, other: Relation) -> bool:
-        """All but one number: x < 2 or x > 2, and x is not 2."""
+        """Compare all numbers but one, x < 2 or x > 2, with an inequation, x is not 2."""
         if other.signs != ("\\neq",) or one.variable not in ("", *other.members):
             return False
         low, high = f"-{INFINITY}", INFINITY
@@ -232,7 +237,7 @@ class _Comparison:
         return self._equations(one, other) or self._functions(one, other)
 
     def _functions(self, one: Relation, other: Relation) -> bool:
-        """Whether y = ... and f(x) = ... are the same."""
+        """Compare y = ... with f(x) = ... by their right sides."""
         names = [side.members[0] for side in (one, other)]
         named = "y" in names and any(map(DEPENDENT.fullmatch, names))
         if not named or not one.signs == other.signs == ("=",):
@@ -240,7 +245,7 @@ class _Comparison:
         return self.texts(one.members[1], other.members[1])
 
     def _sides(self, one: Relation, other: Relation) -> bool:
-        """Whether both sides are the same, what only is a name letter by letter."""
+        """Return whether all sides are equal; names are compared as strings."""
         unordered = one.signs[0] in ("\\parallel", "\\perp")
         return len(one.members) == len(other.members) and all(
             _name(left, unordered) == _name(right, unordered) or self.texts(left, right)
@@ -248,7 +253,7 @@ class _Comparison:
         )
 
     def _equations(self, one: Relation, other: Relation) -> bool:
-        """Whether two equations or inequalities are the same but for a factor."""
+        """Return whether two equations or inequalities are equal up to a constant factor."""
         for turned in (one, _turned(one)):
             if turned is None or len(turned.signs) != 1 or turned.signs != other.signs:
                 continue
@@ -263,11 +268,11 @@ class _Comparison:
         return False
 
     def _relation_and_other(self, one: Relation, other: Value) -> bool:
-        """What is said to be equal to something, against a value: x = 3 and 3."""
+        """Compare the value that an equation states with another value: x = 3 with 3."""
         if not set(one.signs) <= EQUAL:
             return False
         if isinstance(other, Options | Words) and all(map(_is_name, one.members)):
-            return False  # a = b does not choose B
+            return False  # a = b does not choose option B
         stated = _stated(one)
         return any(self.values(value, other) for member in stated for value in read(member))
 
@@ -306,7 +311,7 @@ class _Comparison:
 
 
 def _is_formula(values: Sequence[Value], others: Sequence[Value]) -> bool:
-    """Whether math-verify is to be asked: one side only it can read, the other is mathematics."""
+    """Return whether to ask math-verify: only it reads one side, and the other is a formula too."""
     kinds = {type(value) for value in (*values, *others)}
     return Formula in kinds and all(
         any(isinstance(value, Formula | Quantity | Region | Several) for value in side)
@@ -315,7 +320,7 @@ def _is_formula(values: Sequence[Value], others: Sequence[Value]) -> bool:
 
 
 def _same_angle(one: Quantity, other: Quantity, rounded: bool) -> bool:
-    """Whether an angle in degrees is one in radians, stated or with a factor of pi."""
+    """Return whether an angle in degrees equals one in radians, marked by the unit or by pi."""
     if one.unit != DEGREE or not (other.unit == RADIAN or _has_pi(other)):
         return False
     return expressions.equal(("degrees", one.number), other.number, rounded=rounded)
@@ -331,7 +336,7 @@ def _is_whole(node: Node) -> bool:
 
 @functools.lru_cache(maxsize=10_000)
 def _start(piece: Piece) -> float:
-    """Where an interval begins, to put several in order."""
+    """Return the lower end of an interval, as a sort key."""
     if piece.low.startswith(f"-{INFINITY}"):
         return float("-inf")
     node = expression(piece.low)
@@ -343,7 +348,7 @@ def _start(piece: Piece) -> float:
 
 
 def _turned(one: Relation) -> Relation | None:
-    """The same relation from the other side; None where there is none."""
+    """Swap the sides of a relation; None if a sign has no mirror image."""
     if all(sign in SYMMETRIC or sign in TURNED for sign in one.signs):
         signs = tuple(TURNED.get(sign, sign) for sign in one.signs[::-1])
         return Relation(one.members[::-1], signs)
@@ -351,7 +356,7 @@ def _turned(one: Relation) -> Relation | None:
 
 
 def _corresponding(one: Relation) -> frozenset[tuple[str, ...]]:
-    """The corners of figures that correspond, whatever the order of the figures and corners."""
+    """Return the sets of matching vertices, independent of the order of figures and vertices."""
     figures = sorted(_name(member.removeprefix("\\triangle"), False) for member in one.members)
     if len({len(figure) for figure in figures}) > 1:
         return frozenset(((*one.members,),))
@@ -369,29 +374,30 @@ def _difference(one: Relation) -> Any:
 
 
 def _stated(one: Relation) -> list[str]:
-    """The members that a chain of equations states a value by; none where it contradicts itself.
+    """Return the members of a chain of equations that state its value; none if they disagree.
 
-    A name on the left states what is on the right; "5\\sqrt{2} \\approx 7.07" states both.
+    x = 3 states its right side; "5\\sqrt{2} \\approx 7.07" states both sides.
     """
     members = [member for member in one.members if member]
     nodes = [expression(member) for member in members]
     values = [None if node is None else expressions.number(node) for node in nodes]
     if any(map(_is_of_a_curve, nodes)) or any(map(DENIED.search, members)):
-        return []  # x^2 + y^2 = 4
+        return []  # x^2 + y^2 = 4 is a curve, not a value
     constant = [place for place, value in enumerate(values) if value is not None]
     if len(constant) > 1:
+        # Several constants, 2 + 3 = 5, state one value only if they agree.
         exact = "\\approx" not in one.signs
         first = values[constant[0]]
         if not all(_agree(first, values[place], exact) for place in constant[1:]):
             return []
         return [members[constant[-1]]] if exact else [members[place] for place in constant]
     if len(members) > 1 and constant == [len(members) - 1] and values[-1] == 0:
-        return []  # an equation in normal form is no statement that something is 0
+        return []  # x^2 - 4 = 0 is an equation to solve, not a statement of the value 0
     if not members:
         return []
     last, first = members[-1], members[0]
     if all(map(_is_part, members)):
-        return []  # AB = CD
+        return []  # AB = CD states no value
     return [first] if _is_name(last) and not _is_name(first) else [last]
 
 
@@ -405,7 +411,7 @@ def _is_of_a_curve(node: Node | None) -> bool:
 
 
 def _is_part(text: str) -> bool:
-    """Whether this names a part of a figure: AB, a point, or an angle."""
+    """Return whether a text names a part of a figure: a segment AB, a point or an angle."""
     node = expression(text)
     if node is None or isinstance(node, Fraction) or node[0] != "variable":
         return False
@@ -423,7 +429,7 @@ def _agree(one: Any, other: Any, exact: bool) -> bool:
 
 
 def _names(items: tuple[str, ...]) -> list[str]:
-    """What items name by an equation, without subscripts: x, x of x_1 = 1, x_2 = 2."""
+    """Return the left sides of items without subscripts: x, x for x_1 = 1, x_2 = 2."""
     return [item.partition("=")[0].partition("_")[0].strip() for item in items if "=" in item]
 
 

@@ -1,4 +1,4 @@
-"""Times of day and dates as they are written: "9.30 am", "half past 3", "5 Mar 2020", "下午3点"."""
+"""Parsing of times of day and dates: "9.30 am", "half past 3", "5 Mar 2020", "下午3点"."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from typing import NamedTuple
 
 
 class Time(NamedTuple):
-    """A time of day in minutes; whether morning or afternoon is stated."""
+    """A time of day.
+
+    Attributes:
+        minutes: Minutes since midnight.
+        stated: Whether the text tells morning from afternoon.
+    """
 
     minutes: Fraction
     stated: bool
 
 
 class Date(NamedTuple):
-    """A month or day, with what is stated of it; None for the rest."""
+    """A month or a day; parts that the text leaves out are None."""
 
     year: int | None
     month: int
     day: int | None
 
 
-# Other ways to say a time, in order.
+# Other ways to write a time and their standard form, applied in order.
 SAID = tuple(
     (re.compile(pattern, re.I), clock)
     for pattern, clock in (
@@ -68,12 +73,12 @@ DATES = tuple(
 
 
 def is_moment(text: str) -> bool:
-    """Whether a text is a time of day, a date or a day of the week."""
+    """Return whether a text is a time of day, a date or a day of the week."""
     return text.lower() in WEEKDAYS or time(text) is not None or date(text) is not None
 
 
 def time(text: str) -> Time | None:
-    """The time of day that a text in normal form is; None where it is none."""
+    """Parse a text in normal form as a time of day; None if it is not one."""
     if not SAYING.search(text):
         return None
     for said, standard in SAID:
@@ -93,7 +98,7 @@ def time(text: str) -> Time | None:
 
 
 def date(text: str) -> Date | None:
-    """The date that a text in normal form is; None where it is none."""
+    """Parse a text in normal form as a date; None if it is not one."""
     text = PREPOSITION.sub("", text)
     for form in DATES:
         if found := form.fullmatch(text):

@@ -1,13 +1,14 @@
-r"""Expressions of mathematics: read from their normal form, and compared by their values.
+r"""Mathematical expressions, parsed from their normal form and compared by value.
 
-Two expressions are equal where they have equal values: exact ones as fractions, others to 60
-digits, and with variables at several points, so that neither the size of a number nor the form of
-an expression matters. `2\sqrt{2}` is `\sqrt{8}`, `(x+1)^2` is `x^2+2x+1`, `2^{-60}` is not
-`2^{-61}`. Nothing that can be read takes long: depth, exponents and factorials are bounded.
+Two expressions are equal if their values are equal: rational values exactly, others to 60 digits.
+Expressions with variables are evaluated at several points. Neither the size of a number nor the
+form of an expression matters: `2\sqrt{2}` equals `\sqrt{8}`, `(x+1)^2` equals `x^2+2x+1`, and
+`2^{-60}` differs from `2^{-61}`. Depth, exponents and factorials are bounded, so every expression
+is evaluated quickly.
 
-Why no library reads them: `benchmarks/readers.py` asks math-verify and SymPy for 3,421 verdicts
-of `tests/rewards/verdicts.csv`. math-verify pays for 162 wrong answers, refuses 1,044 right ones
-and gives 29 verdicts a second; SymPy's `sympify` pays for 23, refuses 1,807 and gives 540
+No library parses answers as well. `benchmarks/readers.py` compares 3,421 verdicts of
+`tests/rewards/verdicts.csv`: math-verify accepts 162 wrong answers, rejects 1,044 right ones and
+gives 29 verdicts a second; SymPy's `sympify` accepts 23, rejects 1,807 and gives 540
 (`benchmarks/results/readers.txt`).
 """
 
@@ -25,13 +26,13 @@ from typing import Any, TypeAlias
 # A number, or (operation, its arguments ...).
 Node: TypeAlias = Fraction | tuple
 
-DEPTH = 40  # brackets inside brackets
-SECONDS = 0.3  # for the values of two expressions
-DIGITS = 60  # of values that are no fractions
-EXACT_BITS = 20_000  # of a power that is computed as a fraction
+DEPTH = 40  # nested brackets
+SECONDS = 0.3  # time limit of the evaluation of two expressions
+DIGITS = 60  # precision of values that are not rational, in decimal digits
+EXACT_BITS = 20_000  # size of the largest power that is computed as a fraction
 LARGEST_EXPONENT = 10**12
 LARGEST_FACTORIAL = 10**12
-# What a decimal may differ by from what it stands for: 0.333333 for 1/3, as math-verify has it.
+# Tolerance for decimals, 0.333333 for 1/3; the value that math-verify uses.
 ROUNDING = Fraction(1, 10**6)
 
 NUMBER = re.compile(
@@ -47,7 +48,7 @@ MIXED = re.compile(
     r" ?(?:\\frac ?\{(\d{1,9})\} ?\{(\d{1,9})\}|\\frac ?(\d) ?(\d)(?!\d)"
     r"|(?<= )(\d{1,9}) ?/ ?(\d{1,9})(?! ?[/\d]))"
 )
-ASIDE = re.compile(r" \( ?[\d.,]+ ?\)")  # another value behind a first one: 1/2 (0.5)
+ASIDE = re.compile(r" \( ?[\d.,]+ ?\)")  # a second value, not a factor: 1/2 (0.5)
 LETTERS = re.compile(r"[A-Za-z]+")
 COMMAND = re.compile(r"\\[A-Za-z]+|\\[{}]")
 SUBSCRIPT = re.compile(r"_ ?(?:\{([^{}]*)\}|(\w)|\\([a-z]+))")
@@ -66,14 +67,14 @@ VARIABLES = set(
 """
     )
 )
-# Commands that a factor starts with.
+# Commands that can start a factor.
 FACTORS = {
     *FUNCTIONS,
     *CONSTANTS,
     *VARIABLES,
     *("frac", "surd", "binom", "overline", "overrightarrow", "vec", "angle", "{", "cosec"),
 }
-# Words that are no product of variables.
+# Short words that are not products of variables.
 WORDS = set(
     str.split(
         """
@@ -84,21 +85,22 @@ WORDS = set(
     )
 )
 
-# Variables that may be negative: \sqrt{x^2} is no x, while \sqrt{2a^2} is the diagonal a\sqrt{2}.
+# Variables that may be negative, so \sqrt{x^2} is not x. Others are lengths: \sqrt{2a^2} is
+# a\sqrt{2}.
 UNKNOWNS = frozenset(("x", "y"))
 
 
 class UnreadableError(ValueError):
-    """This is no expression that can be read here."""
+    """The text is not an expression that this module can parse."""
 
 
 class TooLargeError(ArithmeticError):
-    """A value that would take long to compute."""
+    """The value would take too long to compute."""
 
 
 @functools.lru_cache(maxsize=50_000)
 def expression(text: str) -> Node | None:
-    """The expression that a text in normal form is; None where it is none."""
+    """Parse a text in normal form as an expression; None if it is not one."""
     try:
         return _Reader(text).whole()
     except (UnreadableError, RecursionError):
@@ -107,7 +109,7 @@ def expression(text: str) -> Node | None:
 
 @functools.lru_cache(maxsize=50_000)
 def variables(node: Node) -> frozenset[str]:
-    """The names of the variables in an expression."""
+    """Return the names of the variables in an expression."""
     if isinstance(node, Fraction):
         return frozenset()
     if node[0] == "variable":
@@ -118,7 +120,7 @@ def variables(node: Node) -> frozenset[str]:
 
 
 def has(node: Node, operation: str) -> bool:
-    """Whether an operation stands anywhere in an expression."""
+    """Return whether an expression contains an operation."""
     if isinstance(node, Fraction):
         return False
     return node[0] == operation or any(
@@ -128,12 +130,12 @@ def has(node: Node, operation: str) -> bool:
 
 @functools.lru_cache(maxsize=100_000)
 def equal(one: Node, other: Node, *, rounded: bool = False, scale: Fraction = Fraction(1)) -> bool:
-    """Whether two expressions have the same values, the first one times `scale`.
+    """Return whether `scale * one` and `other` have the same values.
 
     Args:
-        one, other: the expressions.
-        rounded: whether one of them was written as a decimal, which may be off by `ROUNDING`.
-        scale: of the first one.
+        one, other: The expressions.
+        rounded: Whether one of them is written as a decimal, which may be off by `ROUNDING`.
+        scale: Factor of the first expression.
     """
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return close(one * scale, other, rounded)
@@ -142,7 +144,7 @@ def equal(one: Node, other: Node, *, rounded: bool = False, scale: Fraction = Fr
 
 
 def close(one: Any, other: Any, rounded: bool) -> bool:
-    """Whether two values are the same, decimals up to `ROUNDING`."""
+    """Return whether two values are equal; up to `ROUNDING` if one of them is rounded."""
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         if one == other or not rounded:
             return one == other
@@ -157,7 +159,7 @@ def close(one: Any, other: Any, rounded: bool) -> bool:
 
 
 def constant_ratio(one: Node, other: Node) -> Any:
-    """The number that the first is of the second, whatever their variables; None for none."""
+    """Return the constant `one / other`; None if the ratio depends on the variables."""
     names = sorted(variables(one) | variables(other))
     ratios = []
     for point in _points(names, signed=True):
@@ -174,14 +176,14 @@ def constant_ratio(one: Node, other: Node) -> Any:
 
 
 def number(node: Node) -> Any:
-    """The value of an expression without variables; None where it has some, or none at all."""
+    """Evaluate an expression without variables; None if it has variables or no value."""
     return None if variables(node) else _value(node, {})
 
 
 def _same_values(one: Node, other: Node, names: list[str], rounded: bool, scale: Fraction) -> bool:
     rooted = bool(names) and UNKNOWNS.issuperset(names) and any(map(_has_root, (one, other)))
     points = _points(names, has(one, "abs") or has(other, "abs")) if names else [{}]
-    if rooted:
+    if rooted:  # at positive points alone, \sqrt{x^2} would equal x
         points += [{name: -abs(value) for name, value in point.items()} for point in points[:2]]
     until = time.monotonic() + SECONDS
     told = 0
@@ -190,19 +192,20 @@ def _same_values(one: Node, other: Node, names: list[str], rounded: bool, scale:
         if left is None and right is None:
             continue
         if rooted and place >= len(points) - 2 and (_is_complex(left) or _is_complex(right)):
-            continue  # a root of something negative
+            continue  # a root of a negative number
         if left is None or right is None:
             return False
         left = left * scale if isinstance(left, Fraction) else left * _real(scale, _context())
         if not close(left, right, rounded) and not _both_nothing(one, other, point, left, right):
             return False
         told += 1
+    # Points at which both sides are undefined prove nothing, so some must have values.
     return told >= (2 if names else 1)
 
 
 @functools.lru_cache(maxsize=50_000)
 def _has_root(node: Node) -> bool:
-    """Whether a root of something with variables stands anywhere in an expression."""
+    """Return whether an expression contains a root of a term with variables."""
     if isinstance(node, Fraction):
         return False
     exponent = number(node[2]) if node[0] == "power" and variables(node[1]) else None
@@ -216,7 +219,10 @@ def _is_complex(value: Any) -> bool:
 
 
 def _both_nothing(one: Node, other: Node, point: Mapping, left: Any, right: Any) -> bool:
-    """Whether both are 0 but for their last digits, which get less with more digits: \\sin \\pi."""
+    """Return whether both values are 0 up to rounding errors: \\sin \\pi.
+
+    A rounding error shrinks when the precision grows; a small value does not.
+    """
     mp = _context()
     if max(abs(_real(left, mp)), abs(_real(right, mp))) > mp.mpf(10) ** (10 - DIGITS):
         return False
@@ -226,18 +232,19 @@ def _both_nothing(one: Node, other: Node, point: Mapping, left: Any, right: Any)
 
 
 def _vanishes(value: Any, again: Any, mp: Any) -> bool:
-    """Whether a value is 0, or gets it with more digits."""
+    """Return whether a value is 0, or shrinks towards 0 with more digits."""
     if isinstance(value, Fraction) or again is None or value == 0:
         return value == 0
     return abs(_real(again, mp)) < abs(value) * mp.mpf(10) ** -DIGITS
 
 
 def _points(names: list[str], signed: bool) -> list[dict[str, Fraction]]:
-    """Where expressions are compared: the same for the same variables."""
+    """Return the points at which expressions are compared, a function of the names alone."""
     points = []
     for number in range(4):
         point = {}
         for name in names:
+            # From 0.28 to 3.1 with a prime denominator: no expression is special there by chance.
             digest = hashlib.sha256(f"{name}/{number}".encode()).digest()
             value = Fraction(int.from_bytes(digest[:4], "big") % 9973 + 1000, 3571)
             point[name] = -value if signed and digest[5] % 2 and number % 2 else value
@@ -248,7 +255,7 @@ def _points(names: list[str], signed: bool) -> list[dict[str, Fraction]]:
 
 
 def _value(node: Node, point: Mapping[str, Fraction], until: float | None = None) -> Any:
-    """The value of an expression at a point: exact where it can be; None where it has none."""
+    """Evaluate an expression at a point, exactly if possible; None if it has no value."""
     try:
         found = _Evaluation(point, until or time.monotonic() + SECONDS)(node)
     except (ArithmeticError, ValueError, TypeError, RecursionError, MemoryError):
@@ -272,11 +279,11 @@ def _real(value: Any, mp: Any) -> Any:
 
 
 class _Evaluation:
-    """The value of an expression where the variables have the values of a point.
+    """Evaluates expressions at a point; each method computes one operation.
 
     Args:
-        point: values of the variables.
-        until: when to give up.
+        point: Values of the variables.
+        until: Monotonic time at which to give up.
     """
 
     def __init__(self, point: Mapping[str, Fraction], until: float):
@@ -351,14 +358,14 @@ class _Evaluation:
         return mp.power(base, exponent)
 
     def _rooted(self, base: Any, exponent: Fraction) -> Any:
-        """A power with a fraction as exponent: real for odd roots, exact where it can be."""
+        """Compute a power with a fractional exponent: real for odd roots, exact if possible."""
         order = exponent.denominator
         if isinstance(base, Fraction) and order <= 64:
             negative = base < 0
             if negative and order % 2 == 0:
                 return self._raised(_real(base, self.mp), _real(exponent, self.mp))
             up, down = _root(abs(base.numerator), order), _root(base.denominator, order)
-            if up is not None and down is not None:
+            if up is not None and down is not None:  # an exact root
                 root = Fraction(up, down) * (-1 if negative else 1)
                 return self._power(root, Fraction(exponent.numerator))
             found = self._raised(_real(abs(base), self.mp), _real(exponent, self.mp))
@@ -407,7 +414,7 @@ def _small(value: Any) -> Any:
 
 
 def _root(value: int, order: int) -> int | None:
-    """The whole root of a whole number; None where it has none."""
+    """Return the integer root of an integer; None if it has none."""
     if value.bit_length() > EXACT_BITS:
         raise TooLargeError
     if order == 2:
@@ -420,22 +427,22 @@ def _root(value: int, order: int) -> int | None:
 
 
 class _Reader:
-    """Reads an expression by recursive descent."""
+    """A recursive descent parser of expressions."""
 
     def __init__(self, text: str):
         self.text, self.place, self.depth = text, 0, 0
-        self.bars = 0  # open |
-        self.angle = 0  # functions of an angle around this place
+        self.bars = 0  # open bars of absolute values
+        self.angle = 0  # enclosing trigonometric functions
 
     def whole(self) -> Node:
-        """The expression that all of the text is."""
+        """Parse the whole text as one expression."""
         found = self._over(self._sum())
         if self._peek():
             raise UnreadableError(self.text)
         return found
 
     def _over(self, above: Node) -> Node:
-        r"""The quotient that {3 \over 4} is."""
+        r"""Parse the denominator of {3 \over 4}, if there is one."""
         if self._command() != "\\over":
             return above
         self.place += len("\\over")
@@ -458,12 +465,12 @@ class _Reader:
             raise UnreadableError(self.text)
 
     def _command(self) -> str:
-        """The command at this place, which stays there."""
+        """Return the command at this place without consuming it."""
         found = COMMAND.match(self.text, self.place) if self._peek() == "\\" else None
         return found[0] if found else ""
 
     def _word(self) -> str:
-        """The run of letters at this place, which stays there."""
+        """Return the run of letters at this place without consuming it."""
         found = LETTERS.match(self.text, self.place) if self._peek() else None
         return found[0] if found else ""
 
@@ -503,12 +510,12 @@ class _Reader:
                 return _minus(found) if signs % 2 else found
 
     def _refuse_date(self) -> None:
-        """Refuse 1/2/2020, which is no quotient of a quotient."""
+        """Reject 1/2/2020, a date rather than a quotient of a quotient."""
         if re.search(r"\d/\d+$", self.text[: self.place].rstrip()):
             raise UnreadableError(self.text)
 
     def _starts(self) -> bool:
-        """Whether a factor without a sign of multiplication starts here."""
+        """Return whether a factor without a multiplication sign starts here."""
         sign = self._peek()
         if not sign:
             return False
@@ -546,7 +553,7 @@ class _Reader:
                 return node
 
     def _argument(self, signed: bool = False) -> Node:
-        """What stands in braces, or the one sign or number without them."""
+        """Parse an argument: an expression in braces, or one symbol or number without them."""
         if self._take("{"):
             return self._closed("}")
         if signed and self._peek() in ("-", "+"):
@@ -556,7 +563,7 @@ class _Reader:
         return self._atom()
 
     def _digit(self) -> Node:
-        """The argument of a fraction: \\frac12 is one half."""
+        """Parse the argument of a fraction, one digit without braces: \\frac12 is one half."""
         if self._peek().isdecimal():
             self.place += 1
             return Fraction(int(self.text[self.place - 1]))
@@ -621,7 +628,7 @@ class _Reader:
         return value
 
     def _mixed(self, whole: Fraction) -> Node:
-        r"""A whole number, with a proper fraction behind it as in 1\frac{1}{2} or 1 1/2."""
+        r"""Parse the fraction after an integer in a mixed number: 1\frac{1}{2} or 1 1/2."""
         found = MIXED.match(self.text, self.place)
         if not found:
             return whole
@@ -674,7 +681,7 @@ class _Reader:
         if not word or not (word.isupper() or len(word) == 1):
             raise UnreadableError(self.text)
         self.place += len(word)
-        if len(word) == 3:  # from either side
+        if len(word) == 3:  # angle ABC is angle CBA
             word = min(word, word[::-1])
         return ("variable", f"angle {word}")
 
@@ -699,7 +706,7 @@ class _Reader:
         return self._subscripted(run[0])
 
     def _spelled(self, word: str) -> bool:
-        """Whether three letters are a word rather than a product, in a text of letters alone."""
+        """Return whether three letters in a text of letters alone are a word, not a product."""
         if len(word) < 3 or not word.islower() or not self.text.replace(" ", "").isalpha():
             return False
         places = sorted(map(ord, word))
@@ -716,7 +723,7 @@ class _Reader:
         return ("variable", name)
 
     def _applied(self, name: str) -> Node:
-        """A function with its argument, brackets or none: \\sin^2 x, \\log_2 8, \\cos(3x)."""
+        """Parse a function call, with or without brackets: \\sin^2 x, \\log_2 8, \\cos(3x)."""
         base = power = None
         if self._take("_"):
             base = self._digit()
@@ -747,7 +754,7 @@ class _Reader:
 
 
 def _function_at(word: str) -> str:
-    """The function that a run of letters is, or starts with as sinx does."""
+    """Return the function at the start of a run of letters, such as sinx; empty if none."""
     if word in FUNCTIONS:
         return word
     for name in ("sin", "cos", "tan", "ln", "log", "lg"):
@@ -787,6 +794,6 @@ def _minus(node: Node) -> Node:
 
 
 def _repeating(whole: str, fixed: str, period: str) -> Fraction:
-    """The value of whole.fixed with a period behind it: 0.1\\overline{6}."""
+    """Return the value of the repeating decimal whole.fixed(period): 0.1\\overline{6}."""
     start = Fraction(int(whole or 0)) + Fraction(int(fixed or 0), 10 ** len(fixed))
     return start + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))

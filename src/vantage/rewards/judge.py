@@ -1,4 +1,4 @@
-"""Whether a language model finds that an answer agrees with the reference."""
+"""Reward by a language model that judges whether an answer agrees with the reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vantage.rewards.text import spoken, text
 
-if TYPE_CHECKING:  # what asks a server is an extra
+if TYPE_CHECKING:  # the client of the server is an optional extra
     from vantage.chat.asking import Answers
     from vantage.chat.server import Settings
 
@@ -28,19 +28,19 @@ ASK = (
     "Reply with one word: correct if the final answer of the response agrees with the "
     "reference, incorrect if it does not, unclear if the response gives no answer."
 )
-LONGEST = 4_000  # characters at the end of a response that are shown
+LONGEST = 4_000  # characters that the judge sees, from the end of a response
 WORD = re.compile(r"\b(correct|incorrect|unclear)\b")
 
 
 class Judge:
-    """A reward: 1.0 where a model behind a server finds the answer correct, 0.0 where not.
+    """A reward of 1.0 where a model behind a server finds the answer correct, else 0.0.
 
-    None where the server gives no verdict, so that the rollout is left out. What is the same is
-    asked once a batch.
+    The reward is None without a clear verdict, which drops the rollout. Identical questions of a
+    batch are sent once.
 
     Args:
-        settings: of the server.
-        concurrency: requests under way at a time.
+        settings: The server's settings.
+        concurrency: Maximum number of requests in flight.
     """
 
     __name__ = "judge"
@@ -51,10 +51,10 @@ class Judge:
     def __call__(
         self, completions: list, answer: list[str], prompts: list, **columns
     ) -> list[float | None]:
-        """Verdicts on responses to prompts, with reference answers.
+        """Judge responses to prompts against reference answers.
 
         Raises:
-            ConfigError: the server cannot be asked.
+            ConfigError: If the server cannot be reached or refuses the requests.
         """
         asked = [
             (text(prompt), str(truth), shown(text(said)))
@@ -76,17 +76,17 @@ class Judge:
 
 
 def messages(question: str, reference: str, response: str) -> list[dict[str, Any]]:
-    """The conversation that asks for a verdict."""
+    """Build the conversation that asks for a verdict."""
     asked = ASK.format(question=question, reference=reference, response=response)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
 
 
 def shown(response: str) -> str:
-    """What a judge sees of a response: the end of what follows its thoughts."""
+    """Return the part of a response that the judge sees: the end of the text after thinking."""
     return spoken(response)[-LONGEST:].strip() or "(nothing)"
 
 
 def verdict(reply: str) -> Verdict | None:
-    """What a judge says; None for nothing clear."""
+    """Parse the verdict in a reply; None if it is not clear."""
     said = set(WORD.findall(reply.rpartition("</think>")[2].casefold()))
     return said.pop() if len(said) == 1 else None

@@ -1,7 +1,8 @@
-"""Whether two formulas are the same mathematics, asked of math-verify within a time limit.
+"""Equality of two formulas by math-verify, within a time limit.
 
-math-verify can take for ever, in ways that no alarm inside of Python ends. So it works in a process
-of its own, started when first needed, that gives up by an alarm and is replaced where it does not.
+math-verify can run forever in ways that an alarm inside Python does not interrupt. It therefore
+runs in a separate process, which starts on first use. The process limits itself by an alarm; if it
+still does not reply in time, it is killed and the next question starts another one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-SECONDS = 0.8  # for one question, once the process has started
-GRACE = 0.1  # seconds longer than the alarm of the process that it is waited for
+SECONDS = 0.8  # time limit of one question, once the process has started
+GRACE = 0.1  # seconds to wait for the reply after the alarm of the process
 START = 60.0  # seconds that the process may take to start
-DIGITS = 30  # to which values are compared
+DIGITS = 30  # precision of the comparison, in decimal digits
 MOST_KNOWN = 100_000
 LONGEST_REPLY = 2**12  # bytes
 
@@ -31,12 +32,12 @@ _known: dict[tuple[str, str], tuple[bool | None]] = {}
 
 
 def same(given: str, truth: str, seconds: float = SECONDS) -> bool:
-    """Whether they are; False when that cannot be told in time."""
+    """Return whether two formulas are equal; False if this takes longer than `seconds`."""
     return compare(given, truth, seconds) is True
 
 
 def compare(given: str, truth: str, seconds: float = SECONDS) -> bool | None:
-    """Whether they are; None when that cannot be told in time."""
+    """Return whether two formulas are equal; None if this takes longer than `seconds`."""
     known = _known.get((given, truth))
     if known is None:
         with _one_at_a_time:
@@ -47,24 +48,24 @@ def compare(given: str, truth: str, seconds: float = SECONDS) -> bool | None:
 
 
 def forget() -> None:
-    """Forget what was asked, and end the process."""
+    """Clear the cache of verdicts and end the process."""
     _known.clear()
     with _one_at_a_time:
         _end()
 
 
 class _Helper:
-    """The process that compares, of this process alone.
+    """The process that runs math-verify, owned by this process alone.
 
-    Neither a question nor a reply is waited for without a limit, whatever the process does.
+    Every read and write has a time limit, so a stuck process never blocks the caller.
 
     Raises:
-        ImportError: it does not start.
+        ImportError: If the process does not start.
     """
 
     def __init__(self) -> None:
-        # -P: neither this directory nor the current one is searched for modules. In a session of
-        # its own, so that Ctrl-C is for the run alone.
+        # -P keeps this directory and the current one off the module search path. A new session
+        # keeps Ctrl-C, which interrupts the run, from reaching the helper.
         self.process = subprocess.Popen(
             [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,
@@ -82,9 +83,9 @@ class _Helper:
             raise ImportError("math-verify cannot be imported: pip install math-verify")
 
     def ask(self, *question: Any, seconds: float) -> tuple[bool | None] | None:
-        """The reply to a question within some seconds, None without one."""
+        """Return the verdict on a question in a tuple; None without a reply after `seconds`."""
         until = time.monotonic() + seconds
-        self._asked += 1
+        self._asked += 1  # numbers pair replies with questions, so a stray reply is discarded
         if not self._write(json.dumps([self._asked, *question]).encode() + b"\n", until):
             return None
         reply = self._line(until)
@@ -103,12 +104,12 @@ class _Helper:
             pipe.close()
 
     def leave(self) -> None:
-        """Let go of it in a forked process: it belongs to the one that forked."""
+        """Detach from the helper in a forked process: it belongs to the parent."""
         nowhere = os.open(os.devnull, os.O_RDWR)
         for end in (self._into, self._out):
             os.dup2(nowhere, end, inheritable=False)
         os.close(nowhere)
-        self.process.returncode = 0  # or Python would wait for it
+        self.process.returncode = 0  # keeps Popen from waiting for a process of the parent
 
     def _write(self, line: bytes, until: float) -> bool:
         while line:
@@ -116,12 +117,12 @@ class _Helper:
                 return False
             try:
                 line = line[os.write(self._into, line) :]
-            except OSError:  # it died of the last one
+            except OSError:  # the previous question killed the process
                 return False
         return True
 
     def _line(self, until: float) -> bytes | None:
-        """A whole line that it writes; None where it dies, or does not end the line in time."""
+        """Read one whole line; None if the process dies or the time is over."""
         said = b""
         while not said.endswith(b"\n"):
             if not _ready(self._out, select.POLLIN, until):
@@ -134,7 +135,10 @@ class _Helper:
 
 
 def _ready(file: int, event: int, until: float) -> bool:
-    """Whether a file can be read or written before a time; its number may be above 1,024."""
+    """Wait until a file can be read or written; False once the time is over.
+
+    `poll` rather than `select`, which accepts no file descriptor above 1,023.
+    """
     waiting = select.poll()
     waiting.register(file, event)
     return bool(waiting.poll(1000 * max(until - time.monotonic(), 0)))
@@ -144,14 +148,14 @@ _helper: _Helper | None = None
 
 
 def _ask(given: str, truth: str, seconds: float) -> bool | None:
-    """The verdict of the helper; one that gives none is replaced by the next question."""
+    """Return the verdict of the helper; end a helper that gives none, so the next one is new."""
     global _helper
     if _helper is None:
         _helper = _Helper()
     reply = None
     try:
         reply = _helper.ask(given, truth, seconds, seconds=seconds + GRACE)
-    finally:  # also after Ctrl-C, or the next question would get this reply
+    finally:  # after Ctrl-C too: the next question must not read the reply to this one
         if reply is None:
             _end()
     return reply[0] if reply else None
@@ -165,7 +169,7 @@ def _end() -> None:
 
 
 def _forked() -> None:
-    """A forked process has a helper and a lock of its own: replies to both would be mixed up."""
+    """Reset helper and lock in a forked process: a shared helper would mix up the replies."""
     global _helper, _one_at_a_time
     if _helper is not None:
         _helper.leave()
@@ -176,11 +180,11 @@ os.register_at_fork(after_in_child=_forked)
 
 
 class _LateError(BaseException):
-    """The time is over; no `except Exception` on the way keeps it."""
+    """The time is over; a BaseException, so that no `except Exception` in SymPy swallows it."""
 
 
 def serve() -> None:
-    """Answer questions, a line each, until there are no more."""
+    """Answer questions from stdin, one JSON line each, until it closes."""
     import math_verify  # noqa: F401
 
     print("ready", flush=True)
@@ -190,7 +194,7 @@ def serve() -> None:
 
 
 def _within_its_time(given: str, truth: str, seconds: float) -> bool | None:
-    """Whether they are the same; None after `seconds`."""
+    """Return whether two formulas are equal; None after `seconds`."""
     try:
         with _alarm(seconds):
             return verify(given, truth)
@@ -201,7 +205,7 @@ def _within_its_time(given: str, truth: str, seconds: float) -> bool | None:
 
 
 def verify(given: str, truth: str) -> bool:
-    """Whether they are, however long that takes."""
+    """Return whether two formulas are equal, without a time limit."""
     from math_verify import LatexExtractionConfig, parse
     from math_verify import verify as verified
 
@@ -217,7 +221,7 @@ def verify(given: str, truth: str) -> bool:
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """_LateError after a time; no collection of garbage, in which an alarm would be lost."""
+    """Raise _LateError after a time; without garbage collection, which would lose the alarm."""
 
     def ring(*_: Any) -> None:
         raise _LateError

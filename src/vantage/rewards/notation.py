@@ -1,8 +1,8 @@
-r"""The normal form of an answer: one spelling for all ways to write the same signs.
+r"""The normal form of an answer: one spelling for every symbol.
 
-Unicode is folded (NFKC, after superscripts, fractions and signs of mathematics have got their
-LaTeX names), and what LaTeX or Markdown puts around an answer is taken off: `\text{}`, `\mathbf{}`,
-`\boxed{}`, `$...$`, `\left`, spaces, colours. Nothing here decides what an answer means.
+Superscripts, fractions and mathematical symbols get their LaTeX names, then Unicode is folded
+(NFKC). LaTeX and Markdown formatting is removed: `\text{}`, `\mathbf{}`, `\boxed{}`, `$...$`,
+`\left`, spaces, colours. This module does not interpret answers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import functools
 import re
 import unicodedata
 
-LONGEST = 1_000  # characters of an answer that is looked at as anything but a text
+LONGEST = 1_000  # characters; a longer answer is compared as a string only
 
-# A number as it is written, with commas between groups of digits or without.
+# A number, with or without commas between groups of digits.
 DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
-# Letters and digits without anything that could be dress: already in normal form.
+# Text without any formatting, which is already in normal form.
 PLAIN = re.compile(r"(?!.*//)[0-9A-Za-z.+-](?:[0-9A-Za-z.,+/ -]*[0-9A-Za-z])?")
 LINE = re.compile(r"\s*\n\s*")
 SPACES = re.compile(r"[^\S\n]+")
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}]|[^\\{}]+|\\", re.DOTALL)
 
-# What stands around an answer without changing it; its braces go too.
+# Formatting commands, which do not change an answer; their braces are removed too.
 DRESS = frozenset(
     str.split(
         """
@@ -42,7 +42,7 @@ BARE = frozenset(
 """
     )
 )
-# Those with an argument that is none of the answer: \color{red}5, \textcolor{red}{5}.
+# Commands whose first argument is not part of the answer: \color{red}5, \textcolor{red}{5}.
 COLOURS = frozenset(str.split("color textcolor colorbox hspace vspace phantom hphantom label tag"))
 
 NAMES = {
@@ -125,18 +125,18 @@ SIGNS = str.maketrans(
 )
 RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+")
 LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
-COMPATIBLE = re.compile("[^①-⑳]+")  # ①③ is not 13
+COMPATIBLE = re.compile("[^①-⑳]+")  # NFKC would turn ①③ into 13
 VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*(?:\\circ|o|°|∘)\s*\}|\\circ(?![A-Za-z])|o(?![A-Za-z])|°|∘)")
 GROUPED = re.compile(r"(?<=\d)(?:\{,\}|\\!|,\\!)(?=\d)")
 MATHS = re.compile(r"(?<!\\)\$\$?((?:\\.|[^$\\])*)\$\$?", re.DOTALL)
 MARKDOWN = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|^\s*#{1,6}\s+|`")
 EMPHASIS = re.compile(r"(?<![\w*)}\]])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*({]|\\[A-Za-z])")
-DOLLARS = "\ue000"  # a dollar that is money, while those of mathematics are taken off
+DOLLARS = "\ue000"  # stands for a dollar of money while `$` of mathematics is removed
 CROSS = re.compile(r"(?<=\d) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")  # 3 x 10^5
 SIMILAR = re.compile(r"(?<=[A-Z]) ?~ ?(?=\\triangle)")
 ARROW = re.compile(r"(?<![<-])-{1,3}>")
-# Lines side by side: AB // CD, a||b.
+# Parallel lines: AB // CD, a||b.
 SLASHES = re.compile(r"(?<=[A-Za-z]) ?// ?(?=[A-Za-z])|(?<=[A-Za-z]) ?\|\| ?(?=[A-Za-z][^|]*$)")
 TIGHT = re.compile(r" +(?=[\^_])|(?<=[\^_]) +")
 UNIT_VECTOR = re.compile(
@@ -145,11 +145,11 @@ UNIT_VECTOR = re.compile(
 BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?")
 ENVIRONMENT = re.compile(r"\\begin\s*\{([A-Za-z]+)\*?\}.*?\\end\s*\{\1\*?\}", re.DOTALL)
 LOOSE = re.compile(r"(\\[A-Za-z]+) (?![A-Za-z])")
-ROW, ROWS = "\ue001", "\\\\"  # the end of a row inside a matrix, where it is no new line
+ROW, ROWS = "\ue001", "\\\\"  # the end of a matrix row, which is not a new line
 
 
 def plain(answer: str) -> str:
-    """The normal form of an answer; new lines are kept, for they may part two values."""
+    """Return the normal form of an answer; line breaks stay, because they may separate values."""
     return _remembered(answer) if len(answer) <= LONGEST else _plain(answer)
 
 
@@ -164,13 +164,14 @@ _remembered = functools.lru_cache(maxsize=50_000)(_plain)
 
 
 def _folded(answer: str) -> str:
-    """An answer without signs that have another spelling."""
+    """Replace Unicode symbols by their ASCII or LaTeX spelling."""
     if answer.isascii():
         return answer
     found = RAISED.sub(lambda run: f"^{{{unicodedata.normalize('NFKC', run[0])}}}", answer)
     found = LOWERED.sub(lambda run: f"_{{{unicodedata.normalize('NFKC', run[0])}}}", found)
     found = VULGAR.sub(_vulgar, found).translate(SIGNS)
     found = COMPATIBLE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), found)
+    # NFKC turns full-width and other variants into characters that are in SIGNS.
     found = found.translate(SIGNS).replace("根号", "\\surd ")
     return "".join(map(_character, found)) if not found.isascii() else found
 
@@ -181,7 +182,7 @@ def _vulgar(found: re.Match[str]) -> str:
 
 
 def _character(sign: str) -> str:
-    """Digits of any script as 0 to 9; nothing for what is not seen."""
+    """Map digits of any script to 0 to 9, and invisible characters to the empty string."""
     if sign.isdecimal():
         return str(unicodedata.decimal(sign))
     return "" if unicodedata.category(sign) == "Cf" else sign
@@ -195,7 +196,7 @@ def _undressed(answer: str) -> str:
     if "$" in found:
         found = MATHS.sub(r" \1 ", found.replace("\\$", DOLLARS)).replace(DOLLARS, "\\$")
     if "*" in found or "#" in found or "`" in found or "_" in found:
-        if found.count("**") % 2:  # a power as Python writes it
+        if found.count("**") % 2:  # an odd `**` is a power, not bold text
             found = found.replace("**", "^")
         found = EMPHASIS.sub(r"\1", MARKDOWN.sub("", found))
     if "\\" in found:
@@ -217,7 +218,7 @@ def _undressed(answer: str) -> str:
 
 
 def _unbraced(answer: str) -> str:
-    """An answer without braces around all of it, unless they hold several items."""
+    """Remove braces around the whole answer, unless they enclose several items, a set."""
     while answer[:1] == "{" and answer[-1:] == "}":
         depth = 0
         for place, sign in enumerate(answer):
@@ -231,10 +232,11 @@ def _unbraced(answer: str) -> str:
 
 
 def _without_commands(answer: str) -> str:
-    """Text without commands that only dress it, the others by one name each."""
+    """Remove formatting commands and rename synonyms of the others."""
     out: list[str] = []
-    braces: list[str] = []  # what each open brace closes with
-    waiting, skipped = "", False  # for the argument of a dress, or of a colour
+    braces: list[str] = []  # the closing of each open brace
+    # The kind of command whose argument comes next, and whether that argument is dropped.
+    waiting, skipped = "", False
     for token in TOKEN.findall(answer):
         if waiting and token.isspace():
             continue
@@ -255,7 +257,7 @@ def _without_commands(answer: str) -> str:
 
 
 def _command(token: str, out: list[str]) -> str:
-    """What waits for an argument behind a token, which is written down unless it is dress."""
+    """Append a token to `out` unless it is formatting; return the kind of argument it expects."""
     name = token[1:] if token[0] == "\\" else None
     if name is None:
         out.append(token)

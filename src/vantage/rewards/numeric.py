@@ -1,4 +1,4 @@
-"""Whether an answer is about the number that the reference is."""
+"""Reward for a number close to the reference."""
 
 import functools
 import math
@@ -13,29 +13,29 @@ from vantage.rewards.string import alike
 from vantage.rewards.text import boxed, text
 from vantage.rewards.values import Quantity, quantity, scales
 
-# Of the reference: section 5.1 of ChartQA, https://arxiv.org/abs/2203.10244
+# Relative to the reference; section 5.1 of ChartQA, https://arxiv.org/abs/2203.10244
 TOLERANCE = 0.05
-# As `float` reads it, so without commas, and a sign of percent.
+# What `float` accepts, so no commas, with an optional percent sign.
 DECIMAL = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)(%?)", re.ASCII)
 
 
 def numeric(completions: list, answer: list[str], **columns) -> list[float]:
-    r"""1.0 where the last `\boxed{...}` is within 5 % of the reference number, else 0.0.
+    r"""Return 1.0 where the last `\boxed{...}` is within 5 % of the reference number, else 0.0.
 
-    Units have to agree where both have some; a reference that is no number has to be met
-    word for word.
+    If both have a unit, the units must agree. If the reference is not a number, the answer must
+    match it word for word.
     """
     pairs = zip(completions, answer, strict=True)
     return [float(near(boxed(text(completion)), str(truth))) for completion, truth in pairs]
 
 
 def near(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:
-    """Whether an answer, None where there is none, is a number that is close to the reference.
+    """Return whether an answer is a number close to the reference; False for an answer of None.
 
     Args:
-        given: an answer.
-        truth: a number with or without a unit, or any text.
-        tolerance: greatest difference, in parts of the reference.
+        given: An answer.
+        truth: A number with or without a unit, or any text.
+        tolerance: Largest difference, as a fraction of the reference.
     """
     truth = reference(truth)
     wanted = quantity(plain(truth))
@@ -46,14 +46,14 @@ def near(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:
 
 
 def value(answer: str) -> Fraction | None:
-    """The number that an answer is, whatever its unit; None where it is none."""
+    """Return the number in an answer, without its unit; None if the answer is not a number."""
     found = quantity(plain(answer)) if len(answer) <= LONGEST else None
     number = None if found is None else expressions.number(found.number)
     if number is None or isinstance(number, Fraction):
         return number
     try:
         return Fraction(float(number))
-    except (TypeError, OverflowError, ValueError):  # complex, or too large
+    except (TypeError, OverflowError, ValueError):  # a complex number, or too large for a float
         return None
 
 
@@ -65,14 +65,14 @@ def _within(number: Quantity, wanted: Quantity, tolerance: float) -> bool:
 
 
 def close(number: Any, wanted: Any, tolerance: float, scale: Fraction = Fraction(1)) -> bool:
-    """Whether `scale` times a number is within a part of another one, of which it is measured."""
+    """Return whether `scale * number` is within `tolerance * |wanted|` of `wanted`."""
     part = _fraction(tolerance)
     if isinstance(number, Fraction) and isinstance(wanted, Fraction):
         return abs(number * scale - wanted) <= part * abs(wanted)
     try:
         one, other = complex(number) * float(scale), complex(wanted)
         apart, most = abs(one - other), part * abs(other)
-    except OverflowError:  # a number, or its absolute value, beyond what a float holds
+    except OverflowError:  # a number or its absolute value is too large for a float
         return False
     return math.isfinite(most) and apart <= most
 
@@ -83,15 +83,15 @@ def _fraction(tolerance: float) -> Fraction:
 
 
 def relaxed(given: str | None, truth: str, tolerance: float = TOLERANCE) -> bool:
-    """ChartQA's relaxed accuracy, as it is commonly computed.
+    """Return ChartQA's relaxed accuracy, as it is commonly computed.
 
-    Numbers may be 5 % off, "45%" is 0.45, units and commas are not taken off, and anything
-    else, a reference of 0 too, has to be the same text without case.
+    A number may differ by 5 % and "45%" is read as 0.45. Units and commas are not removed. Any
+    other reference, and a reference of 0, must match as a string, ignoring case.
 
     Args:
-        given: an answer, None where there is none.
-        truth: the reference.
-        tolerance: greatest difference, in parts of the reference.
+        given: An answer; None if the response has none.
+        truth: The reference.
+        tolerance: Largest difference, as a fraction of the reference.
     """
     if given is None:
         return False

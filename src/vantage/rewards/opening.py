@@ -1,8 +1,8 @@
-"""The tag by which a chat template opens the thoughts of a response.
+"""The `<think>` tag with which a chat template opens the thoughts of a response.
 
-Some templates end with `<think>` behind the last turn of the user, so that a response begins inside
-of its thoughts. The tag belongs to the response that is judged: without it the response has no
-form, and one that was cut off while it thought looks like an answer.
+Some templates end the prompt with `<think>`, so the response starts inside its thoughts. Rewards
+must see the tag as part of the response. Without it, the response fails the format reward, and a
+response truncated while thinking looks like an answer.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ OPENED = re.compile(rf"{THINK}\s*\Z")
 
 
 def opened(prompt: str) -> str:
-    r"""What a prompt, as the chat template wrote it, opens at its end: "<think>\n", or nothing."""
+    r"""Return the tag that ends a rendered prompt, such as "<think>\n"; empty if there is none."""
     found = OPENED.search(prompt[-100:])
     return found[0] if found else ""
 
 
 def opened_by(reader: Any, **options: Any) -> str:
-    """What a chat template opens behind the turn of the user.
+    """Return the tag that a chat template adds after the user's turn; see `opened`.
 
     Args:
-        reader: processor or tokenizer.
-        options: of its chat template.
+        reader: Processor or tokenizer.
+        options: Keyword arguments of its chat template.
     """
     asked: Any = "?"
-    if hasattr(reader, "tokenizer"):  # templates of processors take parts
+    if hasattr(reader, "tokenizer"):  # chat templates of processors take content parts
         asked = [{"type": "text", "text": "?"}]
     conversation = [{"role": "user", "content": asked}]
     written = reader.apply_chat_template(
@@ -40,11 +40,11 @@ def opened_by(reader: Any, **options: Any) -> str:
 
 
 def judged(completion: str | Sequence[Mapping[str, Any]], tag: str) -> Any:
-    """A completion with the tag that its prompt opened, unless it opens it again.
+    """Prepend the tag that ends the prompt to a completion that does not start with it.
 
     Args:
-        completion: a text, or a conversation, which comes back as a new one.
-        tag: see `opened`.
+        completion: A text, or a conversation, which is copied rather than changed.
+        tag: The tag from `opened`.
     """
     if not tag or not completion:
         return completion
@@ -57,15 +57,15 @@ def judged(completion: str | Sequence[Mapping[str, Any]], tag: str) -> Any:
 
 
 def opened_by_others(responses: Sequence[str], ended: Sequence[bool]) -> str:
-    """The tag where most responses close thoughts that they have not opened.
+    """Infer the tag from responses: "<think>" if most close thoughts that they did not open.
 
-    A server does not show its chat template. Where the template opens the thoughts, every complete
-    response closes them; a single response that does is a slip of the model.
+    A server does not show its chat template. If the template opens the thoughts, every complete
+    response closes them. If only a few responses do, the model made a mistake.
 
     Args:
-        responses: to all questions.
-        ended: whether each ended by itself; one that was cut off counts only if it closes its
-            thoughts.
+        responses: Responses to all questions.
+        ended: Whether each response is complete. A truncated response counts only if it closes
+            its thoughts.
     """
     closes = [THOUGHT in one for one in responses]
     unopened = [THOUGHT in one and THINK not in one.partition(THOUGHT)[0] for one in responses]

@@ -1,4 +1,4 @@
-"""What is said in words alone: one spelling, and the last words of a sentence."""
+"""Answers in words: their canonical spelling, and the core of a sentence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ORDINALS = {
 }
 YES_OR_NO = re.compile(r"(yes|no|true|false)\b(?: ?[,.;:!]| - )", re.I)
 JUDGEMENTS = re.compile(r"\b(?:yes|no|true|false)\b")
-# Whose case means something: AA and Aa, Co and CO; a word of three letters has a vowel.
+# Symbols are case-sensitive: AA and Aa, Co and CO differ.
 SYMBOL = re.compile(r"(?![ivxIVX]+$)(?:(?:([A-Za-z])(?i:\1)){1,4}|[A-Za-z]{2,3})")
-CAPITAL = re.compile(r"\\[A-Z][a-z]{1,6}")  # \Lambda is no \lambda
-# A letter that is named: "Bar A is taller".
+CAPITAL = re.compile(r"\\[A-Z][a-z]{1,6}")  # \Lambda differs from \lambda
+# A letter used as a name: "Bar A is taller".
 LETTER = re.compile(r"(?<![A-Za-z])[B-Z](?![A-Za-z'])|(?<=.)\bA\b|^A [a-z]{1,3}\b")
 COMPOUND_WORD = re.compile(r"\b(north|south|counter|anti) (?=east|west|clockwise)")
 PLACED = re.compile(r"^(?:in|on|at|to|by) (?=\w)")
@@ -44,14 +44,14 @@ PUNCTUATION = re.compile(r"[\"'`,;:!?.\\_{}]|(?:\b(?:[Tt]he|THE|[Aa]n|a)|^A)\s+(
 
 
 def yes_or_no(text: str) -> str | None:
-    """What an answer begins with that says yes or no, unless it says the other too."""
+    """Return the yes, no, true or false that starts an answer; None if others follow."""
     found = YES_OR_NO.match(text)
     said = set(JUDGEMENTS.findall(text.casefold()))
     return found[1] if found and len(said) == 1 else None
 
 
 def said_in(text: str) -> str:
-    """Words without case and punctuation, in one spelling."""
+    """Normalize words: no case or punctuation, and one spelling of synonyms."""
     if _is_symbol(text) or (CAPITAL.fullmatch(text) and text != "\\R"):
         return text
     parted = re.sub(r"(?<=[A-Za-z]{2}) ?- ?(?=[A-Za-z]{2})", " ", text)
@@ -63,17 +63,17 @@ def said_in(text: str) -> str:
 
 
 def _is_symbol(text: str) -> bool:
-    """Whether letters are a symbol, whose case means something, rather than a word."""
+    """Return whether letters are a case-sensitive symbol rather than a word."""
     found = SYMBOL.fullmatch(text)
     return found is not None and (found[1] is not None or expression(text.lower()) is not None)
 
 
 def shortened(text: str, said: str) -> str:
-    """What a sentence or phrase says in fewer words; nothing where it may mean something else.
+    """Return the core of a sentence or phrase; empty if shortening could change the meaning.
 
     Args:
-        text: the sentence.
-        said: its words, as `said_in` has them.
+        text: The sentence.
+        said: Its normalized words, from `said_in`.
     """
     if LETTER.search(text) or NOT_SAID.search(said):
         return ""

@@ -1,8 +1,8 @@
-r"""The answer inside a reference, which data sets write in many forms.
+r"""Extraction of the answer from a reference, which data sets write in many forms.
 
-`<answer> 3 </answer>`, `#### 42`, a whole solution with a `\boxed{}`, `['12', '12.0']`. An option
-with its text ("D. 45°") and a sentence around an answer ("The answer is B.") are read as answers
-are.
+Examples are `<answer> 3 </answer>`, `#### 42`, a whole solution with a `\boxed{}`, and
+`['12', '12.0']`. An option with its text ("D. 45°") and a sentence around an answer ("The answer
+is B.") need no extraction: `vantage.rewards.values` reads them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vantage.rewards.text import BOXES, boxed, spoken, tagged
 from vantage.rewards.values import Formula, Value, Words, read
 
 HASHES = re.compile(r"####[^\S\n]*([^\n]+)")
-FORMS = re.compile(r"\[\s*(['\"]).*\1\s*\]", re.DOTALL)  # a list of texts as Python writes it
-MOST_WORDS = 20  # of a text that an answer can be expected to meet word for word
+FORMS = re.compile(r"\[\s*(['\"]).*\1\s*\]", re.DOTALL)  # the repr of a list of strings
+MOST_WORDS = 20  # longest text that an answer can be expected to repeat word for word
 
 
 @functools.lru_cache(maxsize=20_000)
 def reference(written: str) -> str:
-    """The answer that a reference states; the reference itself where it states no other."""
+    """Return the answer inside a reference; the whole reference if nothing marks an answer."""
     said = spoken(written) if "</think>" in written else written
     in_tags = tagged(said)
     if in_tags is not None:
@@ -36,7 +36,7 @@ def reference(written: str) -> str:
 
 
 def _forms(written: str) -> str:
-    """What is written as a list of texts, as they are enumerated in an answer."""
+    """Rewrite the repr of a list of strings as an enumeration, as answers do."""
     if not FORMS.fullmatch(written) or len(written) > LONGEST:
         return written
     try:
@@ -47,31 +47,31 @@ def _forms(written: str) -> str:
 
 
 def perfect(written: str) -> str:
-    r"""A response with the answer of a reference: thoughts, `<answer>` tags and a box."""
+    r"""Write a correct response to a reference, with thoughts, `<answer>` tags and a box."""
     answer = reference(written)
     return f"<think>\nIt is {answer}.\n</think>\n<answer>\\boxed{{{answer}}}</answer>"
 
 
 def fault(written: str) -> str | None:
-    """Why no answer can be compared with a reference in time; None where one can."""
+    """Return why no answer can be compared with a reference; None if answers can be."""
     answer = reference(written)
     if not answer.strip():
-        return "an empty box, or empty <answer> tags"
+        return "it has an empty box or empty <answer> tags"
     if len(answer.split()) > MOST_WORDS and _is_said(answer):
         return (
-            f"a text of {len(answer.split())} words without a \\boxed{{}}, which no answer repeats "
-            "word for word; name the column of the answer alone, or use the reward `judge`"
+            f"it is a text of {len(answer.split())} words without a \\boxed{{}}, which no answer "
+            "repeats word for word; name the column of the answer alone, or use the reward `judge`"
         )
     if len(answer) > LONGEST:
         return None  # compared as a text
     values = read(plain(answer))
     if not values:
-        return "it says nothing that can be compared"
+        return "it contains nothing that can be compared"
     return next((reason for reason in map(_unanswerable, values) if reason), None)
 
 
 def _is_said(answer: str) -> bool:
-    """Whether an answer is words alone, or too long to be looked at as anything else."""
+    """Return whether an answer is words alone, or too long to be parsed."""
     if len(answer) > LONGEST:
         return True
     return all(isinstance(value, Words) for value in read(plain(answer)))
@@ -82,5 +82,5 @@ def _unanswerable(value: Value) -> str | None:
         return None
     equal = mathematics.compare(value.text, value.text)
     if equal is None:
-        return f"a formula that takes more than {mathematics.SECONDS} s to compare"
-    return None if equal else "a formula that math-verify cannot read"
+        return f"it is a formula that takes more than {mathematics.SECONDS} s to compare"
+    return None if equal else "it is a formula that math-verify cannot read"

@@ -1,7 +1,7 @@
-"""Words that stand for signs and numbers, in English and Chinese, as the signs themselves.
+"""Conversion of English and Chinese words for signs and numbers to symbols.
 
-"AB is parallel to CD" is `AB \\parallel CD`, "negative 3" is -3, "百分之五" is 5%. `symbolic` only
-touches what has one meaning in mathematics; "三角形" alone stays a word.
+"AB is parallel to CD" becomes `AB \\parallel CD`, "negative 3" becomes -3, "百分之五" becomes 5%.
+`symbolic` only converts words with a single mathematical meaning; "三角形" alone stays a word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COUNT = re.compile(rf"(?:{'|'.join(sorted(COUNTS, key=len, reverse=True))})\b", 
 NUMERALS = re.compile(
     rf"(-?)({COUNT.pattern}(?:[- ](?:and )?(?:{COUNT.pattern}|(?:hundred|thousand)\b))+)", re.I
 )
-# In order: what is longer, or denied, before what it contains.
+# Applied in order: longer and negated phrases come before the phrases they contain.
 REPLACED = tuple(
     (re.compile(pattern), sign)
     for pattern, sign in (
@@ -82,7 +82,7 @@ CHINESE = re.compile(rf"(-?)(百分之)?({NUMERAL})(?:分之({NUMERAL}))?")
 
 
 def symbolic(text: str) -> str:
-    """A text in normal form with signs in place of words for them."""
+    """Replace words for signs in a text in normal form by the signs."""
     if not WORDY.search(text):
         return text
     bare = re.sub(r"^the ", "", text.lower())
@@ -94,13 +94,13 @@ def symbolic(text: str) -> str:
 
 
 def quadrant(text: str) -> int | None:
-    """The number of the quadrant that a text names; None where it names none."""
+    """Return the number of the quadrant that a text names; None if it names none."""
     found = QUADRANT.fullmatch(text)
     return FIRST_FOUR.get((found[1] or found[2] or found[3]).lower()) if found else None
 
 
 def spelled_out(written: str) -> int | None:
-    """The number that words are: two thousand five hundred and six; None where they are none."""
+    """Parse a number in words: two thousand five hundred and six; None for other words."""
     total = group = 0
     if re.search("(?<!hundred)(?<!thousand) and ", written, re.I):
         return None  # twenty and three are two numbers
@@ -119,7 +119,10 @@ def spelled_out(written: str) -> int | None:
 
 
 def _in_digits(text: str) -> str:
-    """A text with the number in words that it begins with in digits, if it is no word with one."""
+    """Convert the number in words at the start of a text to digits, unless a noun follows it.
+
+    A number before a noun can be part of a word, so it stays.
+    """
     if (long := NUMERALS.match(text)) and (spelled := spelled_out(long[2])):
         return f"{long[1]}{spelled}{text[long.end() :]}"
     found = CHINESE.match(text)
@@ -141,12 +144,12 @@ def _in_digits(text: str) -> str:
 
 
 def chinese_number(written: str) -> int | None:
-    """The whole number that Chinese numerals are, 二十四 or 三百零五; None where they are none."""
+    """Parse a Chinese integer, such as 二十四 or 三百零五; None for other texts."""
     if short := COLLOQUIAL.search(written):
         tens = {"百": "十", "千": "百", "万": "千", "亿": "千万"}[short[1]]
         written += tens
     total = group = 0
-    digit: int | None = None  # one that waits for its power of ten
+    digit: int | None = None  # a digit whose power of ten comes next
     for sign in written:
         if sign == "零":
             continue

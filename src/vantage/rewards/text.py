@@ -1,10 +1,10 @@
-"""Reading a response: its text, what it says behind its thoughts, and the answer it ends with."""
+"""Parsing of responses: the text, the part after the thoughts, and the final answer."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 THINK, THOUGHT = "<think>", "</think>"
-TAIL = 2_000  # characters at the end of a response in which an answer without a box is looked for
+TAIL = 2_000  # characters at the end of a response that are searched for an unboxed answer
 
 BOXES = ("\\boxed", "\\fbox", "\\framebox")
 BEGINNING = re.compile(r"\\(?:boxed|fbox|framebox)\s*(\{)?")
@@ -12,7 +12,7 @@ BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 UNBRACED = re.compile(r"-?(?:\d[\d.,/]*\d|\d)|[A-Za-z](?![A-Za-z])")
 ANSWER_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 
-# Marks of emphasis, headings, points of a list (not a sign: "- 5"), HTML, and ticks.
+# Emphasis, headings, bullets (but not a minus sign: "- 5"), HTML tags and check marks.
 MARKDOWN = re.compile(
     r"\*\*|__(?=\S)|(?<=\S)__|^[^\S\n]*#{1,6} |`|^[^\S\n]*(?:[*•>]|-(?= [^\d\s\\$.])) "
     r"|</?(?:b|i|u|em|strong)>|<br ?/?>|[✅✔✓☑🎉∎■]\ufe0f?",
@@ -20,7 +20,7 @@ MARKDOWN = re.compile(
 )
 DISPLAY = re.compile(r"(?:\\\[|\$\$)\s*((?:(?!\\\[|\$\$).)+?)\s*(?:\\\]|\$\$)", re.DOTALL)
 EMPHASIS = re.compile(r"(?<![\w*])\*(?!\s)([^*\n]+)(?<!\s)\*(?![\w*])")
-# What an answer follows, the clearest first; an answer stands on the same line or on the next.
+# Phrases before an answer, the clearest first. The answer is on the same line or on the next.
 LEADS = tuple(
     re.compile(rf"{lead}\s*[:：]?[^\S\n]*\n*[^\S\n]*([^\n]+)", re.I)
     for lead in (
@@ -33,14 +33,14 @@ LEADS = tuple(
 NO_ANSWER = re.compile(
     r"(?:as )?(?:follows|below|above|given by|obtained|found|that)\b|[^\w\s]*$", re.I
 )
-# Where an explanation begins behind an answer.
+# The start of an explanation after an answer.
 EXPLANATION = re.compile(
     r"(?<=[^\s.][^\s.])\. +(?=[A-Z](?:[a-z]| [a-z]))|,? (?:because|since|for the reason)\b"
 )
 
 
 def text(completion: str | Sequence[Mapping]) -> str:
-    """The response as text, whether TRL hands over a text or a conversation."""
+    """Return a completion of TRL, a string or a conversation, as a string."""
     if isinstance(completion, str):
         return completion
     content = completion[-1]["content"]
@@ -48,13 +48,13 @@ def text(completion: str | Sequence[Mapping]) -> str:
 
 
 def spoken(response: str) -> str:
-    """What a response says behind its thoughts; nothing where it was cut off while it thought."""
+    """Return the text after the thoughts; empty if the response was truncated while thinking."""
     said = response.rpartition(THOUGHT)[2]
     return said.partition(THINK)[0] if THINK in said else said
 
 
 def boxed(response: str) -> str | None:
-    r"""What stands in the last `\boxed{...}` behind the thoughts; None without a whole one.
+    r"""Return the content of the last `\boxed{...}` after the thoughts; None without a closed box.
 
     `\fbox{5}`, `\boxed {5}` and `\boxed 5` are boxes too.
     """
@@ -74,7 +74,7 @@ def boxed(response: str) -> str | None:
 
 
 def tagged(response: str) -> str | None:
-    """What the last `<answer>` tags behind the thoughts hold, out of its box; None without any."""
+    """Return the content, unboxed, of the last `<answer>` tags after the thoughts; None if none."""
     found = ANSWER_TAG.findall(spoken(response))
     if not found:
         return None
@@ -83,10 +83,11 @@ def tagged(response: str) -> str | None:
 
 
 def final(response: str) -> str | None:
-    r"""The answer of a response that may not box it, as benchmarks read it; None without one.
+    r"""Return the answer of a response, boxed or not, as benchmarks do; None if it has none.
 
-    Behind the thoughts: the last `\boxed{...}`; else what `<answer>` tags hold, what follows the
-    last "answer is" or "answer:", on its line or the next, or the last line.
+    After the thoughts, the first of these that exists is the answer: the last `\boxed{...}`, the
+    content of the last `<answer>` tags, the text after the last "answer is" or "answer:" on its
+    line or the next, the last line.
     """
     said = spoken(response)
     if any(box in said for box in BOXES):
@@ -105,7 +106,7 @@ def final(response: str) -> str | None:
 
 
 def _led(said: str) -> str | None:
-    """The answer that follows the clearest words for one, the last time; None without any."""
+    """Return the text after the last, clearest phrase that announces an answer; None if none."""
     for lead in LEADS:
         followed = [one.strip() for one in lead.findall(said)]
         followed = [one for one in followed if not NO_ANSWER.match(one)]

@@ -1,10 +1,9 @@
-"""What a unit measures, and how much of it one is.
+"""Parsing of units: the dimension and the size of each.
 
-The units themselves are pint's (https://pint.readthedocs.io), which knows their names, prefixes
-and sizes exactly. Stated here is only what an answer may mean by a word: which of pint's units
-count as such (a "point" in an answer is no 1/72 inch), and names that pint does not have: money,
-degrees, shares, Chinese units. pint is imported when the first unit is met, and every unit is
-looked up once.
+The units are those of pint (https://pint.readthedocs.io), which knows names, prefixes and exact
+sizes. This module adds what words mean in answers: which of pint's units are allowed (a "point"
+in an answer is not 1/72 inch), and names that pint lacks, for money, degrees, percentages and
+Chinese units. pint is imported for the first unit, and every unit is looked up once.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ class Unit(NamedTuple):
     """A unit.
 
     Attributes:
-        dimension: powers of base units, sorted; two units measure the same where it is equal.
-        size: of one in these base units.
+        dimension: Powers of base units, sorted; units with equal dimensions are comparable.
+        size: Size of one unit in these base units.
     """
 
     dimension: Dimension
@@ -34,7 +33,7 @@ DEGREE = Unit((("degree", Fraction(1)),), Fraction(1))
 PERCENT = Unit((("percent", Fraction(1)),), Fraction(1))
 LONGEST = 60  # characters
 
-# pint's units that an answer may be in.
+# The units of pint that answers may use.
 KNOWN = frozenset(
     str.split(
         """
@@ -57,9 +56,10 @@ PREFIXES = frozenset(
 """
     )
 ) | {""}
-RARE = frozenset(("hecto", "deca", "deci"))  # of metres, litres and grams alone
+# Allowed for a few units alone (see `_pints`), or many ordinary words would parse as units.
+RARE = frozenset(("hecto", "deca", "deci"))
 
-# Names as pint has them, or with a dimension of their own and a size in it.
+# From a name in an answer to pint's name, or to a new dimension and the size in it.
 NAMES: dict[str, str | tuple[str, Fraction]] = {
     **dict.fromkeys(("ton", "tons", "t", "吨"), "tonne"),
     **dict.fromkeys(("千瓦时", "kwh", "KWh", "KWH"), "kWh"),
@@ -113,7 +113,7 @@ NAMES: dict[str, str | tuple[str, Fraction]] = {
     **dict.fromkeys(("¥",), ("yen or yuan", Fraction(1))),
     **dict.fromkeys(("rupee", "rupees", "Rs", "Rs.", "INR", "₹"), ("rupee", Fraction(1))),
 }
-# Chinese units, each alone and with any of these prefixes.
+# Chinese units, used alone or with a prefix below.
 CHINESE = {
     **{"米": "meter", "克": "gram", "升": "liter", "秒": "second", "开尔文": "kelvin"},
     **{"摩尔": "mole", "帕": "pascal", "帕斯卡": "pascal", "牛": "newton", "牛顿": "newton"},
@@ -138,15 +138,15 @@ NAMES |= {
     for said, sign in [*CHINESE_PREFIXES.items(), ("", "")]
     for name, meant in CHINESE.items()
 }
-# Words that mean a second thing: 20 pounds are a mass, and money.
+# Words with a second meaning: 20 pounds are a mass or money.
 AMBIGUOUS = {"pound": "£", "pounds": "£"}
-# Words that count without saying what.
+# Words that count without naming what is counted; they carry no dimension.
 COUNTING = re.compile(
     r"(?:(?:square|sq|cubic)\.? )?units?(?:\^\{?[23]\}?| squared| cubed)?|sq|items?|things?|"
     r"pieces?|times|[个只条本张件名位人次种块支根辆棵朵头匹座间把双对组份颗页道题岁]"
 )
 DIVISOR = re.compile(r"/ ?\(([^()]*)\)")
-THINGS = "things: "  # before the dimension of a thing
+THINGS = "things: "  # prefix of the dimension of counted things
 SPELLED = re.compile("[A-Za-zμΩ]+(?:_[A-Za-z]+)*")  # names that pint may know
 DEGREES = re.compile(r"(?:°|\bdeg(?:ree)?s?) ?([CF])\b")
 SEVERAL_UNITS = re.compile(r"(?<=[a-z])-(?=[a-z])|(?<=[a-zA-Z])(?=°)")  # newton-meters, g°C
@@ -174,12 +174,13 @@ ADJECTIVES = re.compile(
 
 @functools.lru_cache(maxsize=10_000)
 def unit(written: str) -> Unit | None:
-    """The unit of that name: "cm", "km/h", "square feet", "N*m", "apples".
+    """Parse a unit: "cm", "km/h", "square feet", "N*m", "apples".
 
-    Things are units of their own, what merely counts ("units", "items") is one without dimension.
+    Each kind of thing ("apples") has its own dimension. Counting words ("units", "items") have
+    none.
 
     Returns:
-        None where it is no unit.
+        The unit, or None if the text is not a unit.
     """
     name = " ".join(written.split()).rstrip(".") or written
     name = DEGREES.sub(r"°\1", name).replace("每", "/")
@@ -202,17 +203,17 @@ def unit(written: str) -> Unit | None:
 
 
 def _is_name(written: str) -> bool:
-    """Whether this is no thing that is counted: a name, as in 12 Main Street, or another word."""
+    """Return whether words are not a counted thing but a name (12 Main Street) or other words."""
     return bool(NO_THING.search(written.lower()) or PROPER.search(written))
 
 
 def is_thing(one: Unit) -> bool:
-    """Whether this is apples rather than a measure."""
+    """Return whether a unit counts things, such as apples, rather than measures."""
     return bool(one.dimension) and one.dimension[0][0].startswith(THINGS)
 
 
 def same_dimension(one: Unit, other: Unit) -> bool:
-    """Whether two units measure the same."""
+    """Return whether two units have the same dimension; ¥ is both yen and yuan."""
     if one.dimension == other.dimension:
         return True
     names = {name for name, _ in (*one.dimension, *other.dimension)}
@@ -220,7 +221,7 @@ def same_dimension(one: Unit, other: Unit) -> bool:
 
 
 def _known(name: str) -> Unit | None:
-    """A unit by its name alone."""
+    """Look up a single unit by its name; None if it is unknown."""
     meant = NAMES.get(name)
     if isinstance(meant, tuple):
         return Unit(((meant[0], Fraction(1)),), meant[1])
@@ -246,14 +247,14 @@ def _pints(name: str) -> Unit | None:
 
 @functools.cache
 def load() -> Any:
-    """pint's units, which take a moment the first time."""
+    """Load pint's registry of units, which is slow the first time."""
     import pint
 
     return pint.UnitRegistry(non_int_type=Fraction)
 
 
 def _product(name: str) -> Unit | None:
-    """Units multiplied, divided and raised: "kg*m/s^2", "square feet", "m s^{-1}"."""
+    """Parse products, quotients and powers of units: "kg*m/s^2", "square feet", "m s^{-1}"."""
     powers: dict[str, Fraction] = {}
     size = Fraction(1)
     for place, part in enumerate(DIVISOR.sub(r"/\1", name).split("/")):

@@ -1,21 +1,21 @@
-r"""What an answer says: a quantity, a time, several values, a region, a relation, options, words.
+r"""Parsing of answers: quantities, times, lists, regions, relations, options, words.
 
-This is the one reading of answers and references, for all rewards and benchmarks. It goes one way:
+All rewards and benchmarks parse answers and references in this one way:
 
-    response -> final answer     `text.boxed`, `text.tagged`, `text.final`: where it stands
-             -> normal form      `notation.plain`: Unicode folded, the dress of LaTeX taken off
-             -> values           `values.read`: each value that the text can mean
-             -> verdict          `comparing.same`: whether one of each side is the same
+    response -> final answer     `text.boxed`, `text.tagged`, `text.final`: find the answer
+             -> normal form      `notation.plain`: fold Unicode, remove LaTeX formatting
+             -> values           `values.read`: parse each value that the text can mean
+             -> verdict          `comparing.same`: find a value that both sides share
 
-A reference goes through `references.reference` first, which finds the answer inside a solution.
-Words that stand for signs are turned into them by `signs_in_words.symbolic`. Units are
-`units.unit`'s, dates and times of day `dates_and_times`', numbers and formulas
-`expressions.expression`'s. What none of them can read, sums, integrals and limits, is left to
-math-verify (`mathematics.same`), a slow one.
+`references.reference` first extracts the answer from a reference that is a solution. Words for
+signs are converted by `signs_in_words.symbolic`. Units are parsed by `units.unit`, dates and times
+of day by `dates_and_times`, numbers and formulas by `expressions.expression`. Formulas that none
+of them can parse, such as sums, integrals and limits, go to math-verify (`mathematics.same`),
+which is slow.
 
-A text that can mean several things has several values ("3m" is three metres or three times m); it
-is the same as another one where any two of them agree. A text with two different values ("5~6",
-"3 or 5", "3 | 5") has both, or none, and so is never the same as one of them.
+An ambiguous text has several values ("3m" is three metres or three times m). Two texts are equal
+if they share a value. A text that states two values ("5~6", "3 or 5", "3 | 5") parses as one list
+or as nothing, so it never equals one of the two.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ from vantage.rewards.units import (
 
 
 class Quantity(NamedTuple):
-    """A number or formula with what it counts.
+    """A number or formula with its unit.
 
     Attributes:
-        number: the expression, a fraction where it is a plain number.
-        unit: None where none is stated.
-        rounded: whether it was written as a decimal.
+        number: The expression; a Fraction if it is a plain number.
+        unit: The unit, or None if the text has none.
+        rounded: Whether the number is written as a decimal.
     """
 
     number: Node
@@ -67,9 +67,11 @@ class Quantity(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Letters of options, or circled numbers; `content` is what is written behind them.
+    """Letters of options, or circled numbers.
 
-    They are in alphabetical order unless they are an arrangement of all: BCA, but AC for "C and A".
+    Attributes:
+        letters: In alphabetical order, unless they are a permutation: BCA, but AC for "C and A".
+        content: The text after the letters.
     """
 
     letters: str
@@ -77,26 +79,26 @@ class Options(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """Parts of a ratio; the time of day that "4:20" is too."""
+    """A ratio; `time` is the time of day if the text can mean both, like "4:20"."""
 
     parts: tuple[Node, ...]
     time: Time | None
 
 
 class Range(NamedTuple):
-    """From one text to another: 5-10."""
+    """A range between two ends, each a text: 5-10."""
 
     low: str
     high: str
 
 
 class Several(NamedTuple):
-    """Several values, as texts in normal form.
+    """A list of values, as texts in normal form.
 
     Attributes:
-        items: in order.
-        brackets: around them, such as "()", "[]" or "{}"; empty for none.
-        name: of a point, as in A(3, 4).
+        items: The values, in order.
+        brackets: The brackets around them, such as "()", "[]" or "{}"; empty if there are none.
+        name: The name of a point, as in A(3, 4).
     """
 
     items: tuple[str, ...]
@@ -105,7 +107,7 @@ class Several(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """An interval: its ends as texts, and whether they belong to it."""
+    """An interval: its ends as texts, and whether each end belongs to it."""
 
     low: str
     high: str
@@ -114,29 +116,29 @@ class Piece(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A union of intervals of a variable, empty where none is named."""
+    """A union of intervals; `variable` is empty if the text names none."""
 
     variable: str
     pieces: tuple[Piece, ...]
 
 
 class Relation(NamedTuple):
-    """Texts with signs of relation between them: x = 3, 1 < x + y < 3, AB ∥ CD."""
+    """A chain of texts joined by relation signs: x = 3, 1 < x + y < 3, AB ∥ CD."""
 
     members: tuple[str, ...]
     signs: tuple[str, ...]
 
 
 class Matrix(NamedTuple):
-    """Rows of texts."""
+    """A matrix as rows of texts."""
 
     rows: tuple[tuple[str, ...], ...]
 
 
 class Words(NamedTuple):
-    """Anything that is said in words, without case and punctuation.
+    """An answer in words, without case and punctuation.
 
-    `short` is what a sentence or a phrase says in fewer of them: "blue" of "The color is blue.".
+    `short` is the core of a sentence or phrase: "blue" for "The color is blue.".
     """
 
     text: str
@@ -144,7 +146,7 @@ class Words(NamedTuple):
 
 
 class Formula(NamedTuple):
-    """Mathematics that only math-verify can read."""
+    """A formula that only math-verify can parse."""
 
     text: str
 
@@ -200,7 +202,7 @@ RANGE = re.compile(
 SPAN = re.compile(r"(?:from )?(.+?)(?: ?- ?| to | through )(.+)")
 TO = re.compile(r" to ")
 
-CLAUSE = re.compile("[\u4e00-\u9fff]{5,}")  # of a sentence
+CLAUSE = re.compile("[\u4e00-\u9fff]{5,}")  # a clause of a Chinese sentence
 CONNECTED = re.compile(r"(?:so|thus|hence|therefore|then)\b,? (?=\S)", re.I)
 CHOSEN = re.compile(
     r"(?:(?:因此|所以|综上(?:所述)?|故),?)?(?:本题|此题|故|应)?"
@@ -237,7 +239,7 @@ SIGNS = re.compile(
     r"(?![A-Za-z])|<=|>=|!=|==|[=<>]"
 )
 SPELLED = {"<=": "\\leq", ">=": "\\geq", "!=": "\\neq", "==": "="}
-COMMA = r"(?<!\d),|,(?!\d{3}(?!\d))"  # one that does not group digits
+COMMA = r"(?<!\d),|,(?!\d{3}(?!\d))"  # a comma that does not group digits
 SEPARATORS = re.compile(rf",? and |,? or |[或和且、]|{COMMA}|[;\n]| & |\\cup(?![A-Za-z])")
 IN_BRACKETS = re.compile(r",? and |,? or |[或和、,;\n]")
 ALL_BUT = re.compile(
@@ -283,7 +285,7 @@ UNITS_IN_A_FRACTION = re.compile(r"(.*[\d)}]) ?\\frac ?\{([^{}]+)\} ?\{([^{}]+(?
 DEGREES_AND_MINUTES = re.compile(r"(\d+)° ?(\d+)'(?: ?(\d+)(?:\"|''))?")
 FEET_AND_INCHES = re.compile(r"(\d+) ?' ?(\d+(?:\.\d+)?) ?(?:\"|'')")
 SEGMENT = re.compile(r"(?:\\overline ?\{? ?|segment )([A-Z])([A-Z]) ?\}?")
-DECADE = re.compile(r"(?:in )?(?:the )?((?:1[5-9]|20)\d0s)")  # no seconds
+DECADE = re.compile(r"(?:in )?(?:the )?((?:1[5-9]|20)\d0s)")  # the s is not a second
 TRIANGLE = re.compile(r"\\triangle ?([A-Z]{3})")
 UNIT_STARTS = re.compile(r"(?<![A-Za-z\\_])[A-Za-z°%$€£¥¢ΩμÅ‰\u4e00-\u9fff(\[]|(?<=[a-z\d])\\Omega")
 MICRO = re.compile(r"\\mu ?(?=[A-Za-z])")
@@ -304,7 +306,7 @@ MEASURED = re.compile(
 LONG_WORD = re.compile(r"[A-Za-z]{5,}")
 MOMENTS = {*MONTHS, "noon", "midnight"}
 NO_WORDS = {*COUNTS, *VARIABLES, *FUNCTIONS, *MAGNITUDES, *ORDINALS, *MOMENTS, "false", "quarter"}
-# Letters alone: variables, or words.
+# Letters alone, which can be variables or words.
 SPOKEN = re.compile(r"\\?[A-Za-z]+(?:[ -][A-Za-z]+)*|\d+(?:st|nd|rd|th)")
 DIRECTION = re.compile(
     r"(.*\d.*?) (?:to(?:ward)?s? the |due )?"
@@ -316,7 +318,7 @@ DIRECTION = re.compile(
 
 @functools.lru_cache(maxsize=100_000)
 def read(text: str) -> tuple[Value, ...]:
-    """The values that a text in normal form can mean."""
+    """Parse a text in normal form into all values that it can mean; empty if it has none."""
     number = DECIMAL.fullmatch(text)
     if number:
         value = Fraction(number[2].replace(",", "").rstrip("."))
@@ -331,13 +333,14 @@ def read(text: str) -> tuple[Value, ...]:
     found = list(_values(text))
     if (formula := chemical(text)) is not None:
         found.append(Words(formula))
+    # Letters can be variables or a word, and "12 main street" is not 12 things: keep both values.
     if not found or SPOKEN.fullmatch(text) or any(map(_counts_things, found)):
         found += _words(text)
     return tuple(dict.fromkeys(found))
 
 
 def _quickly(text: str) -> Value | None:
-    """What most answers are: a plain fraction, a number with a unit, a word; None for others."""
+    """Parse the most common answers fast: a fraction, a number with a unit, a word; else None."""
     if found := FRACTION.fullmatch(text):
         up, down = int(found[2] or found[4]), int(found[3] or found[5])
         return Quantity(Fraction(-up if found[1] else up, down), None, False) if down else None
@@ -348,12 +351,12 @@ def _quickly(text: str) -> Value | None:
             return None
         return _quantity_of(value, measure, "." in found[1])
     if LONG_WORD.fullmatch(text) and text.casefold() not in NO_WORDS:
-        return Words(text.casefold())  # without a `short`
+        return Words(text.casefold())  # one word has no shorter core
     return None
 
 
 def _counts_things(one: Value) -> bool:
-    """Whether this may be a name with a number in it too: 12 main street."""
+    """Return whether a value may also be a name with a number in it: 12 main street."""
     return isinstance(one, Quantity) and one.unit is not None and is_thing(one.unit)
 
 
@@ -362,10 +365,11 @@ def _quantity_of(number: Node, measure: Unit, rounded: bool) -> Quantity:
 
 
 def scales(one: Quantity, other: Quantity) -> tuple[Fraction, ...]:
-    """The factors by which the number of one quantity may be that of another; none where none is.
+    """Return the factors to try on the number of `one` before it is compared with `other`.
 
-    A unit that only one side has does not count. A share may also be written without it: 50% is 50
-    and 0.5. A number below 1 is such a share, so that 0.5 is no 0.5%.
+    The factors are empty if the units do not match. A unit on one side alone is ignored, except
+    that a percentage may be written without its sign: 50% equals 50 and 0.5. A number below 1
+    without a sign is always such a share, so 0.5 does not equal 0.5%.
     """
     if one.unit and other.unit:
         same = same_dimension(one.unit, other.unit)
@@ -382,7 +386,7 @@ def scales(one: Quantity, other: Quantity) -> tuple[Fraction, ...]:
 
 
 def quantity(text: str) -> Quantity | None:
-    """The number that a text in normal form is, "x = 65" too; None where it is none."""
+    """Parse a text in normal form as a number, also from "x = 65"; None for other texts."""
     for value in read(text):
         if isinstance(value, Quantity) and not variables(value.number):
             return value
@@ -405,6 +409,8 @@ def _values(text: str) -> Iterator[Value]:
         _relations,
         _quantities,
     )
+    # The order matters: a structured reading stops the search, because later readers would
+    # misread its parts, such as 5-10 as a difference.
     for reader in readers:
         found = list(reader(text))
         yield from found
@@ -415,7 +421,7 @@ def _values(text: str) -> Iterator[Value]:
 
 
 def _bare(text: str) -> str:
-    """A text without words before its value: "The area is", "Answer:", "about", "No."."""
+    """Remove words before the value: "The area is", "Answer:", "about", "No."."""
     text = DECLARED.sub(r", \1", ROUNDED.sub("", text))
     text = CHOSEN.sub("", CONNECTED.sub("", text, count=1), count=1) or text
     if right := RIGHT_OPTION.fullmatch(text):
@@ -448,14 +454,14 @@ def _options(text: str) -> Iterator[Value]:
 
 
 def _arranged(letters: list[str], alphabet: str) -> str:
-    """Letters in the order of an alphabet, unless all of three or more are put in another one."""
+    """Sort letters, unless three or more are a permutation of the start of the alphabet."""
     ordered = "".join(sorted(set(letters)))
     is_all = len(letters) > 2 and alphabet.startswith(ordered) and len(letters) == len(ordered)
     return "".join(letters) if is_all else ordered
 
 
 def _circled(signs: list[str]) -> Iterator[Value]:
-    """①③ as an enumeration, and as the numbers 1, 3."""
+    """Parse ①③ both as options and as the numbers 1, 3."""
     named = _arranged(signs, "".join(map(chr, range(ord("①"), ord("⑳") + 1))))
     yield Options(named, "")
     numbers = tuple(str(ord(sign) - ord("①") + 1) for sign in signs)
@@ -466,7 +472,7 @@ def _circled(signs: list[str]) -> Iterator[Value]:
 
 
 def _options_with_contents(parts: list[str]) -> Iterator[Value]:
-    """(B) 3, or B. 3; D. 4."""
+    """Parse options with contents: (B) 3, or B. 3; D. 4."""
     found = [OPTION_AND_CONTENT.fullmatch(part) for part in parts]
     named = sorted(((one[1] or one[2] or one[3]).upper(), one[4].strip()) for one in found if one)
     letters, contents = "".join(one for one, _ in named), [content for _, content in named]
@@ -477,7 +483,7 @@ def _options_with_contents(parts: list[str]) -> Iterator[Value]:
 
 
 def _moments(text: str) -> Iterator[Value]:
-    """Dates, times of day and ratios, for 4:20 is both."""
+    """Parse dates, times of day and ratios; 4:20 is a time and a ratio."""
     if (day := date(text)) is not None:
         yield day
         return
@@ -506,7 +512,7 @@ def _ranges(text: str) -> Iterator[Value]:
 
 
 def _named(text: str) -> Iterator[Value]:
-    """What may be named in another way: the segment AB is BA, and the triangle ABC is BCA."""
+    """Parse names with several forms: the segment AB is BA, and the triangle ABC is BCA."""
     if decade := DECADE.fullmatch(text):
         yield Words(decade[1])
     elif found := SEGMENT.fullmatch(text):
@@ -519,7 +525,7 @@ def _named(text: str) -> Iterator[Value]:
 
 
 def _is_written(text: str) -> bool:
-    """Whether a text is one number as it is written, with or without a unit, not a sum."""
+    """Return whether a text is a literal number, with or without a unit, not a sum."""
     return re.match(r"[\d.,]+(?!.*[-+*^\\])", text) is not None
 
 
@@ -547,7 +553,7 @@ def _matrices(text: str) -> Iterator[Value]:
 
 
 def _brackets(text: str) -> Iterator[Value]:
-    """Sets, points and intervals: what stands in one pair of brackets."""
+    """Parse sets, points and intervals: a text in one pair of brackets."""
     if text in ("\\emptyset", "\\{\\}", "{}", "\\{ \\}"):
         yield Several((), "{}")
         return
@@ -584,7 +590,7 @@ def _brackets(text: str) -> Iterator[Value]:
 
 
 def _several(text: str) -> Iterator[Value]:
-    """Values without brackets around them: 1, 2 and 3; x = 1 or x = 2; two signs of ±."""
+    """Parse lists without brackets: 1, 2 and 3; x = 1 or x = 2; the two values of ±."""
     if (aside := ASIDE.fullmatch(text)) and (stated := _twice(aside[1], aside[2])):
         yield stated
         return
@@ -605,7 +611,7 @@ def _several(text: str) -> Iterator[Value]:
             yield from _joined(items, joined)
             if _lists(items, joined):
                 yield Several(_labelled(items), "")
-        elif len([item for item in items if item]) == 1:  # a comma behind or before it
+        elif len([item for item in items if item]) == 1:  # a comma before or after the only item
             yield from read(next(item for item in items if item))
     elif "\\pm" in text:
         plus = text.replace("\\pm", "+").replace("\\mp", "-")
@@ -614,7 +620,7 @@ def _several(text: str) -> Iterator[Value]:
 
 
 def _twice(one: str, other: str) -> Quantity | None:
-    """What is stated twice, the second time in parentheses: 1/2 (0.5), 5 cm (50 mm)."""
+    """Parse a value that is repeated in parentheses: 1/2 (0.5), 5 cm (50 mm)."""
     first, second = _plain_quantity(one), _plain_quantity(other)
     if first is None or second is None:
         return None
@@ -627,11 +633,11 @@ def _twice(one: str, other: str) -> Quantity | None:
 
 
 def _lists(items: tuple[str, ...], joined: set[str]) -> bool:
-    """Whether items stand side by side, rather than in a union, a choice or a conjunction.
+    """Return whether items form a list, rather than a union, a choice or a conjunction.
 
-    两直线平行,同位角相等 says the converse of 同位角相等,两直线平行. "A or B" names neither option,
-    "red or blue" no colour, and "x > 1 and x < 4" is not what "x > 1 or x < 4" lists. "1 or 2" are
-    solutions.
+    Clauses are not a list, because their order matters: 两直线平行,同位角相等 is the converse of
+    同位角相等,两直线平行. "A or B" names neither option, "red or blue" no colour. "x > 1 and
+    x < 4" is a conjunction. "1 or 2" is a list of solutions.
     """
     if "\\cup" in joined or ("," in joined and all(map(CLAUSE.fullmatch, items))):
         return False
@@ -641,7 +647,7 @@ def _lists(items: tuple[str, ...], joined: set[str]) -> bool:
 
 
 def _is_solution(item: str) -> bool:
-    """Whether an item is mathematics rather than an option or a word."""
+    """Return whether an item is mathematics rather than an option or a word."""
     if ONE_OPTION.fullmatch(item) or CIRCLED.search(item):
         return False
     values = read(item)
@@ -651,7 +657,7 @@ def _is_solution(item: str) -> bool:
 
 
 def _joined(items: tuple[str, ...], joined: set[str]) -> Iterator[Value]:
-    """The region that several regions are together."""
+    """Combine several regions into their union or intersection."""
     regions = [_region(item) for item in items]
     whole = [one for one in regions if one is not None]
     names = {one.variable for one in whole} - {""}
@@ -676,7 +682,7 @@ def _region(text: str) -> Region | None:
 
 
 def _labelled(items: tuple[str, ...]) -> tuple[str, ...]:
-    """Items with what the first one states for all: m = 1, 2, 4."""
+    """Repeat the left side of the first item for all items: m = 1, 2, 4."""
     label, sign, first = items[0].rpartition("=")
     if sign and not any(SIGNS.search(item) for item in items[1:]):
         return tuple(f"{label.strip()} = {item.strip()}" for item in (first, *items[1:]))
@@ -687,7 +693,7 @@ def _relations(text: str) -> Iterator[Value]:
     members, signs = _chain(text)
     if not signs:
         return
-    if not any(members):  # a sign alone, the answer to "which sign stands between them?"
+    if not any(members):  # a sign alone, the answer to "which sign belongs between them?"
         yield Words(" ".join(signs))
         return
     yield from _inequality(members, signs)
@@ -697,7 +703,7 @@ def _relations(text: str) -> Iterator[Value]:
 
 
 def _chain(text: str) -> tuple[list[str], list[str]]:
-    """What stands between signs of relation outside of brackets, and the signs."""
+    """Split a text at relation signs outside of brackets; return the members and the signs."""
     members, signs, start = [], [], 0
     for found in _outside(SIGNS, text):
         members.append(text[start : found.start()].strip())
@@ -707,7 +713,7 @@ def _chain(text: str) -> tuple[list[str], list[str]]:
 
 
 def _inequality(members: list[str], signs: list[str]) -> Iterator[Value]:
-    """The region that an inequality of one variable is: x > 2, 2 <= x < 5, x in (0, 3)."""
+    """Parse an inequality of one variable as a region: x > 2, 2 <= x < 5, x in (0, 3)."""
     if signs == ["\\in"] and VARIABLE.fullmatch(members[0]):
         for inside in read(members[1]):
             if isinstance(inside, Region):
@@ -747,7 +753,7 @@ def _quantities(text: str) -> Iterator[Value]:
 
 
 def _other_quantities(text: str) -> Iterator[Value]:
-    """What else a text may be: 20 pounds of money, 5M as millions, \\phi as the empty set."""
+    """Parse second meanings: 20 pounds as money, 5M as millions, \\phi as the empty set."""
     if text == "\\phi" or said_in(text) == NO_SOLUTION:
         yield Several((), "{}")
     if short := SHORT_MAGNITUDE.fullmatch(text):
@@ -760,14 +766,14 @@ def _other_quantities(text: str) -> Iterator[Value]:
 
 
 def _is_glued(text: str) -> bool:
-    """Whether a number has letters right behind it: 3m is three metres, or three times m."""
+    """Return whether letters follow a number directly: 3m is three metres or three times m."""
     if UNITS_IN_A_FRACTION.fullmatch(text):
         return True
     return re.search(r"[\d})][A-Za-z]{1,2}$|[\d})] [A-Za-z]$", text) is not None
 
 
 def _plain_quantity(text: str) -> Quantity | None:
-    """A number with its unit, or without one where it has no variables."""
+    """Parse a number with a unit, or an expression without unit and variables; else None."""
     currency = CURRENCY.match(text)
     if currency:
         amount = currency[1] + text[currency.end() :]
@@ -784,7 +790,7 @@ def _plain_quantity(text: str) -> Quantity | None:
 
 
 def _of_angle(text: str) -> Quantity | None:
-    """30°15' as degrees."""
+    """Parse degrees, minutes and seconds: 30°15'."""
     found = DEGREES_AND_MINUTES.fullmatch(text)
     if found is None:
         return None
@@ -826,7 +832,7 @@ def _with_unit(before: str, behind: str) -> Quantity | None:
 
 
 def _magnified(before: str, name: str, behind: str) -> Quantity | None:
-    """1.2 million, 3 billion dollars."""
+    """Parse a number with a magnitude: 1.2 million, 3 billion dollars."""
     times = MAGNITUDES[name.lower()]
     number = _measured(before)
     if number is None or number.unit is not None:
@@ -841,7 +847,7 @@ def _magnified(before: str, name: str, behind: str) -> Quantity | None:
 
 
 def _compound(text: str) -> Quantity | None:
-    """5 ft 6 in, 2 h 30 min, 5'6"."""
+    """Parse a sum of units of one dimension, the largest first: 5 ft 6 in, 2 h 30 min, 5'6"."""
     feet = FEET_AND_INCHES.fullmatch(text)
     parts = [f"{feet[1]} ft", f"{feet[2]} in"] if feet else COMPOUND.split(text)
     if not 2 <= len(parts) <= 3:
@@ -861,7 +867,7 @@ def _compound(text: str) -> Quantity | None:
 
 
 def _counted(text: str) -> str:
-    """A text with the number that it begins with in digits: twenty-five apples."""
+    """Convert the number in words at the start of a text to digits: twenty-five apples."""
     if text[:1] == "-":
         return f"-{_counted(text[1:].lstrip())}"
     if part := PART.match(text):
@@ -888,7 +894,11 @@ def _words(text: str) -> Iterator[Value]:
 
 
 def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str, str]]:
-    """Items that separators part outside of brackets, each with the separator before it."""
+    """Split a text at separators outside of brackets.
+
+    Returns:
+        Pairs of an item and the separator before it, which is empty for the first item.
+    """
     found, start, sign = [], 0, ""
     for separator in _outside(separators, text):
         found.append((text[start : separator.start()].strip(), sign))
@@ -898,7 +908,7 @@ def split(text: str, separators: re.Pattern[str] = SEPARATORS) -> list[tuple[str
 
 
 def _outside(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Matches of a pattern that stand in no brackets."""
+    """Yield the matches of a pattern outside of brackets."""
     depth, place = 0, 0
     for found in pattern.finditer(text):
         between = text[place : found.start()]
@@ -909,7 +919,7 @@ def _outside(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` closes; -1 where it does not."""
+    """Return the position of the bracket that closes the one at `start`; -1 without one."""
     depth = 0
     for place in range(start, len(text)):
         depth += (text[place] in "([{") - (text[place] in ")]}")

@@ -1,1 +1,1 @@
-"""Other wordings of the questions of a data set, made once, before training."""
+"""Rewrite the questions of a data set once, before training."""

@@ -1,7 +1,7 @@
-"""What a question's text holds: numbers, units, formulas, names, choices. All of it pure.
+"""Extract numbers, units, formulas, names and options from a question, as pure functions.
 
-Some readings are uncertain: "one" may be a number or a pronoun, a leading "A" a point or an
-article. `Found.certain` holds what another wording must have, `Found.possible` what it may have.
+Some matches are uncertain: "one" may be a number or a pronoun, and a leading "A" a point or an
+article. `Found.certain` is what a rewrite must keep, and `Found.possible` what it may contain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decimal import Decimal
 
 TAG = re.compile(r"<[^<>\s]{1,40}>")  # <image>, and special tokens such as <|im_end|>
 
-# Different characters for the same sign.
+# Characters mapped to one spelling of the same sign.
 SAME_SIGN = str.maketrans(
     {
         "\u2212": "-",
@@ -71,15 +71,15 @@ WORDS = {word: value for value, word in enumerate(SMALL.split())}
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 WORDS |= {word: 10 * value for value, word in enumerate(TENS.split(), start=2)}
 SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
-# Words that may stand for a number, and as often do not.
+# Words that may or may not denote a number.
 LOOSE = {"one": 1, "single": 1, "once": 1, "two": 2, "both": 2, "pair": 2, "twice": 2, "double": 2}
 
 DIGITS = re.compile(r"(?<![A-Za-z\d_.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
 NUMBER_WORD = rf"(?:{'|'.join([*WORDS, *SCALES])})"
 NUMBER_WORDS = re.compile(rf"\b{NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){NUMBER_WORD})*\b")
 
-# Canonical unit: its abbreviations, which count behind a number, and its words. Some that mean
-# something else as often are left out: "5 in the picture", "(B) 5 (C) 7".
+# Maps each unit to its abbreviations, which are only read after a number, and its words. Ambiguous
+# abbreviations are left out: "5 in the picture", "(B) 5 (C) 7".
 UNITS = {
     "mm": ("mm", "millimeter millimetre"),
     "cm": ("cm", "centimeter centimetre"),
@@ -155,7 +155,8 @@ OPERATOR = r"\s*(?:[-+*/^=<>]|\\(?:le|ge|ne|pm|perp|parallel|cong|sim)(?![a-z]))
 FORMULA = re.compile(rf"{OPERAND}(?:{OPERATOR}{OPERAND})+|\d+\s*:\s*\d+")
 COMMAND = re.compile(r"\\([a-zA-Z]+)")
 
-LATIN = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"  # a name can touch letters of other scripts
+# Only Latin letters delimit a name, since letters of other scripts may touch it.
+LATIN = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"
 NAME = re.compile(
     rf"(?<![{LATIN}\\])(?:[A-Z]+(?:_?\{{?\d+\}}?)?'*|[a-z]_?\{{?\d+\}}?)(?![{LATIN}\d])"
 )
@@ -167,23 +168,23 @@ CHOICE = re.compile(r"(?:^|(?<=[\s,;(]))\(?([A-H])(?:[).:]|\s*-)\s+|(?:^|(?<=[\s
 
 @dataclass(frozen=True)
 class Found:
-    """What is surely in a text, and all that may be in it."""
+    """Certain and possible contents of a text; `possible` includes `certain`."""
 
     certain: frozenset
     possible: frozenset
 
     def missing_in(self, other: Found) -> frozenset:
-        """What is surely here and cannot be there."""
+        """Certain contents of this text that are not even possible in the other."""
         return self.certain - other.possible
 
 
 def found(certain, possible=()) -> Found:
-    """A `Found` of these; what is certain is possible too."""
+    """Make a `Found`, adding `certain` to `possible`."""
     return Found(frozenset(certain), frozenset(certain) | frozenset(possible))
 
 
 def unified(text: str) -> str:
-    """The text with one character, or LaTeX command, for each sign, and no LaTeX layout."""
+    """Normalize a text: one spelling of each sign, and no LaTeX layout commands."""
     text = re.sub(r"(\d)(?:\{,\}|\\,|[\u2009\u202f\u00a0])(?=\d{3}(?!\d))", r"\1", text)
     text = re.sub(LAYOUT, "", text.translate(SAME_SIGN))
     return COMMAND.sub(lambda match: _command(match[1]), text)
@@ -195,7 +196,7 @@ def _command(name: str) -> str:
 
 
 def tags(text: str) -> Counter:
-    """Placeholders of images and other tags, with how often they stand there."""
+    """Counts of image placeholders and other tags."""
     return Counter(TAG.findall(text))
 
 
@@ -225,7 +226,7 @@ def _spoken(words: str) -> Decimal:
 
 
 def units(text: str) -> Found:
-    """Units, and whether they are squared or cubed; "the second digit" is none."""
+    """Units, including squared and cubed ones; the "second" in "the second digit" is uncertain."""
     text = unified(text)
     behind = [part for match in BEHIND_A_NUMBER.findall(text) for part in match if part]
     spoken = text.casefold()
@@ -241,9 +242,9 @@ def units(text: str) -> Found:
 
 
 def formulas(text: str) -> set[str]:
-    """Formulas, without spaces: LaTeX between its delimiters, and what operators join.
+    """Formulas without spaces: delimited LaTeX, and operands joined by operators.
 
-    A LaTeX segment that is a mere number, letter or name is left to those.
+    LaTeX that is only a number, letter or name is left to `numbers` and `names`.
     """
     text = _without_units(text)
     segments = [_squeezed("".join(groups)) for groups in MATHS.findall(text)]
@@ -252,7 +253,7 @@ def formulas(text: str) -> set[str]:
 
 
 def squeezed(text: str) -> str:
-    """The text without spaces, units and LaTeX delimiters, to look for formulas in."""
+    """The text without spaces, units and LaTeX delimiters, in which to search for formulas."""
     return _squeezed(re.sub(r"\\[()\[\]]|\$", "", _without_units(text)))
 
 
@@ -261,7 +262,7 @@ def _squeezed(formula: str) -> str:
 
 
 def commands(text: str) -> set[str]:
-    """LaTeX commands and mathematical signs other than those of layout."""
+    """LaTeX commands and mathematical signs, except layout commands."""
     return set(COMMAND.findall(unified(text))) - {"circ"}
 
 
@@ -277,7 +278,7 @@ def names(text: str) -> Found:
 
 
 def choices(text: str) -> dict[str, str]:
-    """The text of each choice by its letter; empty where there are no choices A, B, ..."""
+    """Text of each option by letter; empty if the text has no options A, B, ..."""
     markers = list(CHOICE.finditer(text))
     start = next((n for n, m in enumerate(markers) if _letter(m) == "A"), len(markers))
     chosen: list[re.Match] = []
@@ -296,18 +297,18 @@ def _letter(marker: re.Match) -> str:
 
 
 def _choice(text: str) -> str:
-    """A choice's text, up to the end of its line, for comparison."""
+    """Normalized first line of an option, for comparison."""
     line = (text.strip().splitlines() or [""])[0]
     return _squeezed(unified(line)).strip(".,;()").casefold()
 
 
 def plain(text: str) -> str:
-    """Letters and digits alone, for the comparison of wordings."""
+    """Letters and digits only, for comparing wordings."""
     return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
 
 
 def hidden_characters(text: str) -> set[str]:
-    """Characters that nobody sees: control, format and private ones, and replacements."""
+    """Invisible characters: control, format, private-use and replacement characters."""
     kinds = {"Cc", "Cf", "Cs", "Co", "Cn"}
     found = {c for c in text if unicodedata.category(c) in kinds or c == "\ufffd"}
     return found - {"\n", "\t"}

@@ -1,8 +1,8 @@
-"""Which rewrites are acceptable: small pure functions, each with one reason to refuse.
+"""Guards that accept or reject a rewrite: pure functions with one reason each.
 
-They see the texts alone and refuse when in doubt, which costs a rewrite and no wrong label. What
-they cannot see, such as "longer" that became "shorter" or two lengths that changed places, is for
-the check of meaning, which asks a server.
+They only see texts and reject when in doubt, which costs a rewrite but never gives a wrong label.
+They cannot detect, for example, "longer" changed to "shorter" or two swapped lengths. The judge,
+a server that compares the meanings, checks for that.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from decimal import Decimal
 
 from vantage.rewriting import contents
 
-SHORTEST, LONGEST = 0.5, 2.5  # of the original's length
-SLACK = 40  # characters beyond these, for short questions
+SHORTEST, LONGEST = 0.5, 2.5  # allowed length relative to the original
+SLACK = 40  # additional characters allowed, for short questions
 
 REFUSALS = re.compile(
     r"^\W*(?:(?:i'?m|i am)\s+(?:very |so )?(?:sorry|unable|afraid)|sorry\b"
@@ -25,18 +25,18 @@ REFUSALS = re.compile(
 )
 NEGATION = re.compile(r"\b(?:not|never|none|nor|neither|without|except|cannot)\b|n't\b", re.I)
 GIVEN_AWAY = r"\b(?:answer|correct|solution|result)\b[^.?!\n]{{0,40}}(?<!\w){}(?!\w)"
-FEW_WORDS = 5  # content words below which two wordings may share none
+FEW_WORDS = 5  # wordings with fewer content words need not share any
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What a guard sees.
+    """Input of a guard.
 
     Attributes:
-        original: the question.
-        rewrite: another wording of it.
-        answer: the reference answer, empty where there is none.
-        taken: wordings of the question that were accepted before, as `wording` has them.
+        original: The question.
+        rewrite: The rewrite to check.
+        answer: The reference answer; empty if unknown.
+        taken: Normalized rewrites accepted before, see `wording`.
     """
 
     original: str
@@ -49,38 +49,38 @@ Guard = Callable[[Pair], str | None]
 
 
 def refusal(pair: Pair) -> str | None:
-    """The model declined, where the question does not begin so itself."""
+    """Reject a refusal by the model, unless the question itself begins like one."""
     return None if is_refusal(pair.original) or not is_refusal(pair.rewrite) else "a refusal"
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a model's words decline what it was asked."""
+    """Whether a text begins like a refusal of a model."""
     return bool(REFUSALS.search(contents.unified(text)))
 
 
 def characters(pair: Pair) -> str | None:
-    """No control or invisible characters that the original does not have."""
+    """Reject invisible characters that the original does not contain."""
     new = contents.hidden_characters(pair.rewrite) - contents.hidden_characters(pair.original)
     return f"new characters {_listed(map(ascii, new))}" if new else None
 
 
 def placeholders(pair: Pair) -> str | None:
-    """`<image>` and every other tag as often as in the original."""
+    """Require `<image>` and every other tag as often as in the original."""
     before, after = contents.tags(pair.original), contents.tags(pair.rewrite)
     changed = {tag for tag in before | after if before[tag] != after[tag]}
     return f"another number of {_listed(changed)}" if changed else None
 
 
 def length(pair: Pair) -> str | None:
-    """Neither much shorter nor much longer."""
+    """Reject a rewrite that is much shorter or much longer."""
     before, after = len(pair.original), len(pair.rewrite)
     if SHORTEST * before - SLACK <= after <= LONGEST * before + SLACK and after:
         return None
-    return f"{after} characters for {before}"
+    return f"{after} characters, the question has {before}"
 
 
 def copy(pair: Pair) -> str | None:
-    """Another wording than the original's and those taken, punctuation and case aside."""
+    """Reject a copy of the question or of an accepted rewrite, up to punctuation and case."""
     worded = wording(pair.rewrite)
     if worded == wording(pair.original):
         return "a copy of the question"
@@ -88,22 +88,22 @@ def copy(pair: Pair) -> str | None:
 
 
 def wording(text: str) -> str:
-    """The same for texts that differ in punctuation and case alone."""
+    """Normalize a text so that punctuation and case do not matter."""
     return contents.plain(text)
 
 
 def numbers(pair: Pair) -> str | None:
-    """The same numbers, in digits or words."""
+    """Require the same numbers, in digits or words."""
     return _kept(contents.numbers(pair.original), contents.numbers(pair.rewrite))
 
 
 def units(pair: Pair) -> str | None:
-    """The same units, abbreviated or not."""
+    """Require the same units, abbreviated or not."""
     return _kept(contents.units(pair.original), contents.units(pair.rewrite))
 
 
 def mathematics(pair: Pair) -> str | None:
-    """The same formulas, LaTeX commands and signs."""
+    """Require the same formulas, LaTeX commands and signs."""
     sides = (pair.original, pair.rewrite), (pair.rewrite, pair.original)
     for kind, (here, there) in zip(("missing", "new"), sides, strict=True):
         words = contents.squeezed(there)
@@ -115,12 +115,12 @@ def mathematics(pair: Pair) -> str | None:
 
 
 def names(pair: Pair) -> str | None:
-    """The same names of points, triangles and variables."""
+    """Require the same names of points, triangles and variables."""
     return _kept(contents.names(pair.original), contents.names(pair.rewrite))
 
 
 def choices(pair: Pair) -> str | None:
-    """The same choices behind the same letters, in whatever brackets."""
+    """Require the same options with the same letters, in any brackets."""
     before, after = contents.choices(pair.original), contents.choices(pair.rewrite)
     if before == after:
         return None
@@ -129,13 +129,13 @@ def choices(pair: Pair) -> str | None:
 
 
 def negation(pair: Pair) -> str | None:
-    """Not a "not" more or less."""
+    """Reject an added or removed negation."""
     before, after = (bool(NEGATION.search(text)) for text in (pair.original, pair.rewrite))
-    return None if before == after else "a 'not' more or less"
+    return None if before == after else "a negation added or removed"
 
 
 def answer(pair: Pair) -> str | None:
-    """The answer does not stand in it, unless it stood in the question."""
+    """Reject a rewrite that contains the answer, unless the question contains it."""
     told = pair.answer.strip()
     if not told:
         return None
@@ -147,19 +147,19 @@ def answer(pair: Pair) -> str | None:
 
 
 def topic(pair: Pair) -> str | None:
-    """A word in common, where both have several."""
+    """Require a common word if both texts have several content words."""
     before, after = _content_words(pair.original), _content_words(pair.rewrite)
     if min(len(before), len(after)) < FEW_WORDS or before & after:
         return None
     return "no word in common with the question"
 
 
-# Asked in this order; the first reason counts.
+# Applied in this order; the first reason is reported.
 GUARDS: dict[str, Guard] = {
     guard.__name__: guard
     for guard in (
         refusal,
-        length,  # before what takes longer for longer texts
+        length,  # first, since later guards take longer on long texts
         characters,
         placeholders,
         copy,
@@ -176,7 +176,7 @@ GUARDS: dict[str, Guard] = {
 
 
 def reason(pair: Pair) -> str | None:
-    """Why the rewrite is not acceptable, as "guard: what is wrong"; None where it is."""
+    """Reason to reject a rewrite, as "guard: reason"; None if all guards accept it."""
     for name, guard in GUARDS.items():
         wrong = guard(pair)
         if wrong:
@@ -202,7 +202,7 @@ def _bare(formula: str) -> str:
 
 
 def _mentions(text: str, told: str) -> bool:
-    """Whether an answer stands in a text: as a number, a letter, or word for word."""
+    """Whether a text mentions an answer: as a number, as a letter, or verbatim."""
     values = contents.numbers(told).certain
     if re.fullmatch(r"[-\d.,\s]+|[A-Za-z-]+", told) and len(values) == 1:
         return values <= contents.numbers(text).certain | (contents.numbers(text).possible - {1})
@@ -215,5 +215,5 @@ def _mentions(text: str, told: str) -> bool:
 
 
 def _content_words(text: str) -> set[str]:
-    """Beginnings of the longer words, so that "adding" and "added" are one."""
+    """First letters of the longer words, so that "adding" and "added" are equal."""
     return {word[:4] for word in re.findall(r"[^\W\d_]{4,}", text.casefold())}

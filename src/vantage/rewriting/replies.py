@@ -1,4 +1,4 @@
-"""What is asked of a model, and what it means by its reply. All of it pure."""
+"""Prompts for the rewriting model and parsers of its replies, as pure functions."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ COMPARE = (
 )
 VERSION = hashlib.sha256("\0".join((SYSTEM, ASK)).encode()).hexdigest()[:16]
 
-# LaTeX whose first letter JSON takes for an escape, as in "\frac", where a model forgot to
-# double the backslash.
+# LaTeX commands whose first letter is also a JSON escape, as in "\frac". Models often forget to
+# double the backslash of these.
 LATEX = "bar begin beta big binom boldsymbol bot bullet flat forall frac nabla ne neg neq not nu"
 LATEX += " rangle rho right rightarrow tan tau text tfrac theta tilde times to top triangle"
 ESCAPE = re.compile(
     rf"\\(\\|[\"/]|u[0-9a-fA-F]{{4}}|(?!(?:{'|'.join(LATEX.split())})(?![a-zA-Z]))[bfnrt])?"
 )
 NUMBERED = re.compile(r"^[ \t]*(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+", re.M)
-# What a reply may cost to read, whoever wrote it.
-MOST_LISTS = 50  # brackets tried
-LONGEST = 200_000  # characters behind the thoughts
+# Limits on the time to parse a reply from an untrusted server.
+MOST_LISTS = 50  # opening brackets tried
+LONGEST = 200_000  # characters after the reasoning
 
 
 def rewriting(question: str, variants: int, pictures: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The messages that ask for rewrites.
+    """The messages that request rewrites.
 
     Args:
-        question: the text, `<image>` where a picture stands.
-        variants: how many.
-        pictures: data URLs, to be shown before the text.
+        question: Text of the question, with `<image>` for each image.
+        variants: Number of rewrites to request.
+        pictures: Data URLs of images to show before the text.
     """
     text = ASK.format(variants=variants, question=question)
     shown = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
@@ -57,13 +57,13 @@ def rewriting(question: str, variants: int, pictures: Sequence[str] = ()) -> lis
 
 
 def comparing(question: str, rewrite: str) -> list[dict[str, Any]]:
-    """The messages that ask whether two questions are equivalent."""
+    """The messages that ask a judge whether two questions are equivalent."""
     text = COMPARE.format(question=question, rewrite=rewrite)
     return [{"role": "user", "content": text}]
 
 
 def rewrites(reply: str) -> list[str]:
-    """The rewrites in a reply: a JSON list, however wrapped, or else a numbered list."""
+    """Parse the rewrites in a reply: a JSON list inside any text, or else a numbered list."""
     reply = _spoken(reply)
     lists = [_texts(value) for value in _json_lists(reply)]
     texts = max(lists, key=len, default=[]) or _numbered(reply)
@@ -71,18 +71,18 @@ def rewrites(reply: str) -> list[str]:
 
 
 def equivalent(reply: str) -> bool | None:
-    """What a judge says: yes, no, or nothing clear."""
+    """Parse a judge's verdict; None if it is neither a clear yes nor a clear no."""
     said = re.findall(r"\b(yes|no)\b", _spoken(reply).casefold())
     return said[0] == "yes" if len(set(said)) == 1 else None
 
 
 def _spoken(reply: str) -> str:
-    """What is said behind the thoughts."""
+    """The reply after the model's reasoning."""
     return reply.rpartition("</think>")[2][:LONGEST]
 
 
 def _json_lists(reply: str):
-    """Every outermost JSON list in a text."""
+    """Yield every outermost JSON list in a text."""
     decoder = json.JSONDecoder(strict=False)
     mended = ESCAPE.sub(lambda match: match[0] if match[1] else "\\\\", reply)
     start = mended.find("[")
@@ -98,15 +98,15 @@ def _json_lists(reply: str):
 
 
 def _texts(values: list) -> list[str]:
-    """The texts of a list of texts, or of objects that hold one text each."""
+    """The texts in a list of texts or of objects with one text each."""
     inner = [list(v.values()) if isinstance(v, dict) else [v] for v in values]
     return [v[0] for v in inner if len(v) == 1 and isinstance(v[0], str)]
 
 
 def _numbered(reply: str) -> list[str]:
-    """Items of a numbered list; one may have several lines, such as choices."""
+    """Items of a numbered list; an item may have several lines, such as options."""
     _, *items = NUMBERED.split(reply)
     if not items:
         return []
-    items[-1] = re.split(r"\n\s*\n", items[-1].strip())[0]  # what a model adds at the end
+    items[-1] = re.split(r"\n\s*\n", items[-1].strip())[0]  # drop a closing remark of the model
     return [item.strip().strip('"') for item in items]

@@ -1,4 +1,4 @@
-"""How the rewriting goes and how it went, on a terminal."""
+"""Progress and summary of the rewriting on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vantage.terminal import Console
 
 @contextmanager
 def progress() -> Iterator[Callable[[int], Watch]]:
-    """A bar with questions, tokens and the remaining time, on the error stream."""
+    """A progress bar on stderr with questions, tokens and the remaining time."""
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -31,23 +31,23 @@ def progress() -> Iterator[Callable[[int], Watch]]:
 
 
 def remark(summary: Summary) -> str | None:
-    """That rewrites were accepted of which nobody said that they ask for the same."""
+    """A note if no judge confirmed the meaning of some accepted rewrites; else None."""
     unchecked = summary.accepted - summary.checked
     if not unchecked:
         return None
     return (
-        f"{unchecked:,} rewrites have the words that the question needs, but no server was asked "
-        "whether they mean the same: read some, or run with a server and without --no-verify"
+        f"{unchecked:,} rewrites passed the guards, but no server was asked whether they mean the "
+        "same: read some of them, or run with a server and without --no-verify"
     )
 
 
 def table(summary: Summary) -> Table:
-    """What became of every row and every rewrite, and what it took."""
+    """A table of the counts of a summary."""
     rows = [
         ("rows", summary.rows),
         ("  expanded", summary.expanded),
         ("  partly expanded", summary.partly),
-        ("  kept as they were", summary.kept),
+        ("  unchanged", summary.kept),
         *((f"    {reason}", count) for reason, count in sorted(summary.failed.items())),
         ("    all rewrites rejected", summary.kept - summary.failed.total()),
         ("rewrites accepted", summary.accepted),

@@ -1,4 +1,4 @@
-"""Rewrite the questions of a data set: rows in, rows with rewrites out."""
+"""Rewrite the questions of a data set and write it with the rewrites."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from vantage.questions.schema import IMAGE
 from vantage.rewriting import guards, replies, wordings
 from vantage.rewriting.table import Item, Table, open_table
 
-if TYPE_CHECKING:  # what asks a server is an extra, which a template does not need
+if TYPE_CHECKING:  # the client is an optional dependency, not needed for templates
     from vantage.chat.server import Server, Settings
 
-READINGS = 3  # times that one question is asked before replies without rewrites count
-SPARE = 8  # rewrites of a reply that are looked at, for each that is wanted
+READINGS = 3  # attempts per question while replies contain no rewrites
+SPARE = 8  # rewrites checked in a reply, per requested rewrite
 
 Families = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a question.
+    """Result of rewriting a question.
 
     Attributes:
-        accepted: its rewrites, in the order in which they came.
-        rejected: (rewrite, reason) of the others.
-        failed: why there were no rewrites to look at, None where there were some.
-        checked: whether a server was asked about the meaning of those that are accepted.
+        accepted: Accepted rewrites, in the order of the reply.
+        rejected: Pairs (rewrite, reason) of rejected rewrites.
+        failed: Reason why there are no rewrites to check; None if there are some.
+        checked: Whether a judge confirmed the meaning of the accepted rewrites.
     """
 
     accepted: tuple[str, ...] = ()
@@ -49,17 +49,18 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """What became of all rows, and what it took.
+    """Counts over all rows.
 
     Attributes:
-        wanted: rewrites a row.
-        rows, expanded, partly: how many rows, how many with all rewrites, how many with some.
-        accepted: rewrites.
-        checked: of them those of which a server said that they ask for the same.
-        rejected, failed: how many rewrites, and rows without any, by the name of the reason.
-        requests: sent now. Those that the journal spared are not counted.
-        prompt_tokens, completion_tokens: of all answers, those of the journal too.
-        seconds: taken now.
+        wanted: Requested rewrites per row.
+        rows, expanded, partly: Number of rows, of rows with all rewrites, and with some.
+        accepted: Number of accepted rewrites.
+        checked: Number of accepted rewrites whose meaning a judge confirmed.
+        rejected: Number of rejected rewrites by kind of reason.
+        failed: Number of rows without rewrites to check, by kind of reason.
+        requests: Requests sent in this run, without those that the journal answered.
+        prompt_tokens, completion_tokens: Tokens of all answers, including those of the journal.
+        seconds: Duration of this run.
     """
 
     wanted: int
@@ -77,11 +78,11 @@ class Summary:
 
     @property
     def kept(self) -> int:
-        """Rows without a rewrite."""
+        """Number of rows without a rewrite."""
         return self.rows - self.expanded - self.partly
 
     def count(self, outcome: Outcome) -> None:
-        """Add a row."""
+        """Add the outcome of a row."""
         self.rows += 1
         self.accepted += len(outcome.accepted)
         self.checked += len(outcome.accepted) if outcome.checked else 0
@@ -91,7 +92,7 @@ class Summary:
         self.failed.update([_kind(outcome.failed)] if outcome.failed else [])
 
 
-Watch = Callable[[int, int], None]  # (questions done, tokens so far)
+Watch = Callable[[int, int], None]  # called with (finished questions, tokens so far)
 
 
 def expand(
@@ -108,29 +109,32 @@ def expand(
     journal: Path | None = None,
     watch: Callable[[int], Watch] | None = None,
 ) -> Summary:
-    """Write the data set with a column `new_questions`, lists of other wordings.
+    """Write the data set with a column `new_questions` of lists of rewrites.
 
-    Rewrites that were refused, and rows without any, go to `out` + ".rejected.jsonl" with the
-    reason. With a server, every answer is kept in the journal before it is used: the same call
-    after an interruption goes on, and asks nothing again that was answered.
+    Rejected rewrites, and rows without any, go to `out` + ".rejected.jsonl" with the reason. Every
+    answer of the server is written to the journal before use, so an interrupted call can be
+    repeated and resumes without sending answered requests again.
 
     Args:
-        data: file, directory or name on the hub.
-        out: parquet file.
-        rewrites: rewrites a question, K.
-        rewriter: a server's settings, or families of wordings.
-        split: which split of the data.
-        columns: where question, answer and pictures are.
-        with_pictures: whether the server is shown the pictures.
-        verify: whether a server is asked about each rewrite if it asks for the same, which no
-            guard can tell; without one nobody is asked.
-        concurrency: requests under way at a time.
-        journal: the journal's file, `out` + ".journal.jsonl" by default.
-        watch: given the number of questions, what to call with the progress.
+        data: A file, a directory, or a data set on the Hub.
+        out: Parquet file to write.
+        variants: Rewrites per question, K.
+        rewriter: Settings of a server, or families of wordings.
+        split: Split of the data set.
+        columns: Columns of the question, answer and images.
+        with_pictures: Whether to send the images to the server.
+        judge: Whether to ask the server if each rewrite means the same as the question, which
+            the guards cannot tell. Has no effect with families of wordings.
+        concurrency: Maximum number of simultaneous requests.
+        journal: Path of the journal; defaults to `out` + ".journal.jsonl".
+        watch: Takes the number of questions and returns a callback for the progress.
+
+    Returns:
+        Counts of accepted and rejected rewrites, requests and tokens.
 
     Raises:
-        InputError: data that do not fit.
-        ConfigError: options that do not fit, a journal in use, or a server that cannot be asked.
+        InputError: Invalid data.
+        ConfigError: Invalid options, a journal in use, or a server that rejects all requests.
     """
     began = time.monotonic()
     check_between("rewrites", rewrites, 1, 1_000)
@@ -159,7 +163,7 @@ def _from_template(item: Item, rewrites: int, families: Families) -> Outcome:
 
 
 def _guarded(item: Item, texts: Sequence[str]) -> Outcome:
-    """The texts that the guards let pass, and why they refuse the others."""
+    """Split texts into those that pass all guards and those rejected with a reason."""
     accepted: list[str] = []
     rejected: list[tuple[str, str]] = []
     taken: set[str] = set()
@@ -175,7 +179,7 @@ def _guarded(item: Item, texts: Sequence[str]) -> Outcome:
 
 @dataclass
 class _Asking:
-    """Asks a server about all questions of a table, each one once."""
+    """Requests rewrites of all questions of a table, each distinct question once."""
 
     settings: Settings
     journal: Journal
@@ -189,7 +193,7 @@ class _Asking:
     _server: Server = field(init=False)
 
     async def all(self, concurrency: int) -> None:
-        """Fill in `outcomes` by key, and `keys` with the key of every row."""
+        """Fill `outcomes` by key, and `keys` with the key of every row."""
         from vantage.chat.server import Server, share_out
 
         async with Server(self.settings) as self._server:
@@ -201,7 +205,7 @@ class _Asking:
         self.tell(done, self.summary.prompt_tokens + self.summary.completion_tokens)
 
     def _new(self) -> Iterator[tuple[str, Item]]:
-        """Questions not asked before, one at a time: rows that are the same are asked once."""
+        """Yield distinct questions lazily; equal rows share one request."""
         begun = set()
         for item in self.table.items(with_pictures=self.with_pictures):
             key = self._key(item)
@@ -218,7 +222,7 @@ class _Asking:
     def _fingerprint(self, value: Any) -> str:
         try:
             return picture(value, self.table.unpacker.root).digest
-        except InputError as error:  # told once the question's turn has come
+        except InputError as error:  # reported when the question is processed
             return str(error)
 
     async def _work(self, keyed: tuple[str, Item]) -> None:
@@ -234,7 +238,7 @@ class _Asking:
         try:
             found = await self._rewritten(key, item)
         except InputError as error:
-            return Outcome(failed=f"picture: {error}")
+            return Outcome(failed=f"image: {error}")
         except UnansweredError as error:
             return Outcome(failed=f"server: {error}")
         if self.verify:
@@ -242,7 +246,7 @@ class _Asking:
         return replace(found, accepted=found.accepted[: self.summary.wanted])
 
     async def _rewritten(self, key: str, item: Item) -> Outcome:
-        """What the guards say of the model's rewrites, asked again while there are none."""
+        """Request rewrites and apply the guards; repeat while replies contain no rewrites."""
         urls = [data_url(shown) for shown in self.table.pictures(item)]
         messages = replies.rewriting(item.question, self.summary.wanted, urls)
         said = ""
@@ -254,7 +258,7 @@ class _Asking:
         return Outcome(failed=f"{kind}: {' '.join(said.split())[:120] or 'an empty reply'}")
 
     async def _judged(self, key: str, item: Item, found: Outcome) -> Outcome:
-        """The judge's choice of what the guards let pass, as many as are wanted."""
+        """Apply the judge to accepted rewrites until enough of them pass."""
         accepted: list[str] = []
         rejected = list(found.rejected)
         for text in found.accepted:
@@ -281,7 +285,7 @@ class _Asking:
         return None if verdict else "judge: not equivalent"
 
     async def _answer(self, key: str, item: Item, messages: list, **options: float) -> str:
-        """What the server said, from the journal where it was asked before."""
+        """The text of the server's answer, from the journal if it is recorded there."""
         answer = self.journal.answer(key)
         if answer is None:
             answer = await self._server.ask(messages, **options)

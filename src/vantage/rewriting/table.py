@@ -1,4 +1,4 @@
-"""The rows whose questions are rewritten, and the file that they are written to."""
+"""Read the questions to rewrite, and write the data set with rewrites to a parquet file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from vantage.questions.tables import names, open_rows
 from vantage.questions.unpacking import BEHIND, Unpacker
 
 REWRITES = "new_questions"
-GROUP = 100_000_000  # bytes of a row group
-MOST_ROWS = 10_000  # of one
+GROUP = 100_000_000  # target bytes of a parquet row group
+MOST_ROWS = 10_000  # maximum rows of a row group
 
 
 @dataclass(frozen=True)
 class Item:
-    """A row's question, `<image>` where a picture stands, with what a rewriter may need.
+    """The question of a row, with what a rewriter may need.
 
     Attributes:
-        row: its number.
-        question, answer: texts, empty where there is none.
-        pictures: as the data have them; see `Table.pictures`.
+        row: Row number.
+        question: Text of the question, with `<image>` for each image; may be empty.
+        answer: Reference answer; may be empty.
+        pictures: Stored image values; see `Table.pictures`.
     """
 
     row: int
@@ -47,30 +48,30 @@ class Item:
 
 @dataclass(frozen=True)
 class Table:
-    """A data set with a question a row.
+    """A data set with one question per row.
 
     Attributes:
-        rows: as they are.
-        unpacker: what is asked in a row.
+        rows: The unchanged rows.
+        unpacker: Reads the question of a row.
     """
 
     rows: Dataset
     unpacker: Unpacker
 
     def items(self, *, with_pictures: bool) -> Iterator[Item]:
-        """The rows' questions, read one at a time; pictures only where they are wanted."""
+        """Yield the question of each row lazily, with images if requested."""
         columns = self.unpacker.columns
         wanted = named(columns.question, columns.answer, columns.options)
         wanted += named(columns.image, columns.images) if with_pictures else []
         wanted = [name for name in self.rows.column_names if _needed(name, wanted)]
-        # As Arrow has them: pictures are not decoded.
+        # The Arrow format does not decode images.
         stored = self.rows.select_columns(wanted).with_format("arrow")
         for row in range(len(stored)):
             (values,) = stored[row].to_pylist()
             yield self._item(row, values, with_pictures)
 
     def _item(self, row: int, values: Mapping[str, Any], with_pictures: bool) -> Item:
-        """A row without a question, or with none that can be read, asks an empty one."""
+        """Read a row; the question is empty if it is missing or unreadable."""
         unpacker = self.unpacker
         try:
             told = unpacker.told(values, with_options=False)
@@ -78,22 +79,22 @@ class Table:
             return Item(row, "", "")
         try:
             answer = unpacker.answer(values, told)
-        except InputError:  # which matters for training, not here
+        except InputError:  # rewriting works without an answer
             answer = None
         question, inside = _read(told.asked["content"])
         held = [one for kind in PICTURES for one in unpacker.shown(values, kind)]
         return Item(row, question, answer or "", tuple(inside or held) if with_pictures else ())
 
     def pictures(self, item: Item) -> list[Picture]:
-        """The pictures of a question.
+        """References to the images of a question.
 
         Raises:
-            InputError: something that is no picture.
+            InputError: A value that is not an image.
         """
         return [picture(value, self.unpacker.root) for value in item.pictures]
 
     def write(self, path: Path, rewrites: Sequence[Sequence[str]]) -> None:
-        """All columns as they are, and the rewrites, in one step: a whole file or none."""
+        """Write all columns and the rewrites atomically."""
         lists = [list(texts) for texts in rewrites]
         whole = self.rows.add_column(REWRITES, lists, feature=List(Value("string")))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,15 +103,15 @@ class Table:
 
 
 def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
-    """The data set, ready to be written to `out`.
+    """Open a data set and check that it can be written to `out`.
 
-    Where `out` stands in another directory than the data, pictures that are files take their
-    bytes along, since relative paths would lead elsewhere.
+    If `out` is in another directory than the data, image files are embedded as bytes, since
+    relative paths would no longer resolve.
 
     Raises:
-        InputError: no such source, split or column, no rows, rewrites that are there already,
-            or a picture that is missing.
-        ConfigError: `out` is no parquet file or the data itself.
+        InputError: A source, split or column that does not exist, no rows, an existing column of
+            rewrites, or a missing image.
+        ConfigError: `out` is not a parquet file or is the data file itself.
     """
     source = Path(data)
     if out.suffix != ".parquet":
@@ -122,15 +123,16 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
     layout = layout_of(raw, columns, None, data, folder, (REWRITES,))
     if REWRITES in names(raw):
         raise InputError(
-            f"{data}: column {REWRITES!r} is there already: remove or rename it to have it "
-            "made again"
+            f"{data}: column {REWRITES!r} already exists: remove or rename it to make it anew"
         )
     rows = raw if isinstance(raw, Dataset) else _typed(data, raw)
     _check_storable(data, rows)
     if folder.resolve() != out.parent.resolve():
         for name in named(layout.columns.image, layout.columns.images):
             if name not in rows.column_names:
-                raise ConfigError(f"pictures in {name!r} stay where they are: write OUT there too")
+                raise ConfigError(
+                    f"images in {name!r} cannot be embedded: write OUT beside the data"
+                )
             rows = _embedded(rows, name, folder, data)
     table = Table(rows, Unpacker(layout, folder))
     _check_first(data, table)
@@ -138,7 +140,7 @@ def open_table(data: str, split: str, columns: Columns, out: Path) -> Table:
 
 
 def _typed(data: str, raw: list[Any]) -> Dataset:
-    """Rows of a text file as a table of Arrow."""
+    """Convert the rows of a text file to Arrow."""
     broken = [row for row in raw if isinstance(row, Fault)]
     if broken:
         raise InputError(message(data, broken))
@@ -148,11 +150,11 @@ def _typed(data: str, raw: list[Any]) -> Dataset:
         faults = [fault for row, values in enumerate(raw) for fault in written_faults(row, values)]
         raise InputError(message(data, faults)) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"{data}: a column holds values of several kinds: {error}") from error
+        raise InputError(f"{data}: a column holds values of several types: {error}") from error
 
 
 def _write(rows: Dataset, file: BinaryIO) -> None:
-    """Rows as parquet, as `Dataset.to_parquet`, which would look every path and address up."""
+    """Write rows as parquet. Unlike `Dataset.to_parquet`, this opens no image path or URL."""
     schema = rows.features.arrow_schema
     each = max(1, min(MOST_ROWS, GROUP * len(rows) // max(1, rows.data.nbytes)))
     with parquet.ParquetWriter(file, schema) as writer:
@@ -161,7 +163,7 @@ def _write(rows: Dataset, file: BinaryIO) -> None:
 
 
 def _check_first(data: str, table: Table) -> None:
-    """Refuse many rows of which the first ask nothing: a small file can hold a billion."""
+    """Reject a large data set early if its first rows have no questions, as `loading` does."""
     if len(table.rows) > MANY:
         first = islice(table.items(with_pictures=False), FIRST)
         if not any(item.question.strip() for item in first):
@@ -169,7 +171,7 @@ def _check_first(data: str, table: Table) -> None:
 
 
 def _check_storable(data: str, rows: Dataset) -> None:
-    """Refuse a type that parquet does not have, before anything is asked."""
+    """Reject a column type that parquet does not support, before any request is sent."""
     for field in rows.features.arrow_schema:
         try:
             parquet.write_table(pa.schema([field]).empty_table(), pa.BufferOutputStream())
@@ -180,14 +182,14 @@ def _check_storable(data: str, rows: Dataset) -> None:
 
 
 def _needed(column: str, wanted: Sequence[str]) -> bool:
-    """Whether a column, or a place inside it, is wanted, or belongs to the question."""
+    """Whether a column, or a place inside it, is requested or part of the question."""
     return column in BEHIND.values() or any(
         name == column or name.startswith(f"{column}.") for name in wanted
     )
 
 
 def _read(content: Any) -> tuple[str, list[Any]]:
-    """The text of a message with placeholders, and the pictures inside it."""
+    """The text of a message with image placeholders, and the images inside it."""
     if not isinstance(content, list):
         return content or "", []
     texts = [IMAGE if p.get("type") == "image" else p.get("text") or "" for p in content]
@@ -195,14 +197,14 @@ def _read(content: Any) -> tuple[str, list[Any]]:
 
 
 def _embedded(rows: Dataset, name: str, folder: Path | None, data: str) -> Dataset:
-    """The rows, the files that a column names replaced by their bytes."""
+    """Replace the image paths of a column with the bytes of the files."""
     stored = rows.select_columns([name]).with_format("arrow")
     values = (value[name] for batch in stored.iter(64) for value in batch.to_pylist())
     if not any(map(_is_file, values)):
         return rows
     feature, features = rows.features[name], rows.features.copy()
     features[name] = List(Image()) if isinstance(feature, List) else Image()
-    if feature == features[name]:  # such a column would decode its pictures
+    if feature == features[name]:  # an image column would decode its images in `map`
         raw = Image(decode=False)
         rows = rows.cast_column(name, List(raw) if isinstance(feature, List) else raw)
 
@@ -228,6 +230,6 @@ def _with_bytes(value: Any, folder: Path | None) -> Any:
     if not _is_file(value):
         return value
     image = picture(value, folder)
-    image.open()  # nothing but pictures is taken along
+    image.open()  # embed valid images only, so that no other file is copied
     name = image.source.name if isinstance(image.source, Path) else None
     return {"bytes": image.encoded(), "path": name}

@@ -1,7 +1,7 @@
-"""A rewriter without a server: families of wordings that mean the same.
+"""A rewriter without a server, based on families of equivalent wordings.
 
-A wording may have slots, as in "What is the area of {shape}?"; whatever fills a slot of one
-wording fills the slot of that name in the others.
+A wording may have slots, as in "What is the area of {shape}?". The text that fills a slot in one
+wording fills the slot of the same name in the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from vantage.errors import ConfigError
 from vantage.yaml_values import read
 
-# Of the demo.
+# Questions of the demo.
 SUM_OF_DIGITS = (
     "What is the sum of the digits in the image?",
     "Add the digits that you see.",
@@ -53,11 +53,10 @@ IMAGES = re.compile(r"^(?:<image>\s*)*")
 
 
 def load(path: Path) -> tuple[tuple[str, ...], ...]:
-    """Families of wordings from a YAML file: a list of lists of texts.
+    """Load families of wordings from a YAML file with a list of lists of texts.
 
     Raises:
-        ConfigError: no such file, something else in it, or wordings of a family with other
-            slots than its first.
+        ConfigError: A missing or invalid file, or a family whose wordings have different slots.
     """
     families = read(path, "wordings")
     if not isinstance(families, list) or not families:
@@ -69,7 +68,7 @@ def _family(path: Path, family: object) -> tuple[str, ...]:
     texts = isinstance(family, list) and all(isinstance(text, str) for text in family)
     if not isinstance(family, list) or not texts or len(family) < 2:
         raise ConfigError(
-            f"wordings {str(path)!r}: {str(family)[:80]!r} is no list of two texts or more"
+            f"wordings {str(path)!r}: {str(family)[:80]!r}: expected a list of two or more texts"
         )
     for text in family:
         if sorted(SLOT.findall(text)) != sorted(set(SLOT.findall(family[0]))):
@@ -86,16 +85,16 @@ def rewrites(
     *,
     seed: int = 0,
 ) -> list[str]:
-    """Up to `variants` other wordings of a question, drawn on the seed and the question.
+    """Draw up to `variants` rewrites of a question, seeded by `seed` and the question.
 
     Args:
-        question: the text; pictures that stand first stay first.
-        variants: how many at most.
-        families: wordings that mean the same, the first family with a match counts.
-        seed: of the draw.
+        question: Text of the question; leading image placeholders stay in front.
+        variants: Maximum number of rewrites.
+        families: Families of equivalent wordings; the first one with a match is used.
+        seed: Seed of the draw.
 
     Returns:
-        None of them where no wording matches.
+        The rewrites; empty if no wording matches.
     """
     lead = IMAGES.match(question)[0]  # type: ignore[index]
     words = " ".join(question[len(lead) :].split())

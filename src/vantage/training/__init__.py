@@ -1,1 +1,1 @@
-"""Engines that carry a plan out: `trl` on one machine, `verl` on a Ray cluster."""
+"""Training engines: `trl` on one machine or under accelerate, `verl` on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The engine that stands in for one that is not installed; it knows the configuration alone."""
+"""Stand-in for an engine that is not installed. It uses the configuration alone."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from vantage.training.resolved import Resolved
 
 
 def resolve(config: Config) -> Resolved:
-    """What every engine makes of a configuration, with a warning that the engine is missing.
+    """Resolve a configuration without its engine, and warn that the engine is missing.
 
     Raises:
-        ConfigError: as `vantage.training.resolved.resolved`.
+        ConfigError: As `vantage.training.resolved.resolved`.
     """
     words = (
-        f"{config.engine} is not installed here: the options under {config.engine!r}, other "
+        f"{config.engine} is not installed: the options under {config.engine!r}, other "
         f"limits of that engine and its memory were not checked; {_install(config)}"
     )
     return replace(resolved.resolved(config), forward=None, warnings=(words,))
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to overwrite another run, or to resume another one.
+    """Check that the run neither overwrites nor resumes a different run.
 
     Raises:
-        ConfigError, InputError: as `vantage.training.directory.check_output`.
+        ConfigError, InputError: As `vantage.training.directory.check_output`.
     """
     check_output(config, resume=resume)
 
 
-# No engine, no checks of its own.
+# Without the engine there are no engine-specific checks.
 CHECKS: tuple[Check, ...] = ()
 
 
 def missing_packages(config: Config) -> Iterator[str]:
-    """The engine itself."""
+    """Report the engine itself as missing."""
     yield f"{config.engine} is missing: {_install(config)}"
 
 

@@ -1,4 +1,4 @@
-"""The adapters that a run trains."""
+"""Low-rank adapters of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vantage.config import Lora
 
 
 def lora_of(lora: Lora | None) -> LoraConfig | None:
-    """The adapters of a run in peft's terms; None if it trains the weights."""
+    """Convert the configuration of adapters to peft's; None if the run has none."""
     if lora is None:
         return None
     return LoraConfig(

@@ -1,4 +1,4 @@
-"""Errors in the user's own rewards, recipes and samplings, reported by name, file and line."""
+"""Reports errors in the user's own rewards, recipes and samplings by name, file and line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from vantage.training.directory import newest
 
 @contextlib.contextmanager
 def blamed(config: Config) -> Iterator[None]:
-    """Turn an exception from the user's own code into an error that says where it was raised.
+    """Convert an exception from the user's own code into an EngineError that locates it.
 
     Raises:
-        EngineError: names the function, its file and line, and the checkpoint to resume from.
+        EngineError: The user's code raised; names the function, its file and line, and the
+            checkpoint to resume from.
     """
     try:
         yield
@@ -28,16 +29,19 @@ def blamed(config: Config) -> Iterator[None]:
         if told is None:
             raise
         last = newest(Path(config.run.output))
-        rest = f"the run so far is in {last}: fix the code, then continue with --resume"
+        rest = f"progress is saved in {last}: fix the code, then continue with --resume"
         raise EngineError(f"{told}; {rest if last else 'no rollout batch was done'}") from error
 
 
 def place_of(error: BaseException, code: Mapping[str, str]) -> str | None:
-    """Which code of the user raised an error, and where; None if none of it is in the traceback.
+    """Describe which code of the user raised an error, and where.
 
     Args:
-        error: what was raised.
-        code: kind by name, as `vantage.config.own_code`.
+        error: The exception.
+        code: Name -> kind, from `vantage.config.own_code`.
+
+    Returns:
+        The description, or None if the traceback contains none of the user's code.
     """
     for name, kind in code.items():
         place = plugins.place_in(error, [plugins.file_of(name)])

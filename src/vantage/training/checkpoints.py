@@ -1,8 +1,8 @@
-"""Checkpoints that are whole: marked as written, and unchanged since.
+"""Integrity of checkpoints: each is marked once written, and verified before it is loaded.
 
-The mark lists every file with its size and a digest of its content: SHA-256 over the SHA-256 of
-blocks, which threads read in parallel. This reads all files once more, which takes less time than
-writing them.
+The mark is a file that lists every file of the checkpoint with its size and digest. The digest is
+SHA-256 over the SHA-256 digests of its blocks, so that threads can hash blocks in parallel.
+Marking reads all files once more, which takes less time than writing them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ STATE = "trainer_state.json"
 NAME = re.compile(r"checkpoint-(\d+)")
 BLOCK = 16 * 2**20  # bytes
 READERS = min(8, os.cpu_count() or 1)
-# What torch and safetensors say where a file cannot be written.
+# Substrings of the errors that torch and safetensors raise when a write fails.
 DISK = ("inline_container.cc", "PytorchStreamWriter", "No space left", "I/O error", "os error")
-# Files that an engine could load although the run did not write them.
+# Extensions of files that an engine would load even if the run did not write them.
 LOADED = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".json", ".distcp")
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write the list of all files in the directory, after flushing them to the disk."""
+    """Flush all files to disk, then write the list of files that marks the checkpoint."""
     paths = sorted(checkpoint.rglob("*"))
     for path in [*paths, checkpoint]:
         files.flush(path)
@@ -54,7 +54,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """SHA-256 digest of the content of each file, in hexadecimal; see above."""
+    """Compute the block-wise SHA-256 digest of each file, in hexadecimal; see the module."""
     sizes = {path: path.stat().st_size for path in paths}
     blocks = [(path, start) for path, size in sizes.items() for start in range(0, size, BLOCK)]
     found = {path: hashlib.sha256() for path in sizes}
@@ -72,13 +72,13 @@ def _digest(block: tuple[Path, int]) -> bytes:
 
 
 def damage_of(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint; None if it is whole.
+    """Describe the damage of a checkpoint; None if it is complete.
 
-    Files that the run did not write count only if an engine could load them.
+    Foreign files count as damage only if an engine would load them.
     """
     mark = checkpoint / MARK
     if not mark.is_file():
-        return f"it was not written to its end: its list of files, {MARK!r}, is missing"
+        return f"it was not completely written: its list of files, {MARK!r}, is missing"
     try:
         listed = _listed(mark)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -90,7 +90,7 @@ def damage_of(checkpoint: Path) -> str | None:
 
 
 def _listed(mark: Path) -> Mapping[str, tuple[int, str] | None]:
-    """Size and digest by the name of a file; None where an earlier version kept none."""
+    """File name -> size and digest; None for marks of earlier versions, which list only names."""
     text = mark.read_text(encoding="utf-8")
     if text.startswith("{"):
         found = json.loads(text)["files"]
@@ -122,18 +122,18 @@ def _difference(checkpoint: Path, listed: Mapping[str, tuple[int, str] | None]) 
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether everything was written, and nothing changed since."""
+    """Whether all files were written and are unchanged."""
     return damage_of(checkpoint) is None
 
 
 def last_complete(run: Path, *, between_batches: bool = False) -> Path | None:
-    """The newest whole checkpoint of a run, None where there is none.
+    """Find the newest complete checkpoint of a run, or None.
 
-    What is wrong with newer ones is logged, unless they were never finished.
+    Logs the damage of newer checkpoints, except of those that were never finished.
 
     Args:
-        run: directory of the run.
-        between_batches: leave out those at which a run stopped inside a rollout batch.
+        run: Directory of the run.
+        between_batches: Whether to skip checkpoints that were saved inside a rollout batch.
     """
     for checkpoint in reversed(numbered(run)):
         damage = damage_of(checkpoint)
@@ -145,7 +145,7 @@ def last_complete(run: Path, *, between_batches: bool = False) -> Path | None:
 
 
 def numbered(run: Path, name: re.Pattern[str] = NAME) -> list[Path]:
-    """Checkpoints of a run, whole or not, the oldest first."""
+    """All checkpoint directories of a run, complete or not, oldest first."""
     there = run.iterdir() if run.is_dir() else ()
     found = {
         int(named[1]): path
@@ -156,26 +156,28 @@ def numbered(run: Path, name: re.Pattern[str] = NAME) -> list[Path]:
 
 
 def check_none_lost(run: Path) -> None:
-    """Refuse to restart a run that had checkpoints of which none is whole.
+    """Check that a run without a complete checkpoint has no damaged ones either.
+
+    Restarting it from the beginning would overwrite what the user may still restore.
 
     Raises:
-        InputError: names what is wrong with each.
+        InputError: There are damaged checkpoints; describes the damage of each.
     """
     damaged = [path for path in numbered(run) if marked(path)]
     if damaged:
         told = "; ".join(f"{path.name}: {damage_of(path)}" for path in damaged)
         raise InputError(
-            f"{str(run)!r} has no whole checkpoint to resume from: {told}. Restore one from a "
-            "copy, or start anew in another directory"
+            f"{str(run)!r} has no complete checkpoint to resume from: {told}. Restore one from a "
+            "backup, or start a new run in another directory"
         )
 
 
 @contextlib.contextmanager
 def written(checkpoint: Path) -> Iterator[None]:
-    """Remove a checkpoint that cannot be written, and say which one to resume from.
+    """Remove the checkpoint if writing it fails.
 
     Raises:
-        EngineError: names the checkpoint and the last whole one.
+        EngineError: Writing failed; names the checkpoint and the one to resume from.
     """
     try:
         with writing(checkpoint):
@@ -189,10 +191,10 @@ def written(checkpoint: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn errors of the disk, as libraries raise them, into an error that names the place.
+    """Convert write errors of any library into an EngineError.
 
     Raises:
-        EngineError: names the place and what to do.
+        EngineError: Writing failed; names the path and what to do.
     """
     try:
         yield
@@ -204,37 +206,40 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def _as_of_disk(error: Exception) -> OSError:
-    """The error number that a library names; torch names none, so the disk is taken to be full."""
+    """Recover the errno from a message; without one, as in torch, assume that the disk is full."""
     said = re.search(r"os error (\d+)", str(error))
     number = int(said[1]) if said else errno.ENOSPC
     return OSError(number, os.strerror(number))
 
 
 def _of_disk(error: Exception) -> bool:
-    """Whether an error is one of writing files, by its type or its words."""
+    """Whether an error comes from writing files, by its type or its message."""
     told = str(error)
     return isinstance(error, OSError) or any(words in told for words in DISK)
 
 
 def marked(checkpoint: Path) -> bool:
-    """Whether it was written to its end, whatever became of it since."""
+    """Whether the checkpoint was completely written; it may have been damaged since."""
     return (checkpoint / MARK).is_file()
 
 
-def remove_old(newest: Path, keep: int | None, best: str | None) -> None:
-    """Remove checkpoints before the newest one, except for the last ones and the best one.
+def remove_old(
+    newest: Path, keep: int | None, best: str | None = None, name: re.Pattern[str] = NAME
+) -> None:
+    """Remove old checkpoints, but keep the last ones and the best one.
 
-    Later steps, which remain if a run was resumed from an earlier checkpoint, are not counted.
+    Ignores checkpoints of later steps, which exist if the run resumed from an earlier one.
 
     Args:
-        newest: it was just marked.
-        keep: how many stay; None for all.
-        best: checkpoint that stays.
+        newest: The checkpoint that was just marked.
+        keep: Number of checkpoints to keep; None for all.
+        best: Path of a checkpoint to keep in any case, or None.
+        name: Names of the engine's checkpoints.
     """
     if not keep:
         return
-    names = [path.name for path in numbered(newest.parent)]
-    before = numbered(newest.parent)[: names.index(newest.name)]
+    saved = numbered(newest.parent, name)
+    before = saved[: saved.index(newest)]
     stays = {Path(best).name} if best else set()
     others = [path for path in before if path.name not in stays]
     room = max(keep - 1 - len(stays & {path.name for path in before}), 0)
@@ -243,44 +248,44 @@ def remove_old(newest: Path, keep: int | None, best: str | None) -> None:
 
 
 def stops_inside(checkpoint: Path) -> bool:
-    """Whether a checkpoint lies inside a rollout batch, so that training cannot resume from it."""
+    """Whether a checkpoint was saved inside a rollout batch, so that training cannot resume."""
     return bool(_read(checkpoint, SAMPLING).get("inside"))
 
 
 def updates_of(checkpoint: Path) -> int:
-    """Updates that were made."""
+    """Number of optimizer updates made before the checkpoint."""
     return int(_read(checkpoint, STATE, "global_step")["global_step"])
 
 
 def save_sampling(checkpoint: Path, state: Mapping[str, Any], *, inside: bool = False) -> None:
-    """Save which questions come next.
+    """Save the state of the question sampling.
 
     Args:
-        checkpoint: where to.
-        state: of the session, see `vantage.training.session.Session.state_dict`.
-        inside: whether the run stopped inside a rollout batch.
+        checkpoint: Directory of the checkpoint.
+        state: State from `vantage.training.session.Session.state_dict`.
+        inside: Whether the run stopped inside a rollout batch.
     """
     text = json.dumps({**state, "inside": inside}, default=lambda value: value.tolist())  # of NumPy
     (checkpoint / SAMPLING).write_text(text, encoding="utf-8")
 
 
 def load_sampling(checkpoint: Path) -> dict[str, Any]:
-    """The state of the session in a checkpoint.
+    """Load the state of the session from a checkpoint.
 
     Raises:
-        InputError: the checkpoint does not say.
+        InputError: The state is missing or cannot be read.
     """
     return _read(checkpoint, SAMPLING, "questions", "state")
 
 
 def check_rows(run: Path, questions: Dataset) -> None:
-    """Refuse to resume a run with other rows than it began with; all checkpoints have the same.
+    """Check that a run resumes with the rows it started with, which any checkpoint identifies.
 
     Raises:
-        InputError: names what differs.
+        InputError: The rows differ; names the columns.
     """
     for checkpoint in reversed(numbered(run)):
-        with contextlib.suppress(InputError):  # a damaged one is passed over
+        with contextlib.suppress(InputError):  # skip damaged checkpoints
             before = _read(checkpoint, SAMPLING, "rows")["rows"]
             break
     else:
@@ -291,21 +296,21 @@ def check_rows(run: Path, questions: Dataset) -> None:
 def check_same_rows(
     where: str, saved: Mapping[str, Any], questions: int, rows: Mapping[str, str]
 ) -> None:
-    """Refuse to resume with other data than a run began with.
+    """Check that a run resumes with the data it started with.
 
     Args:
-        where: the checkpoint, for the message.
-        saved: `questions` and `rows` of it; checkpoints of earlier versions have no `rows`.
-        questions: number of questions that are drawn from now.
-        rows: digests of the data now, see `vantage.training.identity.identity`.
+        where: Name of the checkpoint, for the error message.
+        saved: The checkpoint's `questions` and `rows`; earlier versions did not save `rows`.
+        questions: Current number of questions.
+        rows: Digests of the current data, from `vantage.training.identity.identity`.
 
     Raises:
-        InputError: names what differs.
+        InputError: The data differ; names how.
     """
     if saved["questions"] != questions:
         raise InputError(
             f"{where}: the run had {saved['questions']} questions, now there are {questions}: "
-            "give it the same data"
+            "resume with the same data"
         )
     _refuse_others(where, saved.get("rows"), rows)
 
@@ -314,13 +319,13 @@ def _refuse_others(where: str, before: Mapping[str, str] | None, rows: Mapping[s
     other = difference(before, rows) if before else None
     if other:
         raise InputError(
-            f"{where}: the data are not those that the run began with: {other}: give it the same "
+            f"{where}: the data changed since the run started: {other}; resume with the same "
             "data, or start a new run in another directory"
         )
 
 
 def _read(checkpoint: Path, name: str, *needed: str) -> dict[str, Any]:
-    """The JSON object in a file of a checkpoint, which has all names in `needed`."""
+    """Read a JSON object from a file of a checkpoint; it must have all keys in `needed`."""
     try:
         said = dict(json.loads((checkpoint / name).read_text(encoding="utf-8")))
         missing = [wanted for wanted in needed if wanted not in said]

@@ -1,4 +1,4 @@
-"""Seconds that the stages of a rollout batch take."""
+"""Measures the duration of the stages of a rollout batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ STAGES = ("generate", "reward", "plan", "log_probs", "update")
 
 
 class Clock:
-    """A stopwatch with a name for each stage.
+    """Stopwatch of named stages.
 
     Attributes:
-        seconds: by stage, since the last restart.
+        seconds: Stage -> seconds since the last restart.
     """
 
     def __init__(self) -> None:
@@ -22,19 +22,19 @@ class Clock:
         self._began = time.perf_counter()
 
     def restart(self) -> None:
-        """Forget all stages; the whole begins now."""
+        """Reset all stages and start the time of a new rollout batch."""
         self.seconds.clear()
         self._began = time.perf_counter()
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the time within it to a stage."""
+        """Add the time spent in the context to a stage."""
         began = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - began
 
     def metrics(self, useful: float) -> dict[str, float]:
-        """Metrics of a rollout batch that ends now, `useful` of whose rollouts are trained."""
+        """Metrics of the rollout batch that ends now, with `useful` useful rollouts."""
         self.seconds["rollout_batch"] = time.perf_counter() - self._began
         return {
             **{f"seconds/{stage}": self.seconds[stage] for stage in (*STAGES, "rollout_batch")},

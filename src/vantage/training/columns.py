@@ -1,4 +1,4 @@
-"""Whether a data set has the rows and columns that a trainer will ask for."""
+"""Checks that a data set has the rows and columns that a trainer needs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vantage.questions.column_kinds import Data, held
 from vantage.questions.column_roles import sample
 from vantage.questions.variants import Variants
 
-# What every engine hands to reward functions besides the columns, and what TRL does.
+# Arguments of reward functions that are not columns: of every engine, and of TRL.
 FROM_ANY = {"prompts", "completions"}
 FROM_TRL = FROM_ANY | {"completion_ids", "trainer_state", "log_extra", "log_metric"}
 
-# Columns that the model sees.
+# Columns that make up the prompt.
 SHOWN = ("prompt", "image", "images")
 
 
 def named(eval_dataset: Any) -> dict[str, Any]:
-    """The evaluation sets, each with a name for messages."""
+    """Evaluation sets by the name used in messages."""
     if eval_dataset is None:
         return {}
     if isinstance(eval_dataset, dict):
@@ -39,20 +39,20 @@ def check_columns(
     withheld: Collection[str] = (),
     streamed: bool = False,
 ) -> None:
-    """Refuse data without rows, or without a column that is needed.
+    """Check that a data set has rows and all columns that are needed.
 
     Args:
-        name: of the data set, for the message.
-        rows: the data set.
-        rewards: reward functions, or models.
-        variants: how prompts are made of the rows, where they are varied.
-        supplied: what the engine hands to reward functions besides columns.
-        withheld: columns that it keeps from them.
-        streamed: whether rows may come as a stream, in their own order.
+        name: Name of the data set, for error messages.
+        rows: The data set.
+        rewards: Reward functions or models.
+        variants: Variants of the prompts, if any.
+        supplied: Arguments of reward functions that the engine supplies besides columns.
+        withheld: Columns that the engine does not pass to reward functions.
+        streamed: Whether an iterable data set is allowed.
 
     Raises:
-        ConfigError: something else than a `datasets.Dataset`, or a stream.
-        InputError: no rows, or a column is missing.
+        ConfigError: `rows` is not a `datasets.Dataset`, or is a stream that is not allowed.
+        InputError: There are no rows, or a column is missing.
     """
     if not isinstance(rows, (Dataset, IterableDataset) if streamed else Dataset):
         raise ConfigError(
@@ -81,15 +81,19 @@ def check_columns(
 
 
 def check_pictures(name: str, rows: Dataset | IterableDataset, rewards: list) -> None:
-    """Refuse pictures and videos in columns that neither the model nor a reward asks for.
+    """Reject images and videos in columns that neither the model nor a reward reads.
+
+    Such a data set would silently train without its images.
 
     Args:
-        name: of the data set, for the message.
-        rows: the data set; of a stream, and of rows with a format, the first one is looked at.
-        rewards: reward functions, or models; what a function names as a parameter it asks for.
+        name: Name of the data set, for error messages.
+        rows: The data set. Of a stream, and of a formatted data set, only the first row is
+            checked.
+        rewards: Reward functions or models. A function reads the columns that its parameters
+            name.
 
     Raises:
-        InputError: there is such a column; says how to use it and how to leave it out.
+        InputError: There is such a column; the message says how to use it or to drop it.
     """
     seen = [next(iter(rows), {})] if _is_made(rows) else list(sample(rows))
     data = Data(name, _names(rows), held(seen, None), seen)
@@ -111,7 +115,7 @@ def _media(data: Data, column: str) -> str:
 
 
 def _renamed(data: Data, column: str) -> str:
-    """How pictures come before the model, where no others do."""
+    """A hint to rename the column, if the data set has no other images."""
     if data.kind(column) != "picture" or {"image", "images"} & set(data.names):
         return ""
     kind = "images" if data.held[column].several else "image"
@@ -123,17 +127,17 @@ def _is_made(rows: Dataset | IterableDataset) -> bool:
 
 
 def _names(rows: Dataset | IterableDataset) -> list[str]:
-    """Columns that a row has once it is read; none where there are no rows."""
+    """Columns of the rows as read; empty without rows."""
     if isinstance(rows, IterableDataset):
         return list(next(iter(rows), {}))
     if not len(rows):
         return []
-    # A transform can make or leave out columns.
+    # A transform can add or remove columns.
     return list(rows[0]) if _is_made(rows) else list(rows.format["columns"])
 
 
 def _columns(reward: Callable) -> list[str]:
-    """Columns that a reward function cannot do without."""
+    """Columns that a reward function requires: its parameters without a default."""
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [
         parameter.name

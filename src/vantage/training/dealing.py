@@ -1,7 +1,7 @@
-"""From a plan to the rows of each process, update and forward.
+"""Distributes the rows of a plan over processes, updates and forwards.
 
-Everything here follows from the plan and the response lengths, which all processes know,
-so every process deals the same way without talking to the others.
+Everything here depends only on the plan and the response lengths, which all processes know,
+so all processes compute the same distribution without communication.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ PADDING = -1
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What one optimizer update trains.
+    """The rows of one optimizer update.
 
     Attributes:
-        row_PR: rows of the plan for each of P processes, R each, PADDING where a process has
-            one row less than the others.
-        rows: rows of the plan in the update, over all processes.
-        tokens: response tokens of those rows.
+        row_PR: Rows of the plan per process, shape (P, R); PADDING pads processes with fewer rows.
+        rows: Number of rows over all processes, without padding.
+        tokens: Number of response tokens of these rows.
     """
 
     row_PR: np.ndarray
@@ -33,15 +32,18 @@ class Update:
 
 
 def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -> list[Update]:
-    """The updates of a rollout batch, in the plan's order, padding left out.
+    """Split a plan into optimizer updates, in its order and without its padding samples.
 
-    Every process gets the same number of rows in every update, at least one.
+    Every process gets the same number of rows in an update, at least one.
 
     Args:
-        samples: the plan, M rows.
-        length_M: response tokens that count in the loss, of each sample.
-        updates: optimizer updates made from the plan, U.
-        processes: processes that share the work, P.
+        samples: The plan, M rows.
+        length_M: Response tokens of each sample that count in the loss, shape (M,).
+        updates: Number of optimizer updates U.
+        processes: Number of processes P.
+
+    Returns:
+        U updates.
     """
     update_M = update_of(samples, updates)
     dealt = []
@@ -56,13 +58,16 @@ def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -
 
 
 def loss_weights(samples: Samples, size_M: np.ndarray, updates: list[Update]) -> np.ndarray:
-    """Weight of each sample in the loss, with a weighted mean of 1 in every update.
+    """Scale the sample weights of a plan so that their weighted mean is 1 in every update.
 
     Args:
-        samples: the plan.
-        size_M: what a sample counts in the denominator of the loss: its tokens where that
-            is a mean over tokens, 1 where it is a mean over rows.
-        updates: as `deal` made them.
+        samples: The plan, M rows.
+        size_M: Share of each sample in the denominator of the loss, shape (M,): its number of
+            tokens for a mean over tokens, 1 for a mean over rows.
+        updates: Updates from `deal`.
+
+    Returns:
+        Loss weights, shape (M,); 0 for padding.
     """
     weight_M = np.zeros(len(samples))
     for update in updates:
@@ -74,9 +79,9 @@ def loss_weights(samples: Samples, size_M: np.ndarray, updates: list[Update]) ->
 
 
 def share_of(count: int, part: int, parts: int) -> slice:
-    """The piece of `count` forwards that training step `part` of `parts` does.
+    """The slice of `count` forwards that belongs to accumulation step `part` of `parts`.
 
-    The last step, which synchronizes the gradients, always has one.
+    The last step synchronizes the gradients, and always has a forward.
     """
     start, stop = cuts(count, parts)[part : part + 2]
     return slice(int(start), int(stop))

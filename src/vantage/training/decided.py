@@ -1,7 +1,7 @@
-"""Options of an engine must not contradict the sections of a configuration, on either engine.
+"""Checks that options of an engine do not contradict the sections of a configuration.
 
-An option under `trl` or `verl` may repeat the value of the section that decides it. Any other value
-is refused, since one of the two would be dropped silently.
+An option under `trl` or `verl` may repeat the value that a section determines. Any other value is
+an error, since one of the two would be ignored silently.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vantage.errors import ConfigError
 def check_decided(
     engine: str, decided: Mapping[str, Any], given: Mapping[str, Any], instead: Mapping[str, str]
 ) -> None:
-    """Refuse options of an engine that contradict the sections.
+    """Check that options of an engine do not contradict the sections.
 
     Args:
-        engine: section of the options.
-        decided: option -> the value that follows from the sections.
-        given: option -> the value under the engine's name; those not decided are ignored.
-        instead: option -> what to set instead, for each that is decided.
+        engine: Name of the engine, which is the section of its options.
+        decided: Option -> value that the sections determine.
+        given: Option -> value in the engine's section. Options not in `decided` are ignored.
+        instead: Option in `decided` -> advice on what to set instead.
 
     Raises:
-        ConfigError: names both values.
+        ConfigError: An option contradicts the sections; names both values.
     """
     for name in given:
         if name in decided and not same(given[name], decided[name]):
@@ -37,9 +37,9 @@ def check_decided(
 
 
 def same(given: Any, value: Any) -> bool:
-    """Whether a given value repeats a decided one.
+    """Whether a given value repeats a determined one.
 
-    A mapping may give some of the options, one value stands for a list of it, and paths are
+    A given mapping may be partial, a scalar equals a list of that one value, and paths are
     compared as absolute paths.
     """
     if isinstance(given, Mapping) and isinstance(value, Mapping):
@@ -53,7 +53,7 @@ def same(given: Any, value: Any) -> bool:
 
 
 def flat(options: Mapping[str, Any], whole: tuple[str, ...] = (), prefix: str = "") -> Iterator:
-    """Pairs of dotted name and value; options of those in `whole` stay together."""
+    """Yield (dotted name, value) of nested options; mappings in `whole` are not flattened."""
     for key, value in options.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and name not in whole:

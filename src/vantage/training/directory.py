@@ -1,4 +1,4 @@
-"""The directory of a run: its lock, its contents, and whether a run may start or resume there."""
+"""The directory of a run: its lock, its contents, and checks before a run starts or resumes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 LOCK = "lock"
 CHECKPOINT = re.compile(r"(?:checkpoint-|global_step_)(\d+)")
-TRACKER = "latest_checkpointed_iteration.txt"  # of veRL
+TRACKER = "latest_checkpointed_iteration.txt"  # written by veRL
 RECORD = Path("record")
-# Options that decide how a run is carried out, not what it computes.
+# Options that may change on resume, since they do not affect what the run computes.
 FREE = ("run", "verl", "batch.micro_batch", "judge")
 
 
 def locked(config: Config) -> files.Lock:
-    """Lock the directory of a run for this process until the lock is released.
+    """Lock the directory of a run for this process.
 
     Raises:
-        ConfigError: another process trains there, or nothing can be written there.
+        ConfigError: Another process holds the lock, or the directory cannot be written.
     """
     run = Path(config.run.output)
     lock = files.Lock(
@@ -49,19 +49,19 @@ def locked(config: Config) -> files.Lock:
 
 
 def check_output(config: Config, *, resume: bool) -> None:
-    """Refuse to overwrite another run, or to resume another run or what is not a run.
+    """Check that a run can start or resume in its directory without overwriting another run.
 
-    A run that ended before its first checkpoint is resumed from its beginning.
+    A run that ended before its first checkpoint resumes from the beginning.
 
     Args:
-        config: of the run that is to start.
-        resume: whether it continues the run in the directory.
+        config: Configuration of the run.
+        resume: Whether to resume the run in the directory.
 
     Raises:
-        ConfigError: the directory is a file or cannot be written; without `resume`, it has
-            remains of an earlier run; with it, it is not the directory of a run, or an option
-            that decides what the run computes has changed.
-        InputError: the checkpoints of the run are gone.
+        ConfigError: The directory is a file or cannot be written; without `resume`, it contains
+            an earlier run; with `resume`, it is not the directory of a run, or an option that
+            affects what the run computes has changed.
+        InputError: The checkpoints of the run are missing.
     """
     run = Path(config.run.output)
     files.check_writable(run, "run.output", folder=True)
@@ -78,23 +78,23 @@ def check_output(config: Config, *, resume: bool) -> None:
 
 def _check_resumed(config: Config, run: Path) -> None:
     if is_empty(run):
-        logger.warning(f"--resume: {str(run)!r} has no run yet, so this one begins")
+        logger.warning(f"--resume: {str(run)!r} has no run yet; starting a new one")
         return
     if not (run / CONFIG).is_file():
         found = remains(run)
         raise ConfigError(
-            f"--resume: {str(run)!r} has {found}, but its {CONFIG} is gone, so it is unknown "
+            f"--resume: {str(run)!r} has {found}, but its {CONFIG} is missing, so it is unknown "
             "whether it is the same run: restore it, or choose another directory"
             if found
-            else f"--resume: {str(run)!r} is no directory of a run: there is no {CONFIG}; choose "
-            "the directory of the run, or an empty one"
+            else f"--resume: {str(run)!r} is not the directory of a run: it has no {CONFIG}; "
+            "choose the directory of the run, or an empty one"
         )
     _check_same(configuration.saved(run / CONFIG), config)
     _check_not_lost(config, run)
 
 
 def _check_not_lost(config: Config, run: Path) -> None:
-    """Refuse to restart, and so overwrite, a run whose checkpoints were removed."""
+    """Check that the checkpoints were not removed; restarting would overwrite the run."""
     if newest(run) is not None:
         return
     own = {"save_strategy", "save_steps"} & set(config.trl)
@@ -102,29 +102,28 @@ def _check_not_lost(config: Config, run: Path) -> None:
     if _has_model(run) or (batches > config.run.save_every and not own):
         what = "a trained model" if _has_model(run) else f"a record of {batches} rollout batches"
         raise InputError(
-            f"--resume: {str(run)!r} has {what} but no checkpoint any more: restore the newest "
+            f"--resume: {str(run)!r} has {what} but no checkpoint: restore the newest "
             "one, or choose another directory"
         )
 
 
 def is_empty(run: Path) -> bool:
-    """Whether a directory is missing or holds only a lock and hidden files."""
+    """Whether a directory is missing, or contains only a lock and hidden files."""
     if not run.is_dir():
         return True
     return all(path.name == LOCK or path.name.startswith(".") for path in run.iterdir())
 
 
 def newest(run: Path) -> str | None:
-    """Name of the checkpoint of the latest step, whole or not, of either engine."""
+    """Name of the checkpoint of the latest step, complete or not, of either engine."""
     found = numbered(run, CHECKPOINT)
     return found[-1].name if found else None
 
 
 def remains(run: Path) -> str | None:
-    """What a directory holds of a run that another run must not overwrite; None for nothing.
+    """Name what a directory contains that a new run must not overwrite; None for nothing.
 
-    The configuration and the record of a run that ended before its first rollout batch was done
-    do not count.
+    The configuration and the record of a run that finished no rollout batch do not count.
     """
     if (run / TRACKER).exists() or newest(run):
         return "checkpoints"
@@ -163,8 +162,8 @@ def _check_same(before: Config, now: Config) -> None:
     if changed:
         told = ", ".join(changed)
         raise ConfigError(
-            f"--resume continues the same run, but this changed: {told}; set it as it was (a link "
-            "can stand where a file was), or start a new run in another run.output"
+            f"--resume continues the same run, but this changed: {told}; restore it (for a renamed "
+            "file, a link at its old path is enough), or start a new run in another run.output"
         )
 
 
@@ -173,12 +172,12 @@ def _options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moved(old: str, new: str) -> bool:
-    """Whether a file of the user's code was moved: same name, and the old file is gone."""
+    """Whether a file of the user's code was moved: the name is equal, and the old file is gone."""
     return plugins.short(old) == plugins.short(new) and not Path(plugins.file_of(old)).exists()
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options by their dotted names, without those in `FREE`."""
+    """Flatten options to dotted names, without those in `FREE`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         whole = f"{prefix}{name}"

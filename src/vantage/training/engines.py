@@ -1,4 +1,4 @@
-"""What an engine says about a run before the run starts, whether it is installed or not."""
+"""Interface for checking a run before it starts, whether or not its engine is installed."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from vantage.training.resolved import Resolved
 
 
 class Engine(Protocol):
-    """The module `resolving` of an engine.
+    """Interface of an engine's module `resolving`.
 
     Attributes:
-        CHECKS: checks of this engine alone, after those of `vantage.checking.checks`.
+        CHECKS: Engine-specific checks, which run after those of `vantage.checking.checks`.
     """
 
     CHECKS: tuple[Check, ...]
 
     def resolve(self, config: Config) -> Resolved:
-        """What the engine makes of a configuration.
+        """Resolve a configuration to the settings of the engine.
 
         Raises:
-            ConfigError: the engine refuses an option.
+            ConfigError: The engine does not accept an option.
         """
 
     def check_run(self, config: Config, *, resume: bool) -> None:
-        """Refuse to overwrite another run, or to resume another run or damaged checkpoints.
+        """Check that the run overwrites no other run, and can resume if asked to.
 
         Raises:
-            ConfigError, InputError: as `vantage.training.directory.check_output`, or no
-                checkpoint is whole.
+            ConfigError, InputError: As `vantage.training.directory.check_output`, or no
+                checkpoint is complete.
         """
 
     def missing_packages(self, config: Config) -> Iterator[str]:
-        """What the run needs and this machine does not have, a sentence each."""
+        """Yield a sentence for each package that the run needs and this machine lacks."""
 
 
 def engine_of(config: Config) -> Engine:
-    """The engine of a configuration, or a stand-in if the engine is not installed.
+    """Import the engine of a configuration, or a stand-in if the engine is not installed.
 
     Raises:
-        EngineError: the installed version is not supported.
+        EngineError: The installed version is not supported.
     """
     there = any(metadata.distributions(name=config.engine))
     where = f"vantage.training.{config.engine}.resolving" if there else "vantage.training.absent"

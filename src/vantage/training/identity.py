@@ -1,4 +1,4 @@
-"""A digest of the rows that a run is trained on."""
+"""Digests of the rows that a run trains on, to detect changed data on resume."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from datasets import Dataset
 
 from vantage.errors import some_names
 
-ROWS = 10_000  # read at once
-ENDS = 256  # bytes at either end of an embedded picture
+ROWS = 10_000  # rows per batch
+ENDS = 256  # bytes at either end of an embedded image
 PICTURE = {"bytes", "path"}
 
 
 def identity(rows: Dataset) -> dict[str, str]:
-    """A digest of each column, in the order of the rows: ids, prompts, answers and all others.
+    """Compute a digest of each column, in row order.
 
-    A picture counts by the name and the size of its file, or, where it is embedded, by its size
-    and the `ENDS` bytes at either end; none is decoded.
+    Image files are identified by name and size, and embedded images by size and the `ENDS` bytes
+    at either end, so that no image is read or decoded in full.
+
+    Returns:
+        Column -> hexadecimal digest.
     """
     found = {name: hashlib.sha256() for name in sorted(rows.column_names)}
     for table in rows.with_format("arrow").iter(batch_size=ROWS):
@@ -34,7 +37,7 @@ def identity(rows: Dataset) -> dict[str, str]:
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """How the digests of two data sets differ, in words; None if they are equal."""
+    """Describe how the digests of two data sets differ; None if they are equal."""
     gone, new = sorted({*before} - {*now}), sorted({*now} - {*before})
     changed = [name for name in now if name in before and now[name] != before[name]]
     told = [
@@ -52,7 +55,7 @@ def _told(columns: list[str], one: str, several: str) -> str:
 
 
 def _parts(array: pa.Array) -> Iterator[list[Any]]:
-    """The values of a column as JSON can hold them, pictures by what they count by."""
+    """Yield the values of a column in a form that JSON supports, with images summarized."""
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     kind = array.type
@@ -84,7 +87,7 @@ def _embedded(array: pa.Array) -> list[Any]:
 
 
 def _files(paths: pa.Array, contents: pa.Array) -> list[Any]:
-    """Name and size of each file that is not embedded; where it lies does not count."""
+    """Name and size of each file that is not embedded; its directory may change."""
     embedded = contents.is_valid().to_pylist()
     return [
         None if path is None or held else (Path(path).name, _size(path))

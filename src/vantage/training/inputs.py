@@ -1,4 +1,4 @@
-"""What every run reads: rows, model and rewards."""
+"""Loads the inputs of a run: data set rows, model and rewards."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ from vantage.rewards.opening import opened_by
 from vantage.training.resolved import RunSettings, Source
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
-GRADING = ("accuracy", "tag_accuracy")  # rewards that have to accept the reference of each row
+GRADING = ("accuracy", "tag_accuracy")  # rewards that must accept the reference of each row
 
 
 def rows_of(
     settings: RunSettings, processor: Any = None, *, write_rejects: bool = True
 ) -> tuple[Dataset, Dataset | None]:
-    """The rows to train on and those to validate on, all of them checked.
+    """Load and check the rows to train and to validate on.
 
     Args:
-        settings: of the run.
-        processor: of the model, to find pictures that it cannot take; None to skip this.
-        write_rejects: whether to write bad rows to the run's directory.
+        settings: Settings of the run.
+        processor: Processor of the model, to find images that it cannot process; None skips this.
+        write_rejects: Whether to write bad rows to the run's directory.
+
+    Returns:
+        Training rows, and validation rows or None.
 
     Raises:
-        ConfigError, InputError: as `vantage.questions.loading.load`.
+        ConfigError, InputError: As `vantage.questions.loading.load`.
     """
     writes = write_rejects and PartialState().is_main_process
 
@@ -57,7 +60,7 @@ def rows_of(
 
 
 def reading_options(settings: RunSettings, processor: Any = None) -> dict[str, Any]:
-    """Options of `vantage.questions.loading.survey` with which the data of a run are read."""
+    """Options of `vantage.questions.loading.survey` for reading the data of a run."""
     return {
         "columns": settings.columns,
         "layout": settings.layout,
@@ -68,22 +71,22 @@ def reading_options(settings: RunSettings, processor: Any = None) -> dict[str, A
 
 
 def load_model(path: str, **options: Any) -> tuple[Any, Any]:
-    """Processor (or tokenizer) and configuration of a model, as every engine loads them.
+    """Load the processor (or tokenizer) and the configuration of a model, as engines do.
 
     Args:
-        path: directory (`~` expanded), or name on the hub.
-        options: such as revision and trust_remote_code; a `subfolder` is that of the weights,
-            which no processor has.
+        path: Directory (`~` already expanded), or name on the hub.
+        options: Options such as revision and trust_remote_code; `subfolder` applies to the
+            weights and configuration alone.
 
     Raises:
-        ConfigError: there is no such model, it has neither processor nor tokenizer, its weights
-            are truncated, or its chat template does not end.
+        ConfigError: The model does not exist, it has neither processor nor tokenizer, its
+            weights are truncated, or its chat template does not terminate.
     """
     sides = {"truncation_side": "left", "padding_side": "left"}
     options = {"trust_remote_code": False, **options}
     model_files.check_model_files(path)
     with reading(f"model.path: {path!r} cannot be loaded", model_files.reason):
-        from transformers import AutoConfig, AutoProcessor  # fails where torchvision does
+        from transformers import AutoConfig, AutoProcessor  # fails if torchvision is broken
 
         with model_files.alone(path):
             config = AutoConfig.from_pretrained(path, **options)
@@ -95,7 +98,7 @@ def load_model(path: str, **options: Any) -> tuple[Any, Any]:
 
 
 def _check_weights(folder: Path) -> None:
-    """Refuse safetensors files that are truncated; only their headers are read."""
+    """Reject truncated safetensors files; reads only their headers."""
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, "pt"):
@@ -105,26 +108,26 @@ def _check_weights(folder: Path) -> None:
 
 
 def processes(*, cpu: bool = False) -> PartialState:
-    """The processes that a launcher started, of which this is one.
+    """Join the process group that a launcher started.
 
     Args:
-        cpu: whether they train on CPUs, whatever the machine has.
+        cpu: Whether to train on CPUs even if there are GPUs.
 
     Raises:
-        ConfigError: the variables that a launcher sets are no numbers or contradict each other.
+        ConfigError: The launcher's environment variables are not numbers, or are inconsistent.
     """
     for name in LAUNCHED:
-        with reading(f"{name} in the environment, which a launcher sets, is no number"):
+        with reading(f"the environment variable {name}, which a launcher sets, is not a number"):
             int(os.environ.get(name, 0))
-    with reading("the environment of a launcher (WORLD_SIZE, RANK, ...) does not fit"):
+    with reading("the environment variables of a launcher (WORLD_SIZE, RANK, ...) are invalid"):
         return PartialState(cpu=cpu)
 
 
 def check_attention(kind: str | None) -> None:
-    """Refuse an attention that transformers does not know; one of the hub has a slash.
+    """Check that transformers has an attention implementation; names with a slash are hub kernels.
 
     Raises:
-        ConfigError: names the nearest.
+        ConfigError: It has not; suggests the closest name.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -134,14 +137,14 @@ def check_attention(kind: str | None) -> None:
 
 
 def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[..., Any]:
-    """A reward by its name here, or the user's own as "file.py:function".
+    """Find a reward by its registered name, or load the user's own.
 
     Args:
-        name: of the reward.
-        judge: whom "judge" asks.
+        name: Registered name, or "file.py:function".
+        judge: Configuration of the reward "judge".
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: There is no such reward.
     """
     if plugins.is_own(name):
         return plugins.load(name)
@@ -153,7 +156,7 @@ def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[.
 
 
 def _judge(asked: configuration.Judge) -> Judge:
-    from vantage.chat.server import Settings, key  # which a judge alone needs
+    from vantage.chat.server import Settings, key  # needs the extra `judge`
 
     settings = Settings(
         asked.base_url, asked.model, key(), timeout=asked.timeout, retries=asked.retries
@@ -162,7 +165,7 @@ def _judge(asked: configuration.Judge) -> Judge:
 
 
 def part_names(rewards: Iterable[str]) -> list[str]:
-    """What each reward is called in logs and records: the function of a path, numbered if again."""
+    """Names of rewards in logs and records, without their paths; duplicates are numbered."""
     names: list[str] = []
     for reward in rewards:
         name = reward.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""Questions whose prompts are short enough to be trained."""
+"""Selects questions whose prompts are short enough to train on."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ logger = logging.getLogger(__name__)
 def short_enough(
     prompts: Prompts, tokens_of: Callable[[Question], int], limit: int | None, policy: str
 ) -> list[int]:
-    """Rows of the data whose longest prompt has at most `limit` tokens.
+    """Find the data rows whose longest prompt has at most `limit` tokens.
 
     Args:
-        prompts: the rows, and how they are asked.
-        tokens_of: number of tokens of a prompt, image tokens included.
-        limit: None for no limit; then nothing is measured.
-        policy: "error" to raise an error, "skip" to leave questions with longer prompts out.
+        prompts: Prompts of the data rows.
+        tokens_of: Returns the number of tokens of a prompt, including image tokens.
+        limit: Maximum number of tokens; None for no limit, which measures nothing.
+        policy: "error" raises an error for longer prompts, "skip" drops their questions.
+
+    Returns:
+        Row numbers.
 
     Raises:
-        InputError: prompts are longer, and the policy refuses them or no others are left.
+        InputError: Some prompts are too long under the policy "error", or all of them are.
     """
     rows = range(len(prompts.rows))
     if limit is None:
@@ -37,9 +40,11 @@ def short_enough(
     if long and (policy == "error" or len(long) == len(lengths)):
         raise InputError(
             f"prompts of {len(long)} rows are longer than max_prompt_length={limit}: "
-            f"rows {some(long)}, the longest {max(lengths.values())} tokens; lower "
+            f"rows {some(long)}, the longest has {max(lengths.values())} tokens; lower "
             "max_pixels, raise the limit, or set on_long_prompt to 'skip'"
         )
     if long:
-        logger.warning(f"dropped {len(long)} of {len(rows)} questions, too long: {some(long)}")
+        logger.warning(
+            f"dropped {len(long)} of {len(rows)} questions whose prompts are too long: {some(long)}"
+        )
     return [row for row in rows if lengths[row] <= limit]

@@ -1,4 +1,4 @@
-"""From the outcomes of a rollout batch to the plan, the same in every engine."""
+"""Makes the plan of a rollout batch from its scored rollouts, independently of the engine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vantage.methods import Recipe, Rollouts, Samples, diagnose
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Scored rollouts of a batch; engines add columns of their own, one entry a rollout.
+    """Rollouts of a batch with their rewards. Engines add columns with one entry per rollout.
 
     Attributes:
-        question_N: id in the batch of the question of each of N rollouts.
-        prompt_N: id of the prompt that generated it.
-        reward_N: its reward, NaN without a score.
-        part_NF: value of each of F reward functions, NaN for none.
+        question_N: Id within the batch of each rollout's question, shape (N,).
+        prompt_N: Id of the prompt that generated the rollout, shape (N,).
+        reward_N: Total reward, NaN for unscored rollouts, shape (N,).
+        part_NF: Values of the F reward functions, NaN for none, shape (N, F).
     """
 
     question_N: np.ndarray
@@ -29,38 +29,39 @@ class Outcomes:
     part_NF: np.ndarray
 
     def rewards(self, questions: Sequence[int]) -> list[np.ndarray]:
-        """Rewards of the scored rollouts of each question."""
+        """Rewards of the scored rollouts of each question; empty for a question without any."""
         scored = np.flatnonzero(~np.isnan(self.reward_N))
         row_N = scored[np.argsort(self.question_N[scored], kind="stable")]
         found, first_Q = np.unique(self.question_N[row_N], return_index=True)
         parts = np.split(self.reward_N[row_N], first_Q[1:])
-        by_question = dict(zip(found.tolist(), parts, strict=False))  # none gives one empty part
+        # np.split returns one empty part if nothing was found, hence not strict.
+        by_question = dict(zip(found.tolist(), parts, strict=False))
         return [by_question.get(question, np.zeros(0)) for question in questions]
 
     def silent(self) -> list[int]:
-        """Questions whose rewards are all equal, or that have none."""
+        """Questions whose rewards are all equal, or that have no rewards."""
         questions = np.unique(self.question_N).tolist()
         rewards = zip(questions, self.rewards(questions), strict=True)
         return [question for question, reward_R in rewards if _is_silent(reward_R)]
 
     def informative_first(self) -> list[int]:
-        """All questions: those that are not silent, then the silent ones."""
+        """All questions, with the silent ones last."""
         silent = self.silent()
         return [*np.setdiff1d(self.question_N, silent).tolist(), *silent]
 
     def take(self, rows: np.ndarray) -> Self:
-        """The rollouts in some rows."""
+        """Select rollouts by row."""
         return replace(self, **{name: _rows_of(value, rows) for name, value in _columns(self)})
 
     def joined(self, other: Self) -> Self:
-        """These rollouts, then those of `other`."""
+        """Append the rollouts of `other`."""
         theirs = dict(_columns(other))
         return replace(
             self, **{name: self._join(name, value, theirs[name]) for name, value in _columns(self)}
         )
 
     def _join(self, name: str, mine: Any, others: Any) -> Any:
-        """Two values of a column, one after the other."""
+        """Concatenate two values of a column."""
         return mine + others if isinstance(mine, list) else np.concatenate([mine, others])
 
 
@@ -69,13 +70,13 @@ def _is_silent(reward_R: np.ndarray) -> bool:
 
 
 def _columns(outcomes: Outcomes) -> Iterator[tuple[str, Any]]:
-    """Name and value of each column."""
+    """Yield name and value of each column."""
     for field in fields(outcomes):
         yield field.name, getattr(outcomes, field.name)
 
 
 def _rows_of(values: Any, rows: np.ndarray) -> Any:
-    """Some rows of a column: an array or tensor, a list, or a dictionary of them."""
+    """Select rows of a column, which is an array, a tensor, a list, or a dictionary of these."""
     if isinstance(values, dict):
         return {name: _rows_of(value, rows) for name, value in values.items()}
     return [values[row] for row in rows] if isinstance(values, list) else values[rows]
@@ -83,13 +84,13 @@ def _rows_of(values: Any, rows: np.ndarray) -> Any:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe trains of a batch.
+    """The training samples that a recipe makes from a batch.
 
     Attributes:
-        rollouts: those with a score; None where there are none.
-        samples: the plan, its rows pointing into the whole batch; empty without a score.
-        of_rollouts: the same plan, its rows pointing into `rollouts`.
-        unscored: rollouts that were left out, having no score.
+        rollouts: The scored rollouts; None if there are none.
+        samples: The plan, with rows that index the whole batch; empty without scored rollouts.
+        of_rollouts: The same plan, with rows that index `rollouts`.
+        unscored: Number of rollouts without a reward, which are excluded.
     """
 
     rollouts: Rollouts | None
@@ -99,19 +100,27 @@ class Plan:
 
     @functools.cached_property
     def diagnosis(self) -> dict[str, float]:
-        """The plan in numbers, as `diagnose`; nothing without a score."""
+        """Metrics of the plan, from `diagnose`; empty without scored rollouts."""
         if self.rollouts is None or self.of_rollouts is None:
             return {}
         return diagnose(self.rollouts, self.of_rollouts)
 
 
 def totals(part_NF: np.ndarray, weight_F: Sequence[float]) -> np.ndarray:
-    """Reward of each rollout from its F parts; NaN where one that counts, or the sum, is missing.
+    """Compute the total reward of each rollout from its F reward functions.
 
-    A part without a verdict, as of a judge that failed, says neither right nor wrong: the others
-    alone would compare the rollout with those that have it. Parts of weight 0 are only looked at.
-    Summed in the same order for every row, so that equal parts give equal rewards.
+    A rollout is unscored (NaN) if a part of nonzero weight is missing, such as the verdict of a
+    judge that failed: its partial sum would not be comparable with the rewards of its group.
+    Parts of weight 0 are only logged.
+
+    Args:
+        part_NF: Values of the reward functions, shape (N, F), NaN for none.
+        weight_F: Weights of the reward functions.
+
+    Returns:
+        Rewards, shape (N,).
     """
+    # Sum the parts in the same order for every row, so that equal parts give exactly equal rewards.
     reward_N = np.zeros(len(part_NF))
     for part_N, weight in zip(part_NF.T, weight_F, strict=True):
         reward_N += weight * part_N if weight else 0.0
@@ -122,14 +131,14 @@ def totals(part_NF: np.ndarray, weight_F: Sequence[float]) -> np.ndarray:
 def make_plan(
     recipe: Recipe, outcomes: Outcomes, seed: int, number: int, done: float = 0.0
 ) -> Plan:
-    """The plan of rollout batch `number`; its draws are keyed by (seed, number).
+    """Make the plan of a rollout batch, with random draws seeded by (seed, number).
 
     Args:
-        recipe: what plans.
-        outcomes: of the batch.
-        seed: of the run.
-        number: of the batch, from 0.
-        done: share of the training that is done, 0 to 1.
+        recipe: Recipe of the run.
+        outcomes: Scored rollouts of the batch.
+        seed: Seed of the run.
+        number: Number of the batch, from 0.
+        done: Training progress, from 0 to 1.
     """
     scored = np.flatnonzero(~np.isnan(outcomes.reward_N))
     unscored = len(outcomes.reward_N) - len(scored)

@@ -1,4 +1,4 @@
-"""In which precision a run keeps and updates weights, and whether updates of it move them."""
+"""Precision of weights and forwards, and whether optimizer steps survive rounding to it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ import numpy as np
 from vantage.config import Config
 from vantage.errors import ConfigError
 
-# Bits after the leading one of a weight, and the exponent of the smallest normal number.
+# Explicit bits of the significand, and the exponent of the smallest normal number.
 FORMATS = {"float32": (23, -126), "bfloat16": (7, -126), "float16": (10, -14)}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# A run is refused where a step reaches a smaller share of the weights.
+# A run is an error if a step moves a smaller share of the weights.
 ENOUGH = 0.9
-# Standard deviation of matrices that a configuration of a model does not say.
+# Standard deviation of matrices if the model's configuration has no `initializer_range`.
 USUAL_SPREAD = 0.02
 
-# AdamW as it is used on weights in bfloat16. A second moment v in bfloat16 is spaced v/256 to
-# v/128, so that a decay of 1 - 0.999 is rounded away and v never falls; one of 1 - 0.99 is not.
+# AdamW for bfloat16 weights. Neighbours of a second moment v in bfloat16 are v/256 to v/128 away,
+# so a decay of 1 - 0.999 is rounded away and v never falls, while one of 1 - 0.99 is not.
 COMPENSATED = "optimi.AdamW"
 COMPENSATED_BETAS = (0.9, 0.99)
 EPSILON = 1e-8
 
 
 ADVICE = (
-    "keep weights in float32 (the default; model.dtype says what forwards compute in), or set "
+    "keep weights in float32 (the default; model.dtype sets the precision of forwards), or set "
     "optimizer.weights to bfloat16 for compensated sums"
 )
 
 
 class Precision(NamedTuple):
-    """Names of dtypes: what forwards compute in, the model is loaded in, and training updates."""
+    """Names of dtypes: of forward passes, of the loaded model, and of the trained weights."""
 
     forward: str
     loaded: str
@@ -44,19 +44,19 @@ class Precision(NamedTuple):
 
 
 def precision_of(config: Config, *, has_bfloat16: bool) -> Precision:
-    """The precision that a configuration asks for.
+    """Resolve the precision that a configuration asks for.
 
-    Weights that are all trained are kept as `optimizer.weights` says, in float32 by default, and
-    forwards compute in `model.dtype`. With adapters the frozen model is kept in `model.dtype`
-    and the adapters in float32.
+    Forwards compute in `model.dtype`. In full fine-tuning, weights are kept in
+    `optimizer.weights`, by default float32. With adapters, the frozen model is kept in
+    `model.dtype` and the adapters in float32.
 
     Args:
-        config: of the run.
-        has_bfloat16: whether the machine computes in bfloat16; decides what `auto` means.
+        config: Configuration of the run.
+        has_bfloat16: Whether the machine supports bfloat16, which determines `auto`.
 
     Raises:
-        ConfigError: `optimizer.weights: bfloat16` with adapters, or with forwards in another
-            precision.
+        ConfigError: `optimizer.weights` is bfloat16, but the run trains adapters or computes
+            forwards in another precision.
     """
     weights, forward = config.optimizer.weights, config.model.dtype
     if forward == "auto":
@@ -68,8 +68,8 @@ def precision_of(config: Config, *, has_bfloat16: bool) -> Precision:
         )
     if weights == "bfloat16" and forward != "bfloat16":
         raise ConfigError(
-            f"optimizer.weights=bfloat16 with model.dtype={forward}: weights in bfloat16 are "
-            "computed with in bfloat16; set model.dtype to bfloat16, or leave weights at float32"
+            f"optimizer.weights=bfloat16 with model.dtype={forward}: forwards with weights in "
+            "bfloat16 compute in bfloat16; set model.dtype to bfloat16, or leave weights at float32"
         )
     if config.model.lora:
         return Precision(forward, forward, "float32")
@@ -77,12 +77,12 @@ def precision_of(config: Config, *, has_bfloat16: bool) -> Precision:
 
 
 class Weights(NamedTuple):
-    """A tensor that is trained, or several alike.
+    """A trained tensor, or several similar ones.
 
     Attributes:
-        dtype: its name.
-        size: how many weights.
-        magnitude_N: |w| of a sample of them.
+        dtype: Name of the dtype.
+        size: Number of weights.
+        magnitude_N: |w| of N sampled weights, shape (N,).
     """
 
     dtype: str
@@ -91,14 +91,14 @@ class Weights(NamedTuple):
 
 
 def expected(dtype: str, spread: float | None) -> list[Weights]:
-    """Weights as a model that is not loaded is likely to have them.
+    """Typical weights of a model that is not loaded.
 
     Args:
-        dtype: of all of them.
-        spread: standard deviation of its matrices (`initializer_range` of its configuration).
+        dtype: Name of their dtype.
+        spread: Standard deviation of the matrices (`initializer_range` of the model).
 
     Returns:
-        Matrices, normally distributed, and norms, which are one; sizes in a ratio of 10,000 to 1.
+        Normally distributed matrices, and norms of value 1, with sizes in a ratio of 10,000 to 1.
     """
     quantiles = (np.arange(1000) + 0.5) / 1000
     normal = NormalDist(sigma=spread or USUAL_SPREAD)
@@ -108,14 +108,14 @@ def expected(dtype: str, spread: float | None) -> list[Weights]:
 
 @dataclass(frozen=True)
 class Steps:
-    """How an optimizer moves a weight.
+    """Step size and rounding of an optimizer.
 
     Attributes:
-        optimizer: its name.
-        learning_rate: the highest.
-        size: of about the largest step, None where it cannot be told.
-        kept: whether what rounding drops from a step is kept for the next one (compensated
-            sums), or drops by chance so that the mean is right (stochastic rounding).
+        optimizer: Name of the optimizer.
+        learning_rate: Highest learning rate.
+        size: Approximate size of the largest step; None if unknown.
+        kept: Whether rounding errors are carried over to the next step (compensated sums) or are
+            unbiased (stochastic rounding).
     """
 
     optimizer: str
@@ -124,9 +124,9 @@ class Steps:
     kept: bool = False
 
 
-# The largest step in units of the learning rate, by the first part of the name that fits. Adam's
-# m / sqrt(v) is about one at most, as is Adafactor's, which is clipped by its mean square; a
-# sign is one; m of AdEMAMix is m + 5 m'; RMSprop's first step is g / sqrt((1 - 0.99) g^2).
+# The largest step in units of the learning rate, by the first substring that the name contains.
+# Adam's m / sqrt(v) is at most about 1, and so is Adafactor's update, whose mean square is clipped.
+# Lion steps by a sign, AdEMAMix by m + 5 m', and RMSprop first by g / sqrt((1 - 0.99) g^2).
 STEPS = {"ademamix": 6.0, "adafactor": 1.0, "adam": 1.0, "lion": 1.0, "rmsprop": 10.0}
 STEPS |= {"adagrad": 1.0}
 YES = ("true", "1", "yes", "y", "on", "t")
@@ -140,21 +140,21 @@ def steps_of(
     clip: float = 0.0,
     trained: int | None = None,
 ) -> Steps:
-    """How an optimizer of transformers or PyTorch moves a weight, by its name.
+    """Estimate the steps of an optimizer of transformers or PyTorch by its name.
 
-    Steps of SGD follow the gradients: where their norm is clipped to c, the root of the mean
-    square of P gradients is c / sqrt(P) at most, and a step is the learning rate times that,
-    over 1 - momentum.
+    Steps of SGD are proportional to gradients. If their norm is clipped to c, the root mean square
+    of P gradients is at most c / sqrt(P), and a step is at most the learning rate times that over
+    1 - momentum.
 
     Args:
-        optimizer: name, such as "adamw_torch_fused" or "optimi.AdamW".
-        learning_rate: the highest.
-        options: its other options.
-        clip: norm that gradients are clipped to, 0 for none.
-        trained: weights that are trained, where known.
+        optimizer: Name such as "adamw_torch_fused" or "optimi.AdamW".
+        learning_rate: Highest learning rate.
+        options: Other options of the optimizer.
+        clip: Maximum gradient norm; 0 for no clipping.
+        trained: Number of trained weights, if known.
     """
     name, options = optimizer.lower(), options or {}
-    # Both take compensated sums for low precision unless they are told not to.
+    # Both use compensated sums in low precision by default.
     sums = ("optimi." in name or "stable_adamw" in name) and options.get("kahan_sum") is not False
     switches = ("use_kahan_summation", "bf16_stochastic_round")
     kept = sums or any(str(options.get(switch)).lower() in YES for switch in switches)
@@ -166,26 +166,26 @@ def steps_of(
 
 
 def reach(step: float, dtype: str) -> float:
-    """The magnitude below which a step moves a weight; pure.
+    """The magnitude below which a step changes a weight.
 
-    A weight w with 2^e <= |w| < 2^(e+1) has its neighbours 2^(e-m) away, m bits after the
-    leading one (7 in bfloat16, 10 in float16, 23 in float32). Rounding to the nearest returns
-    w unless the step is longer than half of that, 2^(e-m-1): in bfloat16, |w| / 512 to
-    |w| / 256. So a step moves the weights below 2^ceil(log2(step) + m + 1): at 1e-6 those below
-    0.00049 in bfloat16 and those below 32 in float32.
+    A weight w with 2^e <= |w| < 2^(e+1) is 2^(e-m) away from its neighbours, where m is the
+    number of significand bits (7 in bfloat16, 10 in float16, 23 in float32). Rounding to nearest
+    returns w unless the step exceeds half of that distance, 2^(e-m-1), which in bfloat16 is
+    |w| / 512 to |w| / 256. So a step changes weights below 2^ceil(log2(step) + m + 1): for a step
+    of 1e-6 those below 0.00049 in bfloat16, and those below 32 in float32.
 
     Args:
-        step: its length.
-        dtype: name of a format in `FORMATS`.
+        step: Absolute size of the step.
+        dtype: Name of a dtype in `FORMATS`.
     """
     bits, least = FORMATS[dtype]
     if step <= 2.0 ** (least - bits - 1):
-        return 0.0  # shorter than half of the smallest number there is
+        return 0.0  # at most half of the smallest subnormal number
     return 2.0 ** math.ceil(math.log2(step) + bits + 1)
 
 
 class Moved(NamedTuple):
-    """What steps can move: share of the weights, and tensors of which they move no weight."""
+    """Share of the weights that steps change, and number of tensors that do not change at all."""
 
     share: float
     still: int
@@ -193,7 +193,7 @@ class Moved(NamedTuple):
 
 
 def moved(weights: Sequence[Weights], steps: Steps) -> Moved:
-    """What steps of a known size can move of weights, all of them in formats that are known."""
+    """Compute which weights steps of known size change; all dtypes must be in `FORMATS`."""
     shares = [float((w.magnitude_N < reach(steps.size or 0.0, w.dtype)).mean()) for w in weights]
     size = sum(w.size for w in weights)
     whole = sum(share * w.size for share, w in zip(shares, weights, strict=True))
@@ -201,29 +201,29 @@ def moved(weights: Sequence[Weights], steps: Steps) -> Moved:
 
 
 class Verdict(NamedTuple):
-    """Whether steps move weights, and why not: `error` where the run is to be refused."""
+    """An error if steps cannot train the weights, a warning if only some of them, else neither."""
 
     error: str | None = None
     warning: str | None = None
 
 
 def judge(weights: Sequence[Weights], steps: Steps) -> Verdict:
-    """Whether an optimizer can train weights of their precision.
+    """Judge whether an optimizer can train weights in their precision.
 
     Args:
-        weights: that it trains; those in float32 or more are let pass, whatever the steps.
-        steps: how it moves one.
+        weights: The trained weights. Those in float32 or float64 always pass.
+        steps: Steps of the optimizer.
 
     Returns:
-        An error where fewer than `ENOUGH` of the weights can be moved; a warning where whole
-        tensors cannot, or where it cannot be told.
+        An error if the steps change a smaller share of the weights than `ENOUGH`; a warning if
+        they do not change some tensors at all, or if this is unknown.
     """
     high = ("float32", "float64", *(("bfloat16",) if steps.kept else ()))
     rounded = [w for w in weights if w.dtype not in high]
     dtypes = ", ".join(dict.fromkeys(w.dtype for w in rounded))
     subject = f"{steps.optimizer} at learning rate {steps.learning_rate:g}"
     if rounded and (steps.size is None or any(w.dtype not in FORMATS for w in rounded)):
-        words = f"whether {subject} moves weights kept in {dtypes} cannot be told"
+        words = f"cannot determine whether {subject} moves weights kept in {dtypes}"
         return Verdict(warning=f"{words}; {ADVICE}")
     if not rounded or not steps.size:
         return Verdict()

@@ -1,4 +1,4 @@
-"""What every engine writes down of a rollout batch."""
+"""Builds the record of a rollout batch, and writes records despite a full disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vantage.training.session import Session
 
 logger = logging.getLogger(__name__)
 
-MOST = 100  # that wait for a disk
+MOST = 100  # pending writes
 
 
 def step_of(
@@ -33,19 +33,19 @@ def step_of(
     done: int,
     seconds: Mapping[str, float],
 ) -> Step:
-    """A rollout batch whose last update was just made, for the record.
+    """Build the record of a rollout batch after its last update.
 
     Args:
-        outcomes: its rollouts.
-        plan: made of them.
-        session: of the run, at this batch.
-        rewards: names of the reward functions.
-        responses: texts, of which those that the record keeps are looked at.
-        tokens_N: tokens of each response that count.
-        log_prob_N: mean log-prob of each response, NaN where nobody computed it.
-        updates: made from the plan.
-        done: updates of the run so far.
-        seconds: by stage.
+        outcomes: Scored rollouts of the batch.
+        plan: Plan made from them.
+        session: Session of the run, at this batch.
+        rewards: Names of the reward functions.
+        responses: Response texts; only those that the record keeps are read.
+        tokens_N: Number of response tokens that count, shape (N,).
+        log_prob_N: Mean log-prob of each response, NaN if not computed, shape (N,).
+        updates: Number of optimizer updates made from the plan.
+        done: Number of optimizer updates of the run so far.
+        seconds: Stage -> seconds.
     """
     prompts, questions = session.prompts, outcomes.question_N.tolist()
     asked_Q = {question: prompts.asked(question) for question in set(questions)}
@@ -75,28 +75,28 @@ def step_of(
 
 
 class Writing:
-    """Writes a record in order.
+    """Performs writes in order, and retries those that fail.
 
-    A full disk must not end a run whose weights are fine: what cannot be written is kept in memory
-    and written before whatever comes next.
+    A full disk must not end a run whose weights are fine. So failed writes stay in memory and are
+    retried before the next one.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], None], str]] = deque()
 
     def write(self, write: Callable[[], None], what: str) -> None:
-        """Write something, after what waits."""
+        """Queue a write, then perform all pending writes."""
         self._waiting.append((write, what))
         self.settle()
 
     def settle(self) -> None:
-        """Write what waits, as far as that can be done; the rest is told."""
+        """Perform pending writes until one fails; log a warning that names the rest."""
         while self._waiting:
             try:
                 self._waiting[0][0]()
             except OSError as error:
                 told = some_names(what for _, what in self._waiting)
-                logger.warning(f"{told} is not in the record yet: {error}; writing is retried")
+                logger.warning(f"{told} is not in the record yet: {error}; will retry")
                 if len(self._waiting) > MOST:
                     self._waiting.popleft()
                 return

@@ -1,4 +1,4 @@
-"""The run that a configuration means: its settings, and what its engine makes of them."""
+"""A resolved configuration: its engine-independent settings, and the engine's own values."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from vantage.training.shape import Shape, check_recipe, shape_of
 
 @dataclass(frozen=True)
 class Tokenize:
-    """Prompt -> ids, as an engine makes them.
+    """Tokenizes prompts as the engine does.
 
     Attributes:
-        many: prompts without pictures, or one prompt -> ids of each.
+        many: Tokenizes several prompts without images, or one prompt with or without images.
     """
 
     many: Callable[[Sequence[Any]], list[list[int]]]
 
     def __call__(self, prompt: Any) -> list[int]:
-        """The ids of a prompt."""
+        """Tokenize one prompt."""
         return self.many([prompt])[0]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How processes share a model.
+    """Sharding of the model over processes.
 
     Attributes:
-        processes: among which it is cut.
-        by: "copies" (a whole one on each), "fsdp", or "zero" (DeepSpeed).
-        stage: of ZeRO: 1 cuts the optimizer's states, 2 gradients too, 3 weights too.
+        processes: Number of processes that the model is sharded over.
+        by: "copies" (no sharding), "fsdp", or "zero" (DeepSpeed).
+        stage: ZeRO stage: 1 shards optimizer states, 2 also gradients, 3 also weights.
     """
 
     processes: int = 1
@@ -53,18 +53,18 @@ class Cut:
 
 @dataclass(frozen=True)
 class Forward:
-    """A forward of the update, on one process.
+    """A micro-batch of an update on one process, for the memory estimate.
 
     Attributes:
-        rows: of it; all of them are taken to be as long as the longest.
-        response: tokens of the longest response.
-        prompt: tokens for which there is room whatever the prompts; None for the longest prompt.
-        tile: tokens and vocabulary (None for all of it) of a tile of logits; None for all logits
-            at once.
-        reference: whether there is a KL divergence from a reference model.
-        checkpointing: whether layers are computed again in the backward pass.
-        written_out: whether attention is computed without a fused kernel.
-        compensated: whether the optimizer keeps compensated sums.
+        rows: Number of rows, all assumed to be as long as the longest.
+        response: Maximum response length, in tokens.
+        prompt: Prompt length that the engine reserves, in tokens; None for the longest prompt.
+        tile: Tokens and vocabulary entries (None for all) of a tile of logits; None if all logits
+            are computed at once.
+        reference: Whether the loss has a KL divergence from a reference model.
+        checkpointing: Whether gradient checkpointing is on.
+        written_out: Whether attention runs without a fused kernel.
+        compensated: Whether the optimizer keeps compensated sums.
     """
 
     rows: int
@@ -79,14 +79,14 @@ class Forward:
 
 @dataclass(frozen=True)
 class Colocated:
-    """A sampler on the GPUs that train.
+    """A sampler on the training GPUs.
 
     Attributes:
-        name: what it is called.
-        share: of a GPU's memory that it takes.
-        sleeps: whether it gives that back while an update runs; `switch` is the option for it.
-        parallel: GPUs among which it cuts the model.
-        length: tokens of a row for which it reserves its cache; None for the longest row.
+        name: Name of the sampler.
+        share: Share of a GPU's memory that it takes.
+        sleeps: Whether it releases this memory during updates; `switch` names the option.
+        parallel: Tensor-parallel size.
+        length: Row length that its KV cache is reserved for, in tokens; None for the longest row.
     """
 
     name: str
@@ -102,8 +102,8 @@ class Source:
     """A split of a data set.
 
     Attributes:
-        path: a file, a directory, or a name on the hub.
-        split: its name, where there are several.
+        path: A file, a directory, or a name on the hub.
+        split: Name of the split.
     """
 
     path: str
@@ -115,25 +115,25 @@ class Source:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Settings of a run that mean the same for every engine.
+    """Engine-independent settings of a run.
 
     Attributes:
         engine: "trl" or "verl".
-        model: directory, or name on the hub.
-        lora: adapters that are trained instead of the weights; None for the weights.
-        freezes_vision: whether the vision tower is not trained.
-        train, validation: the data; `validation` is None without validation.
-        columns, layout, image_root: how the data are read, see
+        model: Directory, or name on the hub.
+        lora: Adapters to train; None for full fine-tuning.
+        freezes_vision: Whether the vision tower is frozen.
+        train, validation: The data sets; `validation` is None without validation.
+        columns, layout, image_root: Options for reading the data, see
             `vantage.questions.loading.survey`.
-        on_bad_row: what happens to rows that cannot be trained.
-        bounds: pixels of an image.
-        variants: prompts of a question.
-        template, system_prompt: text around every question.
-        rewards: name -> weight.
-        judge: the server that the reward "judge" asks.
-        recipe: as the user wrote it.
-        batches, epochs: length of the run; one of them is None.
-        output: directory of the run.
+        on_bad_row: Whether invalid rows stop the run or are skipped.
+        bounds: Minimum and maximum size of an image, in pixels.
+        variants: Prompt variants of a question.
+        template, system_prompt: Text around every question.
+        rewards: Reward name -> weight.
+        judge: Server of the reward "judge".
+        recipe: Recipe as the user wrote it.
+        batches, epochs: Length of the run; one of them is None.
+        output: Directory of the run.
     """
 
     engine: str
@@ -159,7 +159,7 @@ class RunSettings:
 
 
 def settings_of(config: Config) -> RunSettings:
-    """The settings of a configuration that mean the same for every engine."""
+    """Extract the engine-independent settings of a configuration."""
     data, model, run = config.data, config.model, config.run
     return RunSettings(
         engine=config.engine,
@@ -187,28 +187,28 @@ def settings_of(config: Config) -> RunSettings:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What an engine makes of a configuration.
+    """A configuration as resolved by an engine.
 
     Attributes:
-        settings: those that mean the same for every engine.
-        shape: of a rollout batch.
-        prompts: rows -> how they are asked.
-        limit: tokens of the longest prompt to train on; None for none.
-        limit_validation: the same of those to validate on.
-        on_long_prompt: "error" longer ones, or "skip" them.
-        precision: of forwards and weights.
-        forward: of the update; None where the engine that makes it is not known.
-        cut: how processes share the model.
-        steps: of the optimizer; None where the engine that makes them is not known.
-        kept_in: precision of the weights that these steps move.
-        loading: options with which the model's configuration and processor are loaded.
-        template_options: of the chat template.
-        tokenizer: processor -> (prompt -> ids), as the engine makes them; None for the usual way.
-        check_model: refuses a configuration of a model that options of the engine do not fit.
-        supplied: what rewards get besides columns; withheld: columns that they do not get.
-        colocated: a sampler on the GPUs that train.
-        warnings: other things to know.
-        more_gpus: how to spread a model that is too large for one GPU.
+        settings: Engine-independent settings.
+        shape: Sizes of a rollout batch.
+        prompts: Rows -> prompts.
+        limit: Maximum length of training prompts, in tokens; None for no limit.
+        limit_validation: The same for validation prompts.
+        on_long_prompt: Whether to "error" or "skip" longer prompts.
+        precision: Precision of forwards and weights.
+        forward: Micro-batch of an update; None if the engine is not installed.
+        cut: Sharding of the model.
+        steps: Steps of the optimizer; None if the engine is not installed.
+        kept_in: Precision of the weights that the optimizer updates.
+        loading: Options for loading the model's configuration and processor.
+        template_options: Options of the chat template.
+        tokenizer: Processor -> tokenization as in the engine; None for the default.
+        check_model: Raises if the model's configuration and the engine's options conflict.
+        supplied: Arguments of reward functions besides columns; withheld: columns not passed.
+        colocated: Sampler on the training GPUs, if any.
+        warnings: Other warnings for the user.
+        more_gpus: Advice on how to spread a model that is too large for one GPU.
     """
 
     settings: RunSettings
@@ -230,14 +230,14 @@ class Resolved:
     withheld: Collection[str] = ()
     colocated: Colocated | None = None
     warnings: tuple[str, ...] = ()
-    more_gpus: str = "cut the model over several"
+    more_gpus: str = "shard the model over several"
 
 
 def resolved(config: Config) -> Resolved:
-    """What any engine makes of a configuration; what stands under its name is not read.
+    """Resolve a configuration without reading the options under the engine's name.
 
     Raises:
-        ConfigError: a recipe, its prompts, its updates and its precision contradict each other.
+        ConfigError: The recipe, its variants, its updates and the precision are inconsistent.
     """
     shape, recipe = shape_of(config), parse_recipe(config.recipe)
     check_recipe(recipe, config.variants, shape.updates)
@@ -260,7 +260,7 @@ def resolved(config: Config) -> Resolved:
 
 
 def prompts_of(config: Config, rows: Dataset) -> Prompts:
-    """How a configuration asks rows."""
+    """The prompts of data rows under a configuration."""
     return Prompts(
         Reader(rows),
         variants=config.variants,

@@ -1,4 +1,4 @@
-"""Attributes that have another value for a while."""
+"""Temporary values of attributes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 
 @contextlib.contextmanager
 def scoped(owner: Any, **values: Any) -> Iterator[None]:
-    """Within it, attributes of `owner` have these values."""
+    """Set attributes of `owner` within the context, and restore them afterwards."""
     before = {name: getattr(owner, name) for name in values}
+    # Methods and other attributes of the class, which the instance only hides for a while.
+    hidden = [n for n in values if n not in vars(owner) and hasattr(type(owner), n)]
     try:
         for name, value in values.items():
             setattr(owner, name, value)
         yield
     finally:
         for name, value in before.items():
-            setattr(owner, name, value)
+            if name in hidden:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)

@@ -1,12 +1,13 @@
-"""One rollout batch after another: which questions are asked, and the plan made of the answers.
+"""Draws the questions of each rollout batch, and plans its training samples.
 
-An engine drives it and knows tokens, pixels and processes; the session knows none of them:
+Only the engine handles tokens, pixels and processes. For each rollout batch, it calls:
 
-    session.begin(number, done)             a rollout batch begins
+    session.begin(number, done)             starts a rollout batch
     questions = session.draw(count)         the engine generates and scores their rollouts
-    session.record(outcomes, tokens)        the sampling learns the rewards
+    session.record(outcomes, tokens)        passes the rewards to the sampling
     outcomes = session.refill(outcomes, ask_again)
     plan = session.plan(outcomes)
+    session.count(plan)                     too many batches without a gradient end the run
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ class Session:
     """The questions and plans of a run.
 
     Attributes:
-        recipe: plans every rollout batch.
-        prompts: makes the prompts of the questions.
-        sampling: draws the questions.
-        rows: rows of the data that are asked; the sampling draws numbers of this list.
-        silence: the last batches in a row that trained nothing.
-        seed: of the run.
-        questions: of a rollout batch.
-        number: of the rollout batch, from 0.
-        asked: questions drawn for it so far; generated_tokens: tokens of their rollouts.
+        recipe: Plans every rollout batch.
+        prompts: Makes the prompts of the questions.
+        sampling: Draws the questions.
+        rows: Data rows to train on; the sampling draws indices into this list.
+        silence: Counter of consecutive batches without a gradient.
+        seed: Seed of the run.
+        questions: Number of questions per rollout batch.
+        number: Number of the current rollout batch, from 0.
+        asked: Number of questions drawn for it so far; generated_tokens: tokens of their rollouts.
     """
 
     def __init__(
@@ -61,15 +62,22 @@ class Session:
         self._identity = dict(identity)
         self._open: dict[int, Asked] = {}
 
+    def restart(self, sampling: Sampling) -> None:
+        """Start from the first question, with a new sampling."""
+        self.sampling, self.silence.count = sampling, 0
+
     def begin(self, number: int, done: float) -> None:
-        """Begin rollout batch `number`; a share `done` of the training is done."""
+        """Start rollout batch `number` at training progress `done`, from 0 to 1."""
         self.number, self.asked, self.generated_tokens = number, 0, 0
         self._open.clear()
         self.prompts.begin(done=done)
 
     @contextlib.contextmanager
     def restored_if_stopped(self) -> Iterator[None]:
-        """Within it, a run that stops leaves the sampling as it was before, for a checkpoint."""
+        """Restore the state of the sampling if the run stops in the context.
+
+        The checkpoint then repeats the rollout batch that was not trained.
+        """
         before = copy.deepcopy(self.sampling.state_dict())
         try:
             yield
@@ -78,7 +86,7 @@ class Session:
             raise
 
     def draw(self, questions: int) -> range:
-        """Draw the next questions; returns their ids in the batch."""
+        """Draw the next questions, and return their ids in the batch."""
         drawn = self.sampling.draw(questions)
         ids = self.prompts.ask([Asked(self.rows[q], epoch) for q, epoch in drawn])
         self._open = dict(zip(ids, drawn, strict=True))
@@ -86,11 +94,11 @@ class Session:
         return ids
 
     def record(self, outcomes: Outcomes, tokens: int) -> None:
-        """Tell the sampling the rewards of the questions that were drawn last.
+        """Pass the rewards of the questions drawn last to the sampling.
 
         Args:
-            outcomes: of these questions.
-            tokens: that were generated for them.
+            outcomes: Scored rollouts of these questions.
+            tokens: Number of tokens generated for them.
         """
         self.generated_tokens += tokens
         self.sampling.record(list(self._open.values()), outcomes.rewards(list(self._open)))
@@ -101,16 +109,16 @@ class Session:
         ask_again: Callable[[int], O | None],
         forget: Callable[[O], None] | None = None,
     ) -> O:
-        """Replace silent questions by new ones, as often as the recipe says.
+        """Replace silent questions by new ones, at most `recipe.refills` times.
 
         Args:
-            outcomes: of the questions drawn first.
-            ask_again: (number of questions that are missing) -> recorded outcomes of at least so
-                many new questions, None if nothing came back.
-            forget: takes the outcomes that are left out, where an engine holds their rows.
+            outcomes: Scored rollouts of the questions drawn first.
+            ask_again: Takes the number of missing questions, and returns recorded outcomes of at
+                least that many new questions, or None if there are none.
+            forget: Takes the outcomes that are left out, for an engine that stores their rows.
 
         Returns:
-            Outcomes of at most `questions` questions, silent ones only where others are missing.
+            Outcomes of at most `questions` questions; silent ones only fill remaining places.
         """
         for _ in range(self.recipe.refills):
             answered = len(np.unique(outcomes.question_N))
@@ -129,28 +137,34 @@ class Session:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Rollout batches of an epoch; questions that fill none are left for the next."""
+        """Rollout batches per epoch; questions that do not fill a batch move to the next epoch."""
         return max(1, len(self.rows) // self.questions)
 
-    def plan(self, outcomes: Outcomes, *, warns: bool = True) -> Plan:
-        """The plan of the batch.
-
-        Args:
-            outcomes: of the batch.
-            warns: whether this process logs a warning about a batch that trains nothing.
+    def plan(self, outcomes: Outcomes) -> Plan:
+        """Make the plan of the batch.
 
         Raises:
-            StoppedError: the recipe failed, or too many batches in a row trained nothing.
+            StoppedError: The recipe failed.
         """
         try:
-            plan = make_plan(self.recipe, outcomes, self.seed, self.number, self.prompts.done)
-        except (Exception, SystemExit) as error:  # of a recipe of the user's own
+            return make_plan(self.recipe, outcomes, self.seed, self.number, self.prompts.done)
+        except (Exception, SystemExit) as error:  # a user's recipe can raise anything
             raise StoppedError(error) from error
+
+    def count(self, plan: Plan, *, warns: bool = True) -> None:
+        """Count the batch if its plan has no gradient.
+
+        Args:
+            plan: The plan of the batch, made on all processes.
+            warns: Whether this process logs a warning.
+
+        Raises:
+            StoppedError: Too many consecutive batches had no gradient.
+        """
         self.silence.take(self.number, plan, says=warns)
-        return plan
 
     def metrics(self, plan: Plan) -> dict[str, float]:
-        """Metrics of the batch that do not depend on the engine."""
+        """Engine-independent metrics of the batch."""
         return {
             **{f"plan/{name}": value for name, value in plan.diagnosis.items()},
             "plan/unscored": plan.unscored,
@@ -159,7 +173,7 @@ class Session:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the sampling, for a checkpoint, and what it must fit when it is loaded."""
+        """State of the sampling for a checkpoint, with the identity of the data that it needs."""
         return {
             "questions": len(self.rows),
             "rows": self._identity,
@@ -168,14 +182,14 @@ class Session:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any], where: str = "--resume") -> None:
-        """Continue from a state.
+        """Restore a state.
 
         Args:
-            saved: as `state_dict` returns it.
-            where: names the checkpoint in errors.
+            saved: State from `state_dict`.
+            where: Name of the checkpoint, for error messages.
 
         Raises:
-            InputError: the run had other data.
+            InputError: The state belongs to other data.
         """
         checkpoints.check_same_rows(where, saved, len(self.rows), self._identity)
         self.sampling.load_state_dict(saved["state"])

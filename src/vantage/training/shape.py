@@ -1,4 +1,4 @@
-"""The arithmetic of a rollout batch: what is asked, generated and trained. Pure."""
+"""Sizes of a rollout batch: questions, prompts, rollouts and optimizer updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vantage.questions.variants import Variants
 
 
 class Pace(NamedTuple):
-    """An epoch: rollout batches, optimizer updates, and rollouts generated."""
+    """Number of rollout batches, optimizer updates, and generated rollouts per epoch."""
 
     batches: int
     updates: int
@@ -25,11 +25,11 @@ class Shape:
     """Sizes of a rollout batch.
 
     Attributes:
-        questions: that are asked.
-        prompts: of a question.
-        rollouts: of a prompt.
-        updates: optimizer updates into which its rows are cut.
-        passes: how often these updates are made.
+        questions: Questions per batch.
+        prompts: Prompts per question.
+        rollouts: Rollouts per prompt.
+        updates: Optimizer updates per pass over the batch.
+        passes: Passes over the batch.
     """
 
     questions: int
@@ -40,12 +40,12 @@ class Shape:
 
     @property
     def asked(self) -> int:
-        """Prompts of the batch."""
+        """Prompts per batch."""
         return self.questions * self.prompts
 
     @property
     def generated(self) -> int:
-        """Rollouts of the batch."""
+        """Rollouts per batch."""
         return self.asked * self.rollouts
 
     @property
@@ -54,10 +54,10 @@ class Shape:
         return self.updates * self.passes
 
     def each(self, processes: int) -> int:
-        """Rollouts of each process and update.
+        """Rollouts per process and update.
 
         Raises:
-            ConfigError: they do not divide, or are fewer than the updates.
+            ConfigError: The rollouts do not divide evenly, or are fewer than the updates.
         """
         self.check_not_empty()
         parts = processes * self.updates
@@ -70,23 +70,23 @@ class Shape:
         return self.generated // parts
 
     def check_not_empty(self) -> None:
-        """Refuse updates for which there are no rollouts.
+        """Check that every update has a rollout.
 
         Raises:
-            ConfigError: there are more updates than rollouts.
+            ConfigError: There are more updates than rollouts.
         """
         if self.updates > self.generated:
             raise ConfigError(
                 f"batch.updates={self.updates}: a rollout batch has {self.generated} rollouts, "
-                "too few for so many updates; lower updates, or raise questions or rollouts"
+                "fewer than updates; lower updates, or raise questions or rollouts"
             )
 
     def batches(self, rows: int) -> int:
-        """Rollout batches of an epoch over so many rows; at least one."""
+        """Rollout batches per epoch of `rows` data rows, at least one."""
         return max(1, rows // self.questions)
 
     def pace(self, rows: int) -> Pace:
-        """What an epoch over so many rows amounts to."""
+        """Size of an epoch of `rows` data rows."""
         batches = self.batches(rows)
         return Pace(batches, batches * self.steps, batches * self.generated)
 
@@ -98,44 +98,44 @@ class Shape:
 
 
 def shape_of(config: Config) -> Shape:
-    """The rollout batch of a configuration; updates by the recipe, or one, if not given."""
+    """Sizes of a configuration's rollout batch; updates default to the recipe's, or one."""
     batch = config.batch
     updates = batch.updates or parse_recipe(config.recipe).loss.updates or 1
     return Shape(batch.questions, config.variants.prompts, batch.rollouts, updates)
 
 
 def largest_divisor(number: int, most: int) -> int:
-    """The largest divisor of a number that is not larger than `most`."""
+    """The largest divisor of `number` that is at most `most`."""
     return max(size for size in range(1, most + 1) if number % size == 0)
 
 
 def nearest_multiples(number: float, of: int) -> str:
-    """The multiples below and above a number, in words."""
+    """The multiples of `of` just below and above a number, as text: "4 or 8"."""
     low = int(number) // of * of
     return f"{low} or {low + of}" if low else str(of)
 
 
 def check_recipe(recipe: Recipe, variants: Variants, updates: int) -> None:
-    """Refuse a recipe that needs other prompts or updates than there are.
+    """Check that a recipe fits the variants and updates of a configuration.
 
     Args:
-        recipe: what is planned.
-        variants: the prompts of a question.
-        updates: optimizer updates made from a rollout batch.
+        recipe: The recipe.
+        variants: Prompt variants of a question.
+        updates: Optimizer updates per rollout batch.
 
     Raises:
-        ConfigError: names what does not fit.
+        ConfigError: It does not; names the conflicting options.
     """
     if recipe.rounds and recipe.rounds % updates:
         raise ConfigError(
-            f"rounds={recipe.rounds} of recipe {recipe.name!r} is no multiple of the "
-            f"{updates} updates made from a rollout batch; "
+            f"rounds={recipe.rounds} of recipe {recipe.name!r} is not a multiple of the "
+            f"{updates} updates per rollout batch; "
             f"{nearest_multiples(recipe.rounds, updates)} would do"
         )
     if recipe.sharing is original_prompt and not variants.original:
         raise ConfigError(
             f"recipe {recipe.name!r} trains under the original prompt, but variants.original is "
-            "false: leave it at true"
+            "false: set it to true"
         )
     if recipe.shares and variants.prompts < 2:
         raise ConfigError(

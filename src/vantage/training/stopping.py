@@ -1,4 +1,4 @@
-"""What ends a run between two rollout batches: the user's code fails, or nothing is trained."""
+"""Ends a run between rollout batches if the user's code fails or batches have no gradient."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from vantage.training.planning import Plan
 logger = logging.getLogger(__name__)
 
 NO_REWARD = (
-    "none has a reward, as every reward gave None or NaN, or one that counts did. Does a reward "
-    "fail, does a judge or verifier answer, and are there the columns that it reads?"
+    "none has a reward: all reward functions, or one with a nonzero weight, returned None or NaN. "
+    "Does a reward function fail, does the judge or verifier respond, and does the data have the "
+    "columns that the reward reads?"
 )
 WRONG = (
-    "Is the column of the answers the right one, does the reward accept it (vantage check shows "
+    "Is the answer column the right one, does the reward accept its values (vantage check shows "
     "it), are responses cut off, or are the questions too hard for the model?"
 )
 RIGHT = "Are the questions too easy for the model, or does the reward accept anything?"
 
 
 class StoppedError(Exception):
-    """The run ends before the current rollout batch is trained.
+    """Ends the run before the current rollout batch is trained.
 
     Attributes:
-        error: the reason, to be raised to the user once a checkpoint is saved.
+        error: The reason, which is raised to the user once a checkpoint is saved.
     """
 
     def __init__(self, error: BaseException):
@@ -35,35 +36,35 @@ class StoppedError(Exception):
 
 
 class Silence:
-    """Counts rollout batches in a row that train nothing.
+    """Counts consecutive rollout batches without a gradient.
 
     Attributes:
-        most: number of them at which the run ends; None for never.
-        count: number of them so far; saved in checkpoints.
+        most: Count at which the run ends; None for never.
+        count: Current count; saved in checkpoints.
     """
 
     def __init__(self, most: int | None, count: int = 0):
         self.most, self.count = most, count
 
     def take(self, number: int, plan: Plan, *, says: bool = True) -> None:
-        """Count a batch if it trains nothing, and log a warning at the first in a row.
+        """Count a batch if it has no gradient, and log a warning at the first of a series.
 
         Args:
-            number: of the batch, from 0.
-            plan: of the batch.
-            says: whether this process logs the warning.
+            number: Number of the batch, from 0.
+            plan: Plan of the batch.
+            says: Whether this process logs the warning.
 
         Raises:
-            StoppedError: the number of batches in a row reaches `most`. The last one is not
-                counted, since it is not trained.
+            StoppedError: The count reaches `most`. The last batch is not added to `count`, since
+                a resumed run generates it again.
         """
         now = 0 if trains(plan) else self.count + 1
         if self.most is not None and now >= self.most:
             raise StoppedError(
                 EngineError(
                     f"nothing was trained in {now} rollout batches in a row: {told(number, plan)} "
-                    "Fix the cause and continue with --resume; run.max_silent_batches sets after "
-                    "how many a run ends, null for never"
+                    "Fix the cause and continue with --resume; run.max_silent_batches sets the "
+                    "number of such batches after which a run ends, null for never"
                 )
             )
         self.count = now
@@ -72,13 +73,13 @@ class Silence:
 
 
 def trains(plan: Plan) -> bool:
-    """Whether a plan has an advantage that is not 0."""
+    """Whether a plan has a nonzero advantage."""
     samples = plan.samples
     return bool(np.any((samples.advantage_M != 0) & ~samples.padding_M))
 
 
 def told(number: int, plan: Plan) -> str:
-    """Counts of a batch that trains nothing, and likely causes."""
+    """Describe a batch without a gradient, with likely causes."""
     if plan.rollouts is None:
         return f"of the {plan.unscored} rollouts of batch {number} {NO_REWARD}"
     found = plan.diagnosis

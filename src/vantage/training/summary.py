@@ -1,4 +1,4 @@
-"""A summary of what a run would do, in a few lines."""
+"""Summary of a run before it starts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from vantage.training.resolved import Resolved, RunSettings
 
 
 def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
-    """What a run would do, by name.
+    """Summarize what a run would do.
 
     Args:
-        run: as its engine resolves it.
-        batches: rollout batches of an epoch.
-        resume: whether the run continues from its last checkpoint, if there is one.
+        run: The resolved configuration.
+        batches: Rollout batches per epoch.
+        resume: Whether the run resumes from its last checkpoint, if there is one.
+
+    Returns:
+        Label -> text.
     """
     settings, shape = run.settings, run.shape
     length = settings.batches or math.ceil(batches * (settings.epochs or 1))
@@ -24,7 +27,7 @@ def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
     return {
         "engine": f"{settings.engine} {_version(settings.engine)}",
         "model": f"{settings.model}, {_trained(settings)}",
-        "data": f"{settings.train.path}, {batches:,} rollout batches an epoch",
+        "data": f"{settings.train.path}, {batches:,} rollout batches per epoch",
         "recipe": str(settings.recipe),
         "rewards": ", ".join(f"{weight:g} {name}" for name, weight in settings.rewards.items()),
         "rollout batch": str(shape),
@@ -42,4 +45,4 @@ def _version(engine: str) -> str:
 
 def _trained(settings: RunSettings) -> str:
     what = f"adapters of rank {settings.lora.r}" if settings.lora else "all weights"
-    return what + (" but those of the vision tower" if settings.freezes_vision else "")
+    return what + (" except those of the vision tower" if settings.freezes_vision else "")

@@ -1,4 +1,4 @@
-"""The vision tower of a model."""
+"""Finds and freezes the vision tower of a model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ VISION_TOWERS = ("visual", "vision_tower", "vision_model")
 
 
 def towers(model: nn.Module, names: Sequence[str] = VISION_TOWERS) -> list[nn.Module]:
-    """The vision towers of a model, by the names that they have in transformers."""
+    """Modules of a model with one of the names, by default transformers' names of vision towers."""
     named = model.named_modules()
     return [module for name, module in named if name.rpartition(".")[2] in names]
 
 
 def freeze_vision_tower(model: nn.Module) -> None:
-    """No gradient for the vision tower.
+    """Disable gradients of the vision tower.
 
     Raises:
-        ConfigError: the model has none under a known name.
+        ConfigError: The model has no vision tower with a known name.
     """
     found = towers(model)
     if not found:

@@ -1,4 +1,4 @@
-"""Which versions of an engine this was written for."""
+"""Supported versions of the engines."""
 
 from importlib import metadata
 
@@ -10,15 +10,15 @@ SUPPORTED = {"trl": SpecifierSet(">=1.16,<1.17"), "verl": SpecifierSet(">=0.9.1,
 
 
 def check_version(engine: str, installed: str | None = None) -> None:
-    """Refuse a version of an engine that this was not written for.
+    """Check that the version of an engine is supported.
 
     Args:
         engine: "trl" or "verl".
-        installed: its version, by default that of this environment.
+        installed: Version to check; by default that of this environment.
 
     Raises:
-        EngineError: another version.
-        PackageNotFoundError: it is not installed.
+        EngineError: The version is not supported.
+        PackageNotFoundError: The engine is not installed.
     """
     installed = installed or metadata.version(engine)
     wanted = SUPPORTED[engine]

@@ -1,7 +1,7 @@
 """The checks of a run, in the order of the report. Each is a function `(Context) -> findings`.
 
-A new check is a function in a file here, and a place in `CHECKS`. A check of one engine belongs
-into `CHECKS` of the engine's module `resolving`.
+To add a check, write a function in a file of this package and add it to `CHECKS`. A check that
+applies to one engine belongs in `CHECKS` of that engine's module `resolving`.
 """
 
 from vantage.checking.checks.batch import batch

@@ -10,8 +10,8 @@ from vantage.checking.findings import Finding
 
 @needs_rows
 def batch(context: Context) -> Iterator[Finding]:
-    """Whether there are enough rows for a batch."""
+    """Warn if there are fewer rows than questions in a batch."""
     rows, questions = context.trained, context.run.shape.questions
     if rows < questions:
-        words = f"{rows} rows for the {questions} questions of a batch: some are asked again in it"
+        words = f"{rows} rows for the {questions} questions of a batch: some repeat within a batch"
         yield Finding("warning", "batch", words)

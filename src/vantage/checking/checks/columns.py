@@ -10,6 +10,6 @@ from vantage.checking.findings import Finding
 
 @needs_rows
 def columns(context: Context) -> Iterator[Finding]:
-    """Other ways to read the columns of the data."""
+    """Note columns that could have been used but are not."""
     for words in context.train.remarks:
         yield Finding("note", "columns", words)

@@ -1,4 +1,4 @@
-"""Training rows that repeat another one."""
+"""Duplicate training rows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vantage.checking.findings import Finding, pairs_named
 
 @needs_rows
 def duplicates(context: Context) -> Iterator[Finding]:
-    """Training rows that ask what an earlier one asks, with the same or another answer."""
+    """Warn about rows with the same question as an earlier row, with equal or other answers."""
     looks = context.looks
     found = leakage.repeats(looks.keys)
     for words, pairs in (
-        ("ask and answer what an earlier row does", found.same),
-        ("ask what an earlier row does, with another answer", found.contradicting),
+        ("have the question and answer of an earlier row", found.same),
+        ("have the question of an earlier row but another answer", found.contradicting),
     ):
         if pairs:
             words = f"{len(pairs)} of {len(looks)} rows {words}: {pairs_named(pairs)}"

@@ -1,4 +1,4 @@
-"""What the engine says about the options."""
+"""Warnings of the engine about the configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from vantage.checking.findings import Finding
 
 
 def engine(context: Context) -> Iterator[Finding]:
-    """Warnings of the engine."""
+    """Report the warnings of the engine."""
     for words in context.run.warnings:
         yield Finding("warning", "engine", words)

@@ -1,4 +1,4 @@
-"""Rows of the validation and of the test: whether they can be used, and are not trained on."""
+"""Validation and test rows: whether they are usable and absent from the training rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vantage.checking.findings import Finding, pairs_named
 
 @needs_rows
 def held_out(context: Context) -> Iterator[Finding]:
-    """Findings of each held-out data set, one data set after the other."""
+    """Check each held-out data set."""
     for found in context.held_out:
         policy = context.run.settings.on_bad_row if found.validation else None
         yield from bad_rows(found.data, policy)
@@ -24,7 +24,7 @@ def held_out(context: Context) -> Iterator[Finding]:
 
 
 def _validation(context: Context, found: HeldOut) -> Iterator[Finding]:
-    """Whether the run can validate on the rows: their columns, prompts and lengths."""
+    """Check the columns, prompts and lengths of validation rows."""
     name, rows = found.data.name, found.data.rows
     yield from missing_columns(context, name, rows)
     yield from problems(found.looks, f"{name}: ")
@@ -33,14 +33,14 @@ def _validation(context: Context, found: HeldOut) -> Iterator[Finding]:
 
 
 def _leaks(found: HeldOut) -> Iterator[Finding]:
-    """Rows that are also training rows, and pictures that are also among those."""
+    """Report held-out rows that are training rows, or share images with them."""
     name, rows, shared = found.data.name, len(found.looks), found.shared
     if shared.both:
-        words = f"{len(shared.both)} of {rows} rows of {name} are trained on"
+        words = f"{len(shared.both)} of {rows} rows of {name} are also training rows"
         yield Finding("error", "leakage", f"{words}: {pairs_named(shared.both)}")
     if shared.pictures:
         words = (
-            f"{len(shared.pictures)} of {rows} rows of {name} ask something else about a picture "
-            f"that is trained on: {pairs_named(shared.pictures)}"
+            f"{len(shared.pictures)} of {rows} rows of {name} ask another question about an image "
+            f"of a training row: {pairs_named(shared.pictures)}"
         )
         yield Finding("warning", "leakage", words)

@@ -11,19 +11,19 @@ from vantage.checking.tokens import LongRows
 
 @needs_rows
 def long_prompts(context: Context) -> Iterator[Finding]:
-    """Training rows whose longest prompt is longer than the limit."""
+    """Report training rows whose longest prompt exceeds the limit."""
     if context.long:
         yield from too_long(context.long, len(context.rows), context.run.on_long_prompt)
 
 
 def too_long(long: LongRows, rows: int, policy: str, of: str = "") -> Iterator[Finding]:
-    """Rows that are longer than the limit, and what would make them fit.
+    """Report rows that exceed the limit, and how to make them fit.
 
     Args:
-        long: these rows.
-        rows: number of all rows.
-        policy: `data.on_long_prompt`.
-        of: name of the data set, after "of"; empty for the training rows.
+        long: These rows.
+        rows: Number of all rows.
+        policy: Value of `data.on_long_prompt`.
+        of: " of " and the name of the data set; empty for the training rows.
     """
     if not long.rows:
         return
@@ -31,7 +31,7 @@ def too_long(long: LongRows, rows: int, policy: str, of: str = "") -> Iterator[F
     if policy == "error":
         yield Finding("error", "long prompts", f"{of}: {_advice(long)}")
     elif len(long.rows) == rows:
-        yield Finding("error", "long prompts", f"{of}, nothing is left: {_advice(long)}")
+        yield Finding("error", "long prompts", f"{of}, so no row is left: {_advice(long)}")
     else:
         yield Finding("warning", "long prompts", f"{of} and would be dropped; {_advice(long)}")
 
@@ -45,5 +45,5 @@ def _advice(long: LongRows) -> str:
         words.append(f"the text alone of {rows_named(long.wordy)} is too long")
     rest = [row for row in long.hopeless if row not in set(long.wordy)]
     if rest:
-        words.append(f"however small their pictures, {rows_named(rest)} would not fit")
+        words.append(f"{rows_named(rest)} would not fit at any image size")
     return "; ".join(words)

@@ -1,4 +1,4 @@
-"""The memory that training takes, estimated."""
+"""The estimated memory of training."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vantage.checking.memory import GIB, GPUS
 
 @needs_rows
 def memory(context: Context) -> Iterator[Finding]:
-    """The smallest GPU that is large enough."""
+    """Note the smallest sufficient GPU."""
     run, needed, sampler = context.run, context.memory, context.sampler
     if needed is None:
         return
     enough = [gib for gib in GPUS if needed.fits(sampler, gib * GIB)]
     if not enough:
         words = (
-            f"no GPU of up to {GPUS[-1]} GiB is enough by the estimate: {run.more_gpus}, "
+            f"by the estimate, no GPU of up to {GPUS[-1]} GiB is enough: {run.more_gpus}, "
             "or train adapters (model.lora)"
         )
         yield Finding("note", "memory", words)

@@ -1,4 +1,4 @@
-"""The precision of the weights."""
+"""The precision of the trained weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vantage.training.precision import expected, judge
 
 @needs_rows
 def precision(context: Context) -> Iterator[Finding]:
-    """Whether steps of the optimizer can move weights of the precision in which they are kept."""
+    """Report whether rounding in the weights' precision would lose optimizer steps."""
     run = context.run
     if run.steps is None:
         return

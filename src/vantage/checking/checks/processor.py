@@ -1,4 +1,4 @@
-"""The processor of the model: whether it reads the rows, and fits the model and the engine."""
+"""The processor: whether it can read the rows, and matches the model and the engine."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vantage.questions.schema import images_in, render
 
 @needs_rows
 def processor(context: Context) -> Iterator[Finding]:
-    """Whether the processor reads the rows and fits the model."""
+    """Report whether the processor can read the rows and matches the model."""
     model = context.model
     if not context.readable:
         yield Finding(
             "error",
             "processor",
             f"rows have images, but the model's processor is a {type(model.processor).__name__}, "
-            "which reads text alone: its image processor is missing, or needs torchvision",
+            "which reads only text: its image processor is missing, or needs torchvision",
         )
     with_images = context.readable and has_images(context.rows)
     for level, words in parity.of_model(model, with_images=with_images):
@@ -30,11 +30,11 @@ def processor(context: Context) -> Iterator[Finding]:
 
 
 def trying_pictures(refuse: Callable[[Any, list[int], list[Any]], None]) -> Check:
-    """A check whether an engine can train pictures of the processor, tried on the first.
+    """Make a check that tries the first row with images on an engine.
 
     Args:
-        refuse: called with the processor, the ids of a prompt and its pictures; raises
-            EngineError if the engine cannot train them.
+        refuse: Called with the processor, the token ids of a prompt and its images; raises
+            EngineError if the engine cannot train on them.
     """
 
     @needs_rows

@@ -1,4 +1,4 @@
-"""Prompts that the processor cannot encode, or encodes in two ways."""
+"""Prompts that the processor cannot encode, or encodes inconsistently."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from vantage.checking.context import Context, needs_rows
 from vantage.checking.findings import Finding, rows_named
 from vantage.checking.inspecting import Looks
 
-SHOWN = 20  # problems
+SHOWN = 20  # distinct problems reported
 
 
 @needs_rows
 def prompts(context: Context) -> Iterator[Finding]:
-    """Problems with the prompts of the training rows; a note if there are none."""
+    """Report problems with the prompts of the training rows, or a note if there are none."""
     looks = context.looks
     yield from problems(looks)
     if not looks.problems and looks.token_Q.any():
@@ -23,11 +23,11 @@ def prompts(context: Context) -> Iterator[Finding]:
 
 
 def problems(looks: Looks, where: str = "") -> Iterator[Finding]:
-    """Problems with prompts; rows with the same problem share a finding.
+    """Report problems with prompts, with one finding for all rows that share a problem.
 
     Args:
-        looks: results of the inspection of the rows.
-        where: beginning of each finding.
+        looks: Results of the inspection of the rows.
+        where: Prefix of each finding.
     """
     rows_of: dict[str, list[int]] = {}
     for place, problem in looks.problems.items():

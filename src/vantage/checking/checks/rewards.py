@@ -1,4 +1,4 @@
-"""The rewards: the columns that they need, and what they give for known responses."""
+"""The rewards: the columns that they need, and their values for known responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vantage.training.columns import check_columns
 
 @needs_rows
 def rewards(context: Context) -> Iterator[Finding]:
-    """Columns that rewards and variants need, then the self-test of the rewards."""
+    """Report missing columns, or else the problems of the rewards' self-test."""
     variants = context.run.settings.variants
     missing = [*missing_columns(context, "the data", context.rows, variants)]
     yield from missing
@@ -28,7 +28,7 @@ def rewards(context: Context) -> Iterator[Finding]:
 def missing_columns(
     context: Context, name: str, rows: Dataset, variants: Variants | None = None
 ) -> Iterator[Finding]:
-    """Columns that rewards and variants need and a data set does not have."""
+    """Report columns that rewards and variants need but a data set does not have."""
     run, functions = context.run, [*context.rewards.values()]
     try:
         check_columns(name, rows, functions, variants, run.supplied, run.withheld)

@@ -1,4 +1,4 @@
-"""Rows that cannot be used."""
+"""Unusable rows."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from vantage.checking.findings import Finding
 
 
 def rows(context: Context) -> Iterator[Finding]:
-    """Training rows that cannot be used."""
+    """Report unusable training rows."""
     return bad_rows(context.train, context.run.settings.on_bad_row)
 
 
 def bad_rows(data: DataSet, policy: str | None) -> Iterator[Finding]:
-    """Rows of a data set that cannot be used.
+    """Report unusable rows of a data set.
 
     Args:
-        data: the data set.
-        policy: `data.on_bad_row`; None for a data set that the run does not read.
+        data: The data set.
+        policy: Value of `data.on_bad_row`; None for a data set that the run does not read.
     """
     if not data.bad:
         return
     of = f"{data.name}: {data.bad} of {data.bad + len(data.rows)} rows cannot be used"
     if not len(data.rows):
-        yield Finding("error", "bad rows", f"{of}: nothing is left")
+        yield Finding("error", "bad rows", f"{of}, so no row is left")
     elif policy is None:
         yield Finding("warning", "bad rows", of)
     elif policy == "error":

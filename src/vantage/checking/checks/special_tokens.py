@@ -1,4 +1,4 @@
-"""Special tokens of the model that are written in a text."""
+"""Special tokens of the model in texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vantage.questions.schema import IMAGE
 
 @needs_rows
 def special_tokens(context: Context) -> Iterator[Finding]:
-    """Special tokens in the text around every question, then in the rows."""
+    """Report special tokens in the template, in the system prompt and in the rows."""
     model, settings, looks = context.model, context.run.settings, context.looks
-    template = settings.template.replace(IMAGE, "")  # marks a place and is not written
+    template = settings.template.replace(IMAGE, "")  # a placeholder of vantage, never rendered
     for option, text in (("template", template), ("system_prompt", settings.system_prompt)):
         for token in model.hidden_in([text or ""]):
             yield _special(model, f"data.{option}", token)

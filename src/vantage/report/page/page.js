@@ -1,5 +1,5 @@
 "use strict";
-// Texts of models and data go into the page by textContent alone, never as markup.
+// Texts of models and data are only ever assigned to textContent, never parsed as markup.
 const { runs, pictures, held_out: heldOut } = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -7,7 +7,7 @@ const groups = [...new Set(runs.map((run) => run.group))];
 const state = { axis: "updates", hidden: new Set(), run: 0, sort: "trained", down: true, page: 0 };
 const ROWS = 25;
 
-// ---- small things -------------------------------------------------------------------
+// ---- helpers ------------------------------------------------------------------------
 
 function make(tag, options = {}, ...children) {
   const { text, on, ...attributes } = options;
@@ -28,7 +28,7 @@ function draw(tag, attributes = {}, text) {
   return made;
 }
 
-// Characters that cannot be seen, or that turn the direction of others, are shown by name.
+// Invisible characters, and those that change the text direction, are shown by their code point.
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{e0100}-\u{e01ef}]/gu;
 
 function visible(text) {
@@ -55,7 +55,7 @@ const signed = (value) => (known(value) ? minus(`${value > 0 ? "+" : ""}${value.
 
 // ---- lines --------------------------------------------------------------------------
 
-// Runs of a group on one grid: mean, lowest and highest where all of them are known.
+// Interpolates the runs of a group on one grid: mean, minimum and maximum where all have values.
 function together(group, x, y) {
   const lines = runs.filter((run) => run.group === group)
     .map((run) => x(run).map((at, n) => [at, y(run)[n]]).filter(([at, value]) => known(at) && known(value)))
@@ -133,7 +133,7 @@ function chart(place, series, { form, zero = true, dots = false, top } = {}) {
   follow(svg, series, { X, x0, x1, width, height, box, form });
 }
 
-// A line under the pointer, or moved by the arrow keys, with the values there.
+// A cursor that follows the pointer or the arrow keys, with the values at its position.
 function follow(svg, series, { X, x0, x1, width, height, box, form }) {
   const line = draw("line", { class: "cursor", y1: box.top, y2: height - box.bottom, visibility: "hidden" });
   svg.append(line);
@@ -176,14 +176,14 @@ function tell(rows, x, y) {
 // ---- figures ------------------------------------------------------------------------
 
 const SIGNALS = [
-  ["silent_rollouts", "Silent rollouts", "Share of the rollouts whose advantage is exactly 0.", percent, 1],
-  ["silent_samples", "Silent samples", "The same of the samples trained: what the plan left of it.", percent, 1],
-  ["all_correct", "All right", "Share of the questions whose weighted rewards are all above 0.5.", percent, 1],
-  ["all_incorrect", "All wrong", "Share of the questions of which no weighted reward is above 0.5.", percent, 1],
-  ["useful_share", "Useful rollouts", "Share of the rollouts trained at least once with an advantage.", percent, 1],
-  ["useful_per_second", "Useful rollouts a second", "The same, over the seconds of the whole batch.", short],
-  ["repeats", "Repeats", "How often a distinct sample is trained in a batch.", short],
-  ["contrast", "Contrast", "Mean difference of advantage in a trained pair, 0 without pairs.", short],
+  ["silent_rollouts", "Silent rollouts", "Share of rollouts whose advantage is exactly 0.", percent, 1],
+  ["silent_samples", "Silent samples", "Share of trained samples whose advantage is exactly 0.", percent, 1],
+  ["all_correct", "All right", "Share of questions whose weighted rewards are all above 0.5.", percent, 1],
+  ["all_incorrect", "All wrong", "Share of questions without a weighted reward above 0.5.", percent, 1],
+  ["useful_share", "Useful rollouts", "Share of rollouts trained at least once with a nonzero advantage.", percent, 1],
+  ["useful_per_second", "Useful rollouts per second", "Useful rollouts divided by the seconds of the rollout batch.", short],
+  ["repeats", "Repeats", "Mean number of times that a distinct sample is trained in a batch.", short],
+  ["contrast", "Contrast", "Mean difference of the advantages in a trained pair, 0 without pairs.", short],
 ];
 const STAGES = [["generate", "generation"], ["reward", "rewards"], ["plan", "plan"], ["log_probs", "log-probs"], ["update", "updates"], ["rest", "rest"]];
 
@@ -394,11 +394,11 @@ function question() {
   $("body").scrollTop = 0;
 }
 
-// What was done to the first prompt of a question to make another one.
+// Describes how a prompt differs from the first prompt of its question.
 function done(prompt, original) {
   const changes = new Set(prompt.pictures.flatMap(([, changes]) => changes));
   if (!prompt.text.endsWith(original.text.replace(/^(<image>\s*)+/, ""))) changes.add("reworded");
-  return [...changes].join(", ") || (prompt === original ? "" : "the same");
+  return [...changes].join(", ") || (prompt === original ? "" : "identical");
 }
 
 function variant(prompt, original, several) {
@@ -418,14 +418,14 @@ function variant(prompt, original, several) {
 
 function picture([name, changes]) {
   const frame = make("div", { class: "frame" });
-  if (!pictures[name]) return make("figure", {}, frame, make("figcaption", { text: name ? "picture not on this page" : "picture not in the record" }));
+  if (!pictures[name]) return make("figure", {}, frame, make("figcaption", { text: name ? "image not on this page" : "image not in the record" }));
   const turns = changes.map((change) => change.split(" ")[0]);
-  const image = make("img", { alt: "Picture of the question", class: turns.filter((turn) => /^[a-z-]+$/.test(turn)).join(" ") });
+  const image = make("img", { alt: "Image of the question", class: turns.filter((turn) => /^[a-z-]+$/.test(turn)).join(" ") });
   image.addEventListener("load", () => { if (Math.max(image.naturalWidth, image.naturalHeight) < 130) image.classList.add("small"); });
   image.src = pictures[name];
   frame.append(image);
   const noise = changes.filter((change) => change.startsWith("noise"));
-  const told = noise.length ? [make("figcaption", { text: `${noise.join(", ")}: shown here without it` })] : [];
+  const told = noise.length ? [make("figcaption", { text: `${noise.join(", ")}, not shown here` })] : [];
   return make("figure", {}, frame, ...told);
 }
 
@@ -443,7 +443,7 @@ function pairs(asking) {
   }
   const several = asking.prompts.length > 1;
   if (!found.size) return [];
-  const head = ["pair", "rollouts", "advantages", "drawn", ...(several ? ["under prompts"] : []), "in updates"];
+  const head = ["pair", "rollouts", "advantages", "drawn", ...(several ? ["prompts"] : []), "updates"];
   const rows = [...found].map(([id, one]) => {
     const [a, b] = [...one.rollouts].sort((x, y) => y[1] - x[1]);
     const cells = [id, b ? `${a[0] + 1} and ${b[0] + 1}` : `${a[0] + 1}`, b ? `${signed(a[1])} and ${signed(b[1])}` : signed(a[1]), `${one.rows / 2}×`,
@@ -471,7 +471,7 @@ function rollout(asking, n, several) {
   const mine = asking.samples.filter(([rollout]) => rollout === n);
   const under = [...new Set(mine.map(([, place]) => place))].filter((place) => place >= 0).map((place) => asking.prompts[place].variant + 1).sort();
   if (trained) say("trained", `${trained}×`);
-  else line.append(make("span", { class: "out", text: known(reward) ? "dropped" : "no score, dropped" }));
+  else line.append(make("span", { class: "out", text: known(reward) ? "dropped" : "dropped: no score" }));
   const rest = [`rollout ${n + 1}`, `${tokens} tokens`];
   if (known(logProb)) rest.push(`mean log-prob ${minus(logProb.toFixed(2))}`);
   if (several) rest.push(`answers prompt ${asking.prompts[prompt].variant + 1}`);

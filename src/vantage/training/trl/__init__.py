@@ -1,8 +1,8 @@
-"""GRPO recipes on TRL: `VantageTrainer` is used exactly like TRL's `GRPOTrainer`."""
+"""Recipes on TRL: `VantageTrainer` is used exactly like TRL's `GRPOTrainer`."""
 
 from vantage.training.versions import check_version
 
-# Before anything of TRL is imported, whose names change between versions.
+# Check before importing from TRL, whose names change between versions.
 check_version("trl")
 
 from vantage.training.towers import freeze_vision_tower  # noqa: E402

@@ -1,4 +1,4 @@
-"""Scored rollouts of a batch, the plan made of them, and what its updates need."""
+"""A rollout batch on TRL: scored rollouts, their plan, and the micro-batches of its updates."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from vantage.training.trl.responses import Responses
 
 @dataclass(frozen=True)
 class Scored(Outcomes):
-    """Rollouts of all processes with their rewards.
+    """Scored rollouts of all processes.
 
     Attributes:
-        asked_N: prompt that generated each, in the tokens that it was asked in.
-        responses: their tokens, on the device.
+        asked_N: Id of the prompt that generated each rollout, shape (N,). It differs from
+            `prompt_N` if a rollout function encoded the prompt in its own way.
+        responses: Tokens of the responses, on the device.
     """
 
     asked_N: np.ndarray
@@ -35,37 +36,37 @@ class Scored(Outcomes):
         return mine + others if name == "responses" else super()._join(name, mine, others)
 
     def check_written(self, samples: Samples, recipe: str) -> None:
-        """Refuse several ways of writing a prompt under which others' responses are trained.
+        """Check that a prompt that trains shared responses has a unique encoding.
 
         Raises:
-            InputError: a rollout function wrote one prompt in several ways.
+            InputError: A rollout function encoded such a prompt in several ways.
         """
         away_M = samples.prompt_M != self.prompt_N[samples.rollout_M]
         for prompt in np.unique(samples.prompt_M[away_M]):
             ways = len(np.unique(self.asked_N[self.prompt_N == prompt]))
             if ways > 1:
                 raise InputError(
-                    f"rollout_func gave {ways} different prompt_ids for the rollouts of one "
-                    f"prompt, but recipe {recipe!r} trains responses to the other "
-                    "prompts of a question under it: give the same ones, or take a recipe that "
-                    "does not share, such as 'grpo'"
+                    f"rollout_func returned {ways} different prompt_ids for the rollouts of one "
+                    f"prompt, but recipe {recipe!r} also trains responses to other prompts of the "
+                    "question under it: return the same prompt_ids, or choose a recipe without "
+                    "sharing, such as 'grpo'"
                 )
 
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """The rollouts of a batch and the updates made from them.
+    """A rollout batch and its optimizer updates.
 
     Attributes:
-        scored: rollouts of all processes, on the device.
-        plan: the plan made of them.
-        updates: how it is dealt; advantage_M: advantages times loss weights.
-        limits: of the forwards.
-        loss: what TRL's loss is a mean over.
-        forwards_U: rows of this process in each forward of each update; as many forwards on
-            every process.
-        row_of: row of `old_RT` and `reference_RT` for each key dealt to this process.
-        old_RT, reference_RT: log-probs before the updates; None where they are not needed.
+        scored: Rollouts of all processes, on the device.
+        plan: Plan made from them.
+        updates: Rows of each update and process; advantage_M: advantages times loss weights.
+        limits: Limits of the forwards.
+        loss: Normalization of TRL's loss.
+        forwards_U: Rows of this process in each forward of each update. All processes have the
+            same number of forwards.
+        row_of: Key trained by this process -> row of `old_RT` and `reference_RT`.
+        old_RT, reference_RT: Log-probs before the updates, shape (R, T); None if not needed.
     """
 
     scored: Scored
@@ -81,7 +82,7 @@ class RolloutBatch:
 
     @property
     def samples(self) -> Samples:
-        """The samples of the plan, their rows pointing into `scored`."""
+        """Samples of the plan, with rows that index `scored`."""
         return self.plan.samples
 
     @property
@@ -91,11 +92,11 @@ class RolloutBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """Device of the tensors."""
         return self.responses.tokens_NT.device
 
     def key(self, row: int) -> Key:
-        """Key of a row of the plan, or of padding."""
+        """The (prompt, rollout) key of a row of the plan, or that of padding."""
         if row == PADDING:
             return self.limits.padding
         prompt, rollout = int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
@@ -105,34 +106,34 @@ class RolloutBatch:
 
     @functools.cached_property
     def _asked_as(self) -> dict[int, int]:
-        """The one way in which each prompt was asked, see `Scored.check_written`."""
+        """Prompt -> id of its unique encoding; see `Scored.check_written`."""
         scored = self.scored
         return dict(zip(scored.prompt_N.tolist(), scored.asked_N.tolist(), strict=True))
 
     @functools.cached_property
     def length_N(self) -> np.ndarray:
-        """Response tokens that count, of each rollout."""
+        """Number of response tokens that count, per rollout, shape (N,)."""
         return self.responses.mask_NT.sum(dim=1).cpu().numpy()
 
     def is_own(self, key: Key) -> bool:
-        """Whether the prompt generated the rollout."""
+        """Whether the prompt of the key generated its rollout."""
         prompt, rollout = key
         return prompt == self.scored.asked_N[rollout]
 
     def keys(self, process: int) -> list[Key]:
-        """What a process trains, update by update, padding left out; at least one."""
+        """Keys that a process trains, in order of its updates, without padding; at least one."""
         rows = np.concatenate([update.row_PR[process] for update in self.updates])
         trained = rows[rows != PADDING]
         return list(map(self.key, trained if len(trained) else rows[:1]))
 
     def distinct_keys(self, process: int) -> list[Key]:
-        """The same, each key once."""
+        """The same keys without repeats."""
         return list(dict.fromkeys(self.keys(process)))
 
     def own_log_probs(self) -> torch.Tensor:
-        """Mean log-prob of each rollout under the prompt that generated it, before the updates.
+        """Mean log-prob of each rollout under its own prompt before the updates, shape (N,).
 
-        NaN where another process computed it, or none.
+        NaN if this process did not compute it.
         """
         mask_NT = self.responses.mask_NT
         mean_N = mask_NT.new_full((len(self.length_N),), torch.nan, dtype=torch.float32)
@@ -145,18 +146,18 @@ class RolloutBatch:
         return mean_N
 
     def forwards(self, number: int, part: int, parts: int) -> Iterator[tuple[np.ndarray, bool]]:
-        """Forwards of part `part` of `parts` of an update: rows, and whether it is the last one."""
+        """Yield (rows, whether it is the update's last forward) of accumulation step `part`."""
         whole = self.forwards_U[number]
         mine = whole[share_of(len(whole), part, parts)]
         for count, rows in enumerate(mine, start=1):
             yield rows, count == len(mine) and part == parts - 1
 
     def micro_batch(self, number: int, rows: np.ndarray) -> dict[str, Any]:
-        """TRL's inputs for one forward; padding has no token that counts.
+        """Build TRL's inputs for one forward. The tokens of padding rows are all masked.
 
         Args:
-            number: of the update.
-            rows: of the plan.
+            number: Number of the update.
+            rows: Rows of the plan, or PADDING.
         """
         keys = [self.key(row) for row in rows]
         rollouts, responses = [rollout for _, rollout in keys], self.responses
@@ -166,7 +167,7 @@ class RolloutBatch:
         nothing = responses.tokens_NT.new_zeros(len(rows), 0)
         return {
             "keys": keys,
-            # The policy knows the prompts; TRL hands on what it gets here.
+            # The policy looks prompts up by key, so TRL only passes empty ones on.
             "prompt_ids": nothing,
             "prompt_mask": nothing,
             "completion_ids": responses.tokens_NT[rollouts],
@@ -180,21 +181,23 @@ class RolloutBatch:
         }
 
     def _ahead(self, keys: list[Key]) -> dict[str, torch.Tensor]:
-        """Log-probs and corrections computed before the updates, for the rows of a forward."""
+        """Old, reference and sampling log-probs of a forward, computed before the updates."""
         ahead = {}
         rows, sampled = [self.row_of.get(key, 0) for key in keys], self.responses.sampled
         if self.old_RT is not None:
             ahead["old_per_token_logps"] = self.old_RT[rows]
         if self.reference_RT is not None:
             ahead["ref_per_token_logps"] = self.reference_RT[rows]
-        # A ratio says from where a response was drawn: under the prompt that generated it,
-        # whatever prompt it is trained under.
+        # The importance ratio corrects for how a response was sampled. So it belongs to the prompt
+        # that generated the response, whatever prompt it is trained under.
         mine = {name: value[[rollout for _, rollout in keys]] for name, value in sampled.items()}
         if "importance_sampling_ratio" in mine:
             ahead["importance_sampling_ratio"] = mine["importance_sampling_ratio"]
         if "sampling_per_token_logps" in mine and self.old_RT is not None:
             own_B1 = torch.tensor([self.is_own(key) for key in keys], device=self.device)[:, None]
             sampling, old = mine["sampling_per_token_logps"], ahead["old_per_token_logps"]
+            # The sampler has no log-probs under other prompts. Apply its offset from the trainer
+            # under its own prompt to the old log-probs.
             apart = sampling - mine.get("old_per_token_logps", sampling)
             ahead["sampling_per_token_logps"] = torch.where(own_B1, sampling, old + apart)
         return ahead
@@ -202,12 +205,12 @@ class RolloutBatch:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What TRL's loss is a mean over.
+    """Normalization of TRL's loss.
 
     Attributes:
         kind: TRL's `loss_type`.
-        processes: that train together.
-        args: of the run.
+        processes: Number of processes.
+        args: Options of the run.
     """
 
     kind: str
@@ -215,13 +218,13 @@ class LossOptions:
     args: VantageConfig
 
     def normalizers(self, update: Update, mask_BT: torch.Tensor, forwards: int) -> dict[str, Any]:
-        """What makes TRL's means those of the whole mini-batch, however it is cut.
+        """Factors that turn TRL's means into means over the mini-batch, however it is split.
 
-        TRL divides token means by `num_items_in_batch` of the rollout batch, and means over
-        rows by the rows of a forward and the number of forwards.
+        TRL divides token sums by `num_items_in_batch` of the whole rollout batch, and row sums by
+        the rows of a forward and the number of forwards.
         """
         items = update.tokens * self.args.steps_per_generation / forwards
-        scale = 1 / min(items, 1.0) if items else 1.0  # TRL divides by one item at least
+        scale = 1 / min(items, 1.0) if items else 1.0  # TRL divides by at least one item
         if self.kind == "bnpo":
             scale = mask_BT.sum().item() * forwards * self.processes / max(update.tokens, 1)
         elif self.kind not in TOKEN_MEANS:
@@ -230,7 +233,7 @@ class LossOptions:
         return {"num_items_in_batch": items_tensor, "loss_scale": scale}
 
     def dealt(self, plan: Plan, responses: Responses) -> tuple[list[Update], np.ndarray]:
-        """The updates of a plan, and advantages times loss weights of its samples."""
+        """Split a plan into updates; also return advantages times loss weights, shape (M,)."""
         samples = plan.samples
         length_M = responses.mask_NT.sum(dim=1).cpu().numpy()[samples.rollout_M]
         size_M = length_M if self.kind in TOKEN_MEANS else np.ones(len(samples))

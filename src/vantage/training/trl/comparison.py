@@ -1,4 +1,4 @@
-"""The sampler's log-probs of a rollout batch beside those of the trainer."""
+"""Compares the log-probs of sampler and trainer on a rollout batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vantage.training.sampler import Canary, Mismatch, mismatch, renormalisation
+from vantage.training.mismatch import Canary, Mismatch, mismatch, renormalisation
 from vantage.training.trl.batch import RolloutBatch
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.policy import Key, Policy
@@ -19,7 +19,7 @@ SAMPLED = "sampling_per_token_logps"
 
 
 def slack_of(args: VantageConfig) -> float:
-    """Nats that sampler and trainer may be apart by the options of the generation."""
+    """Nats by which generation options let sampler and trainer differ."""
     changed = args.changes_of_log_probs
     if changed.keys() - {"top_p"}:
         return math.inf
@@ -27,20 +27,20 @@ def slack_of(args: VantageConfig) -> float:
 
 
 def canary_of(args: VantageConfig, model: Any, policy: Policy, sampler: Sampler) -> Canary:
-    """The canary of a run with vLLM.
+    """Build the canary of a run with vLLM.
 
     Args:
-        args: of the run.
-        model: that is trained.
-        policy: of the trainer.
+        args: Options of the run.
+        model: The trained model.
+        policy: Policy of the trainer.
         sampler: vLLM.
     """
-    on_cpu = policy.accelerator.device.type == "cpu"  # kernels of GPUs may round to 11 bits (TF32)
+    on_cpu = policy.accelerator.device.type == "cpu"  # GPU kernels may round inputs to TF32
     dtypes = {policy.computes_in(model), sampler.dtype}
     return Canary(
         float32=on_cpu and dtypes == {torch.float32},
         slack=slack_of(args),
-        family=model.config.model_type,
+        family=lambda: model.config.model_type,
         packages=PACKAGES,
         remedy=REMEDY,
     )
@@ -52,13 +52,13 @@ def compared(
     score: Callable[[Sequence[Key]], torch.Tensor] | None,
     rows: int,
 ) -> Mismatch:
-    """Sampler against trainer, on responses under the prompts that generated them.
+    """Compare sampler and trainer on responses under the prompts that generated them.
 
     Args:
-        batch: with the log-probs that the updates need; where it has none, a few are scored.
-        process: this process.
-        score: keys -> log-probs, for the few; None to score none.
-        rows: of the few.
+        batch: The rollout batch. If it has no old log-probs, a few rows are scored.
+        process: Rank of this process.
+        score: Keys -> log-probs, to score these rows; None to score none.
+        rows: Number of rows to score.
     """
     scored = ~np.isnan(batch.scored.reward_N)
     keys = batch.row_of or batch.distinct_keys(process)
@@ -74,7 +74,7 @@ def compared(
     sampling_RT = batch.responses.sampled[SAMPLED][rollouts]
     counted_RT = batch.responses.mask_NT[rollouts].bool()
     known_RT = counted_RT & ~sampling_RT.isnan()
-    if known_RT.sum() > counted_RT.sum() / 2:  # vLLM leaves out one here and there
+    if known_RT.sum() > counted_RT.sum() / 2:  # vLLM omits a few log-probs
         counted_RT = known_RT
     old_T, sampling_T = (t[counted_RT].double().cpu().numpy() for t in (old_RT, sampling_RT))
     return mismatch(old_T, sampling_T)

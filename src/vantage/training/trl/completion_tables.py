@@ -1,4 +1,4 @@
-"""A few rollouts with their pictures as a table in TensorBoard, wandb or trackio."""
+"""Logs a few rollouts with their images as a table to TensorBoard, wandb or trackio."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ Row = dict[str, Any]
 
 
 def show(step: Step, tools: Iterable[str], callbacks: Iterable[Any]) -> None:
-    """Show rollouts of every tenth batch where the metrics go.
+    """Log rollouts of every tenth batch: the best and the worst of `QUESTIONS` questions.
 
-    Of the `QUESTIONS` questions that stand first in the record, the best and the worst rollout.
-    TRL's own `log_completions` logs all of a batch at every update, and has none for
-    TensorBoard; it can be used beside this.
+    TRL's own `log_completions` logs all rollouts at every update, and does not support
+    TensorBoard. Both can be used together.
 
     Args:
-        step: the rollout batch.
-        tools: as `report_to` names them.
-        callbacks: of the trainer, among them that of TensorBoard.
+        step: The rollout batch.
+        tools: Values of `report_to`.
+        callbacks: Callbacks of the trainer, which include that of TensorBoard.
     """
     senders = [TOOLS[name] for name in tools if name in TOOLS]
     if step.number % EVERY or not senders:
@@ -48,12 +47,12 @@ def show(step: Step, tools: Iterable[str], callbacks: Iterable[Any]) -> None:
     for send in senders:
         try:
             send(callbacks, rows, step.updates)
-        except Exception as error:  # a tool that fails must not end a run
+        except Exception as error:  # a failing tool must not end a run
             logger.warning(f"rollouts could not be shown: {type(error).__name__}: {error}")
 
 
 def sample(step: Step) -> list[Row]:
-    """The best and the worst rollout of a few questions, with what the model saw."""
+    """Rows of the best and the worst rollout of a few questions, which are fixed by a digest."""
     advantage_N, trained_N = advantages(step), times_trained(step)
     first = {place: row for row, place in reversed(list(enumerate(step.question_N.tolist())))}
     chosen = sorted(first, key=lambda place: digest(int(step.row_N[first[place]])))
@@ -74,7 +73,7 @@ def sample(step: Step) -> list[Row]:
 
 
 def _ends(step: Step, place: int) -> list[int]:
-    """Rollouts of the highest and the lowest reward, one where all are equal, none without."""
+    """Rows with the highest and the lowest reward; one if all are equal, none if unscored."""
     rows = np.flatnonzero((step.question_N == place) & ~np.isnan(step.reward_N))
     if not len(rows):
         return []
@@ -102,7 +101,7 @@ def _to_tensorboard(callbacks: Iterable[Any], rows: list[Row], step: int) -> Non
 
 
 def _to_table(tool: str) -> Callable[[Iterable[Any], list[Row], int], None]:
-    """wandb and trackio take tables in the same way."""
+    """Build the function that logs to wandb or trackio, whose tables have the same interface."""
 
     def send(callbacks: Iterable[Any], rows: list[Row], step: int) -> None:
         import pandas as pd  # comes with datasets
@@ -127,7 +126,7 @@ TOOLS = {
 
 
 def markdown(rows: list[Row]) -> str:
-    """The rows as a table in markdown, in which no text is more than text."""
+    """Format the rows as a markdown table in which all markup is escaped."""
     names = [name for name in rows[0] if name != "picture"] if rows else []
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]

@@ -1,4 +1,4 @@
-"""TRL's table of completions, with the advantages of the plan."""
+"""Replaces the advantages in TRL's table of completions by those of the plan."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from vantage.methods.rollouts import Samples
 from vantage.training.trl.batch import Scored
 
-QUESTION = "question"  # column of ours, which TRL does not show
+QUESTION = "question"  # our own column, which TRL does not print
 
 Log = dict[str, Any]
 
 
 def empty() -> Log:
-    """TRL's log of completions, with room for all that is generated for a rollout batch."""
+    """Create TRL's log of completions, unbounded so that it holds a rollout batch with refills."""
     plain: Log = {
         name: deque() for name in ("images", "prompt", "completion", "advantages", QUESTION)
     }
@@ -25,18 +25,18 @@ def empty() -> Log:
 
 
 def without_advantages(log: Log, count: int) -> None:
-    """The last completions are not planned: their advantage is not a number."""
+    """Set the advantages of the last `count` completions to NaN until they are planned."""
     shown = log["advantages"]
     for back in range(1, min(count, len(shown)) + 1):
         shown[-back] = np.nan
 
 
 def with_pictures(log: Log, shown: Sequence[list | None]) -> None:
-    """Add the pictures of the last prompts; a table with pictures has an entry for each prompt.
+    """Add the images of the last prompts. If any prompt has images, each gets an entry.
 
     Args:
-        log: that has these prompts already.
-        shown: pictures of each of them, None without one.
+        log: Log that already has these prompts.
+        shown: Images of each prompt, or None.
     """
     images = log["images"]
     if images or any(shown):
@@ -45,18 +45,18 @@ def with_pictures(log: Log, shown: Sequence[list | None]) -> None:
 
 
 def planned(log: Log, scored: Scored, samples: Samples) -> Log:
-    """The rollouts of a batch with the advantages that are trained.
+    """Restrict the log to the rollouts of a batch, with the advantages that they train with.
 
     Args:
-        log: of everything that was generated for the batch, in that order.
-        scored: the rollouts of the batch: those of some questions, in that order.
-        samples: the plan; a rollout that is trained several times shows the mean of its advantages,
-            one that is not trained NaN.
+        log: Log of everything generated for the batch, in order.
+        scored: Rollouts of the batch, a subset in the same order.
+        samples: The plan. A rollout trained several times gets its mean advantage, and one that
+            is not trained gets NaN.
     """
     rows = np.flatnonzero(np.isin(log[QUESTION], scored.question_N))
 
     def bounded(values: Iterable = ()) -> deque:
-        return deque(values, maxlen=len(rows))  # as TRL's is
+        return deque(values, maxlen=len(rows))  # TRL's deques have this bound too
 
     def kept(column: deque) -> deque:
         whole = len(column) == len(log[QUESTION])
@@ -71,7 +71,7 @@ def planned(log: Log, scored: Scored, samples: Samples) -> Log:
 
 
 def trained_advantages(samples: Samples, rollouts: int) -> np.ndarray:
-    """Mean advantage of the samples of each of N rollouts, NaN where it has none."""
+    """Mean advantage over the samples of each rollout, NaN without samples, shape (N,)."""
     rows = ~samples.padding_M
     times_N = np.bincount(samples.rollout_M[rows], minlength=rollouts)
     total_N = np.bincount(samples.rollout_M[rows], samples.advantage_M[rows], minlength=rollouts)

@@ -1,4 +1,4 @@
-"""Options of a run on TRL: its `GRPOConfig`, a recipe, and the questions."""
+"""Options of a run on TRL: `GRPOConfig` with those of recipes, prompts and data."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from vantage.sections import not_finite, parsed
 from vantage.training.shape import check_recipe, nearest_multiples
 from vantage.training.trl import precision
 
-# TRL's losses: means over tokens, and means over rows.
+# TRL's loss types that are means over tokens, and over rows.
 TOKEN_MEANS = ("dapo", "cispo", "vespo", "bnpo")
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")
 
-# Of them, those that clip the ratio; `delta` bounds it there and nowhere else.
+# Loss types that clip the ratio. `delta` affects no others.
 CLIPPED = ("dapo", "bnpo", "grpo", "dr_grpo", "luspo")
 
-# What a plan decides in place of TRL, or what TRL averages forward by forward, so that the
-# result would depend on how an update is cut.
+# Options that the plan replaces, or whose result would depend on the split into micro-batches,
+# since TRL averages them per forward.
 TAKEN_OVER: dict[str, tuple[Any, str]] = {
-    "multi_objective_aggregation": ("sum_then_normalize", "a recipe takes one reward a rollout"),
+    "multi_objective_aggregation": ("sum_then_normalize", "a recipe needs one reward per rollout"),
     "scale_rewards": ("group", "the recipe's estimator scales rewards ('dr-grpo' does not)"),
-    "top_entropy_quantile": (1.0, "the quantile of each forward would decide"),
-    "entropy_coef": (0.0, "TRL takes the entropy of each forward by itself"),
-    "use_adaptive_entropy": (False, "TRL takes the entropy of each forward by itself"),
+    "top_entropy_quantile": (1.0, "TRL computes the quantile per forward"),
+    "entropy_coef": (0.0, "TRL computes the entropy per forward"),
+    "use_adaptive_entropy": (False, "TRL computes the entropy per forward"),
 }
 
-# Options of generation with which vLLM samples from the model as it is.
+# Values of generation options with which vLLM samples from the unmodified distribution.
 WHOLE = {
     "top_p": (1.0,),
     "top_k": (0, -1, None),
     "min_p": (0, None),
     "repetition_penalty": (1.0,),
 }
-# Options of vLLM's sampling that leave its log-probs as they are.
+# vLLM's sampling options that do not change its log-probs.
 HARMLESS = {
-    "error",
+    "stop",
     "stop_token_ids",
     "include_stop_str_in_output",
     "seed",
@@ -64,140 +64,142 @@ HARMLESS = {
 
 LOSS_TYPES = {"token": "dapo", "constant": "dr_grpo", "sequence": "grpo"}
 
-# Options of ours that are a dictionary; a command line gives them as JSON.
+# Our options that are dictionaries, given as JSON on the command line.
 DICTIONARIES = ["recipe", "variants", "sampling", "record"]
 
-BEST = "eval_reward"  # where something is decided by a metric and none is named
+BEST = "eval_reward"  # default of `metric_for_best_model` if something depends on it
 
 
 @dataclass
 class VantageConfig(GRPOConfig):
     """TRL's `GRPOConfig` with a recipe. Loss options left at None follow the recipe.
 
-    A rollout batch has `generation_batch_size` rollouts: `variants.prompts` prompts a
-    question, `num_generations` rollouts a prompt. It is used for `steps_per_generation /
-    gradient_accumulation_steps` optimizer updates: as many as the recipe is published with, and
-    where it is published with no number as in TRL, one.
+    A rollout batch has `generation_batch_size` rollouts, with `variants.prompts` prompts per
+    question and `num_generations` rollouts per prompt. It is used for `steps_per_generation /
+    gradient_accumulation_steps` optimizer updates, by default the recipe's published number, or
+    else one, as in TRL.
 
-    All defaults are those of `GRPOConfig`, and `TrlParser` and `HfArgumentParser` read all
-    options; a dictionary is given as JSON on the command line.
+    All other defaults are those of `GRPOConfig`. `TrlParser` and `HfArgumentParser` read all
+    options; on the command line, dictionaries are given as JSON.
 
     Raises:
-        ConfigError: an option contradicts the plan; the message names it and says what fits.
+        ConfigError: An option contradicts the plan; names it and a valid value.
     """
 
     _VALID_DICT_FIELDS = GRPOConfig._VALID_DICT_FIELDS + DICTIONARIES
 
-    # Of three types a parser takes the second.
+    # The order of types matters: HfArgumentParser converts to the second of three.
     recipe: dict[str, Any] | str | None = field(
         default="grpo",
-        metadata={
-            "help": "Name of a recipe, or {name: ..., option: value}; see `vantage recipes`."
-        },
+        metadata={"help": "Recipe name, or {name: ..., option: value}; see `vantage recipes`."},
     )
     variants: dict[str, Any] | str | None = field(
         default=None,
-        metadata={"help": "Prompts a question: count, rewrites, transforms, original."},
+        metadata={"help": "Prompts per question: prompts, rewrites, transforms, original."},
     )
     sampling: dict[str, Any] | str | None = field(
         default="shuffle",
-        metadata={"help": "Which questions come next; see `vantage.questions.sampling`."},
+        metadata={"help": "Order of the questions; see `vantage.questions.sampling`."},
     )
     prompt_template: str = field(
         default="{question}",
         metadata={
-            "help": "Text around every question; {question} stands for it, <image> for the "
-            "pictures that stand first in it."
+            "help": "Text around every question. {question} is replaced by the question, and "
+            "<image> by the images at its start."
         },
     )
     system_prompt: str | None = field(
-        default=None, metadata={"help": "System message put before every conversation."}
+        default=None, metadata={"help": "System message of every conversation."}
     )
     max_prompt_length: int | None = field(
         default=None,
-        metadata={"help": "Longest prompt of a question in tokens: wording, note and images."},
+        metadata={"help": "Maximum prompt length in tokens: wording, note and images."},
     )
     on_long_prompt: str = field(
         default="error",
-        metadata={"help": "Longer prompts: `refuse` to start, or `drop` those questions."},
+        metadata={"help": "Longer prompts: raise an `error`, or `skip` their questions."},
     )
     min_pixels: int | None = field(
-        default=None, metadata={"help": "Smaller images are scaled up to so many pixels."}
+        default=None, metadata={"help": "Scale smaller images up to this many pixels."}
     )
     max_pixels: int | None = field(
-        default=None, metadata={"help": "Larger images are scaled down to so many pixels."}
+        default=None, metadata={"help": "Scale larger images down to this many pixels."}
     )
     packing: str = field(
         default="auto",
         metadata={
             "help": "Whether responses to a prompt share one copy of it in a forward: `auto` "
-            "where that is exact, `on` or nothing, `off`."
+            "if that is exact, `on` to fail if it is not, `off` never."
         },
     )
     record: dict[str, Any] | str | None = field(
         default=None,
-        metadata={"help": "Texts and pictures the record keeps: rollouts, characters, pixels."},
+        metadata={"help": "Limits of the record: rollouts, characters, pixels."},
     )
     eval_temperature: float | None = field(
         default=None,
         metadata={
-            "help": "Temperature of a validation, 0 for the likeliest tokens; that of training "
-            "unless given."
+            "help": "Temperature of validation; 0 decodes greedily. Default: that of training."
         },
     )
     max_silent_batches: int | None = field(
         default=8,
         metadata={
-            "help": "Rollout batches in a row that train nothing (all rewards of a question equal, "
-            "or none) after which the run ends with a checkpoint; none for no end."
+            "help": "End the run with a checkpoint after this many consecutive rollout batches "
+            "without a gradient (the rewards of each question are equal or missing)."
         },
     )
     check_data: bool = field(
         default=True,
-        metadata={"help": "Read every row, pictures included, before the first rollout."},
+        metadata={"help": "Check every row and its images before the first rollout."},
     )
     compensated_sums: bool = field(
         default=False,
         metadata={
-            "help": "For weights in bfloat16: AdamW of torch-optimi, which keeps what is "
-            "rounded away from a step for the next one."
+            "help": "For bfloat16 weights: use AdamW of torch-optimi, which carries rounding "
+            "errors over to the next step."
         },
     )
-    freeze_vision_tower: bool = field(
-        default=False, metadata={"help": "Train the language model alone."}
+    freeze_vision_tower: bool = field(default=False, metadata={"help": "Freeze the vision tower."})
+    loss_type: str | None = field(
+        default=None, metadata={"help": "TRL's loss. Default: the recipe's."}
     )
-    loss_type: str | None = field(default=None, metadata={"help": "TRL's loss; by the recipe."})
     importance_sampling_level: str | None = field(
-        default=None, metadata={"help": "`token` or `sequence`; by the recipe."}
+        default=None, metadata={"help": "`token` or `sequence`. Default: the recipe's."}
     )
-    epsilon: float | None = field(default=None, metadata={"help": "Lower clip; by the recipe."})
+    epsilon: float | None = field(
+        default=None, metadata={"help": "Lower clip of the ratio. Default: the recipe's."}
+    )
     epsilon_high: float | None = field(
         default=None,
         metadata={
-            "help": "Upper clip, the ratio is at most 1 + epsilon_high; by the recipe. With "
-            "loss_type 'cispo' the largest ratio itself, as in TRL; 1 + the recipe's upper clip."
+            "help": "Upper clip: the ratio is at most 1 + epsilon_high. Default: the recipe's. "
+            "With loss_type 'cispo', as in TRL, the maximum ratio itself; default: 1 + the "
+            "recipe's upper clip."
         },
     )
     delta: float | None = field(
         default=None,
         metadata={
-            "help": "Dual clip: most that the ratio counts where the advantage is negative; by the "
-            "recipe. Infinite for none."
+            "help": "Dual clip: maximum ratio where the advantage is negative; infinity for none. "
+            "Default: the recipe's."
         },
     )
-    beta: float | None = field(default=None, metadata={"help": "KL weight; by the recipe."})
+    beta: float | None = field(
+        default=None, metadata={"help": "KL coefficient. Default: the recipe's."}
+    )
     metric_for_best_model: str | None = field(
         default=None,
         metadata={
-            "help": "What the best checkpoint is best at: `eval_reward` where something depends "
-            "on it, or `eval_rewards/NAME/mean` of a reward function."
+            "help": "Metric of the best checkpoint: `eval_reward` (default if something depends "
+            "on it), or `eval_rewards/NAME/mean` of a reward function."
         },
     )
     vllm_max_model_length: int | None = field(
         default=None,
         metadata={
-            "help": "Longest prompt and response together for which vLLM reserves its cache; "
-            "`max_prompt_length + max_completion_length` where both are given."
+            "help": "Maximum length of prompt plus response that vLLM reserves its cache for. "
+            "Default: `max_prompt_length + max_completion_length` if both are set."
         },
     )
 
@@ -208,17 +210,17 @@ class VantageConfig(GRPOConfig):
         self._bound_ratio(self.build_recipe().loss.dual_clip)
         if self.num_generations < 2:
             raise ConfigError(
-                f"num_generations={self.num_generations}: a group of one has no advantage, "
-                "give at least 2"
+                f"num_generations={self.num_generations}: a group of one has no advantage; "
+                "set at least 2"
             )
         if self.metric_for_best_model is None and self._keeps_best:
-            self.metric_for_best_model = BEST  # transformers would take a loss, which is always 0
+            self.metric_for_best_model = BEST  # transformers defaults to the loss, always 0 here
         try:
             super().__post_init__()
         except ValueError as error:
-            raise ConfigError(f"TRL refuses the options: {error}") from error
+            raise ConfigError(f"TRL rejects the options: {error}") from error
         if self.colocated and self.vllm_max_model_length is None and self.max_prompt_length:
-            # The model's own length would reserve a cache for prompts that never come.
+            # vLLM's default, the model's maximum length, would reserve far too much cache.
             self.vllm_max_model_length = self.max_prompt_length + self.max_completion_length
         recipe, variants = self.build_recipe(), self.build_variants()
         self.build_keep()
@@ -226,16 +228,16 @@ class VantageConfig(GRPOConfig):
         _check(self, recipe, variants)
 
     def build_recipe(self) -> Recipe:
-        """The recipe that the options describe."""
+        """Build the recipe of the run."""
         spec: Any = self.recipe
         return parse_recipe(spec)
 
     def build_variants(self) -> Variants:
-        """The variants that the options describe."""
+        """Build the prompt variants of the run."""
         return parsed(Variants, self.variants or {}, "variants")
 
     def build_prompts(self, rows: Dataset) -> Prompts:
-        """How the rows of a data set are asked."""
+        """Build the prompts of a data set."""
         return Prompts(
             Reader(rows),
             self.build_variants(),
@@ -246,24 +248,24 @@ class VantageConfig(GRPOConfig):
         )
 
     def build_keep(self) -> Keep:
-        """What the record of the run keeps."""
+        """Build the limits of the run's record."""
         return parsed(Keep, self.record or {}, "record")
 
     @property
     def colocated(self) -> bool:
-        """Whether vLLM runs in the processes that train."""
+        """Whether vLLM runs in the training processes."""
         return self.use_vllm and self.vllm_mode == "colocate"
 
     @property
     def room(self) -> int | None:
-        """Tokens of the longest prompt for which colocated vLLM has room; None without a limit."""
+        """Maximum prompt length of colocated vLLM, in tokens; None for no limit."""
         if not self.colocated or self.vllm_max_model_length is None:
             return None
         return self.vllm_max_model_length - self.max_completion_length
 
     @property
     def changes_of_log_probs(self) -> dict[str, Any]:
-        """Options by which vLLM's log-probs are not those of the model: name -> value."""
+        """Options that change vLLM's log-probs from those of the model: name -> value."""
         given = {name: getattr(self, name) for name in WHOLE} | (self.generation_kwargs or {})
         return {
             name: value
@@ -273,32 +275,32 @@ class VantageConfig(GRPOConfig):
 
     @property
     def updates(self) -> int:
-        """Optimizer updates made from the rows of a rollout batch, once through."""
+        """Optimizer updates per pass over a rollout batch."""
         return self.steps_per_generation // self.gradient_accumulation_steps
 
     @property
     def updates_per_rollout_batch(self) -> int:
-        """Optimizer updates between two rollout batches."""
+        """Optimizer updates per rollout batch, over all passes."""
         return self.updates * self.num_iterations
 
     def last_update(self, batches_per_epoch: int) -> int:
-        """Updates of the whole run."""
+        """Number of optimizer updates of the whole run."""
         epoch = batches_per_epoch * self.updates_per_rollout_batch
         ends = self.max_steps
         return ends if ends > 0 else math.ceil(epoch * self.num_train_epochs)
 
     def batches_of(self, updates: int) -> int:
-        """Rollout batches of so many updates, of which the last need not be whole."""
+        """Number of rollout batches for `updates` optimizer updates; the last may be partial."""
         return -(-updates // self.updates_per_rollout_batch)
 
     @property
     def _keeps_best(self) -> bool:
-        """Whether something is decided by a metric of the evaluation."""
+        """Whether checkpoints or the learning rate depend on an evaluation metric."""
         by_metric = self.save_strategy == "best" or self.lr_scheduler_type == "reduce_lr_on_plateau"
         return self.load_best_model_at_end or by_metric
 
     def _follow(self, loss: Loss) -> None:
-        """Take what the user left open from the recipe."""
+        """Take options that the user did not set from the recipe."""
         kind = self.loss_type or LOSS_TYPES[loss.mean]
         above = loss.clip_high if self.epsilon is None else self.epsilon
         theirs: dict[str, Any] = {
@@ -315,24 +317,25 @@ class VantageConfig(GRPOConfig):
                 setattr(self, name, value)
 
     def _bound_ratio(self, dual_clip: float | None) -> None:
-        """Take the dual clip of the recipe where the loss has one and the user gave none."""
+        """Take the recipe's dual clip if the loss supports it and the user set none."""
         if dual_clip is None or self.delta is not None or self.loss_type not in CLIPPED:
             return
-        # TRL bounds the ratio of positive advantages too, which their own clip must do first.
+        # TRL applies `delta` to positive advantages too. There the upper clip must be the tighter
+        # bound.
         if dual_clip <= 1 + (self.epsilon_high or 0.0):
             raise ConfigError(
-                f"epsilon_high={self.epsilon_high}: the dual clip of the recipe is {dual_clip} and "
-                "has to be more than 1 + epsilon_high; lower epsilon_high, or give a delta of your "
-                "own (1e6 for none)"
+                f"epsilon_high={self.epsilon_high}: the recipe's dual clip, {dual_clip}, must be "
+                "more than 1 + epsilon_high; lower epsilon_high, or set delta (1e6 for no dual "
+                "clip)"
             )
         self.delta = dual_clip
 
 
 def check_arguments(args: Any, rest: Mapping[str, Any]) -> None:
-    """Refuse arguments of a trainer that contradict a plan.
+    """Check the arguments of a trainer.
 
     Raises:
-        ConfigError: `args` is no `VantageConfig`, or there are tools or environments.
+        ConfigError: `args` is not a `VantageConfig`, or there are tools or environments.
     """
     if not isinstance(args, VantageConfig):
         raise ConfigError(f"args is a {type(args).__name__}: expected a VantageConfig")
@@ -342,10 +345,10 @@ def check_arguments(args: Any, rest: Mapping[str, Any]) -> None:
 
 
 def check_metric(args: VantageConfig, eval_dataset: Any) -> None:
-    """Refuse the loss of one of several evaluation sets as what is best.
+    """Check that the metric for the best model is not the loss of one of several evaluation sets.
 
     Raises:
-        ConfigError: as for `eval_loss`.
+        ConfigError: It is; this loss is always 0.
     """
     names = eval_dataset if isinstance(eval_dataset, dict) else ()
     _check_metric(args.metric_for_best_model, [f"eval_{name}_loss" for name in names])
@@ -354,13 +357,13 @@ def check_metric(args: VantageConfig, eval_dataset: Any) -> None:
 def _check_metric(metric: str | None, losses: Collection[str]) -> None:
     if metric is not None and f"eval_{metric.removeprefix('eval_')}" in losses:
         raise ConfigError(
-            f"metric_for_best_model={metric!r}: an evaluation generates and scores, its loss is "
-            f"always 0; take {BEST!r}, or 'eval_rewards/NAME/mean' of a reward function"
+            f"metric_for_best_model={metric!r}: an evaluation has no loss (it is always 0); set "
+            f"{BEST!r}, or 'eval_rewards/NAME/mean' of a reward function"
         )
 
 
 def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
-    """Refuse, by name, what would contradict a plan."""
+    """Check options that could contradict a plan."""
     _check_values(args)
     _check_correction(args)
     if args.room is not None and args.room < (args.max_prompt_length or 1):
@@ -371,48 +374,49 @@ def _check(args: VantageConfig, recipe: Recipe, variants: Variants) -> None:
         )
     which: Any = args.sampling
     sampling(which, 1, args.seed)
-    if (args.eval_steps or 0) >= 1:  # a share of the run is known when it starts
+    if (args.eval_steps or 0) >= 1:  # a share of the run is only known when it starts
         check_steps(args, args.max_steps)
     check_recipe(recipe, variants, args.updates)
 
 
 def _check_correction(args: VantageConfig) -> None:
-    """Refuse a product of ratios where the sampler's log-probs are renormalised."""
+    """Reject sequence-level correction if the sampler renormalizes its log-probs."""
     cut = [f"{name}={value}" for name, value in args.changes_of_log_probs.items()]
     mode = args.vllm_importance_sampling_mode
     corrects = args.use_vllm and args.vllm_importance_sampling_correction
     if corrects and cut and mode.startswith("sequence"):
         raise ConfigError(
             f"{', '.join(cut)} with vllm_importance_sampling_mode={mode!r}: vLLM's log-probs are "
-            "those of what is left of the vocabulary, the trainer's are those of all of it, and a "
+            "normalized over the truncated vocabulary and the trainer's over all of it, and a "
             "correction by sequence multiplies that difference over all tokens "
             "(0.99 ** 400 = 0.02). Set vllm_importance_sampling_correction to false, or the mode "
-            "to 'token_truncate', or sample from the model as it is (top_p=1.0, top_k=0, "
+            "to 'token_truncate', or sample from the unmodified distribution (top_p=1.0, top_k=0, "
             "min_p=None, repetition_penalty=1.0)"
         )
 
 
 def _check_sizes(args: VantageConfig, variants: Variants) -> None:
-    """Groups and updates come out whole."""
+    """Check that rollouts divide into groups and updates."""
     whole, part = args.steps_per_generation, args.gradient_accumulation_steps
     if whole % part:
         raise ConfigError(
-            f"steps_per_generation={whole} is no multiple of gradient_accumulation_steps={part}: "
+            f"steps_per_generation={whole} is not a multiple of "
+            f"gradient_accumulation_steps={part}: "
             f"an update would mix two rollout batches; {nearest_multiples(whole, part)} would do"
         )
     group = args.num_generations * variants.prompts
     if args.generation_batch_size % group:
         raise ConfigError(
-            f"generation_batch_size={args.generation_batch_size} is no multiple of {group} "
+            f"generation_batch_size={args.generation_batch_size} is not a multiple of {group} "
             f"(num_generations={args.num_generations} x variants.prompts={variants.prompts}); "
             f"{nearest_multiples(args.generation_batch_size, group)} would do"
         )
 
 
 def _check_values(args: VantageConfig) -> None:
-    """Options that a plan takes over from TRL stand as TRL leaves them; ours are in range."""
+    """Check that options in `TAKEN_OVER` have their defaults, and that ours are in range."""
     for name, number in not_finite(vars(args)):
-        if name != "delta" or math.isnan(number):  # of which an infinite one is none
+        if name != "delta" or math.isnan(number):  # an infinite delta means no dual clip
             raise ConfigError(f"{name}={number}: expected a finite number")
     for name, (wanted, why) in TAKEN_OVER.items():
         if getattr(args, name) != wanted:
@@ -425,7 +429,7 @@ def _check_values(args: VantageConfig) -> None:
     if (args.min_pixels or 0) > (args.max_pixels or math.inf):
         raise ConfigError(f"min_pixels={args.min_pixels} is more than max_pixels={args.max_pixels}")
     if args.max_silent_batches is not None and args.max_silent_batches < 1:
-        raise ConfigError(f"max_silent_batches={args.max_silent_batches}: give 1 or more, or None")
+        raise ConfigError(f"max_silent_batches={args.max_silent_batches}: set 1 or more, or None")
     precision.check_options(args)
     _check_validation(args)
     fault = fault_of(args.prompt_template)
@@ -434,10 +438,10 @@ def _check_values(args: VantageConfig) -> None:
 
 
 def _check_validation(args: VantageConfig) -> None:
-    """The samples of a validation can differ."""
+    """Check the temperature of validation."""
     samples = args.num_generations_eval or args.num_generations
     if (args.eval_temperature or 0) < 0:
-        raise ConfigError(f"eval_temperature={args.eval_temperature}: give 0 or more")
+        raise ConfigError(f"eval_temperature={args.eval_temperature}: set 0 or more")
     if args.eval_temperature == 0 and samples > 1 and args.eval_strategy != "no":
         raise ConfigError(
             f"eval_temperature=0 with num_generations_eval={samples}: without sampling all "
@@ -446,19 +450,19 @@ def _check_validation(args: VantageConfig) -> None:
 
 
 def steps_of(given: float, updates: int) -> int:
-    """Updates between two saves or evaluations; below 1 a share of all updates of the run."""
+    """Updates between saves or evaluations; a value below 1 is a share of the run's updates."""
     return int(given) if given >= 1 else math.ceil(given * updates)
 
 
 def check_steps(args: VantageConfig, updates: int) -> None:
-    """What is evaluated can be saved: a checkpoint waits for the end of its rollout batch.
+    """Check that evaluated weights can be saved, which happens only between rollout batches.
 
     Args:
-        args: of the run.
-        updates: of the whole run.
+        args: Options of the run.
+        updates: Number of optimizer updates of the whole run.
 
     Raises:
-        ConfigError: an evaluation inside a rollout batch decides which checkpoint is best.
+        ConfigError: The best checkpoint depends on an evaluation inside a rollout batch.
     """
     best = args.load_best_model_at_end or args.save_strategy == "best"
     if not best or args.eval_strategy != "steps":
@@ -474,7 +478,7 @@ def check_steps(args: VantageConfig, updates: int) -> None:
 
 
 def _from_json(name: str, value: Any) -> Any:
-    """A dictionary where a command line gave one as JSON; anything else as it is."""
+    """Parse a JSON object from the command line; return any other value unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:

@@ -1,9 +1,10 @@
-"""The data sets of a trainer, read once before training, so that no row fails in the middle."""
+"""Reads all rows of a trainer's data sets before training, so that none fails during it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -13,7 +14,7 @@ from vantage.errors import EngineError, InputError
 from vantage.questions.acceptance import acceptance
 from vantage.questions.prompts import Prompts, check_prompts, first_with_images, has_images
 from vantage.questions.reading import Reader
-from vantage.questions.sampling import sampling
+from vantage.questions.sampling import Sampling, sampling
 from vantage.questions.schema import Question, placeholders, render
 from vantage.questions.variants import Variants
 from vantage.training import columns, lengths
@@ -25,11 +26,12 @@ from vantage.training.trl.encoder import Encoder
 
 
 def check_columns(args: VantageConfig, train: Any, validation: Any, rewards: list) -> None:
-    """Refuse data sets without rows, or without a column that is needed.
+    """Check that data sets have rows and all columns that are needed.
 
     Raises:
-        ConfigError: a stream to train on, or a metric that no evaluation has.
-        InputError: no rows, or a column is missing.
+        ConfigError: The training set is a stream, or no evaluation has the metric for the best
+            model.
+        InputError: A data set has no rows, or a column is missing.
     """
     columns.check_columns("train_dataset", train, rewards, args.build_variants())
     for name, rows in columns.named(validation).items():
@@ -39,12 +41,12 @@ def check_columns(args: VantageConfig, train: Any, validation: Any, rewards: lis
 
 @dataclass(frozen=True)
 class DataSets:
-    """Data sets whose rows can be trained and validated on.
+    """Checked data sets of a trainer.
 
     Attributes:
-        train: rows to train on; rows: numbers of those whose prompts are short enough.
-        validation: rows to validate on, as `eval_dataset`; those for which vLLM has room.
-        prompts: how rows are asked.
+        train: Training rows; rows: numbers of those whose prompts are short enough.
+        validation: The `eval_dataset`, without rows that are too long for vLLM.
+        prompts: Prompts of the training rows.
     """
 
     train: Dataset
@@ -53,26 +55,36 @@ class DataSets:
     rows: Sequence[int]
 
     def are(self, train: Any, validation: Any) -> bool:
-        """Whether these are the data sets that were read."""
+        """Whether these are the same objects as the given data sets."""
         return train is self.train and validation is self.validation
 
-    def session(self, args: VantageConfig, *, shuffles: bool) -> Session:
-        """A session that asks these rows, from the start.
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Digests of the training rows."""
+        return identity(self.train)
+
+    def sampling(self, args: VantageConfig, *, shuffles: bool) -> Sampling:
+        """Create a sampling that starts from the first question.
 
         Args:
-            args: of the trainer.
-            shuffles: whether questions are drawn at random, or in the order of the data.
+            args: Options of the trainer.
+            shuffles: Whether to draw questions at random instead of in the order of the data.
         """
+        seed = args.seed if shuffles else None
+        return sampling(args.sampling or "shuffle", len(self.rows), seed)
+
+    def session(self, args: VantageConfig, *, shuffles: bool) -> Session:
+        """Create a session that draws from these rows; see `sampling` for the arguments."""
         group = args.num_generations * self.prompts.variants.prompts
         return Session(
             args.build_recipe(),
             self.prompts,
-            sampling(args.sampling or "shuffle", len(self.rows), args.seed if shuffles else None),
+            self.sampling(args, shuffles=shuffles),
             self.rows,
             Silence(args.max_silent_batches),
             seed=args.seed,
             questions=args.generation_batch_size // group,
-            identity=identity(self.train),
+            identity=self.identity,
         )
 
 
@@ -85,20 +97,21 @@ def read(
     *,
     needs_picture: bool,
 ) -> DataSets:
-    """Read every row as training will.
+    """Read and check every row as training will, and set up the encoder for these data sets.
 
     Args:
-        args: of the trainer.
-        train, validation: its data sets.
-        rewards: reward functions.
-        encoder: encodes prompts; from now on those of these data sets.
-        needs_picture: whether every forward must have a picture when another has one.
+        args: Options of the trainer.
+        train, validation: Data sets of the trainer.
+        rewards: Reward functions.
+        encoder: Encoder whose prompts become those of these data sets.
+        needs_picture: Whether every forward needs an image if that of another process has one.
 
     Raises:
-        InputError: rows that cannot become a prompt, or prompts that are too long.
-        EngineError: rows have images, but the processor reads text alone.
+        InputError: Rows cannot become a prompt, or prompts are too long.
+        EngineError: Rows have images, but the processor supports text only.
     """
     processor, encode = encoder.processor, encoder.encode
+    check_columns(args, train, validation, rewards)
     tokenizer = getattr(processor, "tokenizer", processor)
     options = {k: v for k, v in encoder.template.items() if k != "chat_template"}
     prompts = replace(args.build_prompts(train), reserved=placeholders(processor))
@@ -143,21 +156,23 @@ def shortened(
     tokens_of: Callable[[Question], int],
     short_enough: Callable[[Prompts, int], list[int]],
 ) -> Any:
-    """Rows to validate on whose prompts have at most `room` tokens.
+    """Select validation rows whose prompts have at most `room` tokens.
 
     Args:
-        validation: one data set, or several by name; rows of a stream are measured as they come.
-        room: tokens of the longest prompt.
-        policy: "error" longer ones, or "skip" them.
-        prompts: how rows are asked.
-        tokens_of: tokens of a question.
-        short_enough: prompts, room -> numbers of the rows to keep.
+        validation: A data set, or several by name. Rows of a stream are measured lazily.
+        room: Maximum prompt length, in tokens.
+        policy: Whether to "error" or "skip" longer prompts.
+        prompts: Prompts of the training rows, whose settings apply.
+        tokens_of: Question -> number of tokens.
+        short_enough: (prompts, room) -> numbers of the rows to keep.
     """
 
     def fits(row: dict[str, Any]) -> bool:
         length = tokens_of(prompts.original(row))
         if length > room and policy == "error":
-            raise InputError(f"eval_dataset: a prompt of {length} tokens, vLLM has {room}")
+            raise InputError(
+                f"eval_dataset: a prompt has {length} tokens, but vLLM has room for {room}"
+            )
         return length <= room
 
     def kept(rows: Dataset | IterableDataset) -> Dataset | IterableDataset:

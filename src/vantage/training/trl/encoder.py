@@ -1,4 +1,4 @@
-"""The prompts of a rollout batch as the model takes them, each encoded once."""
+"""Encodes each prompt of a rollout batch once."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from vantage.questions.schema import pictures, render, taken
 from vantage.training.trl.encoding import Encoding, ImagesOnce, as_tensors, per_prompt
 from vantage.training.trl.vllm import written
 
-# Prompts -> ids, images and other fields of each, as TRL's trainers tokenize.
+# TRL's tokenization: prompts -> ids, images, and other fields.
 Tokenize = Callable[[list], tuple[list, list | None, dict[str, Any]]]
 
 
 class Encoder:
-    """Encodes prompts.
+    """Encodes prompts, and caches them for a rollout batch.
 
     Attributes:
-        pictured: a prompt with a picture, for forwards that must have one when that of another
-            process has; None where forwards need none, or there is none.
+        pictured: Encoding of a prompt with an image, which pads forwards without one if that of
+            another process has one; None if this is never needed.
 
     Args:
-        prompts: makes the prompt of an id.
-        tokenize: of the trainer.
-        processor: a processor, or a tokenizer for text alone.
-        dtype: of the model; pixels have at least its precision.
-        template: options of the chat template.
-        writes: whether prompts are also wanted as the template writes them.
+        prompts: Makes prompts from their ids.
+        tokenize: Tokenization of the trainer.
+        processor: A processor, or a tokenizer for text-only models.
+        dtype: Dtype of the model; pixel values have at least its precision.
+        template: Options of the chat template.
+        writes: Whether to also tokenize prompts without expanding image placeholders.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class Encoder:
         self._images = ImagesOnce()
 
     def clear(self) -> None:
-        """Forget the prompts of the last rollout batch."""
+        """Clear the cache of the last rollout batch."""
         self._known.clear()
         self._images.clear()
 
     def encode(self, prompt: str | list[dict[str, Any]], shown: Hashable = ()) -> Encoding:
-        """Encoding of a prompt.
+        """Encode a prompt.
 
         Args:
-            prompt: a text, or a conversation with its images opened.
-            shown: tells its images from those of other prompts.
+            prompt: A text, or a conversation with opened images.
+            shown: Key that identifies its images.
         """
         sees = isinstance(self.processor, ProcessorMixin)
         with as_tensors(self.processor):
@@ -74,7 +74,7 @@ class Encoder:
         return replace(made, written=written(self.processor, text))
 
     def __call__(self, prompt: int) -> Encoding:
-        """Encoding of the prompt of that id, made once a rollout batch."""
+        """Encode the prompt with this id, at most once per rollout batch."""
         if prompt not in self._known:
             question = self.prompts.prompt(prompt)
             shown = tuple(pictures(question))
@@ -83,27 +83,27 @@ class Encoder:
         return self._known[prompt]
 
     def shows(self, prompts: Iterable[int]) -> bool:
-        """Whether any of the prompts has a picture; encodes none."""
+        """Whether any of the prompts has an image; does not encode them."""
         return any(pictures(self.prompts.prompt(prompt)) for prompt in prompts)
 
     def in_tokens(self, prompt: int, ids: list[int] | None) -> int:
-        """Id of the prompt in other tokens than the processor makes of it.
+        """Register other tokens for a prompt, and return the id of this encoding.
 
         Args:
-            prompt: id of the prompt.
-            ids: the tokens; None for those of the processor.
+            prompt: Id of the prompt.
+            ids: The tokens; None for those of the processor.
 
         Raises:
-            InputError: no tokens, or other tokens for a prompt with pictures.
+            InputError: There are no tokens, or the prompt has images.
         """
         if ids is None:
             return prompt
         known = self(prompt)
         if known.images or not ids:
             raise InputError(
-                f"rollout_func gave {len(ids)} prompt_ids where the processor makes "
-                f"{len(known.ids)} of the prompt: with pictures they must be the same, since "
-                "pixels belong to their places, and none at all are no prompt"
+                f"rollout_func returned {len(ids)} prompt_ids for a prompt that the processor "
+                f"encodes in {len(known.ids)}: they must not be empty, and for a prompt with "
+                "images they must be the same, since image features belong to their positions"
             )
         asked = self.prompts.written_as(prompt, tuple(ids))
         self._known.setdefault(asked, Encoding(known.prompt, ids, [], {}))

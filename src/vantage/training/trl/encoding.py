@@ -1,4 +1,4 @@
-"""Prompts as a model takes them: tokens, and the pixels of their images."""
+"""Encoded prompts: tokens, pixel values and other inputs of the model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from transformers import BatchFeature, ProcessorMixin
 
 
 def per_token(name: str) -> bool:
-    """Whether a field of a processor has a value for every token of a prompt."""
+    """Whether a field of the processor's output has one value per token."""
     return name.endswith("token_type_ids")
 
 
 @dataclass
 class Encoding:
-    """A prompt as the model takes it.
+    """An encoded prompt.
 
     Attributes:
-        prompt: a text, or a conversation with its images opened.
-        ids: its tokens, image tokens included.
-        images: its images.
-        fields: what else the processor makes of it (pixels, grids, token types).
-        written: its tokens as the chat template writes them, one placeholder a picture, for an
-            engine that expands placeholders by itself; None where none does.
-        pictures: what tells its images from those of other prompts; empty without images.
+        prompt: A text, or a conversation with opened images.
+        ids: Token ids, including image tokens.
+        images: Images of the prompt.
+        fields: Other outputs of the processor (pixel values, grids, token types).
+        written: Token ids with a single placeholder per image, for engines that expand
+            placeholders themselves; None if not needed.
+        pictures: Key that identifies the images; empty without images.
     """
 
     prompt: str | list[dict[str, Any]]
@@ -40,8 +40,10 @@ class Encoding:
 
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:
-    """Fields of several prompts as the processor gives them for a batch: pixels one after the
-    other, or side by side where all patches are in one row; token types a list a row.
+    """Merge the fields of several prompts as the processor does for a batch.
+
+    Pixel values are concatenated along the first dimension, or along the last one if the patches
+    of all images form one row. Token types stay one list per prompt.
     """
     merged: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row.fields):
@@ -58,13 +60,13 @@ def merge_fields(rows: list[Encoding]) -> dict[str, Any]:
 
 
 def _in_one_row(row: Encoding) -> bool:
-    """Whether the patches of all images stand side by side: their sizes add up to the row."""
+    """Whether the patches of all images form one row, whose length is the sum of their sizes."""
     pixels, sizes = row.fields["pixel_values"], row.fields.get("target_sizes")
     return sizes is not None and len(pixels) == 1 and pixels.shape[-1] % sizes.prod(1).sum() == 0
 
 
 def _shifted(rows: list[Encoding]) -> list[torch.Tensor]:
-    """Numbers of the patches that make up each image token, counted over all rows; -1 is none."""
+    """Offset the patch indices of each image token by those of earlier rows; -1 is padding."""
     counts = [row.fields["pixel_values"].shape[:2].numel() for row in rows]
     starts = np.cumsum([0, *counts[:-1]]).tolist()
     numbers = [row.fields["image_token_pooling"] for row in rows]
@@ -72,7 +74,7 @@ def _shifted(rows: list[Encoding]) -> list[torch.Tensor]:
 
 
 def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """One after the other, those with fewer images or tiles filled up with zeros."""
+    """Concatenate tensors, zero-padding those with fewer images or tiles."""
     shape = torch.tensor([tensor.shape[1:] for tensor in tensors]).amax(dim=0).tolist()
     wide = [tensor.new_zeros(len(tensor), *shape) for tensor in tensors]
     for room, tensor in zip(wide, tensors, strict=True):
@@ -81,8 +83,9 @@ def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def per_prompt(fields: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """Fields of a batch of one prompt: token types as its list, everything else as tensors, of
-    the precision `dtype` where a processor rounds to less.
+    """Unpack the fields of a batch of one prompt.
+
+    Token types become a list, everything else a tensor of at least the precision `dtype`.
     """
     return {
         name: list(value[0]) if per_token(name) else _tensor(value, dtype)
@@ -96,9 +99,9 @@ def _tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
 
 
 class _Tensors:
-    """An image processor that gives tensors where nothing is asked for, as TRL does not.
+    """An image processor that returns tensors by default.
 
-    Some processors count image tokens by methods of tensors alone.
+    TRL requests no type, but some processors count image tokens with methods of tensors.
     """
 
     def __init__(self, inner: Any):
@@ -113,7 +116,7 @@ class _Tensors:
 
 @contextlib.contextmanager
 def as_tensors(processor: Any) -> Iterator[None]:
-    """Within it, the image processor of a processor gives tensors."""
+    """Make the image processor return tensors within the context."""
     if not isinstance(processor, ProcessorMixin):
         yield
         return
@@ -126,22 +129,22 @@ def as_tensors(processor: Any) -> Iterator[None]:
 
 
 class ImagesOnce:
-    """What an image processor made of the images of a rollout batch; wordings share them."""
+    """Cache of processed images of a rollout batch, which the prompts of a question share."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, BatchFeature] = {}
 
     def clear(self) -> None:
-        """Forget the images of the last batch."""
+        """Clear the cache."""
         self._known.clear()
 
     @contextlib.contextmanager
     def of(self, processor: Any, images: Hashable) -> Iterator[None]:
-        """Within it, the processor takes what is known of these images, or keeps it.
+        """Within the context, reuse or store the processor's output for these images.
 
         Args:
-            processor: reads one prompt.
-            images: tells the images of that prompt from others; nothing where it has none.
+            processor: Processor that encodes one prompt within the context.
+            images: Key that identifies the images of the prompt; empty without images.
         """
         if not images or not isinstance(processor, ProcessorMixin):
             yield
@@ -155,7 +158,7 @@ class ImagesOnce:
 
 
 class _Remembering:
-    """An image processor that reads the images of one prompt once."""
+    """An image processor that processes the images of a prompt once."""
 
     def __init__(self, inner: Any, known: dict[Hashable, BatchFeature], images: Hashable):
         self._inner, self._store, self._images = inner, known, images
@@ -166,5 +169,5 @@ class _Remembering:
     def __call__(self, *args, **kwargs) -> BatchFeature:
         if self._images not in self._store:
             self._store[self._images] = self._inner(*args, **kwargs)
-        # Processors take things out of what they get.
+        # Processors pop entries from the output, so return a copy.
         return BatchFeature(data=dict(self._store[self._images]))

@@ -1,4 +1,4 @@
-"""Features of images, computed once a rollout batch where nothing in the vision path trains."""
+"""Caches image features of a rollout batch if nothing in the vision path is trained."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ METHOD = "get_image_features"
 
 
 class ImageFeatures:
-    """What vision towers made of the images of a rollout batch, one store for each model."""
+    """Cache of image features of a rollout batch, separate for each model."""
 
     def __init__(self) -> None:
         self._fixed: dict[int, bool] = {}
         self._known: dict[tuple[int, Hashable], Any] = {}
 
     def clear(self) -> None:
-        """Forget the images of the last batch."""
+        """Clear the cache."""
         self._known.clear()
 
     @contextlib.contextmanager
     def reused(self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]) -> Iterator:
-        """Within it, the model's forward takes features that are known, and keeps new ones.
+        """Within the context, the model's forward reuses cached features, and caches new ones.
 
         Args:
-            model: the bare model.
-            images: for each row of the forward that has images, what tells them from others,
-                and the row's encoding.
+            model: The bare model.
+            images: (key that identifies the images, encoding) of each row with images.
         """
         holder = _holder(model)
         if holder is None or not images:
@@ -63,20 +62,20 @@ class ImageFeatures:
         return remembered
 
     def _is_fixed(self, model: nn.Module, look: Callable[[], Any]) -> bool:
-        """Whether the features depend on no weight that trains, and on no draw."""
+        """Whether the features are independent of trainable weights and of random draws."""
         if id(model) not in self._fixed:
             self._fixed[id(model)] = not any(map(_changes, _modules_of(look)))
         return self._fixed[id(model)]
 
 
 def _holder(model: nn.Module) -> nn.Module | None:
-    """The innermost module that makes image features, whose forward asks itself for them."""
+    """The innermost module with `get_image_features`, which its own forward calls."""
     found = [module for module in model.modules() if hasattr(module, METHOD)]
     return found[-1] if found else None
 
 
 def _for_one(given: dict[str, Any], encoding: Encoding) -> dict[str, Any]:
-    """The arguments for all images, with those of one row in their place."""
+    """Replace the arguments for all images by those of one row."""
     mine = dict(given)
     for name, value in encoding.fields.items():
         if torch.is_tensor(given.get(name)):
@@ -85,7 +84,7 @@ def _for_one(given: dict[str, Any], encoding: Encoding) -> dict[str, Any]:
 
 
 def _modules_of(look: Callable[[], Any]) -> list[nn.Module]:
-    """The modules whose forward runs."""
+    """The modules whose forward `look` runs."""
     ran: list[nn.Module] = []
     hook = nn.modules.module.register_module_forward_pre_hook(lambda m, _: ran.append(m))
     try:
@@ -97,12 +96,12 @@ def _modules_of(look: Callable[[], Any]) -> list[nn.Module]:
 
 
 def _changes(module: nn.Module) -> bool:
-    """Whether a module has weights of its own that train, or draws."""
+    """Whether a module itself has trainable weights or active dropout."""
     return drops(module) or any(p.requires_grad for p in module.parameters(recurse=False))
 
 
 def _together(outputs: list[Any]) -> Any:
-    """Features of several rows as the model gives them for all rows at once."""
+    """Merge the features of several rows into the model's output for a batch."""
     first = outputs[0]
     if len(outputs) == 1 or first is None:
         return first
@@ -112,7 +111,7 @@ def _together(outputs: list[Any]) -> Any:
     if isinstance(first, list | tuple):
         return type(first)(value for output in outputs for value in output)
     merged = {name: _together([getattr(o, name) for o in outputs]) for name in first}
-    if first.get("deepstack_features") is not None:  # one a layer, and in it one an image
+    if first.get("deepstack_features") is not None:  # per layer, one tensor for all images
         layers = zip(*(output.deepstack_features for output in outputs), strict=True)
         merged["deepstack_features"] = [_together(list(layer)) for layer in layers]
     return type(first)(**merged)

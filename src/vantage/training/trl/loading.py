@@ -1,4 +1,4 @@
-"""Where a model comes from, as `from_pretrained` takes it."""
+"""Options of `from_pretrained` for a model's processor and configuration."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from transformers import AutoProcessor
 from vantage import files
 from vantage.training.trl.config import VantageConfig
 
-# Of `model_init_kwargs`, what says where to find files and not how to load weights.
+# Options in `model_init_kwargs` that locate files, rather than configure the weights.
 PLACES = ("revision", "trust_remote_code", "cache_dir", "token", "local_files_only", "proxies")
 
 
 def source(args: VantageConfig) -> dict[str, Any]:
-    """Options with which the processor of a model is loaded from where its weights are.
-
-    Args:
-        args: of the run; `model_init_kwargs` are those of the weights.
-    """
+    """Options for loading a model's processor from the same place as its weights."""
     given = args.model_init_kwargs or {}
     named = {name: given[name] for name in PLACES if name in given}
     return {"trust_remote_code": args.trust_remote_code, **named}
 
 
 def with_processor(model: Any, given: Mapping[str, Any], args: VantageConfig) -> tuple[Any, dict]:
-    """A model as a trainer takes it, and other arguments of the trainer with its processor.
+    """Load the processor of a model unless given, and expand ~ in the model's path.
 
     Args:
-        model: a directory, a name on the hub, or a model.
-        given: the other arguments.
-        args: of the run.
+        model: A directory, a name on the hub, or a model.
+        given: Other arguments of the trainer.
+        args: Options of the run.
+
+    Returns:
+        The model, and the arguments with `processing_class`.
     """
     if not isinstance(model, str):
         return model, dict(given)
@@ -43,7 +42,7 @@ def with_processor(model: Any, given: Mapping[str, Any], args: VantageConfig) ->
 
 
 def config_source(args: VantageConfig) -> dict[str, Any]:
-    """The same for its configuration, which stands beside the weights."""
+    """Options for loading a model's configuration, which lies beside its weights."""
     given = args.model_init_kwargs or {}
     beside = {name: given[name] for name in ("subfolder",) if name in given}
     return source(args) | beside

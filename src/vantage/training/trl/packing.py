@@ -1,16 +1,16 @@
-"""Shared-prefix packing: one sequence holds a prompt once and many responses to it.
+"""Shared-prefix packing: a sequence contains a prompt once, and many responses to it.
 
-A pack is the prompt without its last token, then a segment for each response: a copy of that
-last token, at its own position, and the response without its own last token. A segment sees the
-prompt and itself; positions go on after the prompt in each. So every response token has a hidden
-state that predicts it, and the model's ordinary forward does the rest:
+A pack is the prompt without its last token, followed by a segment per response. A segment is a copy
+of that last token, at its original position, and the response without its last token. It attends
+to the prompt and to itself, and its positions continue those of the prompt. So a hidden state
+predicts every response token, and the model's ordinary forward applies:
 
     tokens     p0 p1 | p2 a0 a1 | p2 b0
     positions   0  1 |  2  3  4 |  2  3
     predicts         | a0 a1 a2 | b0 b1
 
-Log-probs and gradients are those of one row a response; Prefix Grouper
-(https://arxiv.org/abs/2506.05433) is the published relative.
+Log-probs and gradients equal those of one row per response. Prefix Grouper
+(https://arxiv.org/abs/2506.05433) is a published method of this kind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IGNORED = -100  # a label that is not scored
 
 
 class Segment(NamedTuple):
-    """A response in a pack: which one, and how many of its tokens count."""
+    """A response in a pack: its rollout, and its number of tokens without padding."""
 
     rollout: int
     length: int
@@ -35,12 +35,12 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Pack:
-    """Responses that are trained behind one copy of a prompt.
+    """Responses that share one copy of a prompt.
 
     Attributes:
-        prompt: id of the prompt.
-        prefix: its tokens without the last one.
-        segments: the responses, at least one.
+        prompt: Id of the prompt.
+        prefix: Number of its tokens without the last one.
+        segments: The responses, at least one.
     """
 
     prompt: int
@@ -55,12 +55,12 @@ class Pack:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a sequence of L tokens costs: L (1 + L / even) plus that of its images.
+    """Compute of a sequence of L tokens: L (1 + L / even) plus the cost of its images.
 
     Attributes:
-        even: length at which attention over a dense mask costs as much as all else.
-        pixel: cost of encoding a value of a pixel, in tokens of the language model.
-        most: longest sequence with several responses, for the memory of its mask.
+        even: Length at which attention over a dense mask costs as much as all else.
+        pixel: Cost of encoding a pixel value, in tokens of the language model.
+        most: Maximum length of a sequence with several responses, which bounds its mask's memory.
     """
 
     even: float
@@ -68,16 +68,16 @@ class Cost:
     most: int = 8192
 
     def of(self, tokens: int) -> float:
-        """Cost of a sequence, in tokens of linear cost."""
+        """Cost of a sequence, in units of a token without attention."""
         return tokens * (1 + tokens / self.even)
 
     def responses(self, prefix: int, length: float, images: float) -> int:
-        """How many responses of `length` tokens a pack should hold: the cheapest each.
+        """The number of responses per pack with the lowest cost per response.
 
         Args:
-            prefix: tokens of the prompt.
-            length: mean tokens of its responses.
-            images: cost of encoding its images, in tokens of the language model.
+            prefix: Number of tokens of the prompt.
+            length: Mean number of tokens of its responses.
+            images: Cost of encoding its images, in tokens of the language model.
         """
         best, least = 1, float("inf")
         for count in range(1, max(1, int((self.most - prefix) / max(length, 1))) + 1):
@@ -96,15 +96,15 @@ def packs(
     cost: Cost,
     budget: int,
 ) -> list[Pack]:
-    """(prompt, rollout) rows as packs; a row that comes again has its segment once.
+    """Group (prompt, rollout) rows into packs; repeated rows share a segment.
 
     Args:
-        keys: rows.
-        lengths: response tokens of each that count.
-        prefixes: prompt -> tokens without the last one.
-        images: prompt -> cost of encoding its images.
-        cost: of sequences.
-        budget: most tokens of a pack with several responses.
+        keys: (prompt, rollout) of each row.
+        lengths: Number of response tokens of each row.
+        prefixes: Prompt -> number of its tokens without the last one.
+        images: Prompt -> cost of encoding its images.
+        cost: Cost model of sequences.
+        budget: Maximum number of tokens of a pack with several responses.
     """
     longest: dict[int, dict[int, int]] = {}
     for (prompt, rollout), length in zip(keys, lengths, strict=True):
@@ -117,15 +117,22 @@ def packs(
         room = int((budget - prefixes[prompt]) / max(mean, 1.0))
         size = cost.responses(prefixes[prompt], max(mean, 1.0), images[prompt])
         count = -(-len(ordered) // max(1, min(size, room)))
-        # Dealt like cards, so that long responses are spread evenly.
+        # Deal the sorted responses round-robin, so that packs have similar lengths.
         made += [Pack(prompt, prefixes[prompt], tuple(ordered[n::count])) for n in range(count)]
     return made
 
 
 def batches(tokens: Sequence[int], budget: int) -> list[list[int]]:
-    """Numbers of sequences in batches of at most `budget` tokens, padding included.
+    """Batch sequences so that each batch has at most `budget` tokens, including padding.
 
-    A sequence that is longer is alone.
+    A sequence longer than the budget forms a batch by itself.
+
+    Args:
+        tokens: Length of each sequence.
+        budget: Maximum number of tokens per batch.
+
+    Returns:
+        Indices of the sequences of each batch.
     """
     found: list[list[int]] = []
     for number in sorted(range(len(tokens)), key=lambda number: -tokens[number]):
@@ -141,12 +148,12 @@ class Packed:
     """Packs as a batch of sequences, padded on the right.
 
     Attributes:
-        input_ids_BT, labels_BT: tokens, and the token that each predicts or `IGNORED`.
-        position_ids: positions, [B, T] or, where a model has several, [S, B, T].
-        sees: which token sees which, [B, 1, T, T]; where all packs hold one response, which
-            tokens there are, [B, T].
-        start: (prompt, rollout) -> (sequence, place of the first prediction).
-        types: per-token fields of the model, as [B, T].
+        input_ids_BT: Tokens; labels_BT: the token that each predicts, or `IGNORED`.
+        position_ids: Positions, shape (B, T), or (S, B, T) for models with several per token.
+        sees: Boolean attention mask, shape (B, 1, T, T); if all packs have one response, padding
+            mask of shape (B, T).
+        start: (prompt, rollout) -> (sequence, index of its first prediction).
+        types: Name -> per-token field of the model, shape (B, T).
     """
 
     input_ids_BT: torch.Tensor
@@ -163,13 +170,13 @@ def lay_out(
     positions: Callable[[int], torch.Tensor],
     response: Callable[[int], torch.Tensor],
 ) -> Packed:
-    """Packs as tensors.
+    """Lay packs out as tensors.
 
     Args:
-        batch: the packs.
-        encoding: prompt -> its tokens.
-        positions: prompt -> positions of its tokens, [P] or [S, P].
-        response: rollout -> its tokens.
+        batch: The packs.
+        encoding: Prompt -> its encoding.
+        positions: Prompt -> positions of its tokens, shape (P,) or (S, P).
+        response: Rollout -> tokens of its response.
     """
     rows = [_sequence(pack, encoding(pack.prompt), response) for pack in batch]
     width = max(pack.tokens for pack in batch)
@@ -191,9 +198,9 @@ def lay_out(
 
 
 def gathered(value_BT: torch.Tensor, packed: Packed, keys, length_R, width: int) -> torch.Tensor:
-    """Values of packs as rows, one a key, `width` wide, zero behind the end of a response.
+    """Gather per-token values of packs into one row per key, zero-padded to `width`.
 
-    Repeats of a key are one segment; autograd sums their gradients.
+    Repeated keys read the same segment, and autograd sums their gradients.
     """
     places = torch.tensor([packed.start[key] for key in keys], device=value_BT.device)
     offset_T = torch.arange(width, device=value_BT.device)
@@ -220,7 +227,7 @@ def _sequence(pack: Pack, encoding: Encoding, response: Callable) -> _Sequence:
 
 
 def _placed(position_SP: torch.Tensor, pack: Pack) -> torch.Tensor:
-    """Positions of a whole pack: each segment goes on where the prompt ends."""
+    """Positions of a pack: each segment continues where the prompt ends."""
     last = position_SP[..., -1:]
     after = position_SP.amax(dim=tuple(range(position_SP.ndim)))
     parts = [position_SP[..., :-1]]
@@ -233,12 +240,12 @@ def _placed(position_SP: torch.Tensor, pack: Pack) -> torch.Tensor:
 def _who_sees(batch: Sequence[Pack], width: int) -> torch.Tensor:
     if any(len(pack.segments) > 1 for pack in batch):
         return torch.stack([_sees(pack, width) for pack in batch])[:, None]
-    # Ordinary sequences, for which attention needs no mask of its own.
+    # With one response each, packs are ordinary causal sequences, and fast kernels apply.
     return torch.stack([torch.arange(width) < pack.tokens for pack in batch])
 
 
 def _sees(pack: Pack, width: int) -> torch.Tensor:
-    """Which token of a pack sees which; padding sees itself, so that nothing divides by zero."""
+    """Attention mask of a pack. Padding attends to itself, since a softmax over nothing is NaN."""
     sizes = [pack.prefix, *(max(segment.length, 1) for segment in pack.segments)]
     sizes.append(width - sum(sizes))
     segment_T = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
@@ -263,6 +270,6 @@ def _widened(row: torch.Tensor, width: int, value: int) -> torch.Tensor:
 
 
 def _positions(rows: list[torch.Tensor], width: int) -> torch.Tensor:
-    """[B, T], or [S, B, T] as the models with several positions a token want them."""
+    """Stack positions to (B, T), or to (S, B, T) for models with several positions per token."""
     stacked = torch.stack([_widened(row, width, 0) for row in rows])
     return stacked if stacked.ndim == 2 else stacked.transpose(0, 1)

@@ -1,8 +1,8 @@
-"""Log-probs and entropies of responses under prompts, by one model.
+"""Computes log-probs and entropies of responses under prompts.
 
-A key is (prompt, rollout): the response of that rollout, conditioned on that prompt. `Policy` turns
-keys into forwards: rows of one prompt and one response, or packs that hold a prompt once, whichever
-is cheaper and exact. It knows tokens and a model, and neither rewards nor a trainer.
+A key (prompt, rollout) stands for the response of that rollout conditioned on that prompt. `Policy`
+scores keys in forward passes over rows, or over packs if these are exact. It does not depend on
+rewards or a trainer.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from trl.trainer.utils import pad
 
 from vantage.training.dealing import PADDING
 from vantage.training.trl.encoding import Encoding, merge_fields, per_token
+from vantage.training.trl.exactness import Difference, Packing, without_autocast
 from vantage.training.trl.features import ImageFeatures
-from vantage.training.trl.forwards import Difference, Packing, without_autocast
 from vantage.training.trl.packing import IGNORED, batches, gathered
 from vantage.training.trl.responses import Responses
 
@@ -31,12 +31,12 @@ SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 class Scores(NamedTuple):
-    """What a forward of R keys tells of their tokens.
+    """Result of a forward over R keys.
 
     Attributes:
-        log_probs_RT: of the response tokens, 0 behind the end of a response.
-        entropies_RT: of the distributions that they were drawn from; None if not asked for.
-        balance: loss that balances the experts of the model; None if not asked for.
+        log_probs_RT: Log-probs of the response tokens, 0 for padding, shape (R, T).
+        entropies_RT: Entropies of the predicted distributions; None if not requested.
+        balance: Load-balancing loss of the experts; None if not requested.
     """
 
     log_probs_RT: torch.Tensor
@@ -46,12 +46,12 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """What the forwards of a rollout batch must keep to.
+    """Constraints on the forwards of a rollout batch.
 
     Attributes:
-        budget: tokens of a forward, padding included.
-        padding: key of rows that only fill a forward.
-        pictured: whether every forward must have a picture; then the padding has one.
+        budget: Maximum number of tokens of a forward, including padding.
+        padding: Key of padding rows.
+        pictured: Whether every forward needs an image; then the padding has one.
     """
 
     budget: int
@@ -60,16 +60,17 @@ class Limits:
 
 
 class Policy:
-    """Scores keys under a model that has TRL's fused head (`add_fused_lm_head`).
+    """Scores keys under a model with TRL's fused head (`add_fused_lm_head`).
 
     Args:
-        encoding: prompt id -> the prompt as the model takes it.
-        accelerator: runs the forwards; by default one for this process alone.
-        rows: a forward has at most as many tokens as so many of the longest rows.
-        packing: "auto" packs where it is exact, "on" refuses what is not, "off" never packs.
-        pad_id: token of the padding.
-        multiple: rows are padded to a multiple of so many prompt tokens.
-        balances: whether a loss that balances experts is wanted, which is taken over whole rows.
+        encoding: Prompt id -> its encoding.
+        accelerator: Runs the forwards; by default one for this process alone.
+        rows: A forward has at most as many tokens as this number of the longest rows.
+        packing: "auto" packs if this is exact, "on" raises an error if it is not, "off" never
+            packs.
+        pad_id: Id of the padding token.
+        multiple: Prompts are padded to a multiple of this number of tokens.
+        balances: Whether updates have a load-balancing loss of experts, which needs whole rows.
     """
 
     def __init__(
@@ -89,17 +90,17 @@ class Policy:
         self._features = ImageFeatures()
         if balances:
             self.packing.give_up(
-                "the loss that balances experts is taken over whole rows (router_aux_loss_coef=0 "
-                "leaves it out)"
+                "the load-balancing loss of experts needs whole rows (router_aux_loss_coef=0 "
+                "disables it)"
             )
 
     def clear(self) -> None:
-        """Forget the prompts and images of the last rollout batch."""
+        """Clear the caches of the last rollout batch."""
         self.packing.clear()
         self._features.clear()
 
     def budget(self, prompts: Iterable[int], responses: Responses) -> int:
-        """Tokens of a forward over these prompts and responses."""
+        """Maximum number of tokens of a forward over these prompts and responses."""
         longest = max(len(self.encoding(prompt).ids) for prompt in prompts)
         return self.rows * (longest + responses.width)
 
@@ -108,7 +109,11 @@ class Policy:
     def log_probs(
         self, model: Any, responses: Responses, keys: Sequence[Key], limits: Limits
     ) -> torch.Tensor:
-        """Log-probs of R keys, [R, T], without gradients; all processes call it together."""
+        """Compute log-probs of R keys without gradients; all processes must call it together.
+
+        Returns:
+            Log-probs, shape (R, T).
+        """
         parts = self.cut_even([self.cut(responses, keys, limits)])[0]
         scored_RT = responses.tokens_NT.new_zeros(len(keys), responses.width).float()
         for part in parts:
@@ -127,20 +132,23 @@ class Policy:
         budget: int,
         *,
         entropy: bool = False,
+        balance: bool = False,
     ) -> Scores:
-        """One forward over R keys, with gradients.
+        """Run one forward over R keys, with gradients.
 
         Args:
-            model: the model, as the accelerator prepared it.
-            tokens_RT, seen_RT: response of each, and which of its tokens are no padding.
+            model: The model as prepared by the accelerator.
+            tokens_RT, seen_RT: Response tokens and their padding mask, shape (R, T).
             keys: (prompt, rollout) of each row.
-            budget: tokens of a pack with several responses.
-            entropy: whether entropies are wanted.
+            budget: Maximum number of tokens of a pack with several responses.
+            entropy: Whether to compute entropies.
+            balance: Whether to compute the load-balancing loss of experts.
         """
         if self.packing.works:
             return self.packs(model, tokens_RT, seen_RT, keys, budget, entropy=entropy)
         encodings = [self.encoding(prompt) for prompt, _ in keys]
-        return self.whole_rows(model, encodings, tokens_RT, seen_RT, entropy=entropy)
+        more = {"entropy": entropy, "balance": balance}
+        return self.whole_rows(model, encodings, tokens_RT, seen_RT, **more)
 
     def whole_rows(
         self,
@@ -150,8 +158,9 @@ class Policy:
         seen_RT: torch.Tensor,
         *,
         entropy: bool = False,
+        balance: bool = False,
     ) -> Scores:
-        """One forward, each row a prompt and a response."""
+        """Run one forward in which each row is a prompt and a response."""
         width, ids = tokens_RT.shape[1], [torch.tensor(row.ids) for row in encodings]
         before_RT = self._left_padded(ids, self.pad_id)
         there_RT = self._left_padded([torch.ones_like(row) for row in ids], 0)
@@ -159,7 +168,7 @@ class Policy:
         mask = torch.cat([there_RT.to(seen_RT), seen_RT], dim=1)
         labels = input_ids.masked_fill(mask == 0, IGNORED)
         labels[:, :-width] = IGNORED
-        options = {"output_router_logits": True} if self.balances else {}
+        options = {"output_router_logits": True} if balance else {}
         types = self._types(encodings, input_ids.shape[1], width)
         with self.accelerator.autocast(), self._images_once(model, encodings):
             found = model(
@@ -174,7 +183,7 @@ class Policy:
         return Scores(
             found.log_probs[:, -width:],
             found.entropy[:, -width:] if entropy else None,
-            found.aux_loss if self.balances else None,
+            found.aux_loss if balance else None,
         )
 
     def packs(
@@ -187,7 +196,7 @@ class Policy:
         *,
         entropy: bool = False,
     ) -> Scores:
-        """One forward, responses behind one copy of their prompt."""
+        """Run one forward over packs."""
         lengths = seen_RT.sum(dim=1).tolist()
         tokens = dict(zip((rollout for _, rollout in keys), tokens_RT.cpu(), strict=True))
         made = self.packing.packs(keys, lengths, self.encoding, budget)
@@ -208,7 +217,7 @@ class Policy:
     def _without_gradient(
         self, score: Callable[..., Scores], model: Any, responses: Responses, keys, limits: Limits
     ) -> torch.Tensor:
-        """Log-probs of keys in one forward."""
+        """Compute log-probs of keys in one forward, without gradients."""
         rollouts = [rollout for _, rollout in keys]
         tokens_RT, seen_RT = responses.tokens_NT[rollouts], responses.seen_NT[rollouts]
         with torch.no_grad():
@@ -223,19 +232,19 @@ class Policy:
         limits: Limits,
         padding_R: np.ndarray | None = None,
     ) -> list[np.ndarray]:
-        """Rows in forwards, by their number in `keys`, those of a pack together.
+        """Split rows into forwards; the rows of a pack stay together.
 
         Args:
-            responses: of the rollout batch.
-            keys: of each row.
-            limits: what the forwards keep to.
-            padding_R: rows whose response counts for nothing.
+            responses: Responses of the rollout batch.
+            keys: (prompt, rollout) of each row.
+            limits: Constraints on the forwards.
+            padding_R: Mask of rows whose response does not count.
 
         Returns:
-            Numbers of rows for each forward; PADDING stands for a row with a picture where a
-            forward would have none and must have one.
+            Indices into `keys` for each forward. PADDING is appended to a forward without an image
+            that needs one.
         """
-        if self.balances:  # neighbours, which belong to one question, are apart
+        if self.balances:  # spread neighbours, which share a question, over the forwards
             apart = -(-len(keys) // self.rows)
             parts = [np.arange(start, len(keys), apart) for start in range(apart)]
         elif self.packing.works:
@@ -261,20 +270,20 @@ class Policy:
         return [np.flatnonzero(place_R == place) for place in range(len(parts))]
 
     def _with_picture(self, part: np.ndarray, keys, limits: Limits) -> np.ndarray:
-        """Rows of a forward, with one that has a picture where every forward must have one."""
+        """Append a padding row with an image if the forward needs an image and has none."""
         if not limits.pictured or self._shows(keys[row] for row in part):
             return part
         return np.append(part, PADDING)
 
     def _shows(self, keys) -> bool:
-        """Whether the prompt of any key has a picture."""
+        """Whether the prompt of any key has an image."""
         return any(self.encoding(prompt).images for prompt, _ in keys)
 
     def cut_even(self, parts_U: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
-        """As many forwards on every process: empty ones where another process has more.
+        """Pad with padding forwards, so that all processes have the same number of forwards.
 
         Args:
-            parts_U: forwards of this process, for each of U pieces of work.
+            parts_U: Forwards of this process for each of U updates.
         """
         mine_U = torch.tensor([len(parts) for parts in parts_U], device=self.accelerator.device)
         most_U = self.accelerator.gather(mine_U[None]).amax(dim=0).tolist()
@@ -293,18 +302,18 @@ class Policy:
         keys: Sequence[Key],
         limits: Limits,
     ) -> None:
-        """Compare the log-probs of one real group in packs and in rows, once in a run.
+        """Decide once per run whether packing is exact, on one group of real rollouts.
 
-        All processes call it together. Packs are used from now on where the log-probs agree.
+        Compares the log-probs of packs and of rows. All processes must call it together.
 
         Args:
-            model: the model.
-            responses: of the rollout batch.
-            keys: that this process trains; those of the first update first.
-            limits: of the forwards.
+            model: The model as prepared by the accelerator.
+            responses: Responses of the rollout batch.
+            keys: Keys that this process trains, in order of the updates.
+            limits: Constraints on the forwards.
 
         Raises:
-            EngineError: packing is "on" and not exact here.
+            EngineError: Packing is "on", but it is not exact.
         """
         if self.packing.works is not None:
             return
@@ -316,14 +325,14 @@ class Policy:
             return
         busiest = Counter(prompt for prompt, _ in keys).most_common(1)[0][0]
         mine = sorted(dict.fromkeys(keys), key=lambda key: key[0] != busiest)[:4]
-        apart = [mine[number % len(mine)] for number in range(4)]  # as many on every process
+        apart = [mine[number % len(mine)] for number in range(4)]  # equal count per process
         exact = self._is_exact(model)
         with without_autocast(self.accelerator, bare) if exact else contextlib.nullcontext():
             row_RT = self._compared(self._in_rows, model, responses, mine, limits)
             alone = [self._compared(self._in_rows, model, responses, [k], limits) for k in apart]
             packed_RT = self._compared(self.packs, model, responses, mine, limits)
         alone_RT = torch.cat(alone)[: len(mine)]
-        self._features.clear()  # their precision is that of this comparison
+        self._features.clear()  # they may be more precise than those of training
         counted_RT = responses.mask_NT[[rollout for _, rollout in mine]].bool()
         found = self._difference(row_RT, packed_RT, alone_RT, counted_RT)
         self.packing.judge(found, bare.dtype if exact else self.computes_in(model))
@@ -335,13 +344,13 @@ class Policy:
     def _compared(
         self, score: Callable[..., Scores], model: Any, responses: Responses, keys, limits: Limits
     ) -> torch.Tensor:
-        """Log-probs of a few keys in one forward, which has a picture where it must."""
+        """Log-probs of a few keys in one forward, with a padding row if it needs an image."""
         lacks = limits.pictured and not self._shows(keys)
         seen = [*keys, limits.padding] if lacks else list(keys)
         return self._without_gradient(score, model, responses, seen, limits)[: len(keys)]
 
     def _difference(self, row_RT, packed_RT, alone_RT, counted_RT) -> Difference:
-        """Over all tokens and processes: packs against rows, and rows alone against together."""
+        """Compare packs with rows, and rows alone with rows in a batch, over all processes."""
         apart_T, noise_T = (
             (other - row_RT).abs().float()[counted_RT] for other in (packed_RT, alone_RT)
         )
@@ -351,7 +360,7 @@ class Policy:
         return Difference(*self.accelerator.gather(found[None]).amax(dim=0).tolist())
 
     def _is_exact(self, model: Any) -> bool:
-        """Whether forwards can compute in the 32 bits of the weights, without mixed precision."""
+        """Whether forwards can run in float32, without mixed precision."""
         return not self._is_sharded and all(p.dtype == torch.float32 for p in model.parameters())
 
     def computes_in(self, model: Any) -> torch.dtype:
@@ -364,12 +373,12 @@ class Policy:
 
     @property
     def _is_sharded(self) -> bool:
-        """Whether FSDP or DeepSpeed runs the model, which cast and gather weights themselves."""
+        """Whether FSDP or DeepSpeed runs the model; they cast and gather weights themselves."""
         return self.accelerator.distributed_type in SHARDED
 
     def _images_once(self, model: Any, encodings: Sequence[Encoding]):
-        """Within it, images whose features cannot change are encoded once a rollout batch."""
-        if self._is_sharded:  # all processes must encode together
+        """Within the context, encode images once per rollout batch if their features are fixed."""
+        if self._is_sharded:  # a cache hit on one process would leave the others waiting
             return contextlib.nullcontext()
         images = [(row.pictures, row) for row in encodings if row.pictures]
         return self._features.reused(self.accelerator.unwrap_model(model), images)
@@ -378,7 +387,7 @@ class Policy:
         return pad(rows, value, "left", pad_to_multiple_of=self.multiple)
 
     def _pixels(self, encodings: Sequence[Encoding]) -> dict[str, Any]:
-        """What the processor made of the images of some rows."""
+        """Pixel values and other image inputs of some rows."""
         device = self.accelerator.device
         return {
             name: value.to(device) if torch.is_tensor(value) else value
@@ -387,7 +396,7 @@ class Policy:
         }
 
     def _types(self, encodings: Sequence[Encoding], length: int, width: int) -> dict[str, Any]:
-        """Token types of whole rows, 0 for padding and responses."""
+        """Token types of whole rows; 0 for padding and responses."""
         fields = {}
         for name, types in merge_fields(list(encodings)).items():
             if per_token(name):

@@ -1,4 +1,4 @@
-"""Precision of weights and forwards on TRL: what it is told, and the check of what it loaded."""
+"""Precision of weights and forwards on TRL: its options, and a check of the loaded weights."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from vantage.training.precision import (
 logger = logging.getLogger(__name__)
 
 SWITCHES = {"bf16": "bfloat16", "fp16": "float16"}
-SAMPLED = 4096  # weights of a tensor that are looked at
+SAMPLED = 4096  # weights to sample per tensor
 
 
 def chosen(config: Config, *, has_bfloat16: bool | None = None) -> Precision:
-    """The precision of a run on TRL; what stands under `trl` is taken into account.
+    """Resolve the precision of a run on TRL, including options under `trl`.
 
     Args:
-        config: of the run.
-        has_bfloat16: whether the machine computes in bfloat16; None for the machine at hand.
+        config: Configuration of the run.
+        has_bfloat16: Whether the machine supports bfloat16; None to detect it.
 
     Raises:
-        ConfigError: options that contradict each other.
+        ConfigError: Options contradict each other.
     """
     if has_bfloat16 is None:
         has_bfloat16 = not config.trl.get("use_cpu") and _gpu_has_bfloat16()
@@ -50,8 +50,8 @@ def chosen(config: Config, *, has_bfloat16: bool | None = None) -> Precision:
     if "torch_dtype" in own or given == "auto":
         name = "torch_dtype" if "torch_dtype" in own else "dtype"
         raise ConfigError(
-            f"trl.model_init_kwargs.{name}={own[name]!r}: leave it out; model.dtype says what "
-            "forwards compute in, and optimizer.weights what weights are kept in"
+            f"trl.model_init_kwargs.{name}={own[name]!r}: leave it out; model.dtype sets the "
+            "precision of forwards, and optimizer.weights that of weights"
         )
     if given is None:
         return made
@@ -72,7 +72,7 @@ def _gpu_has_bfloat16() -> bool:
 
 
 def _switched(config: Config) -> Config:
-    """The configuration with the switches of TRL in its `model.dtype`."""
+    """Move TRL's options bf16 and fp16 into `model.dtype`."""
     given = {name: config.trl[name] for name in SWITCHES if config.trl.get(name) is not None}
     if not given:
         return config
@@ -83,7 +83,7 @@ def _switched(config: Config) -> Config:
     if len(on) > 1 or (dtype != "auto" and ((on and on[0] != dtype) or dtype in off)):
         said = ", ".join(f"trl.{name}={str(value).lower()}" for name, value in given.items())
         raise ConfigError(
-            f"{said} contradicts model.dtype={dtype}, which says what forwards compute in: leave "
+            f"{said} contradicts model.dtype={dtype}, which sets the precision of forwards: leave "
             f"{said.partition('=')[0]} out"
         )
     if dtype != "auto":
@@ -92,10 +92,10 @@ def _switched(config: Config) -> Config:
 
 
 def options(config: Config) -> dict[str, Any]:
-    """Options of TRL that carry out the precision of a configuration.
+    """Translate the precision of a configuration to TRL's options.
 
     Raises:
-        ConfigError: as `chosen`.
+        ConfigError: As `chosen`.
     """
     precision = chosen(config)
     spec = {"attn_implementation": config.model.attention, "dtype": precision.loaded}
@@ -116,24 +116,24 @@ def optimizer_for(
     *,
     warns: bool = True,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-    """The optimizer for weights in bfloat16, if asked for; checks that steps move the weights.
+    """Choose the optimizer for bfloat16 weights, and check that its steps move the weights.
 
     Args:
-        args: of the run.
-        model: that is trained.
-        own: an optimizer that the user made.
-        warns: whether this process logs warnings.
+        args: Options of the run.
+        model: The trained model.
+        own: An optimizer that the user passed, if any.
+        warns: Whether this process logs warnings.
 
     Returns:
-        Class and options; None for the optimizer that `args` or the user name.
+        Class and options; None for the optimizer of `args` or the user.
 
     Raises:
-        ConfigError: steps that cannot move the weights, or compensated sums that do not fit.
+        ConfigError: Steps are too small to move the weights, or compensated sums do not apply.
     """
     if args.compensated_sums:
         if own:
             raise ConfigError(
-                f"compensated_sums is an optimizer of its own, but optimizers has a "
+                f"compensated_sums sets the optimizer, but optimizers has a "
                 f"{type(own).__name__}: leave one of them out"
             )
         _check_loaded(model)
@@ -147,24 +147,19 @@ def optimizer_for(
 
 
 def kept_in(config: Config, args: TrainingArguments) -> str:
-    """Precision of the weights that the optimizer's steps move.
-
-    Args:
-        config: of the run.
-        args: the same in TRL's words.
-    """
+    """Precision of the weights that the optimizer updates."""
     trained = chosen(config, has_bfloat16=args.bf16).trained
     return "float32" if _has_masters(args) else trained
 
 
 def _has_masters(args: TrainingArguments) -> bool:
-    """Whether accelerate (FSDP) or DeepSpeed keep weights in float32, whatever was loaded."""
+    """Whether FSDP or DeepSpeed keep float32 master weights, whatever the loaded precision."""
     sharded = map(parse_flag_from_env, ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))
     return (args.bf16 or args.fp16) and any(sharded)
 
 
 def steps(args: TrainingArguments, trained: int | None = None) -> Steps:
-    """How the optimizer of TRL's options moves a weight; `trained` counts the trained weights."""
+    """Estimate the steps of TRL's optimizer; `trained` is the number of trained weights."""
     name, more = str(getattr(args.optim, "value", args.optim)), _parse_optim_args(args.optim_args)
     if args.compensated_sums:
         name, more = COMPENSATED, {}
@@ -174,7 +169,7 @@ def steps(args: TrainingArguments, trained: int | None = None) -> Steps:
 
 
 def _steps_of_instance(optimizer: torch.optim.Optimizer) -> Steps:
-    """Of an optimizer that the user made; "optimi.AdamW" is its name."""
+    """Estimate the steps of the user's optimizer, named like "optimi.AdamW"."""
     kind = type(optimizer)
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     rate = max(float(group["lr"]) for group in optimizer.param_groups)
@@ -188,7 +183,7 @@ def _count(model: torch.nn.Module) -> int:
 
 
 def _sampled(model: torch.nn.Module, has_masters: bool) -> Iterator[Weights]:
-    """Some weights of every tensor that is trained."""
+    """Sample weights of every trained tensor."""
     for parameter in model.parameters():
         if not parameter.requires_grad or not parameter.numel():
             continue
@@ -199,55 +194,55 @@ def _sampled(model: torch.nn.Module, has_masters: bool) -> Iterator[Weights]:
 
 
 def check_options(args: TrainingArguments) -> None:
-    """Refuse options of TRL that undo the precision of the weights.
+    """Check that options of TRL do not undo the precision of the weights.
 
     Raises:
-        ConfigError: another precision of forwards from accelerate; generation that converts
-            the weights; beside compensated sums another optimizer, a second moment that could
-            not decay, or sharding.
+        ConfigError: accelerate was started with another precision, generation would convert the
+            weights, or compensated sums are combined with another optimizer, with a second moment
+            that could not decay, or with sharding.
     """
     forward = next((switch for switch in SWITCHES if getattr(args, switch)), "no")
     if args.mixed_precision != forward:
         raise ConfigError(
             f"accelerate was started with mixed_precision={args.mixed_precision}, but forwards "
-            f"are to compute in {SWITCHES.get(forward, 'float32')} (model.dtype): start it with "
+            f"should compute in {SWITCHES.get(forward, 'float32')} (model.dtype): start it with "
             f"--mixed_precision {forward}"
         )
     if not args.compensated_sums:
         if args.use_transformers_continuous_batching and (args.bf16 or args.fp16):
             raise ConfigError(
-                "use_transformers_continuous_batching=True: TRL converts the weights that are "
-                "trained to the precision of forwards before it generates, for good; leave it "
+                "use_transformers_continuous_batching=True: before it generates, TRL permanently "
+                "converts the trained weights to the precision of forwards; leave it "
                 "out, or compute forwards in float32"
             )
         return
     optim = str(getattr(args.optim, "value", args.optim))
-    if optim not in ("adamw_torch_fused", "adamw_torch"):  # defaults, by the version of torch
+    if optim not in ("adamw_torch_fused", "adamw_torch"):  # the default depends on torch's version
         raise ConfigError(
-            f"optim={optim!r} with compensated_sums (optimizer.weights=bfloat16), which is an "
-            "optimizer of its own: leave one of them out"
+            f"optim={optim!r} with compensated_sums (optimizer.weights=bfloat16), which sets the "
+            "optimizer: leave one of them out"
         )
     if _has_masters(args):
         raise ConfigError(
-            "compensated_sums (optimizer.weights=bfloat16): FSDP and DeepSpeed keep the weights "
-            "that they cut over the GPUs in float32; leave it out"
+            "compensated_sums (optimizer.weights=bfloat16): FSDP and DeepSpeed keep sharded "
+            "weights in float32; leave it out"
         )
     decay = 1 - args.adam_beta2
     if decay < 2**-8:
         raise ConfigError(
             f"adam_beta2={args.adam_beta2} with weights in bfloat16: the second moment is kept in "
-            f"bfloat16 too, where a decay of {decay:.2g} is rounded away; take 0.99"
+            f"bfloat16 too, where a decay of {decay:.2g} is rounded away; set 0.99"
         )
 
 
 def _check_loaded(model: torch.nn.Module) -> None:
-    """Refuse compensated sums where weights were not loaded in bfloat16."""
+    """Check that the weights for compensated sums were loaded in bfloat16."""
     kinds = {str(p.dtype) for p in model.parameters() if p.requires_grad}
-    # Some models keep a few weights in float32 themselves.
+    # Some models always keep a few weights in float32.
     if "torch.bfloat16" not in kinds or "torch.float16" in kinds:
         raise ConfigError(
-            "compensated_sums (optimizer.weights=bfloat16) is for weights in bfloat16, but those "
-            f"that are trained are in {', '.join(sorted(kinds))}: load the model in bfloat16"
+            "compensated_sums (optimizer.weights=bfloat16) is for weights in bfloat16, but the "
+            f"trained weights are in {', '.join(sorted(kinds))}: load the model in bfloat16"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a model needs to read packs, and what keeps some models from reading them exactly."""
+"""Which models compute packs exactly, and the positions and masks that they need."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vantage.training.trl.packing import Cost
 
 TAKES_MASKS = ("sdpa", "eager")
 SENSES = (*VISION_TOWERS, "audio_tower", "audio_model", "audio_encoder")
-# Told apart by what they hand to their processor: image tokens that see later ones.
+# Processor outputs that mark image tokens; in some models these attend to later tokens.
 BIDIRECTIONAL = "token_type_ids"
 MULTIMODAL = "mm_token_type_ids"
 
 
 def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
-    """Why packs would not be exact for a model; None where nothing is known against them.
+    """Find a property of a model that makes packs inexact; None if there is none.
 
     Args:
-        model: the bare model, in the mode in which it trains.
-        encodings: some prompts.
+        model: The bare model, in training mode.
+        encodings: Some prompts.
     """
     text = model.config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
@@ -58,9 +58,9 @@ def obstacle(model: PreTrainedModel, encodings: list[Encoding]) -> str | None:
 
 
 def _sees_later(model: PreTrainedModel, encodings: list[Encoding]) -> bool:
-    """Whether attention is not causal for image tokens.
+    """Whether attention among image tokens is bidirectional.
 
-    Models that take token types and make no positions of them make a mask of them.
+    Models use multimodal token types either for positions (`get_rope_index`) or for such a mask.
     """
     places = any(hasattr(module, "get_rope_index") for module in model.modules())
     telling = {BIDIRECTIONAL} if places else {BIDIRECTIONAL, MULTIMODAL}
@@ -69,29 +69,30 @@ def _sees_later(model: PreTrainedModel, encodings: list[Encoding]) -> bool:
 
 
 def _language_modules(model: PreTrainedModel) -> list[nn.Module]:
-    """All modules that are in no vision or audio tower."""
+    """All modules outside vision and audio towers."""
     inside = {id(part) for tower in towers(model, SENSES) for part in tower.modules()}
     return [module for module in model.modules() if id(module) not in inside]
 
 
 def _is_recurrent(module: nn.Module) -> bool:
-    """Whether a module carries something from token to token that no attention mask can stop: a
-    state, of which transformers knows, or a convolution over the sequence.
+    """Whether a module mixes tokens regardless of the attention mask.
+
+    It does with a recurrent state, which transformers marks, or a convolution over the sequence.
     """
     return isinstance(module, nn.Conv1d) or getattr(module, "_is_stateful", False)
 
 
 def drops(module: nn.Module) -> bool:
-    """Whether a module is dropout that is active."""
+    """Whether a module is active dropout."""
     return isinstance(module, nn.Dropout) and module.p > 0 and module.training
 
 
 def cost_of(model: PreTrainedModel) -> Cost:
-    """Of sequences in the language model, and of pixels in the vision tower.
+    """Estimate the compute of tokens in the language model and of pixels in the vision tower.
 
-    A token costs 2 FLOP a weight of the layers, and 4 · hidden · layers for each token that it
-    is compared with; both are equal at weights / (2 · hidden · layers) tokens. A pixel value
-    costs its share of a patch, which meets the weights of the tower.
+    A token costs 2 FLOP per weight of the layers, and 4 · hidden · layers FLOP per token that it
+    attends to. Both are equal at weights / (2 · hidden · layers) tokens. A pixel value costs its
+    share of a patch, which passes through the weights of the vision tower.
     """
     text = model.config.get_text_config()
     vision = getattr(model.config, "vision_config", None)
@@ -108,7 +109,7 @@ def cost_of(model: PreTrainedModel) -> Cost:
 
 
 def _shape(weights: torch.Tensor) -> Sequence[int]:
-    """Shape of the whole, of which DeepSpeed leaves a stub between forwards."""
+    """Unsharded shape of a weight; DeepSpeed leaves an empty stub between forwards."""
     return getattr(weights, "ds_shape", weights.shape)
 
 
@@ -117,12 +118,12 @@ def _size(weights: torch.Tensor) -> int:
 
 
 def area(side: int | Sequence[int]) -> int:
-    """Of a square, or of a rectangle with two sides."""
+    """Area of a square, or of a rectangle given by its sides."""
     return side**2 if isinstance(side, int) else math.prod(side)
 
 
 def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
-    """Positions of the tokens of a prompt, [P], or [3, P] for time, height and width."""
+    """Positions of the P tokens of a prompt, shape (P,), or (3, P) for time, height and width."""
     finder: Any = next((m for m in model.modules() if hasattr(m, "get_rope_index")), None)
     plain_P = torch.arange(len(encoding.ids))
     if finder is None:
@@ -141,7 +142,7 @@ def positions(model: PreTrainedModel, encoding: Encoding) -> torch.Tensor:
 
 
 def mask_for(model: PreTrainedModel, sees: torch.Tensor) -> torch.Tensor:
-    """Which token sees which, or which there are, as the attention of the model takes it."""
+    """Convert the attention mask or padding mask of packs to the form of the model's attention."""
     if sees.ndim == 2:
         return sees.long()
     if model.config.get_text_config()._attn_implementation == "sdpa":

@@ -1,4 +1,4 @@
-"""One line that says how a run is going."""
+"""Progress bar of a run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SHOWN = {
 
 
 class ProgressLine(TrainerCallback):
-    """A bar over the updates, time to go, reward, silent share and useful rollouts a second."""
+    """Bar over optimizer updates with reward, silent share and useful rollouts per second."""
 
     def __init__(self, name: str):
         self.name, self.latest = name, dict[str, str]()
 
     def on_train_begin(self, args, state, control, **rest):
-        """Start where the run starts."""
+        """Start the bar at the update that the run starts or resumes from."""
         hidden = not state.is_world_process_zero
         self.bar = tqdm(
             total=state.max_steps,
@@ -33,21 +33,21 @@ class ProgressLine(TrainerCallback):
             unit="update",
             disable=hidden,
             dynamic_ncols=True,
-            smoothing=0,  # updates come in bursts; the mean of all says how long it will take
-            mininterval=0.1 if sys.stderr.isatty() else 10,  # a line each in a log file
+            smoothing=0,  # updates come in bursts, so the overall mean predicts the end best
+            mininterval=0.1 if sys.stderr.isatty() else 10,  # in a log file, each is a new line
         )
 
     def on_step_end(self, args, state, control, **rest):
-        """Move on."""
+        """Advance the bar."""
         self.bar.update(state.global_step - self.bar.n)
 
     def on_log(self, args, state, control, logs=None, **rest):
-        """Show what is new."""
+        """Show the latest metrics."""
         for name, label in SHOWN.items():
             if isinstance((logs or {}).get(name), float):
                 self.latest[label] = f"{logs[name]:.2f}"
         self.bar.set_postfix(self.latest, refresh=False)
 
     def on_train_end(self, args, state, control, **rest):
-        """Leave the last line standing."""
+        """Close the bar, and keep its last line."""
         self.bar.close()

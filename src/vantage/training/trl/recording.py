@@ -1,4 +1,4 @@
-"""The record of a run on TRL."""
+"""Writes the record of a run on TRL."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vantage.training.session import Session
 from vantage.training.trl.batch import RolloutBatch
 from vantage.training.trl.config import VantageConfig
 
-# Options in which runs of the same settings differ: seeds, and places in the file system.
+# Options that differ between runs of the same settings: seeds and paths.
 APART = ("seed", "data_seed", "output_dir", "run_name", "logging_dir", "resume_from_checkpoint")
 
 
 class TrlRecording(TrainerCallback):
-    """Writes rollout batches and validations, on the main process, while training goes on.
+    """Writes rollout batches and validations on the main process, in a background thread.
 
-    A checkpoint counts once its rollout batches are in the record.
+    A checkpoint is marked complete only after its rollout batches are in the record.
 
     Args:
-        questions: number of rows that the run is trained on.
-        clock: times the stages of a rollout batch.
+        questions: Returns the number of rows that the run trains on.
+        clock: Measures the stages of a rollout batch.
     """
 
     def __init__(self, questions: Callable[[], int], clock: Clock):
@@ -41,7 +41,7 @@ class TrlRecording(TrainerCallback):
         self._waiting: list[Future] = []
 
     def on_train_begin(self, args, state, control, model=None, **rest):
-        """Open the record, for the rollout batches that are still to come."""
+        """Open the record for the remaining rollout batches."""
         if state.is_world_process_zero:
             self._recorder = Recorder(
                 args.output_dir,
@@ -60,15 +60,16 @@ class TrlRecording(TrainerCallback):
         mean_PN: np.ndarray,
         done: int,
     ) -> Step:
-        """A rollout batch for the record.
+        """Build the record of a rollout batch.
 
         Args:
-            batch: the rollout batch.
-            session: at that batch.
-            rewards: names of the reward functions.
-            tokenizer: decodes the responses.
-            mean_PN: mean log-prob of each response that each process knows, else NaN.
-            done: updates of the run so far.
+            batch: The rollout batch.
+            session: Session at this batch.
+            rewards: Names of the reward functions.
+            tokenizer: Decodes the responses.
+            mean_PN: Mean log-prob of each response by each process that computed it, else NaN,
+                shape (P, N).
+            done: Number of optimizer updates of the run so far.
         """
         return step_of(
             batch.scored,
@@ -84,16 +85,16 @@ class TrlRecording(TrainerCallback):
         )
 
     def append(self, step: Step) -> None:
-        """Write a rollout batch."""
+        """Write a rollout batch in the background."""
         if self._recorder is None:
             return
         for row in np.flatnonzero(kept(step.row_N, self._recorder.keep.rollouts)).tolist():
-            step.responses[row]  # decoded here: a tokenizer does not work for two threads
+            step.responses[row]  # decode here, since tokenizers are not thread-safe
         append = self._recorder.append
         self._write(lambda: append(step), f"rollout batch {step.number}")
 
     def on_evaluate(self, args, state, control, metrics=None, **rest):
-        """Write the results of a validation."""
+        """Write the results of a validation in the background."""
         results = {
             name.removeprefix("eval_"): value
             for name, value in (metrics or {}).items()
@@ -106,13 +107,13 @@ class TrlRecording(TrainerCallback):
             self._write(lambda: validated(done, results, seconds), "validation")
 
     def flush(self) -> None:
-        """Wait until all is on the disk that was handed over, if that can be done."""
+        """Wait until pending writes are on disk, or have failed and will be retried."""
         waiting, self._waiting = self._waiting, []
         for written in waiting:
             written.result()
 
     def close(self) -> None:
-        """Release the lock of the record."""
+        """Finish pending writes, and release the lock of the record."""
         if self._recorder is not None:
             self._writer.submit(self._writing.settle)
             self._writer.shutdown()
@@ -126,13 +127,13 @@ class TrlRecording(TrainerCallback):
 
 
 def about(args: VantageConfig, model: PreTrainedModel, batches: int, questions: int) -> About:
-    """What a run is, before its first rollout.
+    """Describe a run for its record.
 
     Args:
-        args: of the run.
-        model: the bare model.
-        batches: rollout batches of the run.
-        questions: rows that it is trained on.
+        args: Options of the run.
+        model: The bare model.
+        batches: Number of rollout batches of the run.
+        questions: Number of rows that it trains on.
     """
     options = {name: value for name, value in args.to_dict().items() if name not in APART}
     size = sum(parameter.numel() for parameter in model.parameters())
@@ -148,11 +149,11 @@ def about(args: VantageConfig, model: PreTrainedModel, batches: int, questions: 
 
 
 class Texts(Sequence):
-    """Texts of responses, each decoded when it is first read.
+    """Response texts, each decoded on first access.
 
     Args:
-        tokenizer: decodes them.
-        tokens_NT: their tokens.
+        tokenizer: Decodes the responses.
+        tokens_NT: Response tokens, shape (N, T).
     """
 
     def __init__(self, tokenizer: Any, tokens_NT: torch.Tensor):
@@ -170,6 +171,6 @@ class Texts(Sequence):
 
 
 def first_known(mean_PN: np.ndarray) -> np.ndarray:
-    """For each of N rollouts the value of the first of P processes that has one, else NaN."""
+    """Per rollout, the value of the first process that has one, else NaN: (P, N) -> (N,)."""
     known_PN = ~np.isnan(mean_PN)
     return np.take_along_axis(mean_PN, known_PN.argmax(axis=0)[None], axis=0)[0]

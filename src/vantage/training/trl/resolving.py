@@ -1,4 +1,4 @@
-"""TRL before a run starts: the resolved run, refused options, missing packages."""
+"""Resolves a configuration to TRL's settings, and reports missing packages."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ FLASH = {
     "flash_attention_2": is_flash_attn_2_available,
     "flash_attention_3": is_flash_attn_3_available,
 }
-# Checks of this engine alone.
+# TRL needs no checks of its own.
 CHECKS: tuple[Check, ...] = ()
 TILE = (TOKEN_CHUNK_SIZE, VOCABULARY_CHUNK)
 
 
 def resolve(config: Config) -> Resolved:
-    """What TRL makes of a configuration; needs no GPU.
+    """Resolve a configuration to TRL's settings; needs no GPU.
 
     Raises:
-        ConfigError: as `vantage.training.trl.run.arguments`.
+        ConfigError: As `vantage.training.trl.run.arguments`.
     """
     cut = cut_here()
     args = planned(config)
@@ -74,12 +74,12 @@ def resolve(config: Config) -> Resolved:
         check_model=partial(values.check_model, args),
         supplied=columns.FROM_TRL,
         colocated=_colocated(args),
-        more_gpus="cut the model over several (recipes/accelerate)",
+        more_gpus="shard the model over several (recipes/accelerate)",
     )
 
 
 def missing_packages(config: Config) -> Iterator[str]:
-    """Options that do not work on this machine, and missing packages, a sentence each."""
+    """Yield a sentence for each missing package and option that this machine does not support."""
     try:
         arguments(config)
     except ConfigError as error:
@@ -99,34 +99,34 @@ def missing_packages(config: Config) -> Iterator[str]:
 
 
 def planned(config: Config) -> VantageConfig:
-    """TRL's options for a run; needs no GPU.
+    """Build TRL's options for a run; needs no GPU.
 
     Raises:
-        ConfigError: as `vantage.training.trl.run.arguments`.
+        ConfigError: As `vantage.training.trl.run.arguments`.
     """
     given = values.checked(config.trl)
     there = {name: value for name, value in given.items() if name != "tf32"}
-    # Assumes that the GPU that will train supports bfloat16.
+    # Assume that the training GPU supports bfloat16.
     forward = precision.chosen(config, has_bfloat16=not config.trl.get("use_cpu")).forward
     model = config.model.model_copy(update={"dtype": forward})
     return arguments(config.model_copy(update={"model": model, "trl": {**there, "use_cpu": True}}))
 
 
 def shape_of(args: VantageConfig) -> Shape:
-    """The rollout batch of TRL's options."""
+    """Sizes of the rollout batch under TRL's options."""
     prompts, rollouts = args.build_variants().prompts, args.num_generations
     questions = args.generation_batch_size // (prompts * rollouts)
     return Shape(questions, prompts, rollouts, args.updates, args.num_iterations)
 
 
 def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None) -> Tokenize:
-    """Prompt -> ids, by the method that the trainer calls.
+    """Tokenize prompts with the method that the trainer calls.
 
     Args:
-        processor: processor or tokenizer of the model.
+        processor: Processor or tokenizer of the model.
         template_options: TRL's `chat_template_kwargs`.
     """
-    # The attributes that TRL's method reads of a trainer without tools.
+    # A stub with the attributes that TRL's method reads from a trainer without tools.
     trainer: Any = SimpleNamespace(
         processing_class=processor,
         _is_vlm=isinstance(processor, ProcessorMixin),
@@ -145,7 +145,7 @@ def tokenizer_of(processor: Any, template_options: dict[str, Any] | None = None)
 
 
 def cut_here() -> Cut:
-    """How the processes that `accelerate launch` started share a model."""
+    """Sharding of the model over the processes that `accelerate launch` started."""
     count = processes().num_processes
     with reading("the environment of accelerate (ACCELERATE_USE_FSDP, ...) cannot be read"):
         if parse_flag_from_env("ACCELERATE_USE_FSDP"):
@@ -169,7 +169,7 @@ def _forward(config: Config, args: VantageConfig) -> Forward:
 
 
 def _colocated(args: VantageConfig) -> Colocated | None:
-    """vLLM, if it shares the GPUs with the training."""
+    """vLLM, if it shares the training GPUs."""
     if not args.colocated:
         return None
     return Colocated(

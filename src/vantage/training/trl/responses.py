@@ -14,11 +14,12 @@ class Responses:
     """N responses of at most T tokens, padded on the right, on one device.
 
     Attributes:
-        tokens_NT: token ids.
-        seen_NT: 1 where a token is no padding.
-        mask_NT: 1 where it counts in the loss: not where the model did not write it.
-        pad_id: token of the padding.
-        sampled: other values of the sampled tokens, [N, T] or [N, 1] each, by name.
+        tokens_NT: Token ids, shape (N, T).
+        seen_NT: Padding mask, 0 for padding, shape (N, T).
+        mask_NT: Loss mask, 0 for padding and for tokens that the model did not generate, shape
+            (N, T).
+        pad_id: Id of the padding token.
+        sampled: Name -> other values of the sampled tokens, shape (N, T) or (N, 1).
     """
 
     tokens_NT: torch.Tensor
@@ -32,15 +33,15 @@ class Responses:
 
     @property
     def width(self) -> int:
-        """T, the tokens of a padded response."""
+        """Padded length T."""
         return self.tokens_NT.shape[1]
 
     def lengths(self, rollouts: Sequence[int]) -> list[int]:
-        """Tokens that are no padding, of some responses."""
+        """Number of tokens without padding, of some responses."""
         return self.seen_NT[list(rollouts)].sum(dim=1).tolist()
 
     def __getitem__(self, rows: np.ndarray) -> Responses:
-        """Some of the responses."""
+        """Select responses by row."""
         index = torch.from_numpy(rows).to(self.tokens_NT.device)
         return replace(
             self,
@@ -51,7 +52,7 @@ class Responses:
         )
 
     def __add__(self, other: Responses) -> Responses:
-        """These responses, then others; the shorter ones are padded."""
+        """Append other responses, padding the shorter ones."""
         return replace(
             self,
             tokens_NT=_stacked(self.tokens_NT, other.tokens_NT, self.pad_id),

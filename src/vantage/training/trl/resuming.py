@@ -1,4 +1,4 @@
-"""Whole checkpoints of a run on TRL: which one to resume from, and how to load its weights."""
+"""Checkpoints of a run on TRL: which one to resume from, and how to load and write it."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from transformers import TrainerState
 from vantage import files
 from vantage.errors import InputError
 from vantage.training import checkpoints
+from vantage.training.session import Session
 from vantage.training.trl.config import VantageConfig, check_steps, steps_of
 from vantage.training.trl.policy import SHARDED
 
-# What a line of the log has besides metrics.
+# Entries of a log line that do not belong to a rollout batch.
 OF_UPDATES = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
 
 logger = logging.getLogger(__name__)
 
 
 def resumed_from(
-    given: str | bool | None, run: Path, last_update: int, accelerator: Accelerator
+    given: str | bool | None, args: VantageConfig, last_update: int, accelerator: Accelerator
 ) -> Path | None:
-    """The checkpoint to resume from, as the main process finds it.
+    """Find the checkpoint to resume from on the main process, and broadcast it.
 
     Args:
-        given: `resume_from_checkpoint`: a directory, or True for the last whole checkpoint of
+        given: `resume_from_checkpoint`: a directory, or True for the last complete checkpoint of
             the run, if there is one.
-        run: directory of the run.
-        last_update: updates of the whole run.
-        accelerator: of the run.
+        args: Options of the trainer.
+        last_update: Number of optimizer updates of the whole run.
+        accelerator: Accelerator of the run.
 
     Raises:
-        InputError: the checkpoint that was given is not whole, or the run stopped inside a
-            rollout batch there and is to train further.
+        InputError: The given checkpoint is incomplete, or it was saved inside a rollout batch
+            and the run is to continue.
     """
     found: list[Any] = [None, None]
     if given and accelerator.is_main_process:
         try:
-            found[0] = _checked(given, run, last_update)
+            found[0] = _checked(given, Path(args.output_dir), last_update)
         except InputError as error:
             found[1] = str(error)
     broadcast_object_list(found)
@@ -61,25 +62,44 @@ def _checked(given: str | bool, run: Path, last_update: int) -> Path | None:
     damage = checkpoints.damage_of(last) if given is not True else None
     if damage:
         raise InputError(
-            f"resume_from_checkpoint={str(last)!r} is not a whole checkpoint: {damage}"
+            f"resume_from_checkpoint={str(last)!r} is not a complete checkpoint: {damage}"
         )
     if not checkpoints.stops_inside(last) or checkpoints.updates_of(last) >= last_update:
         return last
     before = checkpoints.last_complete(run, between_batches=True)
     if given is True and before:
-        logger.warning(f"{last.name} stopped inside a rollout batch: going on from {before}")
+        logger.warning(f"{last.name} stopped inside a rollout batch: resuming from {before}")
         return before
-    remedy = f"resume from {before}" if before else "start the run anew"
+    remedy = f"resume from {before}" if before else "start a new run"
     raise InputError(
         f"resume_from_checkpoint={str(last)!r}: the run stopped there inside a rollout batch, "
-        f"whose rollouts are not kept, and is now to make {last_update} updates: {remedy}"
+        f"whose rollouts are not saved, so it cannot continue to {last_update} updates: {remedy}"
     )
 
 
-def loads_weights(accelerator: Accelerator, model: Any) -> bool:
-    """Whether `load_weights` takes the place of transformers' own way.
+def restore(session: Session, checkpoint: Path | None) -> None:
+    """Restore the state of the session, if there is a checkpoint.
 
-    It does not for adapters, and not where FSDP or DeepSpeed load what each process keeps.
+    Raises:
+        InputError: The checkpoint has none, or the run had other data.
+    """
+    if checkpoint is None:
+        return
+    where = f"resume_from_checkpoint={str(checkpoint)!r}"
+    session.load_state_dict(checkpoints.load_sampling(checkpoint), where)
+
+
+def is_saved(checkpoint: Path, accelerator: Accelerator) -> bool:
+    """Whether a checkpoint is complete on the main process, the same answer on all processes."""
+    found = [accelerator.is_main_process and checkpoints.marked(checkpoint)]
+    broadcast_object_list(found)
+    return found[0]
+
+
+def loads_weights(accelerator: Accelerator, model: Any) -> bool:
+    """Whether `load_weights` replaces transformers' own loading.
+
+    It does not for adapters, nor under FSDP and DeepSpeed, which load the shard of each process.
     """
     return accelerator.distributed_type not in SHARDED and not is_peft_model(model)
 
@@ -87,12 +107,12 @@ def loads_weights(accelerator: Accelerator, model: Any) -> bool:
 def load_weights(model: Any, checkpoint: str) -> None:
     """Load weights as `from_pretrained` does.
 
-    Weights of many vision-language models are saved under other names than those of their modules,
-    which the trainer of transformers does not know; it would go on without loading any.
+    Many vision-language models save weights under other names than those of their modules. The
+    trainer of transformers ignores this, and silently loads none of them.
     Source: https://github.com/huggingface/transformers/issues/43701
 
     Raises:
-        InputError: they are those of another model.
+        InputError: The weights belong to another model.
     """
     widest = max((p.dtype for p in model.parameters()), key=lambda dtype: dtype.itemsize)
     saved = type(model).from_pretrained(checkpoint, dtype=widest)
@@ -100,22 +120,21 @@ def load_weights(model: Any, checkpoint: str) -> None:
         model.load_state_dict(saved.state_dict())
     except RuntimeError as error:
         raise InputError(
-            f"resume_from_checkpoint={str(checkpoint)!r}: its weights are not "
-            f"those of the {type(model).__name__} that the run has now: give it the same "
-            "model"
+            f"resume_from_checkpoint={str(checkpoint)!r}: its weights do not fit the "
+            f"{type(model).__name__} that the run has now: resume with the same model"
         ) from error
 
 
 def check_saves(args: VantageConfig, last_update: int, *, warns: bool) -> None:
-    """Refuse evaluations whose weights could not be saved; warn of checkpoints that wait.
+    """Check that evaluated weights can be saved, and warn if checkpoints will be delayed.
 
     Args:
-        args: of the run.
-        last_update: updates of the whole run.
-        warns: whether this process logs warnings.
+        args: Options of the run.
+        last_update: Number of optimizer updates of the whole run.
+        warns: Whether this process logs warnings.
 
     Raises:
-        ConfigError: an evaluation inside a rollout batch decides which checkpoint is best.
+        ConfigError: The best checkpoint depends on an evaluation inside a rollout batch.
     """
     check_steps(args, last_update)
     every, steps = args.updates_per_rollout_batch, steps_of(args.save_steps, last_update)
@@ -127,14 +146,14 @@ def check_saves(args: VantageConfig, last_update: int, *, warns: bool) -> None:
 
 
 def with_last_metrics(logs: dict[str, float], state: TrainerState) -> dict[str, float]:
-    """What a run logs at its end, with the metrics of the last line that has any.
+    """Add the metrics of the last log line to the summary at the end of a run.
 
-    TRL's summary has the metrics of updates that no line had; the last checkpoint had them
-    logged already.
+    TRL's summary has the metrics of updates that were not logged yet. Here there are none, since
+    saving a checkpoint logs them.
 
     Args:
-        logs: of the end of a run, or any others, which stay as they are.
-        state: of the run.
+        logs: The summary, or any other log line, which stays unchanged.
+        state: State of the trainer.
     """
     if "train_loss" not in logs or not state.global_step % max(state.logging_steps, 1):
         return logs
@@ -145,23 +164,26 @@ def with_last_metrics(logs: dict[str, float], state: TrainerState) -> dict[str, 
 
 
 @contextlib.contextmanager
-def whole(checkpoint: Path, accelerator: Accelerator, finish: Callable[[], None]) -> Iterator[None]:
-    """Within it, a checkpoint is written; it is marked as whole once all processes are done.
+def whole(
+    checkpoint: Path, accelerator: Accelerator, finish: Callable[[], None], *, saves: bool
+) -> Iterator[None]:
+    """Write a checkpoint within the context, then mark it complete once all processes are done.
 
     Args:
-        checkpoint: its directory; an unfinished one that stands there is removed.
-        accelerator: of the run.
-        finish: runs on the main process before the mark is set.
+        checkpoint: Directory of the checkpoint; an unfinished one there is removed.
+        accelerator: Accelerator of the run.
+        finish: Runs before the checkpoint is marked.
+        saves: Whether this process saves: `TrainingArguments.should_save`.
 
     Raises:
-        EngineError: it cannot be written; earlier checkpoints stay.
+        EngineError: The checkpoint cannot be written; earlier ones are kept.
     """
     with checkpoints.written(checkpoint):
-        if accelerator.is_main_process:
+        if saves:
             shutil.rmtree(checkpoint, ignore_errors=True)
         accelerator.wait_for_everyone()
         yield
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
+        if saves:
             finish()
             checkpoints.mark_complete(checkpoint)

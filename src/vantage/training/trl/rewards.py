@@ -1,4 +1,4 @@
-"""Rewards of a turn. Where code of the user fails on one process, all stop together."""
+"""Computes rewards. If the user's code fails on one process, all processes stop together."""
 
 from __future__ import annotations
 
@@ -24,25 +24,29 @@ Score = Callable[[list, list, list], torch.Tensor]
 def computed(
     turn: Turn, rows: list, completions: list, tag: str, score: Score, accelerator: Accelerator
 ) -> torch.Tensor:
-    """Rewards of all processes by function, [N, F].
+    """Compute the rewards of all processes.
 
     Args:
-        turn: whose responses are scored.
-        rows: of the data, with what a rollout function found out about each.
-        completions: the responses.
-        tag: that the chat template opened.
-        score: computes the rewards.
-        accelerator: of the run.
+        turn: The turn whose responses are scored.
+        rows: Data rows with the extra fields of a rollout function.
+        completions: The responses.
+        tag: Tag that the chat template opened.
+        score: Computes the rewards.
+        accelerator: Accelerator of the run.
+
+    Returns:
+        Rewards by function, shape (N, F).
 
     Raises:
-        StoppedError: a reward failed on some process.
+        StoppedError: A reward failed on some process.
     """
     failed: BaseException | None = None
     whole = with_opened_tag(turn.prompts, completions, tag)
     try:
         turn.part_NF = score(turn.rows(rows), turn.prompts, whole)
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # user code can raise anything
         failed = error
+        # Take part in the gather that the other processes wait in.
         functions = len(turn.rewards)
         lost_NF = torch.full((len(completions), functions), math.nan, device=accelerator.device)
         accelerator.gather(lost_NF)
@@ -51,18 +55,18 @@ def computed(
 
 
 def tag_of(processor: Any, options: Mapping[str, Any]) -> str:
-    """The tag that the chat template opens behind a prompt; empty without a template."""
+    """The tag that the chat template opens after a prompt, such as <think>; empty without one."""
     there = options.get("chat_template") or getattr(processor, "chat_template", None)
     return opened_by(processor, **options) if there else ""
 
 
 def with_opened_tag(prompts: list, completions: list, tag: str) -> list:
-    """Completions with the tag that the chat template, or a plain prompt, opened.
+    """Prepend the tag that the chat template, or a plain-text prompt, opened.
 
     Args:
-        prompts: of each completion.
-        completions: as they were generated.
-        tag: that the chat template opens.
+        prompts: Prompt of each completion.
+        completions: The generated completions.
+        tag: Tag that the chat template opens.
     """
     if prompts and isinstance(prompts[0], str):
         return [judged(*pair) for pair in zip(completions, map(opened, prompts), strict=True)]
@@ -70,9 +74,9 @@ def with_opened_tag(prompts: list, completions: list, tag: str) -> list:
 
 
 def as_error_of_rewards(error: BaseException, names: Sequence[str]) -> BaseException:
-    """A reward that TRL cannot call, or that gave no rewards, as an error of the user.
+    """Convert TRL's error about a reward's signature or result into an InputError.
 
-    What a reward raises itself stays as it is.
+    Errors raised by the reward itself are returned unchanged.
     """
     at = traceback.extract_tb(error.__traceback__)[-1].filename
     if at != grpo_trainer.__file__:
@@ -80,16 +84,16 @@ def as_error_of_rewards(error: BaseException, names: Sequence[str]) -> BaseExcep
     return InputError(
         f"the rewards ({some_names(names)}) cannot be used: "
         f"{first_line(error).rstrip('.')}; a reward is called with prompts, "
-        "completions and the columns of the data, and gives a number or None for each "
-        "completion"
+        "completions and the columns of the data, and returns a list with a number or None for "
+        "each completion"
     )
 
 
 def stop_where_failed(error: BaseException | None) -> None:
-    """Stop all processes where code of the user failed on one of them; all call it together.
+    """Stop all processes if the user's code failed on one; all processes must call it together.
 
     Raises:
-        StoppedError: it failed somewhere.
+        StoppedError: The user's code failed on some process.
     """
     told = f"{type(error).__name__}: {error}" if error else None
     failed = [words for words in gather_object([told]) if words]

@@ -1,4 +1,4 @@
-"""Makes rollout batches: questions asked, responses scored, a plan, and what its updates need."""
+"""Makes rollout batches: generates and scores responses, plans, and computes old log-probs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from trl.trainer.utils import use_adapter
 
 from vantage.training.clock import Clock
 from vantage.training.dealing import PADDING
+from vantage.training.mismatch import Canary, pooled
 from vantage.training.planning import Plan, totals
-from vantage.training.sampler import Canary, pooled
 from vantage.training.session import Session
 from vantage.training.stopping import StoppedError
 from vantage.training.trl.batch import LossOptions, RolloutBatch, Scored
@@ -35,21 +35,21 @@ from vantage.training.trl.turn import Turn, in_one_form
 
 logger = logging.getLogger(__name__)
 
-# Log-probs that TRL computes before the rewards are known, where it corrects for a sampler.
+# Log-probs that TRL computes before rewards are known, if it corrects for the sampler.
 EARLY = "old_per_token_logps"
 RATIO = "importance_sampling_ratio"
-# Turn of the draws of a validation, beside those of the refills of a batch.
+# Turn number that seeds validation, distinct from those of a batch's refills.
 VALIDATION = 2**31
 
 
 def seed_generation(args: VantageConfig, number: int, process: int, turn: int) -> None:
-    """Seed whatever a sampler may draw from; processes that sample as one share a seed.
+    """Seed all random generators before generation; a tensor-parallel group shares a seed.
 
     Args:
-        args: of the run.
-        number: of the rollout batch.
-        process: this process.
-        turn: of the generation in the rollout batch.
+        args: Options of the run.
+        number: Number of the rollout batch.
+        process: Rank of this process.
+        turn: Number of the generation within the rollout batch.
     """
     group = args.vllm_tensor_parallel_size if args.colocated else 1
     key = [args.seed, number, process // group, turn]
@@ -59,14 +59,14 @@ def seed_generation(args: VantageConfig, number: int, process: int, turn: int) -
 def policy_of(
     args: VantageConfig, encoder: Encoder, accelerator: Accelerator, pad_id: int, balances: bool
 ) -> Policy:
-    """The policy of a run.
+    """Build the policy of a run.
 
     Args:
-        args: of the run.
-        encoder: encodes its prompts.
-        accelerator: runs its forwards.
-        pad_id: token of the padding.
-        balances: whether a loss that balances experts is wanted.
+        args: Options of the run.
+        encoder: Encodes its prompts.
+        accelerator: Runs its forwards.
+        pad_id: Id of the padding token.
+        balances: Whether to compute the load-balancing loss of experts.
     """
     return Policy(
         encoder,
@@ -80,18 +80,18 @@ def policy_of(
 
 
 class RolloutBatches:
-    """The rollout batches of a run, one after the other; `clock` times their stages.
+    """Makes the rollout batches of a run; `clock` measures their stages.
 
     Args:
-        policy: computes log-probs.
-        encoder: encodes the prompts of a batch.
-        canary: compares vLLM with the policy; None where `generate` samples.
-        generate: generates for the rows of a turn and scores them; returns TRL's tensors.
-        log: takes metrics.
-        args: of the run.
-        loss: what TRL's loss is a mean over.
-        rewards: weights of the reward functions by name, as they are now.
-        rewrites: whether a rollout function may give prompts other tokens.
+        policy: Computes log-probs.
+        encoder: Encodes the prompts of a batch.
+        canary: Compares vLLM with the policy; None without vLLM.
+        generate: Runs one call of TRL's generation and scoring, and returns TRL's tensors.
+        log: Logs metrics.
+        args: Options of the run.
+        loss: Normalization of TRL's loss.
+        rewards: Returns the current weights of the reward functions by name.
+        rewrites: Whether a rollout function may encode prompts in its own way.
     """
 
     def __init__(
@@ -113,41 +113,42 @@ class RolloutBatches:
 
     @property
     def accelerator(self) -> Accelerator:
-        """Gathers what processes know."""
+        """Accelerator of the policy."""
         return self.policy.accelerator
 
     @property
     def corrects_sampler(self) -> bool:
-        """Whether TRL corrects for the difference between vLLM and the policy."""
+        """Whether TRL applies importance sampling correction between vLLM and the policy."""
         return self.args.use_vllm and self.args.vllm_importance_sampling_correction
 
     def scored(self, session: Session, metrics_kept: contextlib.AbstractContextManager) -> Scored:
-        """Scored rollouts of the next rollout batch, silent questions refilled.
+        """Generate and score the rollouts of the next batch, and refill silent questions.
 
         Args:
-            session: that began it.
-            metrics_kept: within it, what TRL logs is forgotten.
+            session: Session that has started the batch.
+            metrics_kept: Context in which TRL's metrics are discarded.
         """
-        turns, even = itertools.count(1), self.accelerator.num_processes  # whole prompts on each
+        # A refill asks a multiple of the number of processes, so that each gets whole prompts.
+        turns, even = itertools.count(1), self.accelerator.num_processes
         self.clock.restart()
         self.encoder.clear()
         self.policy.clear()
         first = self._ask(session, session.questions, 0)
-        # TRL logs what the policy does on the questions as they come, not on those chosen.
+        # Refilled questions are a biased sample, so they must not enter TRL's metrics.
         with metrics_kept:
             return session.refill(
                 first, lambda missing: self._ask(session, -(-missing // even) * even, next(turns))
             )
 
     def planned(self, session: Session, scored: Scored) -> RolloutBatch:
-        """The plan over the rollouts of all processes, the same on each of them.
+        """Plan the rollouts of all processes; all processes compute the same plan.
 
         Args:
-            session: makes the plan.
-            scored: the rollouts.
+            session: Makes the plan.
+            scored: The scored rollouts.
 
         Raises:
-            StoppedError: the recipe failed, or too many batches in a row trained nothing.
+            StoppedError: The recipe failed, or too many consecutive batches had no gradient.
         """
         with self.clock.timed("plan"):
             plan = self._plan(session, scored)
@@ -160,18 +161,19 @@ class RolloutBatches:
         return RolloutBatch(scored, plan, updates, advantage_M, limits, self.loss)
 
     def _plan(self, session: Session, scored: Scored) -> Plan:
+        failed = None
         try:
-            plan = session.plan(scored, warns=self.accelerator.is_main_process)
-        except (Exception, SystemExit) as error:  # of a recipe of the user's own
-            stop_where_failed(error.error if isinstance(error, StoppedError) else error)
-            raise
-        stop_where_failed(None)
+            plan = session.plan(scored)
+        except StoppedError as error:
+            failed = error.error
+        stop_where_failed(failed)  # on all processes, before any of them counts the batch
+        session.count(plan, warns=self.accelerator.is_main_process)
         return plan
 
     # ---- rollouts --------------------------------------------------------------------
 
     def _ask(self, session: Session, questions: int, number: int) -> Scored:
-        """Ask the next questions: rollouts of all processes, scored."""
+        """Draw questions, and return the scored rollouts of all processes."""
         prompts, process = session.prompts, self.accelerator.process_index
         prompt_N = prompts.ids(session.draw(questions), self.args.num_generations)
         each = len(prompt_N) // self.accelerator.num_processes
@@ -195,7 +197,7 @@ class RolloutBatches:
         return scored
 
     def _rewards(self, turn: Turn) -> np.ndarray:
-        """Reward of each rollout of all processes, NaN without a score."""
+        """Rewards of the rollouts of all processes, NaN if unscored, shape (N,)."""
         spoiled = torch.tensor(turn.spoiled, device=self.accelerator.device)
         spoiled_N = self.accelerator.gather(spoiled).cpu().numpy()
         reward_N = totals(turn.part_NF.double().cpu().numpy(), list(self.rewards().values()))
@@ -204,21 +206,22 @@ class RolloutBatches:
     def _asked_as(
         self, prompt_N: np.ndarray, mine: list[int], output: dict[str, Any]
     ) -> np.ndarray:
-        """The prompt of each rollout in the tokens that a rollout function gave for it."""
+        """Prompt id of each rollout, distinct for other encodings by a rollout function."""
         if not self.rewrites:
             return prompt_N
         masked = zip(output["prompt_ids"], output["prompt_mask"].bool(), strict=True)
         rows = zip(mine, (ids[mask].tolist() for ids, mask in masked), strict=True)
-        # Each process encodes its own prompts alone, and of others those in other tokens.
+        # Exchange only the tokens that differ, so that no process encodes the prompts of others.
         given = gather_object([None if ids == self.encoder(p).ids else ids for p, ids in rows])
         pairs = zip(prompt_N.tolist(), given, strict=True)
         return np.array([self.encoder.in_tokens(prompt, ids) for prompt, ids in pairs])
 
     def _responses(self, output: dict[str, Any]) -> Responses:
-        """Responses of all processes."""
+        """Gather the responses of all processes."""
         names = (SAMPLED, RATIO, *([EARLY] if self.corrects_sampler else []))
         seen = output["completion_mask"]
-        # A rollout function tells with `env_mask` what the model did not write.
+        # A rollout function marks tokens that the model did not generate with `env_mask`, which
+        # TRL passes on as `tool_mask`.
         own_NT = self._gathered(output.get("tool_mask", torch.ones_like(seen)), 1)
         seen_NT = self._gathered(seen, 0)
         return Responses(
@@ -230,10 +233,10 @@ class RolloutBatches:
         )
 
     def _generated_tokens(self, output: dict[str, Any]) -> int:
-        """Tokens that the model wrote, of all processes."""
+        """Number of tokens that the model generated, over all processes."""
         ids, seen = output["completion_ids"], output["completion_mask"].bool()
         own = output.get("tool_mask", torch.ones_like(ids)).bool()
-        # TRL can mask whole responses that were cut off; they were generated all the same.
+        # TRL can mask truncated responses entirely, but their tokens were still generated.
         there = (seen | (ids != self.policy.pad_id)) & own
         return int(self.accelerator.gather(there.sum()[None]).sum())
 
@@ -242,22 +245,22 @@ class RolloutBatches:
         return self.accelerator.gather(padded)
 
     def _pictured_rollout(self, scored: Scored) -> int | None:
-        """The first rollout whose prompt has a picture."""
+        """The first rollout whose prompt has an image, or None."""
         prompts = enumerate(scored.prompt_N.tolist())
         return next((rollout for rollout, p in prompts if self.encoder.shows([p])), None)
 
     # ---- forwards and log-probs ------------------------------------------------------
 
     def prepared(self, batch: RolloutBatch, model: Any, reference: Any | None) -> RolloutBatch:
-        """The batch with the forwards of every update, and the log-probs that they need.
+        """Add the forwards of every update to a batch, and the log-probs that they need.
 
         Args:
-            batch: as it was planned.
-            model: that is trained.
-            reference: model that a KL term refers to; None for `model` without its adapter.
+            batch: The planned batch.
+            model: The trained model.
+            reference: Reference model of the KL term; None for `model` without its adapter.
 
         Raises:
-            EngineError: vLLM's log-probs are not those of the model.
+            EngineError: vLLM's log-probs do not match those of the model.
         """
         with self.clock.timed("log_probs"):
             batch = self._with_forwards(batch, model)
@@ -281,10 +284,10 @@ class RolloutBatches:
         return replace(batch, forwards_U=self.policy.cut_even(cut_U))
 
     def _with_log_probs(self, batch: RolloutBatch, model: Any, reference) -> RolloutBatch:
-        """Old and reference log-probs, once a distinct key dealt to this process."""
+        """Compute old and reference log-probs once per distinct key of this process."""
         args, sampled = self.args, batch.responses.sampled
         off_policy = args.updates_per_rollout_batch > 1
-        # The mask of what is off the policy compares a sampler's log-probs with these.
+        # TRL's off-policy mask compares the sampler's log-probs with the old ones.
         masks = args.off_policy_mask_threshold is not None and SAMPLED in sampled
         needs_old = off_policy or masks or self.corrects_sampler
         if not needs_old and args.beta == 0.0:
@@ -313,7 +316,7 @@ class RolloutBatches:
             return self._score(batch, keys, model)
 
     def _score_old(self, batch: RolloutBatch, model: Any, dealt: list[list[Key]]) -> torch.Tensor:
-        """Log-probs of what this process trains; those that TRL needed early are there."""
+        """Old log-probs of the keys of this process; reuses those that TRL computed early."""
         mine = dealt[self.accelerator.process_index]
         known_NT = batch.responses.sampled.get(EARLY)
         if known_NT is None:
@@ -325,7 +328,7 @@ class RolloutBatches:
         return old_RT
 
     def _compare(self, canary: Canary, batch: RolloutBatch, model: Any) -> None:
-        """Log how far vLLM's log-probs are from the policy's; a wrong sampler ends the run."""
+        """Log the mismatch between vLLM and the policy; a large one ends the run."""
         process, rows = self.accelerator.process_index, self.policy.rows
         score = partial(self._score, batch, model=model) if canary.is_due else None
         own = compared(batch, process, score, rows)
@@ -346,13 +349,16 @@ class RolloutBatches:
         mask: torch.Tensor,
         width: int,
     ) -> torch.Tensor:
-        """Log-probs of responses under the prompts that generated them.
+        """Compute log-probs of responses under the prompts that generated them.
 
         Args:
-            model: that is trained.
-            turn: that generated them.
-            input_ids, mask: prompts and responses, [B, P + `width`], and what is no padding.
-            width: tokens of a response.
+            model: The trained model.
+            turn: The turn that generated them.
+            input_ids, mask: Prompts and responses with their padding mask, shape (B, P + width).
+            width: Padded response length.
+
+        Returns:
+            Log-probs, shape (B, width).
         """
         asked = zip(turn.encodings, input_ids[:, :-width], mask[:, :-width].bool(), strict=True)
         rows = [replace(row, ids=ids[there].tolist()) for row, ids, there in asked]

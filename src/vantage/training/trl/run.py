@@ -1,4 +1,4 @@
-"""A run on TRL from a configuration file."""
+"""Trains with TRL from a configuration."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from vantage.training.trl.progress import ProgressLine
 
 logger = logging.getLogger(__name__)
 
-# Responses that vLLM is asked for at once in a validation: with fewer a GPU waits.
+# Responses per validation batch with vLLM; fewer would underuse the GPU.
 AT_ONCE = 256
 ATTENTION = "model_init_kwargs.attn_implementation"
 # Signals that end a run with a checkpoint.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Seconds in which a launcher passes on a Ctrl-C that its processes got from the terminal too.
+# Seconds within which a second SIGINT is the same Ctrl-C, forwarded by a launcher.
 ONCE = 1.0
 
 
@@ -55,28 +55,28 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     interrupt: FinishOnSignal | None = None,
 ) -> VantageTrainer:
-    """Train as the configuration says, and save the model into the run's directory.
+    """Train a configuration, and save the model in the run's directory.
 
     Ctrl-C and SIGTERM end the run after the current rollout batch, with a checkpoint. Nothing is
     written before the directory is locked.
 
     Args:
-        config: the configuration; it is written to `config.yaml` in the run's directory.
-        resume: continue from the last whole checkpoint, if there is one.
-        callbacks: of the trainer; each gets it as its attribute `trainer`.
-        interrupt: listens to signals; afterwards its `asked` is the signal that ended the run.
+        config: The configuration, which is written to `config.yaml` in the run's directory.
+        resume: Whether to resume from the last complete checkpoint, if there is one.
+        callbacks: Callbacks of the trainer; each gets the trainer as its attribute `trainer`.
+        interrupt: Handles signals; afterwards its `asked` is the signal that ended the run.
 
     Raises:
-        VantageError: the configuration, data or model cannot be trained, before the first
-            rollout; later, code of the user fails or a checkpoint cannot be written.
+        VantageError: Before the first rollout, the configuration, data or model is invalid;
+            later, the user's code fails or a checkpoint cannot be written.
     """
     run, interrupt = Path(config.run.output), interrupt or FinishOnSignal()
     is_main = processes(cpu=bool(config.trl.get("use_cpu"))).is_main_process
     check_output(config, resume=resume)
-    arguments(config)  # refused before anything is written
+    arguments(config)  # raises for invalid options before anything is written
     with locked(config) if is_main else contextlib.nullcontext(), blamed(config):
         if is_main:
-            check_output(config, resume=resume)  # nobody else writes there from now on
+            check_output(config, resume=resume)  # again, now that no other process can write there
         trainer = build(config)
         if is_main:
             configuration.save(config, run / CONFIG)
@@ -92,9 +92,9 @@ def train(
 
 
 def part() -> None:
-    """Wait for all processes of the run, then destroy their group.
+    """Wait for all processes of the run, then destroy the process group.
 
-    PyTorch's threads may abort a process that exits without doing so.
+    Otherwise PyTorch's threads may abort the process at exit.
     """
     PartialState().wait_for_everyone()
     PartialState().destroy_process_group()
@@ -102,22 +102,22 @@ def part() -> None:
 
 @contextlib.contextmanager
 def _numbers_alone(run: Path) -> Iterator[None]:
-    """Turn torch's error about a checkpoint that holds code into an InputError."""
+    """Convert torch's error about a checkpoint with pickled code into an InputError."""
     try:
         yield
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"--resume: a checkpoint in {str(run)!r} holds something other than numbers, which "
-            "is not loaded: restore it, or choose another directory"
+            f"--resume: a checkpoint in {str(run)!r} contains objects other than tensors, which "
+            "are not loaded: restore it, or choose another directory"
         ) from error
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to overwrite another run, or to resume another one or damaged checkpoints.
+    """Check that the run overwrites no other run, and can resume if asked to.
 
     Raises:
-        ConfigError, InputError: as `vantage.training.directory.check_output`, or no checkpoint
-            is whole.
+        ConfigError, InputError: As `vantage.training.directory.check_output`, or no checkpoint
+            is complete.
     """
     check_output(config, resume=resume)
     run = Path(config.run.output)
@@ -126,13 +126,13 @@ def check_run(config: Config, *, resume: bool) -> None:
 
 
 def build(config: Config) -> VantageTrainer:
-    """The trainer of a configuration, everything checked."""
+    """Build the trainer of a configuration, after checking model, data and rewards."""
     args = arguments(config)
     processor, known = load_model(config.model.path, **config_source(args))
     values.check_model(args, known)
     rows, validation = rows_of(settings_of(config), processor)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
-    asking = reading("trl.push_to_hub: the hub cannot be asked")
+    asking = reading("trl.push_to_hub: cannot reach the hub")
     hub = asking if args.push_to_hub else contextlib.nullcontext()
     with hub, _refusals(), _weights(config.model.path):
         trainer = VantageTrainer(
@@ -153,7 +153,7 @@ def build(config: Config) -> VantageTrainer:
 
 @contextlib.contextmanager
 def _weights(path: str) -> Iterator[None]:
-    """Turn errors about weights that are damaged or hold code into a ConfigError."""
+    """Convert errors about weights that are damaged or contain code into a ConfigError."""
     try:
         yield
     except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError) as error:
@@ -165,27 +165,27 @@ def _say_what_is_left_out(config: Config, trainer: VantageTrainer) -> None:
     own = getattr(trainer.model.config.get_text_config(), "router_aux_loss_coef", None)
     if own and "router_aux_loss_coef" not in config.trl and trainer.accelerator.is_main_process:
         logger.warning(
-            f"the loss that balances the experts of this model is left out: no recipe has one; "
-            f"trl.router_aux_loss_coef: {own:g} adds it as the model was made with, and goes row "
-            "by row"
+            f"the load-balancing loss of this model's experts is disabled, since no recipe has "
+            f"one; trl.router_aux_loss_coef: {own:g} enables it with the model's own coefficient, "
+            "without packing"
         )
 
 
 def arguments(config: Config) -> VantageConfig:
-    """TRL's options: those that the sections of a configuration decide, and those under `trl`.
+    """Build TRL's options from the sections of a configuration and the options under `trl`.
 
     Raises:
-        ConfigError: an option under `trl` is unknown, has a wrong value or contradicts a section,
-            or sizes do not divide.
+        ConfigError: An option under `trl` is unknown, has an invalid value or contradicts a
+            section, or sizes do not divide.
     """
     given = values.checked(config.trl)
     decided, exact = _decided(config), precision.options(config)
     check_decided("trl", decided, dict(flat(given, values.WHOLE)), values.INSTEAD)
     left = {name: value for name, value in given.items() if name not in decided}
     options = _unless_given(config) | exact | left | decided
-    # These stand as they are: what is under `trl` is part of them.
+    # These already include the options under `trl`.
     options |= {name: exact[name] for name in ("model_init_kwargs", *precision.SWITCHES)}
-    for name in (ATTENTION, "steps_per_generation"):  # which stands in the size of the batch
+    for name in (ATTENTION, "steps_per_generation"):  # implied by the batch size
         options.pop(name, None)
     with _refusals():
         made = VantageConfig(**options)
@@ -194,13 +194,13 @@ def arguments(config: Config) -> VantageConfig:
     for name in made.report_to:
         if name not in INTEGRATION_TO_CALLBACK:
             hint = nearest(name, INTEGRATION_TO_CALLBACK)
-            raise ConfigError(f"run.report_to: TRL knows no {name!r}; {hint}")
+            raise ConfigError(f"run.report_to: TRL does not support {name!r}; {hint}")
     return made
 
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn errors of TRL, transformers or peft about their options into a ConfigError."""
+    """Convert errors of TRL, transformers or peft about their options into a ConfigError."""
     try:
         yield
     except VantageError:
@@ -209,15 +209,15 @@ def _refusals() -> Iterator[None]:
         *(ImportError, TypeError, ValueError, OSError),
         *(ArithmeticError, AttributeError),
     ) as error:
-        raise ConfigError(f"TRL refuses the options: {error}") from error
+        raise ConfigError(f"TRL rejects the options: {error}") from error
 
 
 def _unless_given(config: Config) -> dict[str, Any]:
-    """Options that no section decides, where they are not under `trl`."""
+    """Our defaults of options that no section determines; options under `trl` override them."""
     validates = config.data.validation is not None
     return {
-        "check_data": False,  # looked at when they were loaded
-        "router_aux_loss_coef": 0.0,  # no recipe has a loss that balances experts
+        "check_data": False,  # rows were checked when they were loaded
+        "router_aux_loss_coef": 0.0,  # no recipe has a load-balancing loss
         "logging_steps": 1,
         "disable_tqdm": True,
         "report_to": "none",
@@ -227,7 +227,7 @@ def _unless_given(config: Config) -> dict[str, Any]:
 
 
 def _decided(config: Config) -> dict[str, Any]:
-    """Options that the sections decide."""
+    """Options that the sections determine."""
     model, data, run = config.model, config.data, config.run
     return {
         "output_dir": run.output,
@@ -260,7 +260,7 @@ def _decided(config: Config) -> dict[str, Any]:
 
 
 def _sizes(config: Config) -> dict[str, Any]:
-    """Row counts as TRL names them."""
+    """Sizes and intervals under TRL's names."""
     batch, run = config.batch, config.run
     shape = replace(shape_of(config), passes=config.trl.get("num_iterations", 1))
     each = shape.each(PartialState().num_processes)
@@ -281,11 +281,11 @@ def _sizes(config: Config) -> dict[str, Any]:
 
 
 def _validation(config: Config, steps: int) -> dict[str, Any]:
-    """TRL's options of the validation; `steps` is the number of updates of a rollout batch."""
+    """TRL's options of validation; `steps` is the number of updates per rollout batch."""
     run, validation = config.run, config.validation
     if run.validate_every % run.save_every:
         raise ConfigError(
-            f"run.validate_every={run.validate_every} is no multiple of run.save_every="
+            f"run.validate_every={run.validate_every} is not a multiple of run.save_every="
             f"{run.save_every}: the best checkpoint could not be kept"
         )
     return {
@@ -298,19 +298,19 @@ def _validation(config: Config, steps: int) -> dict[str, Any]:
 
 
 def _rows_to_validate(config: Config) -> int:
-    """Responses that a process samples at once; a multiple of those of a question."""
+    """Responses per validation batch and process, a multiple of the responses per question."""
     least = AT_ONCE if config.trl.get("use_vllm") else 8 * config.batch.micro_batch
     return math.ceil(least / config.validation.rollouts) * config.validation.rollouts
 
 
 class FinishOnSignal(TrainerCallback):
-    """The first Ctrl-C or SIGTERM finishes the rollout batch, saves and stops.
+    """Ends the run after the rollout batch, with a checkpoint, at the first Ctrl-C or SIGTERM.
 
-    A second Ctrl-C stops at once; a second SIGTERM does not, since launchers pass on what their
-    processes got already.
+    A second Ctrl-C stops at once. A second SIGTERM does not, since launchers forward signals that
+    their processes have already received.
 
     Attributes:
-        asked: the signal that some process got, 0 for none.
+        asked: The signal that some process received, or 0.
     """
 
     def __init__(self) -> None:
@@ -320,7 +320,7 @@ class FinishOnSignal(TrainerCallback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals over, and give them back."""
+        """Handle the signals within the context, then restore the previous handlers."""
         before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         try:
             yield
@@ -329,11 +329,11 @@ class FinishOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_train_begin(self, args, state, control, **rest):
-        """Let only the main process print."""
+        """Print only on the main process."""
         self._says = state.is_world_process_zero
 
     def on_step_end(self, args, state, control, **rest):
-        """Stop where a rollout batch ends, all processes together."""
+        """Stop all processes together at the end of a rollout batch."""
         if state.global_step % args.updates_per_rollout_batch:
             return
         asked = torch.tensor([self.asked], device=PartialState().device)

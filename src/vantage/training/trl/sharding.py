@@ -1,8 +1,8 @@
-"""What FSDP and DeepSpeed need: exchanges in float32, pictures in all forwards or in none.
+"""Support of FSDP and DeepSpeed: float32 communication, and images in all forwards or in none.
 
-Processes that share weights or gradients exchange them module by module, in the order in which
-the modules run. A forward without a picture leaves the vision tower out, so a process without a
-picture would wait for, or answer, an exchange that the others do not make.
+Processes that shard weights or gradients communicate module by module, in the order in which the
+modules run. A forward without an image skips the vision tower. So the collectives of a process
+without an image would not match those of the others, and the run would hang.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from vantage.training.trl.encoding import Encoding, merge_fields, per_token
 
 
 def exchange_in_float32(accelerator: Accelerator) -> None:
-    """Reduce gradients and return outputs in float32 where the forward is in 16 bits.
+    """Reduce gradients and return outputs in float32 under 16-bit mixed precision.
 
-    accelerate rounds all three alike. Log-probs of bfloat16 have steps of 0.03 at -5.
+    accelerate would use 16 bits for both. bfloat16 log-probs near -5 have a spacing of 0.03.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is not None and plugin.mixed_precision_policy is not None:
-        # FSDP 2 casts the output of every layer it cuts: None keeps what the layer computes in,
-        # and the log-probs are computed in float32. FSDP 1 casts buffers, rotary angles among them.
+        # FSDP 2 casts the output of every sharded layer. None keeps the output as it is, and the
+        # log-probs are computed in float32. FSDP 1 casts buffers, including rotary frequencies.
         kept = "output_dtype" if plugin.fsdp_version == 2 else "buffer_dtype"
         exact: Any = {"reduce_dtype": torch.float32, kept: None}
         plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, **exact)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         options = accelerator.state.deepspeed_plugin.deepspeed_config
         options.setdefault("communication_data_type", "fp32")
-        if zero_stage(accelerator) >= 2:  # below, DeepSpeed takes another optimizer or none
+        if zero_stage(accelerator) >= 2:  # at lower stages it would change the optimizer
             options.setdefault("data_types", {}).setdefault("grad_accum_dtype", "fp32")
 
 
 def reduce_each_forward(accelerator: Accelerator) -> None:
-    """Have each process keep its part of the gradients, where weights or gradients are shared.
+    """Reduce sharded gradients after every forward, so that each process keeps only its shard.
 
-    transformers keeps them whole until the last forward of an update, which takes 4 bytes a
+    transformers keeps full gradients until the last forward of an update, which takes 4 bytes per
     weight on every GPU.
     """
     if accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) >= 2:
@@ -54,14 +54,14 @@ def reduce_each_forward(accelerator: Accelerator) -> None:
 
 @contextlib.contextmanager
 def gradients_kept(accelerator: Accelerator, model: Any, *, synchronize: bool) -> Iterator[None]:
-    """Keep whole gradients on this process until the last forward of an update.
+    """Accumulate gradients locally until the last forward of an update.
 
-    Where each process keeps a part of them, they are reduced after every forward.
+    Sharded gradients are reduced after every forward instead.
 
     Args:
-        accelerator: of the run.
-        model: as it prepared it.
-        synchronize: whether this is the last forward.
+        accelerator: Accelerator of the run.
+        model: The model as prepared by the accelerator.
+        synchronize: Whether this is the last forward.
     """
     state = accelerator.gradient_state
     before = state.sync_gradients
@@ -74,7 +74,7 @@ def gradients_kept(accelerator: Accelerator, model: Any, *, synchronize: bool) -
 
 @contextlib.contextmanager
 def gathers_rows(accelerator: Accelerator) -> Iterator[None]:
-    """Within it, metrics of rows can be gathered, although processes have different numbers."""
+    """Within the context, gather pads with NaN, since processes have different numbers of rows."""
     gather, padded = accelerator.gather, accelerator.pad_across_processes
     with scoped(accelerator, gather=lambda rows: gather(padded(rows, pad_index=math.nan))):
         yield
@@ -82,7 +82,7 @@ def gathers_rows(accelerator: Accelerator) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Within it, a model is in evaluation mode."""
+    """Put a model in evaluation mode within the context."""
     mode = model.training
     model.eval()
     try:
@@ -92,11 +92,10 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def gather_head(model: Any) -> None:
-    """Have FSDP 2 gather the output embedding before the backbone runs.
+    """Make FSDP 2 gather the output embedding before the backbone runs.
 
-    TRL's fused head reads its weight and never calls the module. So FSDP would not know of it,
-    and where the embedding is not that of the input each process would train its part with its
-    own gradient alone.
+    TRL's fused head reads its weight without calling the module, which bypasses FSDP's hooks. If
+    the embeddings are not tied, each process would train its shard with its local gradient alone.
     """
     bare = _without_adapters(model)
 
@@ -109,7 +108,7 @@ def gather_head(model: Any) -> None:
 
 
 def zero_stage(accelerator: Accelerator) -> int:
-    """Stage of DeepSpeed's ZeRO, 0 without DeepSpeed."""
+    """ZeRO stage of DeepSpeed; 0 without DeepSpeed."""
     plugin = getattr(accelerator.state, "deepspeed_plugin", None)
     return plugin.zero_stage if plugin else 0
 
@@ -120,12 +119,12 @@ def shards_weights(accelerator: Accelerator) -> bool:
 
 
 def all_must_see(accelerator: Accelerator, model: Any, args: TrainingArguments) -> bool:
-    """Whether every forward must have a picture when that of another process has one.
+    """Whether every forward needs an image if that of another process has one.
 
     Args:
-        accelerator: of the run.
-        model: what it trains.
-        args: of the run.
+        accelerator: Accelerator of the run.
+        model: The trained model.
+        args: Options of the run.
     """
     if accelerator.num_processes == 1:
         return False
@@ -136,7 +135,7 @@ def all_must_see(accelerator: Accelerator, model: Any, args: TrainingArguments) 
 
 
 def trains_vision(model: Any) -> bool:
-    """Whether weights train that a text alone does not meet."""
+    """Whether any trained weight is unused by text-only prompts."""
     bare = _without_adapters(model)
     met = (bare.get_decoder(), bare.get_input_embeddings(), bare.get_output_embeddings())
     text = {id(p) for module in met if module is not None for p in module.parameters()}
@@ -148,7 +147,7 @@ def _without_adapters(model: Any) -> Any:
 
 
 def with_prompt(prompt_ids: list[list[int]], fields: dict, more: Encoding) -> tuple[list, dict]:
-    """Prompts without pictures and what the processor made of them, and one prompt more."""
+    """Append a prompt with an image to text-only prompts and their processor fields."""
     types = {name: rows for name, rows in fields.items() if per_token(name)}
     rows = [
         Encoding("", list(ids), [], {name: rows[number] for name, rows in types.items()})

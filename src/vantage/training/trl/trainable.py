@@ -1,4 +1,4 @@
-"""What of a model is trained, and which of its tokens are never sampled."""
+"""Prepares a model for training: frozen parts, and tokens that are never sampled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vantage.errors import ConfigError
 from vantage.training.towers import freeze_vision_tower
 from vantage.training.trl import sharding
 from vantage.training.trl.config import VantageConfig
-from vantage.training.trl.forwards import check_head
+from vantage.training.trl.exactness import check_head
 
 MEDIA_TOKENS = (
     "image_token_id",
@@ -27,13 +27,13 @@ MEDIA_TOKENS = (
 
 
 def media_ids(config: Any) -> list[int]:
-    """Ids of the tokens that stand for images, videos and sounds in a model's configuration."""
+    """Ids of placeholder tokens of images, videos and audio in a model's configuration."""
     values = [getattr(config, name, None) for name in MEDIA_TOKENS]
     return sorted({value for value in values if isinstance(value, int)})
 
 
 def banned(token_ids: Sequence[int], own: Mapping[str, Any] | None) -> dict[str, list[int]]:
-    """Options with which `generate` never samples some tokens, nor those of the user's own."""
+    """Options of `generate` that suppress tokens, in addition to those that the user suppresses."""
     ids = {*((own or {}).get("suppress_tokens") or []), *token_ids}
     return {"suppress_tokens": sorted(ids)} if token_ids else {}
 
@@ -41,17 +41,17 @@ def banned(token_ids: Sequence[int], own: Mapping[str, Any] | None) -> dict[str,
 def prepare(
     model: torch.nn.Module, accelerator: Accelerator, args: VantageConfig, tokenizer: Any
 ) -> None:
-    """Freeze what is not trained, and refuse a model that could not be trained.
+    """Freeze the vision tower if asked to, and check that the model can be trained.
 
     Args:
-        model: the bare model.
-        accelerator: that will prepare it.
-        args: of the run.
-        tokenizer: of the model.
+        model: The bare model.
+        accelerator: Accelerator that will prepare it.
+        args: Options of the run.
+        tokenizer: Tokenizer of the model.
 
     Raises:
-        ConfigError: it has no trainable parameter, but for the copy that TRL makes of an adapter.
-        EngineError: TRL's log-probs are not those of its logits.
+        ConfigError: The model has no trainable parameter, apart from TRL's copy of an adapter.
+        EngineError: TRL's log-probs do not match the model's logits.
     """
     if args.freeze_vision_tower:
         freeze_vision_tower(model)
@@ -66,11 +66,11 @@ def prepare(
 def _check_trainable(model: torch.nn.Module) -> None:
     if any(p.requires_grad for name, p in model.named_parameters() if ".ref." not in name):
         return
-    remedy = "set requires_grad of what is to be trained, or leave freeze_vision_tower out"
+    remedy = "set requires_grad of the parameters to train, or leave freeze_vision_tower out"
     if is_peft_model(model) or getattr(model, "_hf_peft_config_loaded", False):
         remedy = (
-            "load the adapter with PeftModel.from_pretrained(..., is_trainable=True), or give the "
-            "model that it adapts together with peft_config (model.lora)"
+            "load the adapter with PeftModel.from_pretrained(..., is_trainable=True), or pass its "
+            "base model together with peft_config (model.lora)"
         )
     raise ConfigError(
         f"model: no parameter of {type(model).__name__} is trainable, so no update would change "

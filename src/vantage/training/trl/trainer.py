@@ -1,11 +1,11 @@
-"""What is overridden in TRL's `GRPOTrainer`: its hooks, each a few lines that call another module.
+"""Overrides hooks of TRL's `GRPOTrainer`; each calls another module in a few lines.
 
-Written against the TRL versions in `vantage.training.versions.SUPPORTED`. TRL generates and scores
-as it always does (`turn.py`, `vllm.py`). Then one plan is made over the whole batch
-(`rollout_batches.py`), every update trains its rows of the plan, and the log-probs come from the
-policy (`policy.py`). A validation generates and scores, it has no loss (`validation.py`). A
-checkpoint counts once it is whole, and a run that resumes from it gives the numbers of a run that
-never stopped (`resuming.py`).
+Supports the TRL versions in `vantage.training.versions.SUPPORTED`. TRL generates and scores as
+usual (`turn.py`, `vllm.py`). Then one plan is made for the whole batch (`rollout_batches.py`),
+every update trains its rows of the plan, and the policy computes the log-probs (`policy.py`).
+Validation generates and scores without a loss (`validation.py`). Only complete checkpoints are
+used, and a run that resumes from one gives the same numbers as a run that never stopped
+(`resuming.py`).
 """
 
 from __future__ import annotations
@@ -57,31 +57,33 @@ from vantage.training.trl.vllm import sampling_what_is_trained
 
 
 class VantageTrainer(GRPOTrainer):
-    """TRL's `GRPOTrainer`, training what a recipe plans.
+    """TRL's `GRPOTrainer`, training the plans of a recipe.
 
-    Takes the arguments of `GRPOTrainer`; `args` is a `VantageConfig`. Rows of the data set
-    have `prompt` and, for pictures, `image` or `images`; the reward functions get all other
-    columns.
+    Takes the arguments of `GRPOTrainer`, with a `VantageConfig` as `args`. Rows of the data set
+    have a `prompt` and optionally `image` or `images`; reward functions get all other columns.
+
+    Besides TRL's metrics, logs those of `Session.metrics`, `Clock.metrics` and, with vLLM,
+    `Mismatch.metrics` for each rollout batch.
 
     Attributes:
-        policy: computes log-probs.
-        session: draws the questions and makes the plans; None before `train`.
-        batch: the rollout batch at work; None before the first one.
-
-    Logs each rollout batch, besides TRL's metrics, those of `Session.metrics`, of `Clock.metrics`,
-    and with vLLM those of `Mismatch.metrics`.
+        policy: Computes log-probs.
+        session: Draws the questions and makes the plans.
+        batch: The current rollout batch; None before the first one.
 
     Raises:
-        ConfigError: arguments that contradict a plan (tools, environments, a stream to train on).
-        InputError: a row that cannot become a prompt; names the row.
-        EngineError: a version of TRL that this was not written for, or a processor that
-            cannot read images although rows have some.
+        ConfigError: Arguments do not fit a plan (tools, environments, a stream to train on).
+        InputError: A row cannot become a prompt; names the row.
+        EngineError: The version of TRL is not supported, or rows have images that the processor
+            cannot read.
     """
 
     _tag_names = ("trl", "grpo", "vantage")
     eval_dataset: Any
-    _last_loaded_step: int
     router_aux_loss_coef: float
+    current_gradient_accumulation_steps: int
+    _last_loaded_step: int
+    _logs: dict[str, Any]
+    _step: int
 
     def __init__(
         self, model, reward_funcs=None, args=None, train_dataset=None, eval_dataset=None, **rest
@@ -94,7 +96,7 @@ class VantageTrainer(GRPOTrainer):
         self.batch: RolloutBatch | None = None
         self._turn: Turn | None = None
         self._forward: Callable[..., tuple] | None = None
-        self._save_due = False
+        self._save_due, self._recorded, self._checkpoints_kept = False, 0, args.save_total_limit
         with sampling_what_is_trained():
             super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **rest)
         self._media_ids = trainable.media_ids(self.model.config)
@@ -142,13 +144,13 @@ class VantageTrainer(GRPOTrainer):
         return dict(zip(self.reward_func_names, self.reward_weights.tolist(), strict=True))
 
     def create_accelerator_and_postprocess(self) -> None:
-        """As transformers; shared gradients are reduced after each forward, in float32."""
+        """As transformers, but reduce sharded gradients after each forward, in float32."""
         super().create_accelerator_and_postprocess()
         sharding.exchange_in_float32(self.accelerator)
         sharding.reduce_each_forward(self.accelerator)
 
     def _read_data_sets(self) -> DataSets:
-        """Read every row once, so that none fails in the middle of a run."""
+        """Read and check every row, so that none fails during the run."""
         train, validation, rewards = self.train_dataset, self.eval_dataset, self.reward_funcs
         sees = self._is_vlm and sharding.all_must_see(self.accelerator, self.model, self.args)
         found = read(self.args, train, validation, rewards, self._encoder, needs_picture=sees)
@@ -156,20 +158,20 @@ class VantageTrainer(GRPOTrainer):
         return found
 
     def get_train_dataloader(self) -> DataLoader:
-        """Empty batches, one a training step: the questions come from the session."""
+        """Yield an empty batch per training step, since the session draws the questions."""
         steps = self.args.steps_per_generation * self.num_iterations
         empty: Any = [{}] * (self.session.batches_per_epoch * steps)
         workers = self.args.dataloader_num_workers
         return DataLoader(empty, batch_size=1, collate_fn=itemgetter(0), num_workers=workers)
 
     def num_examples(self, dataloader: DataLoader) -> int:
-        """Number of questions; the loader itself holds none."""
+        """Number of questions, which the loader itself does not contain."""
         return len(self.session.rows)
 
     # ---- generation ------------------------------------------------------------------
 
     def _generated(self, turn: Turn) -> dict[str, Any]:
-        """As TRL, without images: it would make pixels of its own, and gather all images."""
+        """Generate and score with TRL, without images, which TRL would process and gather."""
         bare = [{"prompt": strip_images_from_messages(prompt)} for prompt in turn.prompts]
         with scoped(self, _turn=turn):
             output = self._generate_and_score_completions(bare)
@@ -189,7 +191,7 @@ class VantageTrainer(GRPOTrainer):
         if self._turn is None:
             return super()._generate(prompts)
         if self.is_fsdp_enabled:
-            # Or generation would not know that a process must go on until all have ended.
+            # Otherwise a process would stop generating before the others have finished.
             self.accelerator.unwrap_model(self.model)._is_fsdp_managed_module = True
         with self.clock.timed("generate"):
             asked = prompts if self.rollout_func is None else self._turn.prompts
@@ -198,8 +200,8 @@ class VantageTrainer(GRPOTrainer):
         return prompt_ids, ids, mask, texts, log_probs, extra, None, []
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
-        """As TRL, without dropout, and without what some models ask of a forward that trains;
-        a process whose prompts have no picture adds one where weights are shared.
+        """As TRL, but in evaluation mode, and with an additional prompt with an image if weights
+        are sharded and the prompts of this process have none.
         """
         fields = multimodal_fields
         if self.use_vllm:
@@ -228,7 +230,7 @@ class VantageTrainer(GRPOTrainer):
             return computed(self._turn, inputs, completions, tag, score, self.accelerator)
 
     def _roll_out(self) -> RolloutBatch:
-        """The next rollout batch; code of the user that fails stops the run before it."""
+        """Make the next rollout batch; if the user's code fails, the run stops before it."""
         make, every = self._rollout_batches, self.args.updates_per_rollout_batch
         number = self.state.global_step // every
         self._logs = completions.empty()
@@ -252,12 +254,12 @@ class VantageTrainer(GRPOTrainer):
         make = self._rollout_batches
         if turn.number is not None and make.corrects_sampler and model is self.model:
             return make.score_own(model, turn, input_ids, attention_mask, width), None, None
-        # The others wait for the plan.
+        # The policy computes the other log-probs once the plan is made.
         waiting = torch.full((len(input_ids), width), torch.nan)
         return waiting.to(input_ids.device), None, None
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """The forwards of one training step, each of `per_device_train_batch_size` rows."""
+        """Run the forwards of one training step, after a new rollout batch if one is due."""
         steps = self.args.steps_per_generation
         place = self._step % (steps * self.num_iterations)
         if place == 0 or self.batch is None:
@@ -279,7 +281,7 @@ class VantageTrainer(GRPOTrainer):
         """Train part `part` of `parts` of the forwards of update `number`."""
         self.current_gradient_accumulation_steps = len(batch.forwards_U[number])
         loss = torch.zeros((), device=self.accelerator.device)
-        # Of nothing but padding TRL would log zeros.
+        # An update of padding alone would enter TRL's metrics as zeros.
         silent = not batch.updates[number].tokens
         with self._metrics_kept() if silent else contextlib.nullcontext():
             for rows, last in batch.forwards(number, part, parts):
@@ -291,10 +293,10 @@ class VantageTrainer(GRPOTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss, as a mean over the whole mini-batch."""
         scale = inputs["loss_scale"] or 1.0  # 0 where no token counts: the loss is 0 anyway
-        kept = {name: inputs[name] for name in ("keys", "budget")}
-        forward = partial(self.policy.forward, **kept, entropy=True)
-        # TRL adds the loss that balances experts to its own: a mean over forwards already. It
-        # gathers metrics of rows, and the forwards of two processes have different numbers.
+        kept = {name: inputs[name] for name in ("keys", "budget")} | {"entropy": True}
+        forward = partial(self.policy.forward, **kept, balance=self.aux_loss_enabled)
+        # The load-balancing loss is already a mean over forwards, so undo the scale below. TRL
+        # gathers metrics of rows, whose numbers differ between processes.
         balance = self.router_aux_loss_coef / scale if inputs["balances"] else 0.0
         changes = {"_forward": forward, "router_aux_loss_coef": balance}
         with scoped(self, **changes), sharding.gathers_rows(self.accelerator):
@@ -302,7 +304,7 @@ class VantageTrainer(GRPOTrainer):
         return loss * scale
 
     def _prepare_inputs(self, generation_batch):
-        """Forwards come ready-made from `training_step`; an evaluation generates."""
+        """Pass inputs of `training_step` through; generate in an evaluation."""
         if self.model.training:
             return generation_batch
         return self._generated(self._validation_turn(generation_batch))
@@ -312,7 +314,7 @@ class VantageTrainer(GRPOTrainer):
         return validation.turn_of(rows, self._encoder, self.num_generations_eval, names)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """As TRL, at `eval_temperature`; its draws do not depend on what was drawn before."""
+        """As TRL, but at `eval_temperature`, with draws that do not depend on earlier ones."""
         number = self.state.global_step // self.args.updates_per_rollout_batch
         seed_generation(self.args, number, self.accelerator.process_index, VALIDATION)
         owner: Any = self.vllm_generation if self.use_vllm else self
@@ -320,7 +322,7 @@ class VantageTrainer(GRPOTrainer):
             return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Generates and scores; the rewards are the result, a policy loss would say nothing."""
+        """Generate, score and log rewards; the loss is always 0."""
         before = {name: len(values) for name, values in self._metrics["eval"].items()}
         turn = self._validation_turn(inputs)
         self._generated(turn)
@@ -337,7 +339,7 @@ class VantageTrainer(GRPOTrainer):
 
     @contextlib.contextmanager
     def _metrics_kept(self) -> Iterator[None]:
-        """What is logged within it is forgotten."""
+        """Discard metrics that are logged within the context."""
         before = {name: list(values) for name, values in self._metrics["train"].items()}
         yield
         self._metrics["train"] = defaultdict(list, before)
@@ -347,11 +349,11 @@ class VantageTrainer(GRPOTrainer):
             self._metrics["train"][name].append(value)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As TRL; the last line of a run has the metrics of the last updates that were logged."""
+        """As TRL, but the summary at the end of a run repeats the last logged metrics."""
         super().log(resuming.with_last_metrics(logs, self.state), start_time)
 
     def _record(self, batch: RolloutBatch) -> None:
-        """Write the batch down; all processes know the log-probs of a share of it."""
+        """Record the batch, with log-probs gathered from all processes."""
         mean_PN = self.accelerator.gather(batch.own_log_probs()[None]).cpu().numpy()
         if self.accelerator.is_main_process:
             done, callbacks = self.state.global_step, self.callback_handler.callbacks
@@ -363,58 +365,56 @@ class VantageTrainer(GRPOTrainer):
     # ---- checkpoints -----------------------------------------------------------------
 
     def train(self, resume_from_checkpoint=None, **rest):
-        """As TRL; `resume_from_checkpoint=True` takes the last whole checkpoint, if any.
+        """As TRL, but `resume_from_checkpoint=True` takes the last complete checkpoint, if any.
 
         Raises:
-            InputError: the checkpoint that was given is not whole, or the run stopped inside a
-                rollout batch there and is to train further.
+            InputError: The given checkpoint is incomplete, or it was saved inside a rollout batch
+                and the run is to continue.
         """
         if not self._data.are(self.train_dataset, self.eval_dataset):
-            check_columns(self.args, self.train_dataset, self.eval_dataset, self.reward_funcs)
             self._data = self._read_data_sets()
-        self.batch, self._step, self._save_due = None, 0, False
-        self.session = self._data.session(self.args, shuffles=self.shuffle_dataset)
-        last = self.args.last_update(self.session.batches_per_epoch)
-        run, given = Path(self.args.output_dir), resume_from_checkpoint
-        checkpoint = resuming.resumed_from(given, run, last, self.accelerator)
-        if checkpoint:
-            where = f"resume_from_checkpoint={str(checkpoint)!r}"
-            self.session.load_state_dict(checkpoints.load_sampling(checkpoint), where)
+            self.session = self._data.session(self.args, shuffles=self.shuffle_dataset)
+        self.batch, self._step, self._save_due, self._recorded = None, 0, False, 0
+        self.session.restart(self._data.sampling(self.args, shuffles=self.shuffle_dataset))
+        last, given = self.args.last_update(self.session.batches_per_epoch), resume_from_checkpoint
+        checkpoint = resuming.resumed_from(given, self.args, last, self.accelerator)
+        resuming.restore(self.session, checkpoint)
         resuming.check_saves(self.args, last, warns=self.accelerator.is_main_process)
-        try:
-            return super().train(str(checkpoint) if checkpoint else None, **rest)
-        except StoppedError as stopped:
-            self._save_between_batches()
-            raise stopped.error from None
-        finally:
-            self.recording.close()
+        self._checkpoints_kept = self.args.save_total_limit
+        with scoped(self.args, save_total_limit=None):  # removed once a newer one is complete
+            try:
+                return super().train(str(checkpoint) if checkpoint else None, **rest)
+            except StoppedError as stopped:
+                self._save_between_batches()
+                raise stopped.error from None
+            finally:
+                self.recording.close()
 
     @property
     def _is_inside(self) -> bool:
-        """Whether the last update was not the last one of its rollout batch."""
+        """Whether the rollout batch has updates left."""
         return bool(self.state.global_step % self.args.updates_per_rollout_batch)
 
     def _save_between_batches(self) -> None:
-        """Save what was trained, unless there is a checkpoint of it."""
+        """Save the progress, unless it is saved already."""
         last = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         saves = self.state.global_step and self.args.save_strategy != "no"
-        if saves and not self._is_inside and not checkpoints.marked(last):
+        if saves and not self._is_inside and not resuming.is_saved(last, self.accelerator):
             self._save_checkpoint(self.model_wrapped, None)
 
     def _run_epoch(self, *args, **kwargs) -> None:
-        """As transformers, which would train one step more when it resumes a finished run."""
+        """As transformers, but without the extra step that it makes on resuming a finished run."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
-        """Saves between rollout batches, or where the run stops. Logs before it saves: what is
-        gathered for the next log is not in a checkpoint.
-        """
+        """Save between rollout batches or at the end; log first, for the metrics in checkpoints."""
         control = self.control
         waits = self._is_inside and not control.should_training_stop
-        if self.batch is not None and not waits:
+        if self.batch is not None and not waits and self.state.global_step > self._recorded:
+            self._recorded = self.state.global_step  # transformers calls this after an epoch too
             self._record(self.batch)
         due = self._save_due or control.should_save
         control.should_save, self._save_due = due and not waits, due and waits
@@ -434,8 +434,8 @@ class VantageTrainer(GRPOTrainer):
             super()._load_best_model()
 
     def _save_checkpoint(self, model, trial) -> None:
-        """As transformers, and marks what is whole. Old ones go once a newer one is whole."""
-        folder, keep = self._get_output_dir(trial=trial), self.args.save_total_limit
+        """As transformers, but mark the checkpoint complete, and only then remove old ones."""
+        folder, saves = self._get_output_dir(trial=trial), self.args.should_save
         checkpoint = Path(folder) / f"checkpoint-{self.state.global_step}"
 
         def finish() -> None:
@@ -443,8 +443,8 @@ class VantageTrainer(GRPOTrainer):
             checkpoints.save_sampling(checkpoint, state, inside=self._is_inside)
             self.recording.flush()
 
-        kept = scoped(self.args, save_total_limit=None)
-        with resuming.whole(checkpoint, self.accelerator, finish), kept:
+        with resuming.whole(checkpoint, self.accelerator, finish, saves=saves):
             super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            checkpoints.remove_old(checkpoint, keep, self.state.best_model_checkpoint)
+        if saves:
+            kept, best = self._checkpoints_kept, self.state.best_model_checkpoint
+            checkpoints.remove_old(checkpoint, kept, best)

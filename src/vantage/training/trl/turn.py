@@ -1,4 +1,4 @@
-"""One call of TRL's generation: what is asked, and what its hooks find out."""
+"""One call of TRL's generation: its prompts, and the results of its hooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trl.data_utils import prepare_multimodal_messages
 from vantage.questions.schema import images_in
 from vantage.training.trl.encoding import Encoding, merge_fields
 
-# Under which prompts reach vLLM among the fields that TRL hands to generation.
+# Field that passes unexpanded prompts through TRL's generation to vLLM.
 WRITTEN = "written"
 
 
@@ -22,13 +22,13 @@ class Turn:
     """Rows of this process that TRL generates for and scores.
 
     Attributes:
-        examples: the rows, their prompts as the processor takes them.
-        encodings: of the prompts.
-        number: of the turn in a rollout batch, from 0; None in a validation.
-        rewards: names of the reward functions.
-        question_N: id in the batch of the question of each rollout of all processes.
-        part_NF: rewards of all processes by function, once they are computed.
-        spoiled: which responses sampled a token that stands for media.
+        examples: Data rows with rendered prompts.
+        encodings: Encodings of the prompts.
+        number: Number of the turn within the rollout batch, from 0; None for validation.
+        rewards: Names of the reward functions.
+        question_N: Id within the batch of each rollout's question, over all processes, shape (N,).
+        part_NF: Rewards of all processes by function, once computed, shape (N, F).
+        spoiled: Whether each response sampled a media placeholder token.
     """
 
     examples: list[dict[str, Any]]
@@ -41,15 +41,15 @@ class Turn:
 
     @property
     def prompts(self) -> list:
-        """The prompts, with their images."""
+        """Prompts with their images."""
         return [example["prompt"] for example in self.examples]
 
     def tokenized(self, *, pixels: bool) -> tuple[list, list | None, dict[str, Any]]:
-        """Ids and images of each prompt, and other fields, as TRL takes them.
+        """Return the encoded prompts in the form of TRL's tokenization: ids, images and fields.
 
         Args:
-            pixels: whether the model at hand reads them. vLLM reads the pictures by itself, and
-                pixels of every rollout would fill the host.
+            pixels: Whether to include pixel values. vLLM processes images itself, and the pixels
+                of all rollouts would fill the host's memory.
         """
         images = [row.images or None for row in self.encodings]
         fields = {WRITTEN: [row.written or row.ids for row in self.encodings]}
@@ -58,18 +58,18 @@ class Turn:
         return [row.ids for row in self.encodings], images if any(images) else None, fields
 
     def rows(self, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows, with what a rollout function found out about each."""
+        """Data rows with the extra fields of a rollout function."""
         return [{**row, **more} for row, more in zip(self.examples, found, strict=True)]
 
     def blanked(self, ids: list[list[int]], media: Sequence[int], pad_id: int) -> list[list[int]]:
-        """Responses with padding for media tokens: one would ask for an image that is not there."""
+        """Replace sampled media tokens by padding, since the model would expect an image there."""
         banned = set(media)
         self.spoiled = [not banned.isdisjoint(row) for row in ids]
         return [[pad_id if token in banned else token for token in row] for row in ids]
 
 
 def in_one_form(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as TRL has them: where a column has a picture for one, the prompts of all are parts."""
+    """Convert all prompts to multimodal messages if any of them has an image, as TRL expects."""
     column = bool(examples) and ("images" in examples[0] or "image" in examples[0])
     if not column or not any(images_in(row["prompt"]) for row in examples):
         return examples

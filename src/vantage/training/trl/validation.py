@@ -1,7 +1,7 @@
-"""A validation on TRL: how it samples, and means in which every sample counts once.
+"""Validation on TRL: its sampling temperature, and means over samples.
 
-TRL samples as in training, and logs the mean over the batches of a validation. Its last batch is
-smaller, or is filled up so that all processes have as many rows.
+TRL samples as in training, and logs means over batches, although the last batch may be smaller, or
+padded so that all processes have the same number of rows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from vantage.training.trl.turn import Turn, in_one_form
 
 
 def sampling_options(owner: Any, temperature: float | None) -> dict[str, Any]:
-    """Attributes with which a sampler samples at a temperature.
+    """Attributes of a sampler that set its temperature.
 
     Args:
-        owner: TRL's `VLLMGeneration`, or its trainer where `generate` samples.
-        temperature: 0 takes the likeliest tokens; None changes nothing.
+        owner: TRL's `VLLMGeneration`, or the trainer without vLLM.
+        temperature: Temperature; 0 decodes greedily, and None changes nothing.
+
+    Returns:
+        Attribute -> value.
     """
     if temperature is None:
         return {}
@@ -40,11 +43,11 @@ def sampling_options(owner: Any, temperature: float | None) -> dict[str, Any]:
 
 
 def by_sample(part_NF: torch.Tensor, rewards: Mapping[str, float]) -> dict[str, list[float]]:
-    """What TRL logs of a batch of a validation, one value a sample.
+    """The metrics that TRL logs of a validation batch, as values per sample.
 
     Args:
-        part_NF: reward of each sample, by function; NaN without one.
-        rewards: weights of the functions by name.
+        part_NF: Rewards by function, NaN for none, shape (N, F).
+        rewards: Weights of the functions by name.
     """
     parts = part_NF.double().cpu().numpy()
     value_N = dict(zip(map("rewards/{}/mean".format, rewards), parts.T, strict=True))
@@ -55,12 +58,12 @@ def by_sample(part_NF: torch.Tensor, rewards: Mapping[str, float]) -> dict[str, 
 def log_by_sample(
     metrics: dict[str, list[float]], before: Mapping[str, int], value_N: Mapping[str, list[float]]
 ) -> None:
-    """Let what TRL logged of a batch of a validation, a mean over its rows, count once a sample.
+    """Replace the mean that TRL logged for a validation batch by one value per sample.
 
     Args:
-        metrics: of the validation.
-        before: metric -> values that it had before the batch.
-        value_N: metric -> its value for each sample, where it has one.
+        metrics: Metrics of the validation, changed in place.
+        before: Metric -> number of values before the batch.
+        value_N: Metric -> values per sample. Other metrics repeat their mean.
     """
     samples = len(next(iter(value_N.values())))
     for name, values in metrics.items():
@@ -69,16 +72,16 @@ def log_by_sample(
 
 
 def samples_of(rows: int, data: Any, batch: int, samples: int, *, is_last: bool) -> int:
-    """Of the rows of a batch those that are no padding, which stands behind the last sample.
+    """Number of rows of a batch without the padding at its end.
 
-    A stream does not tell how many rows it has: its padding, on several processes, counts.
+    The length of a stream is unknown, so its padding is included.
 
     Args:
-        rows: of the batch.
-        data: what the validation goes over.
-        batch: rows of a whole batch of all processes.
-        samples: of each question.
-        is_last: whether this is the last batch.
+        rows: Number of rows of the batch.
+        data: The validation set.
+        batch: Rows of a full batch over all processes.
+        samples: Samples per question.
+        is_last: Whether this is the last batch.
     """
     if not is_last or not has_length(data):
         return rows
@@ -91,13 +94,13 @@ def turn_of(
     samples: int,
     rewards: Sequence[str],
 ) -> Turn:
-    """The original questions of some rows, asked once each; samples of one stand together.
+    """Build the turn of a validation batch, with the original prompt of each row.
 
     Args:
-        rows: of the data.
-        encoder: encodes their prompts.
-        samples: of each question.
-        rewards: names of the reward functions.
+        rows: Data rows; the samples of a question are adjacent.
+        encoder: Encodes the prompts, once per question.
+        samples: Samples per question.
+        rewards: Names of the reward functions.
     """
     asked = [{**row, "prompt": render(encoder.prompts.original(row))} for row in rows]
     examples = in_one_form(asked)

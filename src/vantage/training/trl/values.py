@@ -1,7 +1,7 @@
-"""Checks the values of TRL's options: their types and ranges.
+"""Checks types and ranges of TRL's options before a run starts.
 
-TRL and transformers check few of them when a run starts. With others they fail after the model is
-loaded or in the first update, or they misread them silently, such as a text that counts as true.
+TRL and transformers check few options at the start. Others fail after the model is loaded or in the
+first update, or are misread silently, such as a string that counts as true.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vantage.training.trl.config import VantageConfig
 
 HINTS = typing.get_type_hints(VantageConfig)
 
-# Options that the sections decide, and how to change them.
+# Options that the sections determine, and how to change them.
 INSTEAD = {
     "output_dir": "set run.output",
     "recipe": "set recipe",
@@ -69,12 +69,12 @@ INSTEAD = {
     "eval_temperature": "set validation.temperature",
     "num_generations_eval": "set validation.rollouts",
 }
-# Options that have options of their own and are compared as a whole.
+# Options with nested options that are compared as a whole.
 WHOLE = ("recipe", "variants", "sampling", "record")
 
 
 class Range(NamedTuple):
-    """Numbers that an option may have, the bounds among them unless they are open."""
+    """Range of an option; bounds are inclusive unless open."""
 
     low: float
     high: float = math.inf
@@ -151,7 +151,7 @@ RANGES: dict[str, Range] = {
     "delta": Range(1, low_open=True),
     "dataloader_num_workers": Range(0, 1_000),
 }
-# Options whose texts are one of a few.
+# Options with a fixed set of strings.
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 TEXTS: dict[str, tuple[str, ...]] = {
     "log_level": LOG_LEVELS,
@@ -176,23 +176,23 @@ TEXTS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Options that may be null by their type, but that a run needs.
+# Options whose type allows null, but which a run needs.
 NEEDED = ("report_to", "num_generations", "max_completion_length")
-# Options by name, which are no file.
+# Options that are mappings, and cannot be a file.
 NAMED = tuple(
     name
     for name, hint in HINTS.items()
     if any((typing.get_origin(one) or one) is dict for one in typing.get_args(hint))
     and name not in ("fsdp_config", "deepspeed", "accelerator_config", "sampling", "recipe")
 )
-# Options by name, or a file of JSON with them.
+# Options that are mappings, or the path of a JSON file.
 FILES = ("fsdp_config", "deepspeed", "accelerator_config")
 # Options of torch.utils.checkpoint.
 CHECKPOINTING_IN = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 CHECKPOINTING = frozenset(
     ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
 )
-# Options of transformers' `from_pretrained`, besides those of a model's configuration.
+# Options of transformers' `from_pretrained` that are not part of a model's configuration.
 INIT = frozenset(
     (
         *(*inspect.signature(PreTrainedModel.from_pretrained).parameters,),
@@ -208,23 +208,24 @@ OPTIM_ARGS = re.compile(r"\s*\w+\s*=[^,=]+(?:,\s*\w+\s*=[^,=]+)*")
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as TRL takes them; unknown names and wrong values are refused.
+    """Check the options under `trl`, and convert their values for TRL.
 
     Args:
-        options: those under `trl` in a configuration.
+        options: Options under `trl` in a configuration.
 
     Raises:
-        ConfigError: names the option, its value and what is expected.
+        ConfigError: An option is unknown, or its value is invalid; names the option, its value
+            and what is expected.
     """
     for name, value in options.items():
         if name not in HINTS:
             raise ConfigError(f"trl.{name}: unknown; {nearest(name, HINTS)}")
         if name == "resume_from_checkpoint":
-            raise ConfigError(f"trl.{name}={value!r}: say it with the option --resume")
+            raise ConfigError(f"trl.{name}={value!r}: use the option --resume instead")
         if not _fits(value, HINTS[name]) and not _is_default(name, value):
             raise ConfigError(f"trl.{name}={value!r:.200}: expected {_words(HINTS[name])}")
         if value is None and name in NEEDED:
-            raise ConfigError(f"trl.{name} is null, and a run needs it: leave it out")
+            raise ConfigError(f"trl.{name} is null, but a run needs it: leave it out")
         _check_range(name, value)
         if isinstance(value, str):
             _check_text(name, value)
@@ -237,56 +238,56 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
 def _as_taken(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return files.home(value)
-    # PyTorch takes betas of 0.0, and not of 0.
+    # PyTorch accepts a beta of 0.0, but not of 0.
     return float(value) if HINTS[name] is float and type(value) is int else value
 
 
 def check_together(args: VantageConfig, *, validates: bool) -> None:
-    """Refuse options that TRL refuses beside others once the model is loaded, or later.
+    """Check combinations of options that TRL would reject only after loading the model.
 
     Args:
-        args: of the run.
-        validates: whether there are questions to validate on.
+        args: Options of the run.
+        validates: Whether there is a validation set.
 
     Raises:
-        ConfigError: names the option and the other one.
+        ConfigError: A combination is invalid; names the options.
     """
     if not validates and (args.eval_on_start or args.eval_strategy != "no"):
         name = "eval_on_start" if args.eval_on_start else "eval_strategy"
         raise ConfigError(f"trl.{name}: no questions to validate on; name them in data.validation")
     if args.sync_ref_model and not args.beta:
         raise ConfigError(
-            "trl.sync_ref_model: without a KL divergence there is no reference model; give beta"
+            "trl.sync_ref_model: without a KL divergence there is no reference model; set beta"
         )
     if args.top_k < 0 and not args.use_vllm:
-        raise ConfigError(f"trl.top_k={args.top_k}: expected 0 for all tokens, -1 is vLLM's word")
+        raise ConfigError(f"trl.top_k={args.top_k}: expected 0 for all tokens; -1 is only for vLLM")
 
 
 def check_model(args: VantageConfig, known: PretrainedConfig) -> None:
-    """Refuse options that TRL or transformers refuse once the model is loaded.
+    """Check options that TRL or transformers would reject only after loading the model.
 
     Args:
-        args: of the run.
-        known: the model's configuration.
+        args: Options of the run.
+        known: The model's configuration.
 
     Raises:
-        ConfigError: names the option and what the model lacks.
+        ConfigError: The model does not support an option; names the option and the reason.
     """
     text = known.get_text_config()
     if args.router_aux_loss_coef and not hasattr(text, "output_router_logits"):
         raise ConfigError(
-            f"trl.router_aux_loss_coef={args.router_aux_loss_coef}: the model has no experts whose "
-            "load could be balanced: leave it out"
+            f"trl.router_aux_loss_coef={args.router_aux_loss_coef}: the model has no experts "
+            "whose load could be balanced: leave it out"
         )
     if args.cast_lm_head_to_fp32 and text is not known and known.tie_word_embeddings:
         raise ConfigError(
-            "trl.cast_lm_head_to_fp32: TRL cannot do that for a vision-language model that shares "
-            "its embeddings with its head: leave it out"
+            "trl.cast_lm_head_to_fp32: TRL does not support it for a vision-language model with "
+            "tied embeddings: leave it out"
         )
     if args.use_transformers_continuous_batching and text is not known:
         raise ConfigError(
-            "trl.use_transformers_continuous_batching: not for vision-language models; take "
-            "use_vllm, or leave it out"
+            "trl.use_transformers_continuous_batching: not supported for vision-language models; "
+            "set use_vllm, or leave it out"
         )
     for name in args.model_init_kwargs or {}:
         if name not in INIT and not hasattr(known, name):
@@ -295,7 +296,7 @@ def check_model(args: VantageConfig, known: PretrainedConfig) -> None:
 
 def _check_text(name: str, value: str) -> None:
     if not value.strip() or "\0" in value:
-        raise ConfigError(f"trl.{name}={value!r}: an empty text, or one with a NUL: leave it out")
+        raise ConfigError(f"trl.{name}={value!r} is empty or contains a NUL: leave it out")
     if name in TEXTS and value not in TEXTS[name]:
         raise ConfigError(f"trl.{name}={value!r}: {nearest(value, TEXTS[name])}")
     if name in NAMED:
@@ -315,22 +316,22 @@ def _content(name: str, path: str) -> str:
 
 
 def _check_options(name: str, value: str, text: str) -> None:
-    """Refuse a text that is not a JSON object."""
+    """Check that a text is a JSON object."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"trl.{name}={value!r:.200}: expected options by name, found no JSON: {error}"
+            f"trl.{name}={value!r:.200}: expected a mapping of options, got invalid JSON: {error}"
         ) from error
     if not isinstance(found, dict):
-        raise ConfigError(f"trl.{name}={value!r:.200}: expected options by name")
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected a mapping of options")
 
 
 def _check_range(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if math.isnan(value) or abs(value) >= 2**63:
-        raise ConfigError(f"trl.{name}={value!r:.200}: expected a number of a usual size")
+        raise ConfigError(f"trl.{name}={value!r:.200}: expected a number below 2**63")
     if name in RANGES and value not in RANGES[name] and not _is_default(name, value):
         raise ConfigError(f"trl.{name}={value!r}: expected {RANGES[name]}")
 
@@ -361,17 +362,17 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
-    """What a type means, in words."""
+    """Describe a type for an error message."""
     kind, inside = typing.get_origin(hint), typing.get_args(hint)
     if kind in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(map(_words, inside)))
     if kind is list:
         return f"a list, each {_words(inside[0])}"
     if hint is dict or kind is dict:
-        return "options by name"
+        return "a mapping of options"
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return "a text"
-    known = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        return "a string"
+    known = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
     return (
         "null" if hint is types.NoneType else known.get(hint, str(getattr(hint, "__name__", hint)))
     )

@@ -1,14 +1,14 @@
-"""vLLM as TRL drives it, so that it samples from exactly what is trained.
+"""TRL's vLLM generation, changed so that it samples from exactly the trained model.
 
-Three things are done otherwise than in TRL's `VLLMGeneration`:
+It differs from TRL's `VLLMGeneration` in three ways:
 
-- prompts: vLLM expands the placeholder of a picture by itself, so it is given the prompt as the
-  chat template writes it, and what it makes of it is compared with what is trained;
-- weights: they are handed over as a checkpoint has them, whatever transformers calls its modules;
-  after an update vLLM forgets what the vision tower made of pictures, not only the prefixes of
-  prompts;
-- adapters: they are merged layer by layer into copies, so that the frozen base keeps every bit.
-  `merge_adapter` and `unmerge_adapter` in place round it in 16 bits, twice in each rollout batch.
+- Prompts: vLLM expands image placeholders itself. So it gets prompts as the chat template renders
+  them, and the tokens that it reads are compared with those that are trained.
+- Weights: they are passed under the names of a checkpoint, which can differ from those of the
+  modules in transformers. After an update, vLLM's cache of image features is cleared too, not only
+  its prefix cache.
+- Adapters: they are merged layer by layer into copies, so that the frozen base keeps every bit.
+  In-place `merge_adapter` and `unmerge_adapter` would round 16-bit weights twice per rollout batch.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from vantage.errors import EngineError
-from vantage.training.sampler import verdict
+from vantage.training.mismatch import verdict
 
-# Named when sampler and trainer disagree.
+# Packages whose versions the error names if sampler and trainer disagree.
 PACKAGES = ("vllm", "trl", "transformers", "torch")
 REMEDY = (
-    "Leave trl.use_vllm off, or install versions that agree: docs/models.md names those that were "
-    "tried."
+    "Turn trl.use_vllm off, or install compatible versions: docs/models.md lists those that were "
+    "tested."
 )
-# What vLLM adds to the logit of a token that must not be sampled: its lowest.
+# Logit bias of suppressed tokens, the lowest that vLLM accepts.
 NEVER = -100.0
 
 
 class Sampler(VLLMGeneration):
-    """TRL's `VLLMGeneration` that samples from what is trained."""
+    """TRL's `VLLMGeneration`, sampling from exactly the trained model."""
 
     generation_kwargs: dict[str, Any]
 
@@ -56,11 +56,11 @@ class Sampler(VLLMGeneration):
             and self._dist.is_fsdp
             and self._dist.fsdp_version == 1
         ):
-            raise EngineError("adapters with vLLM under FSDP 1 are not supported: take FSDP 2")
+            raise EngineError("adapters with vLLM under FSDP 1 are not supported: use FSDP 2")
         super()._init_vllm()
 
     def ban(self, token_ids: Sequence[int]) -> None:
-        """Never sample these tokens, whatever the user's own biases are."""
+        """Never sample these tokens, regardless of the user's logit biases."""
         if not token_ids:
             return
         own = self.generation_kwargs.get("logit_bias") or {}
@@ -69,7 +69,7 @@ class Sampler(VLLMGeneration):
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """In what vLLM computes; None for a server, which does not say."""
+        """Dtype that vLLM computes in; None for a server, where it is unknown."""
         return self.llm.llm_engine.model_config.dtype if self.mode == "colocate" else None
 
     def sample(
@@ -79,28 +79,31 @@ class Sampler(VLLMGeneration):
         images: list | None,
         rollouts: int,
     ) -> tuple[list[list[int]], list[list[float]]]:
-        """Responses and the log-probs of their tokens.
+        """Sample responses with the log-probs of their tokens.
 
         Args:
-            asked: tokens of each prompt as the chat template writes it.
-            trained: those that the update conditions on.
-            images: of each prompt.
-            rollouts: of each prompt.
+            asked: Tokens of each prompt with unexpanded image placeholders.
+            trained: Tokens of each prompt that the update conditions on.
+            images: Images of each prompt.
+            rollouts: Responses per prompt.
+
+        Returns:
+            Token ids and log-probs of each response.
 
         Raises:
-            EngineError: vLLM reads other prompts than those that are trained.
+            EngineError: vLLM expands a prompt to other tokens than those that are trained.
         """
         seen, ids, log_probs, _ = self.generate(asked, images, rollouts)
         check_same_prompts(seen, trained, self.model.config.model_type)
         return ids, [[best[0] for best in row] for row in log_probs]
 
     def sync_weights(self) -> None:
-        """Hand the weights over, and forget all that was computed with the old ones."""
+        """Pass the weights to vLLM, and clear everything computed with the old ones."""
         super().sync_weights()
         if self.mode == "colocate":
             self.llm.llm_engine.reset_encoder_cache()
         elif self.accelerator.is_main_process:
-            client = self.vllm_client  # its own way of asking expects JSON, this answers nothing
+            client = self.vllm_client  # its own request method expects a JSON reply
             client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
 
     def _iter_named_params(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -110,7 +113,7 @@ class Sampler(VLLMGeneration):
             yield from as_saved(bare, name, value)
 
     def _merged(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Weights with the adapters merged, under the names of the modules."""
+        """Yield weights with merged adapters, under the names of their modules."""
         with self._dist.gather_params(list(self.model.parameters())):
             for name, value in merged_parameters(self.model):
                 yield self._fix_param_name_to_vllm(name), value
@@ -119,11 +122,11 @@ class Sampler(VLLMGeneration):
 def as_saved(
     model: PreTrainedModel, name: str, value: torch.Tensor
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """A weight as a checkpoint of the model has it, which is what vLLM can load.
+    """Convert a weight to the form that it has in a checkpoint, which vLLM can load.
 
-    The modules of transformers have other names in many families, and hold all experts in one
-    tensor where a checkpoint has one for each. A weight that is only a part of one in a checkpoint
-    keeps its name.
+    In many families, modules of transformers have other names than the weights in checkpoints, and
+    stack all experts in one tensor where a checkpoint has one each. A weight that is only a part
+    of a checkpoint's tensor keeps its name.
     """
     if _is_part(model, name):
         yield name, value
@@ -132,7 +135,7 @@ def as_saved(
 
 
 def _is_part(model: PreTrainedModel, name: str) -> bool:
-    """Whether a tensor of a checkpoint is cut into several weights, of which this is one."""
+    """Whether a weight is only a part of a tensor in a checkpoint."""
     conversions = getattr(model, "_weight_conversions", None)
     if conversions is None:
         conversions = get_model_conversion_mapping(model, add_legacy=False)
@@ -146,7 +149,7 @@ def _is_part(model: PreTrainedModel, name: str) -> bool:
 
 @contextlib.contextmanager
 def sampling_what_is_trained() -> Iterator[None]:
-    """Within it, a `GRPOTrainer` that is made with `use_vllm` gets a `Sampler`."""
+    """Make a `GRPOTrainer` that is created within the context use `Sampler` for vLLM."""
     before, grpo_trainer.VLLMGeneration = grpo_trainer.VLLMGeneration, Sampler
     try:
         yield
@@ -155,10 +158,10 @@ def sampling_what_is_trained() -> Iterator[None]:
 
 
 def merged_parameters(model: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
-    """Weights of the base model with the active adapters merged, under its own names.
+    """Yield the base model's weights with the active adapters merged, under its own names.
 
-    One layer at a time is merged, copied and put back, so that the model is unchanged to the bit
-    and no second copy of it is held.
+    Merges, copies and restores one layer at a time. So the model stays bitwise unchanged, and no
+    second copy of it is needed.
     """
     layer_of = {
         parameter: layer
@@ -177,7 +180,7 @@ def merged_parameters(model: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _merged(layer: BaseTunerLayer, parameter: nn.Parameter) -> torch.Tensor:
-    """A copy of a parameter of the layer that is adapted, with the adapters merged."""
+    """Copy a parameter of an adapted layer, with the adapters merged."""
     base = layer.get_base_layer()
     own = dict(base.named_parameters(recurse=False))
     before = {name: p.detach().clone() for name, p in own.items()}
@@ -185,18 +188,18 @@ def _merged(layer: BaseTunerLayer, parameter: nn.Parameter) -> torch.Tensor:
     layer.merge()
     merged = base.get_parameter(merging).detach().clone()
     layer.unmerge()
-    for name, kept in before.items():  # quantized layers get other parameters by merging
+    for name, kept in before.items():  # merging replaces the parameters of quantized layers
         own[name].data.copy_(kept)
         setattr(base, name, own[name])
     return merged
 
 
 def written(processor: ProcessorMixin, text: str) -> list[int]:
-    """Tokens of a prompt as its chat template writes it: one placeholder for each picture.
+    """Tokenize a rendered prompt without expanding its image placeholders.
 
     Args:
-        processor: of the model; its tokenizer is asked as the processor asks it.
-        text: the prompt, the template applied.
+        processor: Processor of the model, whose tokenizer is called as the processor does.
+        text: The prompt with the chat template applied.
     """
     tokenizer = processor.tokenizer
     begins = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
@@ -206,15 +209,15 @@ def written(processor: ProcessorMixin, text: str) -> list[int]:
 def check_same_prompts(
     seen: Sequence[Sequence[int]], trained: Sequence[Sequence[int]], family: str
 ) -> None:
-    """Refuse to go on where vLLM reads another prompt than the one that is trained.
+    """Check that vLLM reads the same prompt tokens that are trained.
 
     Args:
-        seen: tokens of each prompt, as vLLM reports them.
-        trained: those that the update conditions on.
+        seen: Tokens of each prompt as reported by vLLM.
+        trained: Tokens of each prompt that the update conditions on.
         family: `model_type` of the model.
 
     Raises:
-        EngineError: they differ; names the model, the versions and the first difference.
+        EngineError: They differ; names the model, the versions and the first difference.
     """
     for vllm, ours in zip(seen, trained, strict=True):
         if list(vllm) != list(ours):
@@ -222,7 +225,7 @@ def check_same_prompts(
             place = next(number for number, (theirs, mine) in pairs if theirs != mine)
             reason = (
                 f"vLLM reads a prompt of {len(vllm)} tokens where {len(ours)} are trained; from "
-                f"token {place} it has {list(vllm[place : place + 5])} and not "
+                f"token {place} it has {list(vllm[place : place + 5])} instead of "
                 f"{list(ours[place : place + 5])}"
             )
             raise EngineError(verdict(reason, family=family, packages=PACKAGES, remedy=REMEDY))

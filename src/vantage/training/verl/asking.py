@@ -1,4 +1,4 @@
-"""The questions of a run: read and checked once, asked in veRL's shape, and what comes back."""
+"""Loads and checks questions, makes veRL's rows from them, and reads the rollouts back."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The rollout batch at work: its plan, and the rows in veRL's store that the plan is trained with.
+"""The current rollout batch: its plan, and the rows of the plan in veRL's store.
 
-Rows are written in two steps. For the log-probs each (prompt, rollout) of the plan stands in the
+Rows are written in two steps. For the log-probs, each (prompt, rollout) of the plan is in the
 store once (`RolloutBatch.rows`); for the updates rows that are trained again are repeated, in the
 order of processes and updates (`write_updates`).
 """
@@ -18,8 +18,8 @@ from verl.utils.debug.metrics import calculate_debug_metrics
 from verl.workers.utils.padding import response_to_nested
 
 from vantage.training.inputs import part_names
+from vantage.training.mismatch import Mismatch, mismatch
 from vantage.training.planning import Plan
-from vantage.training.sampler import Mismatch, mismatch
 from vantage.training.verl import store
 from vantage.training.verl.arrangement import (
     Generated,
@@ -38,17 +38,17 @@ from vantage.training.verl.rows import Movers
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """A rollout batch and what is trained of it.
+    """A rollout batch and the rows that are trained.
 
     Attributes:
-        generated: its scored rollouts.
+        generated: Its rollouts, with their rewards.
         plan: made of them.
-        layout: where the rows of the plan stand in the updates.
+        layout: Positions of the plan's rows in the updates.
         stored: each (prompt, rollout) of the plan, by the key of its row.
-        padding: tag of each row of padding, by its key.
-        texts: of the responses that the record keeps, by rollout.
+        padding: Tag of each padding row, by its key.
+        texts: Texts of the responses that the record keeps, by rollout.
         log_prob_N: mean log-prob of each response under the prompt that generated it, before the
-            updates; NaN where nobody computed it.
+            updates; NaN if it was not computed.
     """
 
     generated: Generated

@@ -28,9 +28,9 @@ from vantage.training.decided import check_decided
 from vantage.training.directory import CONFIG, check_output, locked
 from vantage.training.inputs import check_attention, load_model, reward_of
 from vantage.training.precision import expected, judge
+from vantage.training.verl.mismatch import check_correction
 from vantage.training.verl.precision import chosen, steps
 from vantage.training.verl.resuming import take_whole, whole_checkpoint
-from vantage.training.verl.sampler import check_correction
 from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def train(config: Config, *, resume: bool = False) -> None:
 
     Args:
         config: the configuration; it is written to `config.yaml` in the run's directory.
-        resume: go on from the last whole checkpoint, if there is one.
+        resume: go on from the last complete checkpoint, if there is one.
 
     Raises:
         VantageError: whatever cannot work, before the first rollout.
@@ -295,7 +295,7 @@ def _check_sampler(name: str) -> None:
     known = RolloutReplicaRegistry._registry  # those of plugins too
     if name not in known:
         hint = nearest(name, known)
-        raise ConfigError(f"verl.actor_rollout_ref.rollout.name: veRL knows no {name!r}; {hint}")
+        raise ConfigError(f"verl.actor_rollout_ref.rollout.name: veRL does not support {name!r}; {hint}")
 
 
 def _check_gpus(made: DictConfig) -> None:
@@ -347,19 +347,19 @@ def _check_kind(known: Any, given: Any, where: str) -> None:
     """Refuse values of another kind or size than veRL has there, which it would find out late."""
     refers = given is None or (isinstance(given, str) and "${" in given)
     if isinstance(known, dict) and not refers and not isinstance(given, dict):
-        raise ConfigError(f"{where}={given!r}: veRL has options there; expected {where}.NAME")
+        raise ConfigError(f"{where}={given!r}: this is a section of veRL; set {where}.NAME")
     if isinstance(known, bool | int | float) and not refers:
         is_switch = isinstance(known, bool)
         if is_switch is not isinstance(given, bool) or not isinstance(given, int | float):
             kind = "true or false" if is_switch else "a number"
-            raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected {kind}")
+            raise ConfigError(f"{where}={given!r}: expected {kind}, such as {known!r}")
         _check_size(known, given, where)
 
 
 def _check_size(known: float, given: float, where: str) -> None:
     """Refuse numbers that overflow, and those below zero where veRL counts or measures."""
     if not abs(given) < 2**63:  # and what is no number
-        raise ConfigError(f"{where}={given!r}: expected a number of a usual size")
+        raise ConfigError(f"{where}={given!r}: expected a finite number below 2**63")
     if known > 0 > given:
         raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected 0 or more")
 
@@ -379,7 +379,7 @@ def _check_shared(config: Config, made: DictConfig) -> None:
         if OmegaConf.select(made, name):
             raise ConfigError(
                 f"verl.{name}=True: the sampler never saw a shared response under its new prompt, "
-                f"and the recipe {recipe.name!r} shares"
+                f"and recipe {recipe.name!r} shares responses; set it to false"
             )
 
 
@@ -388,7 +388,7 @@ def _check_loggers(made: DictConfig) -> None:
     for logger in [loggers] if isinstance(loggers, str) else loggers:
         if logger not in Tracking.supported_backend:
             hint = nearest(logger, Tracking.supported_backend)
-            raise ConfigError(f"run.report_to: veRL knows no {logger!r}; {hint}")
+            raise ConfigError(f"run.report_to: veRL does not support {logger!r}; {hint}")
 
 
 def _run(made: DictConfig) -> None:

@@ -16,8 +16,8 @@ from vantage.training.shape import shape_of
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.dataset import ASKED, tokenizer_of
 from vantage.training.verl.launch import check_run, composed, gpus_of, loading
+from vantage.training.verl.mismatch import PACKAGES
 from vantage.training.verl.precision import chosen, steps
-from vantage.training.verl.sampler import PACKAGES
 from vantage.training.verl.translation import template_options
 
 __all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]

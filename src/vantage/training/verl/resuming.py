@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from pathlib import Path
 
 from vantage import files
@@ -32,13 +31,11 @@ def mark_saved(checkpoint: Path, keep: int | None) -> None:
         keep: how many stay; None or 0 for all.
     """
     checkpoints.mark_complete(checkpoint)
-    saved = checkpoints.numbered(checkpoint.parent, STEP)
-    for old in saved[:-keep] if keep else []:
-        shutil.rmtree(old, ignore_errors=True)
+    checkpoints.remove_old(checkpoint, keep, name=STEP)
 
 
 def whole_checkpoint(run: Path) -> Path | None:
-    """The newest whole checkpoint of a run, None where it has none yet.
+    """The newest complete checkpoint of a run, None where it has none yet.
 
     Raises:
         ConfigError: it had one that is gone or damaged, with no whole one before it: veRL would
@@ -57,8 +54,8 @@ def whole_checkpoint(run: Path) -> Path | None:
             return older
     there = sorted(path.name for path in run.glob("global_step_*"))
     raise ConfigError(
-        f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {place.name} {fault}; there "
-        f"is {', '.join(there) or 'no checkpoint'}: restore it, or write the number of a whole "
+        f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {place.name} {fault}; found: "
+        f"{', '.join(there) or 'no checkpoint'}. Restore it, or write the number of a complete "
         f"one into {TRACKER}"
     )
 
@@ -73,7 +70,7 @@ def _fault_of(place: Path) -> str | None:
 
 
 def take_whole(run: Path) -> None:
-    """Make veRL take the newest whole checkpoint: it reads the number in a file."""
+    """Make veRL take the newest complete checkpoint: it reads the number in a file."""
     whole = whole_checkpoint(run)
     if whole is not None:
         step = whole.name.rpartition("_")[2]

@@ -1,20 +1,20 @@
-"""What is overridden in veRL's synchronous V1 trainer: its hooks, each a few lines that call
+"""Overrides hooks of veRL's synchronous V1 trainer; each hook is a few lines long and calls
 another module.
 
 Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
 
 - `_init_tokenizer`, `_init_dataloader`, `_next_train_batch`: the questions come from a session,
-  whose state stands in veRL's checkpoint (`asking.py`);
-- the `sample` of the replay buffer: rollouts in an order that does not depend on which came
-  first, recorded, silent questions refilled;
-- `step`: a batch that cannot be trained ends the run with a checkpoint of those before;
-- `_balance_batch`, which veRL calls between the rewards and the log-probs: one plan over the
-  whole batch; rows that no sample trains go, responses under other prompts come (`batch.py`);
+  whose state is saved in veRL's checkpoint (`asking.py`);
+- `sample` of the replay buffer: rollouts are sorted, so that their order of arrival has no
+  effect; their rewards are passed to the sampling, and silent questions are replaced;
+- `step`: if a batch cannot be trained on, the run saves the state before it and ends;
+- `_balance_batch`, called between the rewards and the log-probs: one plan is made for the
+  whole batch; rows without a sample are removed, and shared responses are added (`batch.py`);
 - `_compute_old_log_prob`: the sampler compared with the trainer;
-- `_compute_advantage`: the plan's advantages, repeats, and the order of the updates;
-- `_update_actor`: as many rows an update as the plan has;
+- `_compute_advantage`: advantages are set, repeats copied, and rows put in order of the updates;
+- `_update_actor`: the number of rows per update is that of the plan;
 - `_validate`, `_compute_metrics`, `_save_checkpoint`: the record, the metrics of the plan, and
-  checkpoints that are marked once whole (`recording.py`, `resuming.py`).
+  the marks of complete checkpoints are written (`recording.py`, `resuming.py`).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ from vantage.training.verl.batch import (
 from vantage.training.verl.correction import corrects_before
 from vantage.training.verl.dataset import config_of
 from vantage.training.verl.loss import planned_loss
+from vantage.training.verl.mismatch import canary_of
 from vantage.training.verl.recording import VerlRecording, means_of_scored, seconds_of
-from vantage.training.verl.sampler import canary_of
 from vantage.training.verl.translation import template_options
 
 # Where a batch of veRL's carries its outcomes from the sampling to the plan.
@@ -69,12 +69,12 @@ GENERATED = "vantage"
 
 @register_trainer("vantage")
 class VerlTrainer(PPOTrainerSync):
-    """veRL's synchronous trainer, training what a recipe plans.
+    """veRL's synchronous trainer, training the plans of a recipe.
 
     Attributes:
-        settings: our configuration.
+        settings: Configuration of the run.
         session: draws the questions, and makes the plans.
-        batch: the rollout batch at work; None before the first one.
+        batch: The current rollout batch; None before the first one.
         recording: writes the record.
     """
 
@@ -188,6 +188,7 @@ class VerlTrainer(PPOTrainerSync):
         generated = batch.extra_info.pop(GENERATED)
         with marked_timer("plan", self.timing_raw):
             plan = self.session.plan(generated)
+            self.session.count(plan)
             layout = laid_out(
                 generated,
                 plan,

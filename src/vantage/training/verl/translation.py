@@ -75,11 +75,11 @@ def _check(config: Config, shape: Shape) -> None:
     shape.check_not_empty()
     if config.data.max_prompt_tokens is None:
         raise ConfigError(
-            "data.max_prompt_tokens: veRL reserves memory for the longest prompt; say how long "
-            "one may be, such as 2048"
+            "data.max_prompt_tokens: veRL reserves memory for the longest prompt; set the "
+            "maximum number of tokens, such as 2048"
         )
     if config.batch.packing == "on":
-        raise ConfigError("batch.packing: veRL cannot pack; leave it at auto")
+        raise ConfigError("batch.packing: packing is not supported on veRL; set it to auto")
     if config.model.lora and config.model.lora.dropout:
         raise ConfigError("model.lora.dropout: veRL has none; leave it at 0")
     if config.optimizer.schedule not in SCHEDULES:
@@ -87,7 +87,7 @@ def _check(config: Config, shape: Shape) -> None:
             f"optimizer.schedule={config.optimizer.schedule!r}: veRL has {', '.join(SCHEDULES)}"
         )
     if config.model.dtype == "float16":
-        raise ConfigError("model.dtype=float16: with veRL take bfloat16, or float32")
+        raise ConfigError("model.dtype=float16: not supported on veRL; set bfloat16 or float32")
 
 
 def _data(config: Config, shape: Shape) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _actor(config: Config, shape: Shape, loss: Loss) -> dict[str, Any]:
     if loss.ratio == "sequence" and loss.dual_clip:
         raise ConfigError(
             f"recipe {config.recipe!r}: its loss has dual_clip={loss.dual_clip} and a ratio per "
-            "sequence, for which veRL has no dual clip; leave dual_clip out, or take the engine trl"
+            "sequence, for which veRL has no dual clip; leave dual_clip out, or use engine: trl"
         )
     if loss.ratio == "sequence":
         made["policy_loss"] = {"loss_mode": "gspo"}

@@ -1,4 +1,4 @@
-"""Forwards for log-probs: packed where that is exact, and images encoded once where they may be."""
+"""Decides whether packed forwards are exact, and checks TRL's fused head against the logits."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from vantage.training.trl.packing import Cost, Pack
 
 logger = logging.getLogger(__name__)
 
-HEAD = 0.05  # of log-probs by TRL's head and by the model's, the most in the mean
-# The mean difference of log-probs, packed against row by row, is compared with that of rows alone
-# and rows together. So many times as much is noise:
+HEAD = 0.05  # maximum mean difference of log-probs between TRL's fused head and the logits
+# Packing is exact if its log-probs differ from those of rows by at most this multiple of the
+# noise, which is the difference between rows computed one by one and as a batch.
 NOISE = 2.0
 
 
 class Rounding(NamedTuple):
-    """Mean differences that rounding explains: where rows have no noise, and at most."""
+    """Mean differences due to rounding: an allowance on top of the noise, and an upper bound."""
 
     least: float
     most: float
 
 
-# By the precision of the forward. One position off is 3e-4 at least, in models that hardly look at
-# positions; 16 bits hide that.
+# By the precision of the forward. An off-by-one in positions gives at least 3e-4, in models that
+# barely depend on positions; 16-bit precision hides that.
 ROUNDINGS = {torch.float64: Rounding(1e-9, 1e-6), torch.float32: Rounding(1e-5, 1e-4)}
 COARSE = Rounding(2e-3, 0.05)
 
 
 class Difference(NamedTuple):
-    """Of log-probs, packed and row by row.
+    """Difference of log-probs between packs and rows.
 
     Attributes:
-        largest: over all tokens; mean: over all tokens.
-        noise: mean difference of the same rows computed together and one by one.
+        largest: Maximum over all tokens; mean: mean over all tokens.
+        noise: Mean difference between rows computed as a batch and one by one.
     """
 
     largest: float
@@ -54,11 +54,11 @@ class Difference(NamedTuple):
 
 @contextlib.contextmanager
 def without_autocast(accelerator: Accelerator, model: PreTrainedModel) -> Iterator[None]:
-    """Within it, forwards compute in the precision of the weights.
+    """Within the context, forwards compute in the precision of the weights.
 
     Args:
-        accelerator: that prepared the model.
-        model: the bare model.
+        accelerator: Accelerator that prepared the model.
+        model: The bare model.
     """
     forward, mixed = model.forward, accelerator.native_amp
     products = torch.get_float32_matmul_precision()
@@ -73,13 +73,12 @@ def without_autocast(accelerator: Accelerator, model: PreTrainedModel) -> Iterat
 
 
 class Packing:
-    """Whether rows are packed, and how.
+    """Decides whether to pack rows, and builds the model inputs of packs.
 
     Attributes:
-        mode: "auto" packs where it is exact, "on" refuses to start where it is not, "off"
-            never packs.
-        works: whether packs are used; None before the first rollout batch has told.
-        cost: of sequences in the model.
+        mode: "auto" packs if this is exact, "on" raises an error if it is not, "off" never packs.
+        works: Whether packs are used; None until the first rollout batch decides.
+        cost: Cost model of sequences.
     """
 
     def __init__(self, mode: str):
@@ -89,11 +88,11 @@ class Packing:
         self._positions: dict[int, torch.Tensor] = {}
 
     def clear(self) -> None:
-        """Forget the prompts of the last batch."""
+        """Clear the cached positions of the last rollout batch."""
         self._positions.clear()
 
     def prepare(self, model: PreTrainedModel, encodings: list[Encoding]) -> None:
-        """Look for something that keeps the model from reading packs exactly."""
+        """Check for properties of the model that rule out exact packing."""
         why = prefix.obstacle(model, encodings)
         if why is None:
             self.cost = prefix.cost_of(model)
@@ -101,16 +100,16 @@ class Packing:
             self.give_up(why)
 
     def judge(self, found: Difference, dtype: torch.dtype) -> None:
-        """Pack from now on, or not, by how far packed log-probs are from those of rows.
+        """Decide on packing by the difference between packed log-probs and those of rows.
 
         Args:
-            found: over all tokens of one group and all processes.
-            dtype: in which the model computed them.
+            found: Difference over the tokens of one group and all processes.
+            dtype: Precision of the forwards.
         """
         rounding = ROUNDINGS.get(dtype, COARSE)
         if found.mean <= min(NOISE * found.noise + rounding.least, rounding.most):
             self.works = True
-            logger.info(f"packing: log-probs within {found.largest:.1e} of those row by row")
+            logger.info(f"packing: log-probs are within {found.largest:.1e} of those row by row")
             return
         self.give_up(
             f"log-probs differ by up to {found.largest:.1e} ({found.mean:.1e} in the mean; rows "
@@ -118,15 +117,15 @@ class Packing:
         )
 
     def give_up(self, why: str) -> None:
-        """Go row by row, and say so once.
+        """Turn packing off, and log the reason once.
 
         Raises:
-            EngineError: packing was asked for.
+            EngineError: The mode is "on".
         """
         if self.mode == "on":
             raise EngineError(f"packing='on', but it is not exact here: {why}; set it to 'auto'")
         if self.works is not False:
-            logger.warning(f"packing is off, each row has a prompt of its own: {why}")
+            logger.warning(f"packing is off, each row has its own copy of the prompt: {why}")
         self.works = False
 
     def packs(
@@ -136,7 +135,7 @@ class Packing:
         encoding: Callable[[int], Encoding],
         budget: int,
     ) -> list[Pack]:
-        """(prompt, rollout) rows as packs of at most `budget` tokens, where that can be."""
+        """Group (prompt, rollout) rows into packs of at most `budget` tokens where possible."""
         prompts = {prompt: encoding(prompt) for prompt, _ in keys}
         prefixes = {prompt: len(found.ids) - 1 for prompt, found in prompts.items()}
         images = {prompt: self.cost.pixel * pixels(found) for prompt, found in prompts.items()}
@@ -149,7 +148,7 @@ class Packing:
         encoding: Callable[[int], Encoding],
         response: Callable[[int], torch.Tensor],
     ) -> tuple[packing.Packed, dict[str, Any]]:
-        """Packs as tensors, and what the model takes of them; pixels are left to the caller."""
+        """Lay packs out as tensors, and build the model's inputs without pixel values."""
         packed = packing.lay_out(
             made, encoding, lambda prompt: self._placed(model, prompt, encoding), response
         )
@@ -170,11 +169,13 @@ class Packing:
 
 @torch.no_grad()
 def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
-    """TRL computes log-probs from hidden states, without the head of the model: look once whether
-    they are those of its logits.
+    """Check that the log-probs of TRL's fused head match the model's logits.
+
+    TRL computes log-probs from hidden states without calling the model's head, which is wrong for
+    models that do more than a linear layer there.
 
     Raises:
-        EngineError: they are not, or the model has no such hidden states.
+        EngineError: They do not match, or the model is not supported.
     """
     name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
     ids_1T = tokenizer("1 + 1 = 2", return_tensors="pt")["input_ids"].to(model.device)
@@ -188,18 +189,18 @@ def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
         raise EngineError(f"this TRL cannot score the tokens of {name}: {error}") from error
     finally:
         model.train(training)
-    known = ids_1T.shape[1] - 1  # an adapter may put tokens of its own before them
+    known = ids_1T.shape[1] - 1  # prompt-learning adapters prepend virtual tokens
     before_1TV = logits_1TV[:, -known - 1 : -1].log_softmax(-1)
     expected_1T = before_1TV.gather(-1, ids_1T[:, 1:, None])[..., 0]
     apart = (found_1T[:, -known:] - expected_1T).abs().mean().item()
     if apart > HEAD / min(temperature, 1.0):
         raise EngineError(
-            f"this TRL scores the tokens of {name} otherwise than its logits do, by {apart:.2g} in "
-            "the mean: it would train another model than the one that generates"
+            f"the log-probs of TRL's fused head differ from those of the logits of {name} by "
+            f"{apart:.2g} on average: the model that is trained would not be the one that generates"
         )
 
 
 def pixels(encoding: Encoding) -> int:
-    """Values of all pixels of the images of a prompt."""
+    """Number of pixel values of a prompt's images."""
     values = encoding.fields.get("pixel_values")
     return 0 if values is None else values.numel()

@@ -1,11 +1,11 @@
-"""How far a sampler's log-probs are from the trainer's, and how far is too far."""
+"""Mismatch between the log-probs of sampler and trainer, and when it must end a run."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -15,23 +15,23 @@ from vantage.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
-# Rollout batches of a process in which a mismatch beyond the limit ends the run.
+# A mismatch beyond the limit ends the run only in the first rollout batches of a process.
 FIRST_BATCHES = 3
-# Limits of the mean |difference| of log-probs; `judge` says why.
+# Limits of the mean |difference| of log-probs; see `judge`.
 LIMIT_FLOAT32 = 1e-3
 LIMIT_ROUNDED = 0.1
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Sampler against trainer on the same sampled tokens, in nats.
+    """Difference between sampler and trainer on the same sampled tokens.
 
     Attributes:
-        kl: KL(sampler || trainer), by the k3 estimator: mean of r - 1 - log r,
+        kl: KL(sampler || trainer) in nats by the k3 estimator, the mean of r - 1 - log r with
             log r = trainer - sampler (Schulman, "Approximating KL divergence", 2020).
-        difference: mean |trainer - sampler|.
-        largest_ratio: largest exp |trainer - sampler|.
-        tokens: how many were compared. Where there were none the other three are NaN.
+        difference: Mean |trainer - sampler|, in nats.
+        largest_ratio: Maximum of exp |trainer - sampler|.
+        tokens: Number of compared tokens. If it is 0, the other attributes are NaN.
     """
 
     kl: float
@@ -40,7 +40,7 @@ class Mismatch:
     tokens: int
 
     def metrics(self) -> dict[str, float]:
-        """What is logged each batch; nothing where no token was compared."""
+        """Metrics to log; empty if no token was compared."""
         if not self.tokens:
             return {}
         return {
@@ -54,12 +54,12 @@ def mismatch(trainer_T: np.ndarray, sampler_T: np.ndarray) -> Mismatch:
     """Compare log-probs of the same tokens under the same prompts.
 
     Args:
-        trainer_T: log-probs that the trainer computed, one for each counted token of all
-            responses, by the weights that sampled them.
-        sampler_T: those that the sampler reported.
+        trainer_T: Log-probs by the trainer of all counted response tokens, under the weights
+            that sampled them, shape (T,).
+        sampler_T: Log-probs of the same tokens as reported by the sampler, shape (T,).
 
     Raises:
-        ValueError: the arrays differ in length.
+        ValueError: The arrays differ in length.
     """
     trainer_T, sampler_T = (np.asarray(a, dtype=np.float64) for a in (trainer_T, sampler_T))
     if trainer_T.shape != sampler_T.shape or trainer_T.ndim != 1:
@@ -80,7 +80,7 @@ def mismatch(trainer_T: np.ndarray, sampler_T: np.ndarray) -> Mismatch:
 
 
 def pooled(parts: Sequence[Mismatch]) -> Mismatch:
-    """The mismatch over the tokens of several processes."""
+    """Combine the mismatches of several processes, weighted by their tokens."""
     seen = [part for part in parts if part.tokens]
     if not seen:
         return Mismatch(math.nan, math.nan, math.nan, 0)
@@ -96,10 +96,10 @@ def pooled(parts: Sequence[Mismatch]) -> Mismatch:
 def renormalisation(
     top_p: float = 1.0, top_k: int | None = None, min_p: float | None = None
 ) -> float:
-    """Nats by which a healthy sampler's log-probs may exceed the trainer's.
+    """Bound in nats on how far a healthy sampler's log-probs can exceed the trainer's.
 
-    A sampler that drops the tail divides by the mass that it keeps. `top_p` keeps at least
-    `top_p`, so log-probs rise by at most -log(top_p); `top_k` and `min_p` have no such bound.
+    A sampler that drops the tail renormalizes by the remaining mass. With `top_p` this mass is at
+    least `top_p`, so log-probs rise by at most -log(top_p). `top_k` and `min_p` give no bound.
     """
     if (top_k or 0) > 0 or (min_p or 0) > 0:
         return math.inf
@@ -107,21 +107,21 @@ def renormalisation(
 
 
 def judge(found: Mismatch, *, float32: bool, slack: float = 0.0) -> str | None:
-    """What is wrong with a mismatch, or None where it is that of a healthy run.
+    """Describe a mismatch that is too large; None for that of a healthy run.
 
-    The same weights in two implementations differ by rounding alone. In float32 on both sides
-    that was 1e-6 on average; an off-by-one in the positions of a tiny model gave 0.021, so the
-    limit is 0.001. In bfloat16 (a step of 2^-8) healthy runs are at 0.005 to 0.03, and pictures
-    that the sampler sees twice or from old weights at 1.1 to 1.3, so the limit is 0.1. Faults
-    below the noise of bfloat16 pass.
+    In a healthy run, the two implementations of the same weights differ only by rounding. In
+    float32 on both sides, the mean difference was 1e-6, while an off-by-one in the positions of a
+    tiny model gave 0.021; the limit is 0.001. In bfloat16 (relative spacing 2^-8), it was 0.005
+    to 0.03, while images seen twice or stale weights in the sampler gave 1.1 to 1.3; the limit is
+    0.1. Faults below the noise of bfloat16 go undetected.
 
     Args:
-        found: the mismatch of a rollout batch.
-        float32: whether sampler and trainer both compute in float32, without TF32.
-        slack: nats by which the sampler may be higher on every token, see `renormalisation`.
+        found: The mismatch of a rollout batch.
+        float32: Whether sampler and trainer both compute in float32, without TF32.
+        slack: Nats by which the sampler may be higher on every token; see `renormalisation`.
     """
     limit = (LIMIT_FLOAT32 if float32 else LIMIT_ROUNDED) + slack
-    if not found.tokens or found.difference <= limit:  # NaN is beyond any limit
+    if not found.tokens or found.difference <= limit:  # NaN fails
         return None
     return (
         f"the log-probs of sampler and trainer differ by {found.difference:.3g} on average over "
@@ -131,38 +131,44 @@ def judge(found: Mismatch, *, float32: bool, slack: float = 0.0) -> str | None:
 
 
 def verdict(reason: str, *, family: str, packages: Sequence[str], remedy: str) -> str:
-    """The error of a run that is stopped: what differs, for which model, with what, what to do.
+    """Build the error message that ends a run with a mismatch.
 
     Args:
-        reason: of `judge`.
+        reason: Description from `judge`.
         family: `model_type` of the model's configuration.
-        packages: distributions whose versions are named; those not installed are left out.
-        remedy: what to set, in the words of the engine.
+        packages: Distributions whose versions to name; those not installed are omitted.
+        remedy: Advice on which options of the engine to set.
     """
     versions = ", ".join(f"{name} {found}" for name in packages if (found := _version(name)))
     return (
-        f"{reason}. The sampler does not see what is trained: models of type {family!r} do not "
-        f"work with {versions}, or not with these options. {remedy}"
+        f"{reason}. The sampler does not match the trained model: models of type {family!r} do "
+        f"not work with {versions}, or not with these options. {remedy}"
     )
 
 
 class Canary:
-    """Ends a run whose sampler does not see what is trained, in its first rollout batches.
+    """Ends a run in its first rollout batches if the sampler does not match the trained model.
 
     Args:
-        float32: whether sampler and trainer both compute in float32, without TF32.
-        slack: nats by which the sampler may be higher on every token, see `renormalisation`.
-        family: `model_type` of the model's configuration.
-        packages: distributions that errors name with their versions.
-        remedy: what to set, in the words of the engine.
+        float32: Whether sampler and trainer both compute in float32, without TF32.
+        slack: Nats by which the sampler may be higher on every token; see `renormalisation`.
+        family: Returns `model_type` of the model's configuration.
+        packages: Distributions whose versions the error names.
+        remedy: Advice on which options of the engine to set.
     """
 
     def __init__(
-        self, *, float32: bool, slack: float, family: str, packages: Sequence[str], remedy: str
+        self,
+        *,
+        float32: bool,
+        slack: float,
+        family: Callable[[], str],
+        packages: Sequence[str],
+        remedy: str,
     ):
         self.slack = slack
         self._judge = functools.partial(judge, float32=float32, slack=slack)
-        self._error = functools.partial(verdict, family=family, packages=packages, remedy=remedy)
+        self._family, self._packages, self._remedy = family, packages, remedy
         self._compared = 0
 
     @property
@@ -172,19 +178,21 @@ class Canary:
 
     @property
     def is_first(self) -> bool:
-        """Whether no rollout batch of this process was compared yet."""
+        """Whether this process has not compared any rollout batch yet."""
         return not self._compared
 
     def take(self, found: Mismatch) -> None:
-        """Judge the mismatch of a rollout batch, see `judge`; later ones are logged alone.
+        """Judge the mismatch of a rollout batch; after the first batches, only log a warning.
 
         Raises:
-            EngineError: it is too large; names the model's family, the versions and what to set.
+            EngineError: The mismatch is too large; names the model's family, the versions and
+                what to set.
         """
         reason, due = self._judge(found), self.is_due
         self._compared += bool(found.tokens)
         if reason and due:
-            raise EngineError(self._error(reason))
+            family, packages, remedy = self._family(), self._packages, self._remedy
+            raise EngineError(verdict(reason, family=family, packages=packages, remedy=remedy))
         if reason:
             logger.warning(reason)
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig
 
 from vantage.errors import ConfigError
-from vantage.training.sampler import Canary, renormalisation
+from vantage.training.mismatch import Canary, renormalisation
 
 FLOAT32 = ("float32", "fp32", "float")
 # The distribution's name where it is not that of `rollout.name`.
@@ -65,8 +65,8 @@ def check_correction(config: DictConfig) -> None:
     cut = f"top_p={rollout.top_p}" if rollout.top_p < 1 else f"top_k={rollout.top_k}"
     wanted = "generation.top_p: 1" if rollout.top_p < 1 else f"verl.{ROLLOUT}.top_k: -1"
     raise ConfigError(
-        f"verl.{CORRECTION}.{by_sequence} corrects whole responses, and {cut} cuts what "
-        f"{rollout.name} samples from: it renormalises its log-probs, the trainer does not, so "
+        f"verl.{CORRECTION}.{by_sequence} corrects whole responses, and with {cut}, "
+        f"{rollout.name} renormalises its log-probs, but the trainer does not, so "
         "the ratio of a response shrinks with every token. Set "
         f"{wanted}, or correct by token (rollout_is: token, rollout_rs: token_k1), or leave the "
         "correction off"
@@ -90,11 +90,15 @@ def canary_of(config: DictConfig) -> Canary:
         config: veRL's configuration.
     """
     model, rollout = config.actor_rollout_ref.model, OmegaConf.select(config, ROLLOUT)
-    trusted = model.get("trust_remote_code", False)
+
+    def family() -> str:
+        trusted = model.get("trust_remote_code", False)
+        return AutoConfig.from_pretrained(model.path, trust_remote_code=trusted).model_type
+
     return Canary(
         float32=in_float32(config),
         slack=slack(rollout),
-        family=AutoConfig.from_pretrained(model.path, trust_remote_code=trusted).model_type,
+        family=family,
         packages=("verl", PACKAGES.get(rollout.name, rollout.name), "transformers", "torch"),
         remedy=REMEDY,
     )
