@@ -116,7 +116,9 @@ def texts_of_configurations() -> Iterator[Case]:
             def prepare(folder: Path, shared: Shared, text=text, entry=entry, more=more):
                 return [entry, str(write(folder / "run.yaml", text)), *more]
 
-            yield Case(entry, "config", name, prepare, names=("run.yaml", "configuration is invalid"))
+            yield Case(
+                entry, "config", name, prepare, names=("run.yaml", "configuration is invalid")
+            )
 
 
 SECTIONS: dict[str, dict[str, Any]] = {

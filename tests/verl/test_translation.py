@@ -229,7 +229,7 @@ def test_every_option_that_is_translated_is_one_of_veRL(settings):
     lora = {"model__lora": {"r": 8}, "model__freeze_vision_tower": True}
     ours = set(names(options(settings(recipe="dr-grpo", **lora))))
     with initialize_config_module("verl.trainer.config", version_base=None):
-        theirs = set(names(OmegaConf.to_container(custom("ppo_trainer"))))
+        theirs = set(names(OmegaConf.to_container(compose("ppo_trainer"))))
     free = (
         "data.vantage",
         "reward.custom_reward_function.reward_kwargs",
@@ -261,7 +261,7 @@ def test_what_is_translated_stays_as_it_is_but_for_what_no_section_says(settings
     translated = {name for kind in kinds for name, _ in flat(options(settings(**kind)), WHOLE)}
     assert sorted(name for name in translated - INSTEAD.keys() if not name.endswith(OPEN)) == []
     with initialize_config_module("verl.trainer.config", version_base=None):
-        theirs = set(names(OmegaConf.to_container(custom("ppo_trainer"))))
+        theirs = set(names(OmegaConf.to_container(compose("ppo_trainer"))))
     unlisted = {"trainer.v1.sync.parameter_sync_step"}
     assert INSTEAD.keys() - theirs - translated == unlisted
 

@@ -295,7 +295,9 @@ def _check_sampler(name: str) -> None:
     known = RolloutReplicaRegistry._registry  # those of plugins too
     if name not in known:
         hint = nearest(name, known)
-        raise ConfigError(f"verl.actor_rollout_ref.rollout.name: veRL does not support {name!r}; {hint}")
+        raise ConfigError(
+            f"verl.actor_rollout_ref.rollout.name: veRL does not support {name!r}; {hint}"
+        )
 
 
 def _check_gpus(made: DictConfig) -> None:
