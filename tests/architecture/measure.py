@@ -117,9 +117,14 @@ def late_attributes_of(modules: Modules, engine: str) -> list[str]:
 
 
 def late_attributes(class_: ast.ClassDef) -> list[str]:
-    """Attributes that a method assigns and `__init__` does not, each once."""
+    """Attributes that a method assigns and `__init__` does not, each once.
+
+    An annotation in the class declares an attribute that the base class creates.
+    """
     methods = [n for n in class_.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     born = {name for one in methods if one.name == "__init__" for name in assigned(one)}
+    declared = [n.target for n in class_.body if isinstance(n, ast.AnnAssign)]
+    born |= {target.id for target in declared if isinstance(target, ast.Name)}
     late = [name for one in methods if one.name != "__init__" for name in assigned(one)]
     return [name for name in dict.fromkeys(late) if name not in born]
 

@@ -29,6 +29,11 @@ def test_attributes_set_outside_init_are_counted_once():
     assert sorted(measure.late_attributes(trainer)) == ["file", "late"]
 
 
+def test_attributes_declared_for_the_base_class_are_not_late():
+    (trainer,) = ast.parse(TRAINER.replace("    def other", "    late: int\n\n    def other")).body
+    assert measure.late_attributes(trainer) == ["file"]
+
+
 def test_functions_and_comments_are_counted():
     assert measure.functions(ast.parse(TRAINER)) == [2, 5, 3]
     assert measure.comments_in(TRAINER) == 1
