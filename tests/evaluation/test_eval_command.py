@@ -111,7 +111,7 @@ def test_rerunning_the_command_asks_nothing(evaluate, tiny_model, sums, tmp_path
         (["gone", "SUMS", *COLUMNS], "'gone' cannot be loaded"),
         (["MODEL", "SUMS", *COLUMNS, "--template", "Sum?"], "{question}"),
         (["MODEL", "SUMS", *COLUMNS, "--template", "{question}<image>"], "after {question}"),
-        (["MODEL", "SUMS", *COLUMNS, "--temperature", "0"], "add --samples 1"),
+        (["MODEL", "SUMS", *COLUMNS, "--temperature", "0"], "set --samples 1"),
         (["MODEL", "SUMS", "SUMS", *COLUMNS], "each only once"),
         (["MODEL", "my sums=SUMS", "my-sums=SUMS", *COLUMNS], "each only once"),
         (["MODEL", "SUMS", *COLUMNS, "--judge", "m"], "--judge and --judge-url together"),
