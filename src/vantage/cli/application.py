@@ -6,6 +6,8 @@ import functools
 import math
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,16 @@ command = functools.partial(app.command, cls=Command)
 
 # Exit status after Ctrl-C, by shell convention.
 INTERRUPTED = 130
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Turn Ctrl-C into a line that says how to resume, and the exit status of an interrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped; rerun the command to resume")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def evaluate(
     columns = named_columns(question=question, answer=answer, image=image, images=images)
     asked = question_sets(data, limit=limit, split=split, columns=columns)
     sampling = Sampling(samples, temperature, max_tokens, seed)
-    try:
+    with application.resumable():
         found = run.evaluate(
             asked,
             run.model_of(model, sampling, server, batch=batch, concurrency=concurrency),
@@ -93,9 +93,6 @@ def evaluate(
             framing=framing,
             judge=run.Judge(judging, concurrency) if judging else None,
         )
-    except KeyboardInterrupt:
-        application.console.print("stopped; rerun the command to resume")
-        raise typer.Exit(application.INTERRUPTED) from None
     application.console.print(report.table(found.results))
     for line in report.compared(found):
         application.console.print(line, soft_wrap=True)

@@ -61,24 +61,20 @@ def expand(
         rewriter = server_settings(
             base_url, model, temperature, timeout, retries, requests_per_minute
         )
-    try:
-        with report.progress() as watch:
-            summary = run.expand(
-                data,
-                output,
-                rewrites=rewrites,
-                rewriter=rewriter,
-                split=split,
-                columns=named_columns(question=question, answer=answer, image=image, images=images),
-                with_pictures=with_image,
-                verify=verify,
-                concurrency=concurrency,
-                journal=journal,
-                watch=watch,
-            )
-    except KeyboardInterrupt:
-        application.console.print("stopped; rerun the command to resume")
-        raise typer.Exit(application.INTERRUPTED) from None
+    with application.resumable(), report.progress() as watch:
+        summary = run.expand(
+            data,
+            output,
+            rewrites=rewrites,
+            rewriter=rewriter,
+            split=split,
+            columns=named_columns(question=question, answer=answer, image=image, images=images),
+            with_pictures=with_image,
+            verify=verify,
+            concurrency=concurrency,
+            journal=journal,
+            watch=watch,
+        )
     application.console.print(report.table(summary))
     if remark := report.remark(summary):
         application.console.print(remark, soft_wrap=True)

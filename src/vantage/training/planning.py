@@ -76,9 +76,7 @@ def _columns(outcomes: Outcomes) -> Iterator[tuple[str, Any]]:
 
 
 def _rows_of(values: Any, rows: np.ndarray) -> Any:
-    """Select rows of a column, which is an array, a tensor, a list, or a dictionary of these."""
-    if isinstance(values, dict):
-        return {name: _rows_of(value, rows) for name, value in values.items()}
+    """Select rows of a column, which is a list or can be indexed by an array of rows."""
     return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
