@@ -213,7 +213,7 @@ def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(se
 
 def test_a_run_without_rewards_ends_with_a_checkpoint(settings, train):
     nothing = {f"{HERE / 'tiny.py'}:nothing": 0.9, f"{HERE / 'tiny.py'}:length": 0.1}
-    more = {"run__batches": 4, "run__save_every": 10, "run__silent_batches": 2}
+    more = {"run__batches": 4, "run__save_every": 10, "run__max_silent_batches": 2}
     config = settings("text", rewards=nothing, **more)
     words = "in 2 rollout batches in a row: of the 16 rollouts of batch 1 none has a reward"
     with pytest.raises(EngineError, match=words):
