@@ -77,7 +77,7 @@ class Context:
     def model(self) -> Model:
         """The model without its weights, loaded as training loads it."""
         run = self.run
-        processor, known = load_model(run.settings.model, **run.loading)
+        processor, known = load_model(run.config.model.path, **run.loading)
         run.check_model(known)
         tokenize = run.tokenizer(processor) if run.tokenizer else None
         return Model(processor, known, run.template_options, tokenize)
@@ -85,7 +85,7 @@ class Context:
     @cached_property
     def train(self) -> DataSet:
         """The training rows."""
-        return data_sets.training_rows(self.run.settings, self.model.processor)
+        return data_sets.training_rows(self.run, self.model.processor)
 
     @property
     def rows(self) -> Dataset:
@@ -100,8 +100,8 @@ class Context:
     @cached_property
     def rewards(self) -> Mapping[str, Reward]:
         """Reward functions by name."""
-        settings = self.run.settings
-        return {name: reward_of(name, settings.judge) for name in settings.rewards}
+        config = self.run.config
+        return {name: reward_of(name, config.judge) for name in config.rewards}
 
     @property
     def readable(self) -> bool:
@@ -152,15 +152,15 @@ class Context:
     def held_out(self) -> tuple[HeldOut, ...]:
         """Held-out data sets: validation and test."""
         found = []
-        if self.run.settings.validation:
-            found.append(self._validation(self.run.settings.validation))
+        if self.run.validation:
+            found.append(self._validation(self.run.validation))
         if self.test:
             found.append(self._test(self.test))
         return tuple(found)
 
     def _validation(self, source: Source) -> HeldOut:
         model, limit = self.model, self.run.limit_validation
-        data = data_sets.validation_rows(self.run.settings, source, model.processor)
+        data = data_sets.validation_rows(self.run, source, model.processor)
         if not len(data.rows):
             return self._compared(data, validation=True)
         prompts = replace(self.run.prompts(data.rows), variants=Variants())
@@ -169,7 +169,7 @@ class Context:
         return self._compared(data, looks, validation=True, prompts=prompts, long=long)
 
     def _test(self, source: Source) -> HeldOut:
-        data = data_sets.test_rows(self.run.settings, source)
+        data = data_sets.test_rows(self.run, source)
         if not len(data.rows):
             return self._compared(data)
         inspection = Inspection(Prompts(Reader(data.rows)))
@@ -232,13 +232,13 @@ class Context:
 
     @cached_property
     def _sizes(self) -> Sizes:
-        settings = self.run.settings
+        model = self.run.config.model
         try:
             return memory.sizes(
                 self.model.config,
                 self.run.precision,
-                lora=lora_of(settings.lora),
-                freeze_vision=settings.freezes_vision,
+                lora=lora_of(model.lora),
+                freeze_vision=model.freeze_vision_tower,
             )
         except VantageError:
             raise

@@ -13,7 +13,7 @@ from vantage.questions.layouts import those_there
 from vantage.questions.loading import survey
 from vantage.questions.tables import names, open_rows
 from vantage.training.inputs import reading_options
-from vantage.training.resolved import RunSettings, Source
+from vantage.training.resolved import Resolved, Source
 
 
 @dataclass(frozen=True)
@@ -40,35 +40,35 @@ class DataSet:
         return len({fault.row for fault in self.faults})
 
 
-def training_rows(settings: RunSettings, processor: Any) -> DataSet:
+def training_rows(run: Resolved, processor: Any) -> DataSet:
     """Read the rows that a run trains on.
 
     Raises:
         ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
-    options = {**reading_options(settings, processor), "variants": settings.variants}
-    return _read(settings.train.path, settings.train, options)
+    options = {**reading_options(run.config, processor), "variants": run.config.variants}
+    return _read(run.train.name, run.train, options)
 
 
-def validation_rows(settings: RunSettings, source: Source, processor: Any) -> DataSet:
+def validation_rows(run: Resolved, source: Source, processor: Any) -> DataSet:
     """Read the rows that a run validates on.
 
     Raises:
         ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
-    return _read(str(source), source, reading_options(settings, processor))
+    return _read(str(source), source, reading_options(run.config, processor))
 
 
-def test_rows(settings: RunSettings, source: Source) -> DataSet:
+def test_rows(run: Resolved, source: Source) -> DataSet:
     """Read rows that the run itself does not use, with the run's columns where they exist.
 
     Raises:
         ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
-    options = {**reading_options(settings), "takes": None, "layout": None}
-    if settings.columns.model_fields_set:
+    options = {**reading_options(run.config), "takes": None, "layout": None}
+    if run.config.data.columns.model_fields_set:
         there, _ = open_rows(source.path, source.split)
-        options["columns"] = those_there(settings.columns, names(there))
+        options["columns"] = those_there(run.config.data.columns, names(there))
     return _read(str(source), source, options)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from vantage import files
 from vantage.checking import machine
 from vantage.checking.check_report import CheckReport
 from vantage.checking.checks import CHECKS
@@ -50,7 +52,7 @@ def dry_run(config: Config, *, resume: bool = False) -> CheckReport:
     here = Machine(machine.gpu_memory(), tuple(engine.missing_packages(config)))
     context = Context(run, machine=here)
     if resume:
-        checkpoints.check_rows(run.settings.output, context.rows)
+        checkpoints.check_rows(Path(config.run.output), context.rows)
     found = report(context, (*CHECKS, *engine.CHECKS))
     batches = found.pace.batches if found.pace else 0
     return replace(found, summary=summary(run, batches, resume=resume))
@@ -63,10 +65,10 @@ def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
         ConfigError, InputError: The model or the data cannot be loaded.
     """
     findings = [finding for check in checks for finding in check(context)]
-    settings, train = context.run.settings, context.train
+    config, train = context.run.config, context.train
     report = CheckReport(
-        settings.train.path,
-        settings.model,
+        train.name,
+        files.from_here(config.model.path),
         len(train.rows),
         train.faults,
         findings=findings,

@@ -11,27 +11,28 @@ from accelerate import PartialState
 from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 
-from vantage import config as configuration
 from vantage import model_files, plugins
+from vantage.config import Config
+from vantage.config import Judge as JudgeServer
 from vantage.errors import ConfigError, nearest, reading
 from vantage.questions.acceptance import acceptance
 from vantage.questions.loading import load
 from vantage.rewards import REWARDS
 from vantage.rewards.judge import Judge
 from vantage.rewards.opening import opened_by
-from vantage.training.resolved import RunSettings, Source
+from vantage.training.resolved import bounds_of
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
 GRADING = ("accuracy", "tag_accuracy")  # rewards that must accept the reference of each row
 
 
 def rows_of(
-    settings: RunSettings, processor: Any = None, *, write_rejects: bool = True
+    config: Config, processor: Any = None, *, write_rejects: bool = True
 ) -> tuple[Dataset, Dataset | None]:
     """Load and check the rows to train and to validate on.
 
     Args:
-        settings: Settings of the run.
+        config: Configuration of the run.
         processor: Processor of the model, to find images that it cannot process; None skips this.
         write_rejects: Whether to write bad rows to the run's directory.
 
@@ -41,32 +42,32 @@ def rows_of(
     Raises:
         ConfigError, InputError: As `vantage.questions.loading.load`.
     """
-    writes = write_rejects and PartialState().is_main_process
+    data, writes = config.data, write_rejects and PartialState().is_main_process
 
-    def rows(source: Source, rejects: str, **options) -> Dataset:
+    def rows(path: str, split: str, rejects: str, **options) -> Dataset:
         return load(
-            source.path,
-            split=source.split,
-            on_bad_row=settings.on_bad_row,
-            rejects=settings.output / rejects if writes else None,
-            **reading_options(settings, processor),
+            path,
+            split=split,
+            on_bad_row=data.on_bad_row,
+            rejects=Path(config.run.output) / rejects if writes else None,
+            **reading_options(config, processor),
             **options,
         )
 
-    train = rows(settings.train, "rejects.jsonl", variants=settings.variants)
-    if settings.validation is None:
+    train = rows(data.train, data.split, "rejects.jsonl", variants=config.variants)
+    if data.validation is None:
         return train, None
-    return train, rows(settings.validation, "rejects-validation.jsonl")
+    return train, rows(data.validation, data.validation_split, "rejects-validation.jsonl")
 
 
-def reading_options(settings: RunSettings, processor: Any = None) -> dict[str, Any]:
+def reading_options(config: Config, processor: Any = None) -> dict[str, Any]:
     """Options of `vantage.questions.loading.survey` for reading the data of a run."""
     return {
-        "columns": settings.columns,
-        "layout": settings.layout,
-        "image_root": settings.image_root,
-        "graded_by": next((REWARDS[name] for name in GRADING if name in settings.rewards), None),
-        "takes": acceptance(processor, settings.bounds),
+        "columns": config.data.columns,
+        "layout": config.data.layout,
+        "image_root": config.data.image_root,
+        "graded_by": next((REWARDS[name] for name in GRADING if name in config.rewards), None),
+        "takes": acceptance(processor, bounds_of(config)),
     }
 
 
@@ -136,7 +137,7 @@ def check_attention(kind: str | None) -> None:
         raise ConfigError(f"model.attention={kind!r}: {nearest(kind, known)}")
 
 
-def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[..., Any]:
+def reward_of(name: str, judge: JudgeServer | None = None) -> Callable[..., Any]:
     """Find a reward by its registered name, or load the user's own.
 
     Args:
@@ -155,7 +156,7 @@ def reward_of(name: str, judge: configuration.Judge | None = None) -> Callable[.
     return REWARDS[name]
 
 
-def _judge(asked: configuration.Judge) -> Judge:
+def _judge(asked: JudgeServer) -> Judge:
     from vantage.chat.server import Settings, key  # needs the extra `judge`
 
     settings = Settings(

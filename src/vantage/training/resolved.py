@@ -1,21 +1,19 @@
-"""A resolved configuration: its engine-independent settings, and the engine's own values."""
+"""What an engine makes of a configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datasets import Dataset
 
-from vantage.config import Config, Judge, Lora
+from vantage import files
+from vantage.config import Config
 from vantage.methods.recipe import parse_recipe
-from vantage.questions.layouts import Columns
 from vantage.questions.pixels import Bounds
 from vantage.questions.prompts import Prompts
 from vantage.questions.reading import Reader
-from vantage.questions.variants import Variants
 from vantage.training.columns import FROM_ANY
 from vantage.training.precision import Precision, Steps, precision_of
 from vantage.training.shape import Shape, check_recipe, shape_of
@@ -110,79 +108,12 @@ class Source:
     split: str
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.split})"
+        return f"{self.name} ({self.split})"
 
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Engine-independent settings of a run.
-
-    Attributes:
-        engine: "trl" or "verl".
-        model: Directory, or name on the hub.
-        lora: Adapters to train; None for full fine-tuning.
-        freezes_vision: Whether the vision tower is frozen.
-        train, validation: The data sets; `validation` is None without validation.
-        columns, layout, image_root: Options for reading the data, see
-            `vantage.questions.loading.survey`.
-        on_bad_row: Whether invalid rows stop the run or are skipped.
-        bounds: Minimum and maximum size of an image, in pixels.
-        variants: Prompt variants of a question.
-        template, system_prompt: Text around every question.
-        rewards: Reward name -> weight.
-        judge: Server of the reward "judge".
-        recipe: Recipe as the user wrote it.
-        batches, epochs: Length of the run; one of them is None.
-        output: Directory of the run.
-    """
-
-    engine: str
-    model: str
-    lora: Lora | None
-    freezes_vision: bool
-    train: Source
-    validation: Source | None
-    columns: Columns
-    layout: str | None
-    image_root: str | None
-    on_bad_row: Literal["error", "skip"]
-    bounds: Bounds
-    variants: Variants
-    template: str
-    system_prompt: str | None
-    rewards: Mapping[str, float]
-    judge: Judge | None
-    recipe: str | dict[str, Any]
-    batches: int | None
-    epochs: float | None
-    output: Path
-
-
-def settings_of(config: Config) -> RunSettings:
-    """Extract the engine-independent settings of a configuration."""
-    data, model, run = config.data, config.model, config.run
-    return RunSettings(
-        engine=config.engine,
-        model=model.path,
-        lora=model.lora,
-        freezes_vision=model.freeze_vision_tower,
-        train=Source(data.train, data.split),
-        validation=Source(data.validation, data.validation_split) if data.validation else None,
-        columns=data.columns,
-        layout=data.layout,
-        image_root=data.image_root,
-        on_bad_row=data.on_bad_row,
-        bounds=Bounds(model.min_pixels, model.max_pixels),
-        variants=config.variants,
-        template=data.template,
-        system_prompt=data.system_prompt,
-        rewards=config.rewards,
-        judge=config.judge,
-        recipe=config.recipe,
-        batches=run.batches,
-        epochs=run.epochs,
-        output=Path(run.output),
-    )
+    @property
+    def name(self) -> str:
+        """The path as shown to users."""
+        return files.from_here(self.path)
 
 
 @dataclass(frozen=True)
@@ -190,7 +121,7 @@ class Resolved:
     """A configuration as resolved by an engine.
 
     Attributes:
-        settings: Engine-independent settings.
+        config: The configuration, in which paths are absolute.
         shape: Sizes of a rollout batch.
         prompts: Rows -> prompts.
         limit: Maximum length of training prompts, in tokens; None for no limit.
@@ -211,7 +142,7 @@ class Resolved:
         more_gpus: Advice on how to spread a model that is too large for one GPU.
     """
 
-    settings: RunSettings
+    config: Config
     shape: Shape
     prompts: Callable[[Dataset], Prompts]
     limit: int | None
@@ -232,6 +163,17 @@ class Resolved:
     warnings: tuple[str, ...] = ()
     more_gpus: str = "shard the model over several"
 
+    @property
+    def train(self) -> Source:
+        """The training data."""
+        return Source(self.config.data.train, self.config.data.split)
+
+    @property
+    def validation(self) -> Source | None:
+        """The validation data, if any."""
+        data = self.config.data
+        return Source(data.validation, data.validation_split) if data.validation else None
+
 
 def resolved(config: Config) -> Resolved:
     """Resolve a configuration without reading the options under the engine's name.
@@ -243,7 +185,7 @@ def resolved(config: Config) -> Resolved:
     check_recipe(recipe, config.variants, shape.updates)
     shape.check_not_empty()
     return Resolved(
-        settings_of(config),
+        config,
         shape,
         lambda rows: prompts_of(config, rows),
         config.data.max_prompt_tokens,
@@ -267,5 +209,10 @@ def prompts_of(config: Config, rows: Dataset) -> Prompts:
         template=config.data.template,
         system=config.data.system_prompt,
         seed=config.run.seed,
-        bounds=Bounds(config.model.min_pixels, config.model.max_pixels),
+        bounds=bounds_of(config),
     )
+
+
+def bounds_of(config: Config) -> Bounds:
+    """Minimum and maximum image size of a configuration, in pixels."""
+    return Bounds(config.model.min_pixels, config.model.max_pixels)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from importlib import metadata
+from pathlib import Path
 
+from vantage.config import Model
+from vantage.files import from_here
 from vantage.training.directory import newest
-from vantage.training.resolved import Resolved, RunSettings
+from vantage.training.resolved import Resolved
 
 
 def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
@@ -20,19 +23,19 @@ def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
     Returns:
         Label -> text.
     """
-    settings, shape = run.settings, run.shape
-    length = settings.batches or math.ceil(batches * (settings.epochs or 1))
-    checkpoint = newest(settings.output) if resume else None
+    config, shape = run.config, run.shape
+    length = config.run.batches or math.ceil(batches * (config.run.epochs or 1))
+    checkpoint = newest(Path(config.run.output)) if resume else None
     begins = f"resumed from {checkpoint}" if checkpoint else "from the start"
     return {
-        "engine": f"{settings.engine} {_version(settings.engine)}",
-        "model": f"{settings.model}, {_trained(settings)}",
-        "data": f"{settings.train.path}, {batches:,} rollout batches per epoch",
-        "recipe": str(settings.recipe),
-        "rewards": ", ".join(f"{weight:g} {name}" for name, weight in settings.rewards.items()),
+        "engine": f"{config.engine} {_version(config.engine)}",
+        "model": f"{from_here(config.model.path)}, {_trained(config.model)}",
+        "data": f"{run.train.name}, {batches:,} rollout batches per epoch",
+        "recipe": str(config.recipe),
+        "rewards": ", ".join(f"{weight:g} {name}" for name, weight in config.rewards.items()),
         "rollout batch": str(shape),
         "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
-        "output": f"{settings.output}, {begins}",
+        "output": f"{from_here(config.run.output)}, {begins}",
     }
 
 
@@ -43,6 +46,6 @@ def _version(engine: str) -> str:
         return "(not installed)"
 
 
-def _trained(settings: RunSettings) -> str:
-    what = f"adapters of rank {settings.lora.r}" if settings.lora else "all weights"
-    return what + (" except those of the vision tower" if settings.freezes_vision else "")
+def _trained(model: Model) -> str:
+    what = f"adapters of rank {model.lora.r}" if model.lora else "all weights"
+    return what + (" except those of the vision tower" if model.freeze_vision_tower else "")

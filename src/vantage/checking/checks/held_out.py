@@ -16,7 +16,7 @@ from vantage.checking.findings import Finding, pairs_named
 def held_out(context: Context) -> Iterator[Finding]:
     """Check each held-out data set."""
     for found in context.held_out:
-        policy = context.run.settings.on_bad_row if found.validation else None
+        policy = context.run.config.data.on_bad_row if found.validation else None
         yield from bad_rows(found.data, policy)
         if found.validation and len(found.data.rows):
             yield from _validation(context, found)

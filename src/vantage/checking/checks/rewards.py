@@ -17,7 +17,7 @@ from vantage.training.columns import check_columns
 @needs_rows
 def rewards(context: Context) -> Iterator[Finding]:
     """Report missing columns, or else the problems of the rewards' self-test."""
-    variants = context.run.settings.variants
+    variants = context.run.config.variants
     missing = [*missing_columns(context, "the data", context.rows, variants)]
     yield from missing
     if not missing:

@@ -11,7 +11,7 @@ from vantage.checking.findings import Finding
 
 def rows(context: Context) -> Iterator[Finding]:
     """Report unusable training rows."""
-    return bad_rows(context.train, context.run.settings.on_bad_row)
+    return bad_rows(context.train, context.run.config.data.on_bad_row)
 
 
 def bad_rows(data: DataSet, policy: str | None) -> Iterator[Finding]:

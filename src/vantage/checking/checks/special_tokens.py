@@ -13,9 +13,9 @@ from vantage.questions.schema import IMAGE
 @needs_rows
 def special_tokens(context: Context) -> Iterator[Finding]:
     """Report special tokens in the template, in the system prompt and in the rows."""
-    model, settings, looks = context.model, context.run.settings, context.looks
-    template = settings.template.replace(IMAGE, "")  # a placeholder of vantage, never rendered
-    for option, text in (("template", template), ("system_prompt", settings.system_prompt)):
+    model, data, looks = context.model, context.run.config.data, context.looks
+    template = data.template.replace(IMAGE, "")  # a placeholder of vantage, never rendered
+    for option, text in (("template", template), ("system_prompt", data.system_prompt)):
         for token in model.hidden_in([text or ""]):
             yield _special(model, f"data.{option}", token)
     rows_of: dict[str, list[int]] = {}

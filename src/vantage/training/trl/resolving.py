@@ -28,7 +28,7 @@ from vantage.errors import ConfigError, reading
 from vantage.questions.schema import taken
 from vantage.training import columns
 from vantage.training.inputs import processes
-from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize, settings_of
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, Tokenize
 from vantage.training.shape import Shape
 from vantage.training.trl import precision, values
 from vantage.training.trl.config import VantageConfig
@@ -57,7 +57,7 @@ def resolve(config: Config) -> Resolved:
     options = args.chat_template_kwargs or {}
     limits = [limit for limit in (args.max_prompt_length, args.room) if limit]
     return Resolved(
-        settings_of(config),
+        config,
         shape_of(args),
         args.build_prompts,
         min(limits, default=None),

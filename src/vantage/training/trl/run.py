@@ -30,7 +30,6 @@ from vantage.training.blame import blamed
 from vantage.training.decided import check_decided, flat
 from vantage.training.directory import CONFIG, check_output, locked
 from vantage.training.inputs import check_attention, load_model, processes, reward_of, rows_of
-from vantage.training.resolved import settings_of
 from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision, values
 from vantage.training.trl.config import BEST, VantageConfig
@@ -130,7 +129,7 @@ def build(config: Config) -> VantageTrainer:
     args = arguments(config)
     processor, known = load_model(config.model.path, **config_source(args))
     values.check_model(args, known)
-    rows, validation = rows_of(settings_of(config), processor)
+    rows, validation = rows_of(config, processor)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
     asking = reading("trl.push_to_hub: cannot reach the hub")
     hub = asking if args.push_to_hub else contextlib.nullcontext()

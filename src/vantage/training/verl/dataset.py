@@ -27,7 +27,7 @@ from vantage.questions.variants import Variants
 from vantage.rewards.opening import opened_by
 from vantage.training import lengths
 from vantage.training.inputs import rows_of
-from vantage.training.resolved import Tokenize, prompts_of, settings_of
+from vantage.training.resolved import Tokenize, prompts_of
 from vantage.training.verl import agent as _registered  # noqa: F401, in every agent worker
 from vantage.training.verl.translation import template_options
 
@@ -42,7 +42,7 @@ def config_of(data: DictConfig) -> Config:
 
 @functools.cache
 def _loaded(text: str, processor: Any) -> tuple[Any, Any]:
-    return rows_of(settings_of(configuration.parse(json.loads(text))), processor)
+    return rows_of(configuration.parse(json.loads(text)), processor)
 
 
 def loaded(config: Config, processor: Any) -> tuple[Any, Any]:

@@ -35,12 +35,6 @@ from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
 
-LOCAL_PATHS = (
-    ("model", "path"),
-    ("data", "train"),
-    ("data", "validation"),
-    ("data", "image_root"),
-)
 LOGGER = "trainer.logger"
 # Options of veRL that stay as they are, since a section or the plan decides them, and what to do
 # instead.
@@ -196,13 +190,12 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
     from verl.utils.config import validate_config
     from verl.utils.device import auto_set_device
 
-    absolute = _absolute(config)
     GlobalHydra.instance().clear()
     with initialize_config_module("verl.trainer.config", version_base=None):
         made = compose("ppo_trainer")
     given = _named(OmegaConf.to_container(made), config.verl)
     with open_dict(made):
-        ours = OmegaConf.merge(made, options(absolute, resume))
+        ours = OmegaConf.merge(made, options(config, resume))
         made = OmegaConf.merge(ours, given)
     _check_references(made)
     decided = [name for name in INSTEAD if config.run.report_to or name != LOGGER]
@@ -311,20 +304,6 @@ def _check_gpus(made: DictConfig) -> None:
             f"(verl.trainer.n_gpus_per_node={made.trainer.n_gpus_per_node} x nnodes="
             f"{made.trainer.nnodes})"
         )
-
-
-def _absolute(config: Config) -> Config:
-    """The configuration with whole paths: workers start in directories of their own."""
-    values = configuration.as_values(config)
-    values["run"]["output"] = str(Path(config.run.output).absolute())
-    for section, name in LOCAL_PATHS:
-        values[section][name] = _whole(values[section][name])
-    return configuration.parse(values)
-
-
-def _whole(path: str | None) -> str | None:
-    """A path that is there as a whole one; a name on the hub as it is."""
-    return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 
 def _named(known: Any, given: Any, where: str = "verl") -> Any:

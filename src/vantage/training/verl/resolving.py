@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from vantage.checking.checks.processor import trying_pictures
 from vantage.checking.context import Check
 from vantage.config import Config
-from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of, settings_of
+from vantage.training.resolved import Colocated, Cut, Forward, Resolved, prompts_of
 from vantage.training.shape import shape_of
 from vantage.training.verl.agent import check_pictures
 from vantage.training.verl.dataset import ASKED, tokenizer_of
@@ -39,7 +39,7 @@ def resolve(config: Config) -> Resolved:
     made = composed(config)
     actor, options = made.actor_rollout_ref.actor, template_options(config)
     return Resolved(
-        settings_of(config),
+        config,
         shape_of(config),
         partial(prompts_of, config),
         made.data.max_prompt_length,
