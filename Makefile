@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+# Test files run in JOBS processes with one thread each.
+JOBS ?= 2
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: browser demo docs hostile test test-long test-models test-trl test-verl test-vllm wheel-check clean
 
@@ -14,7 +18,7 @@ test: $(VENV)/dev-installed browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(SITE)
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # Build the documentation in build/site. A broken link fails the build.
 docs: $(VENV)/docs-installed
@@ -22,7 +26,7 @@ docs: $(VENV)/docs-installed
 
 # Long-running variants of the checks in `test`.
 test-long: $(VENV)/dev-installed
-	$(BIN)/python -m pytest -m slow tests/end_to_end tests/training tests/hostile
+	$(BIN)/python $(PYTEST) -m slow tests/end_to_end tests/training tests/hostile
 
 # Run every command on hostile inputs and print the results as one table.
 hostile: $(VENV)/dev-installed
@@ -50,6 +54,7 @@ browser: $(VENV)/dev-installed
 # Test every model family with its stock processor, and write the table in docs/models.md. Some
 # processors need torchvision, and all behave differently when it is installed, so this needs a
 # separate environment. torchvision is installed without dependencies, which would be CUDA builds.
+# The table needs all results in one process.
 test-models: .venv-models/installed
 	.venv-models/bin/python -m pytest tests/models
 
@@ -71,7 +76,7 @@ test-trl: .venv-models/installed
 # alone, to get the CPU build. torchvision is installed without dependencies, which would be CUDA
 # builds.
 test-verl: .venv-verl/installed
-	.venv-verl/bin/python -m pytest tests/verl
+	.venv-verl/bin/python $(PYTEST) tests/verl
 
 .venv-verl/installed: pyproject.toml constraints-verl.txt
 	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
