@@ -1,4 +1,4 @@
-"""Temporary values of attributes."""
+"""Temporary values of attributes, and the temporary mode of a model."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def scoped(owner: Any, **values: Any) -> Iterator[None]:
                 delattr(owner, name)
             else:
                 setattr(owner, name, value)
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Put a PyTorch model in evaluation mode within the context."""
+    mode = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(mode)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from transformers import ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 
 from vantage.errors import InputError
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import pictures, render, taken
-from vantage.training.trl.encoding import Encoding, ImagesOnce, as_tensors, per_prompt
+from vantage.training.scoped import scoped
+from vantage.training.trl.encoding import Encoding, ImagesOnce, per_prompt
 from vantage.training.trl.vllm import written
 
 # TRL's tokenization: prompts -> ids, images, and other fields.
@@ -48,7 +50,7 @@ class Encoder:
         self.dtype, self.template, self.writes = dtype, template, writes
         self.pictured: Encoding | None = None
         self._known: dict[int, Encoding] = {}
-        self._images = ImagesOnce()
+        self._images: dict[Hashable, BatchFeature] = {}
 
     def clear(self) -> None:
         """Clear the cache of the last rollout batch."""
@@ -60,10 +62,10 @@ class Encoder:
 
         Args:
             prompt: A text, or a conversation with opened images.
-            shown: Key that identifies its images.
+            shown: Key that identifies its images, which are then processed once per rollout batch.
         """
         sees = isinstance(self.processor, ProcessorMixin)
-        with as_tensors(self.processor):
+        with self._images_once(shown) if sees else contextlib.nullcontext():
             ids, images, fields = self.tokenize([taken(prompt, sees)])
         known = per_prompt(fields, self.dtype)
         made = Encoding(prompt, list(ids[0]), (images or [None])[0] or [], known, pictures=shown)
@@ -73,13 +75,15 @@ class Encoder:
         text = self.processor.apply_chat_template(prompt, **options)
         return replace(made, written=written(self.processor, text))
 
+    def _images_once(self, shown: Hashable) -> contextlib.AbstractContextManager:
+        once = ImagesOnce(self.processor.image_processor, self._images, shown)
+        return scoped(self.processor, image_processor=once)
+
     def __call__(self, prompt: int) -> Encoding:
         """Encode the prompt with this id, at most once per rollout batch."""
         if prompt not in self._known:
             question = self.prompts.prompt(prompt)
-            shown = tuple(pictures(question))
-            with self._images.of(self.processor, shown):
-                self._known[prompt] = self.encode(render(question), shown)
+            self._known[prompt] = self.encode(render(question), tuple(pictures(question)))
         return self._known[prompt]
 
     def shows(self, prompts: Iterable[int]) -> bool:

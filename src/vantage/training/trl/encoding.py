@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
 
 def per_token(name: str) -> bool:
@@ -98,76 +97,29 @@ def _tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
     return made.to(torch.promote_types(made.dtype, dtype)) if made.is_floating_point() else made
 
 
-class _Tensors:
-    """An image processor that returns tensors by default.
+class ImagesOnce:
+    """An image processor that returns tensors, and processes the images of a prompt once.
 
     TRL requests no type, but some processors count image tokens with methods of tensors.
+
+    Args:
+        inner: The image processor of the model.
+        known: Cache of its outputs, changed in place.
+        images: Key that identifies the images; empty to cache nothing.
     """
 
-    def __init__(self, inner: Any):
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def __call__(self, *args, **kwargs) -> BatchFeature:
-        return self._inner(*args, **{"return_tensors": "pt", **kwargs})
-
-
-@contextlib.contextmanager
-def as_tensors(processor: Any) -> Iterator[None]:
-    """Make the image processor return tensors within the context."""
-    if not isinstance(processor, ProcessorMixin):
-        yield
-        return
-    inner = processor.image_processor
-    processor.image_processor = _Tensors(inner)
-    try:
-        yield
-    finally:
-        processor.image_processor = inner
-
-
-class ImagesOnce:
-    """Cache of processed images of a rollout batch, which the prompts of a question share."""
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, BatchFeature] = {}
-
-    def clear(self) -> None:
-        """Clear the cache."""
-        self._known.clear()
-
-    @contextlib.contextmanager
-    def of(self, processor: Any, images: Hashable) -> Iterator[None]:
-        """Within the context, reuse or store the processor's output for these images.
-
-        Args:
-            processor: Processor that encodes one prompt within the context.
-            images: Key that identifies the images of the prompt; empty without images.
-        """
-        if not images or not isinstance(processor, ProcessorMixin):
-            yield
-            return
-        inner = processor.image_processor
-        processor.image_processor = _Remembering(inner, self._known, images)
-        try:
-            yield
-        finally:
-            processor.image_processor = inner
-
-
-class _Remembering:
-    """An image processor that processes the images of a prompt once."""
-
     def __init__(self, inner: Any, known: dict[Hashable, BatchFeature], images: Hashable):
-        self._inner, self._store, self._images = inner, known, images
+        self._inner, self._known, self._images = inner, known, images
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def __call__(self, *args, **kwargs) -> BatchFeature:
-        if self._images not in self._store:
-            self._store[self._images] = self._inner(*args, **kwargs)
+        """Process images, or return a copy of what is known of them."""
+        options = {"return_tensors": "pt", **kwargs}
+        if not self._images:
+            return self._inner(*args, **options)
+        if self._images not in self._known:
+            self._known[self._images] = self._inner(*args, **options)
         # Processors pop entries from the output, so return a copy.
-        return BatchFeature(data=dict(self._store[self._images]))
+        return BatchFeature(data=dict(self._known[self._images]))

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vantage.errors import EngineError
+from vantage.training.scoped import evaluating, scoped
 from vantage.training.trl import packing, prefix
 from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.packing import Cost, Pack
@@ -60,15 +61,13 @@ def without_autocast(accelerator: Accelerator, model: PreTrainedModel) -> Iterat
         accelerator: Accelerator that prepared the model.
         model: The bare model.
     """
-    forward, mixed = model.forward, accelerator.native_amp
     products = torch.get_float32_matmul_precision()
-    model.forward = model.__dict__.get("_original_forward", forward)
-    accelerator.native_amp = False
     torch.set_float32_matmul_precision("highest")  # no TF32
+    exact = model.__dict__.get("_original_forward", model.forward)
     try:
-        yield
+        with scoped(model, forward=exact), scoped(accelerator, native_amp=False):
+            yield
     finally:
-        model.forward, accelerator.native_amp = forward, mixed
         torch.set_float32_matmul_precision(products)
 
 
@@ -180,15 +179,12 @@ def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
     name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
     ids_1T = tokenizer("1 + 1 = 2", return_tensors="pt")["input_ids"].to(model.device)
     inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T)}
-    training = model.training
-    model.eval()
     try:
-        found_1T = model(**inputs, labels=ids_1T, fused_lm_head=True).log_probs
-        logits_1TV = model(**inputs).logits.float() / temperature
+        with evaluating(model):
+            found_1T = model(**inputs, labels=ids_1T, fused_lm_head=True).log_probs
+            logits_1TV = model(**inputs).logits.float() / temperature
     except (AttributeError, TypeError) as error:
         raise EngineError(f"this TRL cannot score the tokens of {name}: {error}") from error
-    finally:
-        model.train(training)
     known = ids_1T.shape[1] - 1  # prompt-learning adapters prepend virtual tokens
     before_1TV = logits_1TV[:, -known - 1 : -1].log_softmax(-1)
     expected_1T = before_1TV.gather(-1, ids_1T[:, 1:, None])[..., 0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from vantage.training.scoped import scoped
 from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.prefix import drops
 
@@ -27,8 +28,9 @@ class ImageFeatures:
         """Clear the cache."""
         self._known.clear()
 
-    @contextlib.contextmanager
-    def reused(self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]) -> Iterator:
+    def reused(
+        self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]
+    ) -> contextlib.AbstractContextManager:
         """Within the context, the model's forward reuses cached features, and caches new ones.
 
         Args:
@@ -37,14 +39,9 @@ class ImageFeatures:
         """
         holder = _holder(model)
         if holder is None or not images:
-            yield
-            return
-        original = getattr(holder, METHOD)
-        setattr(holder, METHOD, self._remembering(model, original, images))
-        try:
-            yield
-        finally:
-            delattr(holder, METHOD)
+            return contextlib.nullcontext()
+        remembering = self._remembering(model, getattr(holder, METHOD), images)
+        return scoped(holder, **{METHOD: remembering})
 
     def _remembering(self, model: nn.Module, original: Callable, images) -> Callable:
         def remembered(*args, **kwargs):

@@ -72,23 +72,10 @@ def gradients_kept(accelerator: Accelerator, model: Any, *, synchronize: bool) -
     state._set_sync_gradients(before)
 
 
-@contextlib.contextmanager
-def gathers_rows(accelerator: Accelerator) -> Iterator[None]:
+def gathers_rows(accelerator: Accelerator) -> contextlib.AbstractContextManager:
     """Within the context, gather pads with NaN, since processes have different numbers of rows."""
     gather, padded = accelerator.gather, accelerator.pad_across_processes
-    with scoped(accelerator, gather=lambda rows: gather(padded(rows, pad_index=math.nan))):
-        yield
-
-
-@contextlib.contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode within the context."""
-    mode = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(mode)
+    return scoped(accelerator, gather=lambda rows: gather(padded(rows, pad_index=math.nan)))
 
 
 def gather_head(model: Any) -> None:

@@ -27,7 +27,7 @@ from trl.trainer.utils import strip_images_from_messages
 
 from vantage.questions.schema import images_in
 from vantage.training import checkpoints
-from vantage.training.scoped import scoped
+from vantage.training.scoped import evaluating, scoped
 from vantage.training.stopping import StoppedError
 from vantage.training.trl import (
     completion_tables,
@@ -215,7 +215,7 @@ class VantageTrainer(GRPOTrainer):
         more = self._encoder.pictured if shared and not images else None
         if more is not None:
             prompt_ids, fields = sharding.with_prompt(prompt_ids, fields, more)
-        with sharding.evaluating(self.model):
+        with evaluating(self.model):
             sampled, log_probs = super()._generate_single_turn(
                 prompt_ids, images, fields, num_generations, **rest
             )

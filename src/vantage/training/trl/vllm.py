@@ -34,6 +34,7 @@ from trl.trainer import grpo_trainer
 
 from vantage.errors import EngineError
 from vantage.training.mismatch import verdict
+from vantage.training.scoped import scoped
 
 # Packages whose versions the error names if sampler and trainer disagree.
 PACKAGES = ("vllm", "trl", "transformers", "torch")
@@ -147,14 +148,9 @@ def _is_part(model: PreTrainedModel, name: str) -> bool:
     return bool(cutting) and apply_converters(name, cutting)[1] is not None
 
 
-@contextlib.contextmanager
-def sampling_what_is_trained() -> Iterator[None]:
+def sampling_what_is_trained() -> contextlib.AbstractContextManager:
     """Make a `GRPOTrainer` that is created within the context use `Sampler` for vLLM."""
-    before, grpo_trainer.VLLMGeneration = grpo_trainer.VLLMGeneration, Sampler
-    try:
-        yield
-    finally:
-        grpo_trainer.VLLMGeneration = before
+    return scoped(grpo_trainer, VLLMGeneration=Sampler)
 
 
 def merged_parameters(model: PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
