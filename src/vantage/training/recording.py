@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from vantage.errors import some_names
 from vantage.methods.ordering import update_of
-from vantage.record import Step
+from vantage.questions.prompts import Prompts
+from vantage.record import Recorder, Step
 from vantage.training.inputs import part_names
 from vantage.training.planning import Outcomes, Plan
 from vantage.training.session import Session
@@ -47,13 +49,12 @@ def step_of(
         done: Number of optimizer updates of the run so far.
         seconds: Stage -> seconds.
     """
-    prompts, questions = session.prompts, outcomes.question_N.tolist()
-    asked_Q = {question: prompts.asked(question) for question in set(questions)}
+    prompts = session.prompts
     return Step(
         number=session.number,
-        row_N=np.array([asked_Q[question].question for question in questions]),
+        row_N=rows_of(outcomes, prompts),
         question_N=outcomes.question_N,
-        epoch_N=np.array([asked_Q[question].epoch for question in questions]),
+        epoch_N=np.array([prompts.asked(q).epoch for q in outcomes.question_N.tolist()]),
         prompt_N=outcomes.prompt_N,
         variant_N=outcomes.prompt_N % prompts.variants.prompts,
         parts=dict(zip(part_names(rewards), outcomes.part_NF.T, strict=True)),
@@ -74,22 +75,51 @@ def step_of(
     )
 
 
+def rows_of(outcomes: Outcomes, prompts: Prompts) -> np.ndarray:
+    """Data row behind each rollout, shape (N,)."""
+    return np.array([prompts.asked(question).question for question in outcomes.question_N.tolist()])
+
+
 class Writing:
-    """Performs writes in order, and retries those that fail.
+    """Writes the record of a run in order, and retries writes that fail.
 
     A full disk must not end a run whose weights are fine. So failed writes stay in memory and are
-    retried before the next one.
+    retried before the next one. Nothing is written before `open`, as on processes other than the
+    main one.
     """
 
     def __init__(self) -> None:
+        self._recorder: Recorder | None = None
         self._waiting: deque[tuple[Callable[[], None], str]] = deque()
 
-    def write(self, write: Callable[[], None], what: str) -> None:
-        """Queue a write, then perform all pending writes."""
-        self._waiting.append((write, what))
-        self.settle()
+    def open(self, recorder: Recorder) -> None:
+        """Write to this recorder from now on."""
+        self._recorder = recorder
 
-    def settle(self) -> None:
+    def append(self, step: Step) -> None:
+        """Write a rollout batch."""
+        if self._recorder is not None:
+            self._write(partial(self._recorder.append, step), f"rollout batch {step.number}")
+
+    def validated(self, batch: int, results: Mapping[str, float], seconds: float) -> None:
+        """Write the results of a validation after `batch` rollout batches."""
+        if self._recorder is not None:
+            self._write(partial(self._recorder.validated, batch, results, seconds), "validation")
+
+    def close(self) -> None:
+        """Perform pending writes, and release the lock of the record."""
+        if self._recorder is not None:
+            try:
+                self._settle()
+            finally:
+                self._recorder.close()
+                self._recorder = None
+
+    def _write(self, write: Callable[[], None], what: str) -> None:
+        self._waiting.append((write, what))
+        self._settle()
+
+    def _settle(self) -> None:
         """Perform pending writes until one fails; log a warning that names the rest."""
         while self._waiting:
             try:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, TrainerCallback
 
+from vantage.config import Keep
 from vantage.record import About, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.clock import Clock
@@ -30,26 +31,21 @@ class TrlRecording(TrainerCallback):
 
     Args:
         questions: Returns the number of rows that the run trains on.
+        keep: Limits of the record.
         clock: Measures the stages of a rollout batch.
     """
 
-    def __init__(self, questions: Callable[[], int], clock: Clock):
-        self._questions, self._clock = questions, clock
-        self._recorder: Recorder | None = None
-        self._writer: Any = None
-        self._writing = Writing()
+    def __init__(self, questions: Callable[[], int], keep: Keep, clock: Clock):
+        self._questions, self._keep, self._clock = questions, keep, clock
+        self._writer, self._writing = ThreadPoolExecutor(1), Writing()
         self._waiting: list[Future] = []
 
     def on_train_begin(self, args, state, control, model=None, **rest):
         """Open the record for the remaining rollout batches."""
         if state.is_world_process_zero:
-            self._recorder = Recorder(
-                args.output_dir,
-                about(args, model, args.batches_of(state.max_steps), self._questions()),
-                start=args.batches_of(state.global_step),
-                keep=args.build_keep(),
-            )
-            self._writer = ThreadPoolExecutor(1)
+            described = about(args, model, args.batches_of(state.max_steps), self._questions())
+            start = args.batches_of(state.global_step)
+            self._writing.open(Recorder(args.output_dir, described, start=start, keep=self._keep))
 
     def step_of(
         self,
@@ -86,12 +82,9 @@ class TrlRecording(TrainerCallback):
 
     def append(self, step: Step) -> None:
         """Write a rollout batch in the background."""
-        if self._recorder is None:
-            return
-        for row in np.flatnonzero(kept(step.row_N, self._recorder.keep.rollouts)).tolist():
+        for row in np.flatnonzero(kept(step.row_N, self._keep.rollouts)).tolist():
             step.responses[row]  # decode here, since tokenizers are not thread-safe
-        append = self._recorder.append
-        self._write(lambda: append(step), f"rollout batch {step.number}")
+        self._submit(self._writing.append, step)
 
     def on_evaluate(self, args, state, control, metrics=None, **rest):
         """Write the results of a validation in the background."""
@@ -101,10 +94,7 @@ class TrlRecording(TrainerCallback):
             if name.startswith("eval_") and isinstance(value, float | int)
         }
         done = args.batches_of(state.global_step)
-        seconds = results.get("runtime", np.nan)
-        if self._recorder is not None:
-            validated = self._recorder.validated
-            self._write(lambda: validated(done, results, seconds), "validation")
+        self._submit(self._writing.validated, done, results, results.get("runtime", np.nan))
 
     def flush(self) -> None:
         """Wait until pending writes are on disk, or have failed and will be retried."""
@@ -114,16 +104,12 @@ class TrlRecording(TrainerCallback):
 
     def close(self) -> None:
         """Finish pending writes, and release the lock of the record."""
-        if self._recorder is not None:
-            self._writer.submit(self._writing.settle)
-            self._writer.shutdown()
-            self._recorder.close()
-            self._recorder = None
-            self.flush()
+        self._writer.submit(self._writing.close).result()
+        self.flush()
 
-    def _write(self, write: Callable[[], None], what: str) -> None:
+    def _submit(self, write: Callable[..., None], *given: Any) -> None:
         self.flush()  # at most one batch waits
-        self._waiting.append(self._writer.submit(self._writing.write, write, what))
+        self._waiting.append(self._writer.submit(write, *given))
 
 
 def about(args: VantageConfig, model: PreTrainedModel, batches: int, questions: int) -> About:

@@ -137,7 +137,9 @@ class VantageTrainer(GRPOTrainer):
             rewrites=self.rollout_func is not None,
         )
         self.clock = self._rollout_batches.clock
-        self.recording = TrlRecording(lambda: len(self.train_dataset), self.clock)
+        self.recording = TrlRecording(
+            lambda: len(self.train_dataset), self.args.build_keep(), self.clock
+        )
         self.add_callback(self.recording)
 
     def _weights_of_rewards(self) -> dict[str, float]:

@@ -12,11 +12,11 @@ import numpy as np
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.questions.prompts import Prompts
-from vantage.record import About, Recorder, Step
+from vantage.record import About, Recorder
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
 from vantage.training.planning import totals
-from vantage.training.recording import Writing
+from vantage.training.recording import Writing, rows_of
 from vantage.training.shape import shape_of
 from vantage.training.verl import store
 from vantage.training.verl.arrangement import Generated
@@ -34,7 +34,7 @@ STAGES = {
 }
 
 
-class VerlRecording:
+class VerlRecording(Writing):
     """Writes rollout batches and validations of a run.
 
     Args:
@@ -42,11 +42,10 @@ class VerlRecording:
     """
 
     def __init__(self, config: Config):
+        super().__init__()
         self._config = config
-        self._recorder: Recorder | None = None
-        self._writing = Writing()
 
-    def open(self, start: int, batches: int, questions: int) -> None:
+    def start(self, start: int, batches: int, questions: int) -> None:
         """Open the record, for the rollout batches that are still to come.
 
         Args:
@@ -56,7 +55,7 @@ class VerlRecording:
         """
         run = self._config.run
         described = about(self._config, batches, questions)
-        self._recorder = Recorder(run.output, described, start=start, keep=run.record)
+        self.open(Recorder(run.output, described, start=start, keep=run.record))
 
     def texts(self, generated: Generated, prompts: Prompts, tokenizer: Any) -> dict[int, str]:
         """Texts of the responses that the record keeps, by rollout, read from veRL's store.
@@ -66,17 +65,10 @@ class VerlRecording:
             prompts: of their questions.
             tokenizer: decodes the responses.
         """
-        row_N = [prompts.asked(question).question for question in generated.question_N.tolist()]
-        wanted = kept(np.array(row_N), self._config.run.record.rollouts)
+        wanted = kept(rows_of(generated, prompts), self._config.run.record.rollouts)
         rollouts = np.flatnonzero(wanted).tolist()
         keys = [generated.keys[rollout] for rollout in rollouts]
         return dict(zip(rollouts, store.responses(keys, tokenizer), strict=True))
-
-    def append(self, step: Step) -> None:
-        """Write a rollout batch."""
-        if self._recorder is not None:
-            append = self._recorder.append
-            self._writing.write(lambda: append(step), f"rollout batch {step.number}")
 
     def validated(self, batch: int, metrics: Mapping[str, Any], seconds: float) -> None:
         """Write the results of a validation, by the names that they have on TRL."""
@@ -85,16 +77,7 @@ class VerlRecording:
             for name, value in metrics.items()
             if (found := MEAN.fullmatch(name)) and found[1] != "score" and not math.isnan(value)
         }
-        if self._recorder is not None:
-            validated = self._recorder.validated
-            self._writing.write(lambda: validated(batch, results, seconds), "validation")
-
-    def close(self) -> None:
-        """Release the lock of the record."""
-        if self._recorder is not None:
-            self._writing.settle()
-            self._recorder.close()
-            self._recorder = None
+        super().validated(batch, results, seconds)
 
 
 def seconds_of(timing_raw: Mapping[str, float]) -> dict[str, float]:

@@ -116,7 +116,7 @@ class VerlTrainer(PPOTrainerSync):
         actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
         self.actor_rollout_wg.set_loss_fn(functools.partial(planned_loss, config=actor))
         questions = len(self.session.prompts.rows)
-        self.recording.open(self.global_steps, self.total_training_steps, questions)
+        self.recording.start(self.global_steps, self.total_training_steps, questions)
         super().on_init_end()
 
     def close(self) -> None:
