@@ -62,10 +62,6 @@ class Session:
         self._identity = dict(identity)
         self._open: dict[int, Asked] = {}
 
-    def restart(self, sampling: Sampling) -> None:
-        """Start from the first question, with a new sampling."""
-        self.sampling, self.silence.count = sampling, 0
-
     def begin(self, number: int, done: float) -> None:
         """Start rollout batch `number` at training progress `done`, from 0 to 1."""
         self.number, self.asked, self.generated_tokens = number, 0, 0

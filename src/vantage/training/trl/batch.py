@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from vantage.errors import InputError
 from vantage.methods.rollouts import Samples
-from vantage.training.dealing import PADDING, Update, deal, loss_weights, share_of
+from vantage.training.dealing import PADDING, Update, share_of
 from vantage.training.planning import Outcomes, Plan
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.policy import Key, Limits
@@ -35,11 +34,12 @@ class Scored(Outcomes):
     def _join(self, name: str, mine: Any, others: Any) -> Any:
         return mine + others if name == "responses" else super()._join(name, mine, others)
 
-    def check_written(self, samples: Samples, recipe: str) -> None:
-        """Check that a prompt that trains shared responses has a unique encoding.
+    def keys(self, samples: Samples, recipe: str) -> list[Key]:
+        """The (prompt, rollout) key of each of M samples, by the encoding of its prompt.
 
         Raises:
-            InputError: A rollout function encoded such a prompt in several ways.
+            InputError: A prompt trains shared responses, but a rollout function encoded it in
+                several ways.
         """
         away_M = samples.prompt_M != self.prompt_N[samples.rollout_M]
         for prompt in np.unique(samples.prompt_M[away_M]):
@@ -51,6 +51,12 @@ class Scored(Outcomes):
                     "question under it: return the same prompt_ids, or choose a recipe without "
                     "sharing, such as 'grpo'"
                 )
+        asked = dict(zip(self.prompt_N.tolist(), self.asked_N.tolist(), strict=True))
+        columns = (samples.prompt_M.tolist(), samples.rollout_M.tolist(), away_M.tolist())
+        return [
+            (asked[prompt] if away else int(self.asked_N[rollout]), rollout)
+            for prompt, rollout, away in zip(*columns, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,10 @@ class RolloutBatch:
     Attributes:
         scored: Rollouts of all processes, on the device.
         plan: Plan made from them.
+        args: Options of the run.
         updates: Rows of each update and process; advantage_M: advantages times loss weights.
+        keys: (prompt, rollout) key of each row of the plan; the last one is that of PADDING.
         limits: Limits of the forwards.
-        loss: Normalization of TRL's loss.
         forwards_U: Rows of this process in each forward of each update. All processes have the
             same number of forwards.
         row_of: Key trained by this process -> row of `old_RT` and `reference_RT`.
@@ -71,10 +78,11 @@ class RolloutBatch:
 
     scored: Scored
     plan: Plan
+    args: VantageConfig
     updates: list[Update]
     advantage_M: np.ndarray
+    keys: list[Key]
     limits: Limits
-    loss: LossOptions
     forwards_U: list[list[np.ndarray]] = field(default_factory=list)
     row_of: dict[Key, int] = field(default_factory=dict)
     old_RT: torch.Tensor | None = None
@@ -95,40 +103,19 @@ class RolloutBatch:
         """Device of the tensors."""
         return self.responses.tokens_NT.device
 
-    def key(self, row: int) -> Key:
-        """The (prompt, rollout) key of a row of the plan, or that of padding."""
-        if row == PADDING:
-            return self.limits.padding
-        prompt, rollout = int(self.samples.prompt_M[row]), int(self.samples.rollout_M[row])
-        if prompt == self.scored.prompt_N[rollout]:
-            return int(self.scored.asked_N[rollout]), rollout
-        return self._asked_as[prompt], rollout
-
-    @functools.cached_property
-    def _asked_as(self) -> dict[int, int]:
-        """Prompt -> id of its unique encoding; see `Scored.check_written`."""
-        scored = self.scored
-        return dict(zip(scored.prompt_N.tolist(), scored.asked_N.tolist(), strict=True))
-
-    @functools.cached_property
+    @property
     def length_N(self) -> np.ndarray:
         """Number of response tokens that count, per rollout, shape (N,)."""
-        return self.responses.mask_NT.sum(dim=1).cpu().numpy()
+        return self.responses.counted()
 
     def is_own(self, key: Key) -> bool:
         """Whether the prompt of the key generated its rollout."""
         prompt, rollout = key
         return prompt == self.scored.asked_N[rollout]
 
-    def keys(self, process: int) -> list[Key]:
-        """Keys that a process trains, in order of its updates, without padding; at least one."""
-        rows = np.concatenate([update.row_PR[process] for update in self.updates])
-        trained = rows[rows != PADDING]
-        return list(map(self.key, trained if len(trained) else rows[:1]))
-
     def distinct_keys(self, process: int) -> list[Key]:
-        """The same keys without repeats."""
-        return list(dict.fromkeys(self.keys(process)))
+        """Keys that a process trains, without repeats."""
+        return list(dict.fromkeys(trained_keys(self.keys, self.updates, process)))
 
     def own_log_probs(self) -> torch.Tensor:
         """Mean log-prob of each rollout under its own prompt before the updates, shape (N,).
@@ -136,7 +123,7 @@ class RolloutBatch:
         NaN if this process did not compute it.
         """
         mask_NT = self.responses.mask_NT
-        mean_N = mask_NT.new_full((len(self.length_N),), torch.nan, dtype=torch.float32)
+        mean_N = mask_NT.new_full((len(mask_NT),), torch.nan, dtype=torch.float32)
         own = [key for key in self.row_of if self.is_own(key)]
         if self.old_RT is not None and own:
             rows, rollouts = [self.row_of[key] for key in own], [rollout for _, rollout in own]
@@ -159,10 +146,10 @@ class RolloutBatch:
             number: Number of the update.
             rows: Rows of the plan, or PADDING.
         """
-        keys = [self.key(row) for row in rows]
+        keys = [self.keys[row] for row in rows]
         rollouts, responses = [rollout for _, rollout in keys], self.responses
         padding_B = torch.from_numpy(rows == PADDING).to(self.device)
-        advantage_B = [0.0 if row == PADDING else self.advantage_M[row] for row in rows]
+        advantage_B = np.append(self.advantage_M, 0.0)[rows]  # PADDING is the last
         mask_BT = responses.mask_NT[rollouts].masked_fill(padding_B[:, None], 0)
         nothing = responses.tokens_NT.new_zeros(len(rows), 0)
         return {
@@ -176,9 +163,26 @@ class RolloutBatch:
             "advantages": torch.tensor(advantage_B, dtype=torch.float32).to(self.device),
             "budget": self.limits.budget,
             "balances": not padding_B.all(),
-            **self.loss.normalizers(self.updates[number], mask_BT, len(self.forwards_U[number])),
+            **self._normalizers(number, mask_BT),
             **self._ahead(keys),
         }
+
+    def _normalizers(self, number: int, mask_BT: torch.Tensor) -> dict[str, Any]:
+        """Factors that turn TRL's means into means over the mini-batch, however it is split.
+
+        TRL divides token sums by `num_items_in_batch` of the whole rollout batch, and row sums by
+        the rows of a forward and the number of forwards.
+        """
+        update, forwards = self.updates[number], len(self.forwards_U[number])
+        kind, processes = self.args.loss_type, len(update.row_PR)
+        items = update.tokens * self.args.steps_per_generation / forwards
+        scale = 1 / min(items, 1.0) if items else 1.0  # TRL divides by at least one item
+        if kind == "bnpo":
+            scale = mask_BT.sum().item() * forwards * processes / max(update.tokens, 1)
+        elif kind not in TOKEN_MEANS:
+            scale = len(mask_BT) * forwards * processes / max(update.rows, 1)
+        items_tensor = torch.tensor(float(items), device=mask_BT.device)
+        return {"num_items_in_batch": items_tensor, "loss_scale": scale}
 
     def _ahead(self, keys: list[Key]) -> dict[str, torch.Tensor]:
         """Old, reference and sampling log-probs of a forward, computed before the updates."""
@@ -203,39 +207,14 @@ class RolloutBatch:
         return ahead
 
 
-@dataclass(frozen=True)
-class LossOptions:
-    """Normalization of TRL's loss.
+def trained_keys(keys: Sequence[Key], updates: list[Update], process: int) -> list[Key]:
+    """Keys that a process trains, in order of its updates, without padding; at least one.
 
-    Attributes:
-        kind: TRL's `loss_type`.
-        processes: Number of processes.
-        args: Options of the run.
+    Args:
+        keys: Key of each row of the plan, and of PADDING.
+        updates: Rows of each update and process.
+        process: Rank of the process.
     """
-
-    kind: str
-    processes: int
-    args: VantageConfig
-
-    def normalizers(self, update: Update, mask_BT: torch.Tensor, forwards: int) -> dict[str, Any]:
-        """Factors that turn TRL's means into means over the mini-batch, however it is split.
-
-        TRL divides token sums by `num_items_in_batch` of the whole rollout batch, and row sums by
-        the rows of a forward and the number of forwards.
-        """
-        items = update.tokens * self.args.steps_per_generation / forwards
-        scale = 1 / min(items, 1.0) if items else 1.0  # TRL divides by at least one item
-        if self.kind == "bnpo":
-            scale = mask_BT.sum().item() * forwards * self.processes / max(update.tokens, 1)
-        elif self.kind not in TOKEN_MEANS:
-            scale = len(mask_BT) * forwards * self.processes / max(update.rows, 1)
-        items_tensor = torch.tensor(float(items), device=mask_BT.device)
-        return {"num_items_in_batch": items_tensor, "loss_scale": scale}
-
-    def dealt(self, plan: Plan, responses: Responses) -> tuple[list[Update], np.ndarray]:
-        """Split a plan into updates; also return advantages times loss weights, shape (M,)."""
-        samples = plan.samples
-        length_M = responses.mask_NT.sum(dim=1).cpu().numpy()[samples.rollout_M]
-        size_M = length_M if self.kind in TOKEN_MEANS else np.ones(len(samples))
-        made = deal(samples, length_M, self.args.updates, self.processes)
-        return made, samples.advantage_M * loss_weights(samples, size_M, made)
+    rows = np.concatenate([update.row_PR[process] for update in updates])
+    trained = rows[rows != PADDING]
+    return [keys[row] for row in (trained if len(trained) else rows[:1])]

@@ -70,6 +70,11 @@ DICTIONARIES = ["recipe", "variants", "sampling", "record"]
 BEST = "eval_reward"  # default of `metric_for_best_model` if something depends on it
 
 
+def _option(default: Any, words: str) -> Any:
+    """A field with a default and a help text."""
+    return field(default=default, metadata={"help": words})
+
+
 @dataclass
 class VantageConfig(GRPOConfig):
     """TRL's `GRPOConfig` with a recipe. Loss options left at None follow the recipe.
@@ -89,118 +94,78 @@ class VantageConfig(GRPOConfig):
     _VALID_DICT_FIELDS = GRPOConfig._VALID_DICT_FIELDS + DICTIONARIES
 
     # The order of types matters: HfArgumentParser converts to the second of three.
-    recipe: dict[str, Any] | str | None = field(
-        default="grpo",
-        metadata={"help": "Recipe name, or {name: ..., option: value}; see `vantage recipes`."},
+    recipe: dict[str, Any] | str | None = _option(
+        "grpo", "Recipe name, or {name: ..., option: value}; see `vantage recipes`."
     )
-    variants: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={"help": "Prompts per question: prompts, rewrites, transforms, original."},
+    variants: dict[str, Any] | str | None = _option(
+        None, "Prompts per question: prompts, rewrites, transforms, original."
     )
-    sampling: dict[str, Any] | str | None = field(
-        default="shuffle",
-        metadata={"help": "Order of the questions; see `vantage.questions.sampling`."},
+    sampling: dict[str, Any] | str | None = _option(
+        "shuffle", "Order of the questions; see `vantage.questions.sampling`."
     )
-    prompt_template: str = field(
-        default="{question}",
-        metadata={
-            "help": "Text around every question. {question} is replaced by the question, and "
-            "<image> by the images at its start."
-        },
+    prompt_template: str = _option(
+        "{question}",
+        "Text around every question. {question} is replaced by the question, and "
+        "<image> by the images at its start.",
     )
-    system_prompt: str | None = field(
-        default=None, metadata={"help": "System message of every conversation."}
+    system_prompt: str | None = _option(None, "System message of every conversation.")
+    max_prompt_length: int | None = _option(
+        None, "Maximum prompt length in tokens: wording, note and images."
     )
-    max_prompt_length: int | None = field(
-        default=None,
-        metadata={"help": "Maximum prompt length in tokens: wording, note and images."},
+    on_long_prompt: str = _option(
+        "error", "Longer prompts: raise an `error`, or `skip` their questions."
     )
-    on_long_prompt: str = field(
-        default="error",
-        metadata={"help": "Longer prompts: raise an `error`, or `skip` their questions."},
+    min_pixels: int | None = _option(None, "Scale smaller images up to this many pixels.")
+    max_pixels: int | None = _option(None, "Scale larger images down to this many pixels.")
+    packing: str = _option(
+        "auto",
+        "Whether responses to a prompt share one copy of it in a forward: `auto` "
+        "if that is exact, `on` to fail if it is not, `off` never.",
     )
-    min_pixels: int | None = field(
-        default=None, metadata={"help": "Scale smaller images up to this many pixels."}
+    record: dict[str, Any] | str | None = _option(
+        None, "Limits of the record: rollouts, characters, pixels."
     )
-    max_pixels: int | None = field(
-        default=None, metadata={"help": "Scale larger images down to this many pixels."}
+    eval_temperature: float | None = _option(
+        None, "Temperature of validation; 0 decodes greedily. Default: that of training."
     )
-    packing: str = field(
-        default="auto",
-        metadata={
-            "help": "Whether responses to a prompt share one copy of it in a forward: `auto` "
-            "if that is exact, `on` to fail if it is not, `off` never."
-        },
+    max_silent_batches: int | None = _option(
+        8,
+        "End the run with a checkpoint after this many consecutive rollout batches "
+        "without a gradient (the rewards of each question are equal or missing).",
     )
-    record: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={"help": "Limits of the record: rollouts, characters, pixels."},
+    check_data: bool = _option(True, "Check every row and its images before the first rollout.")
+    compensated_sums: bool = _option(
+        False,
+        "For bfloat16 weights: use AdamW of torch-optimi, which carries rounding "
+        "errors over to the next step.",
     )
-    eval_temperature: float | None = field(
-        default=None,
-        metadata={
-            "help": "Temperature of validation; 0 decodes greedily. Default: that of training."
-        },
+    freeze_vision_tower: bool = _option(False, "Freeze the vision tower.")
+    loss_type: str | None = _option(None, "TRL's loss. Default: the recipe's.")
+    importance_sampling_level: str | None = _option(
+        None, "`token` or `sequence`. Default: the recipe's."
     )
-    max_silent_batches: int | None = field(
-        default=8,
-        metadata={
-            "help": "End the run with a checkpoint after this many consecutive rollout batches "
-            "without a gradient (the rewards of each question are equal or missing)."
-        },
+    epsilon: float | None = _option(None, "Lower clip of the ratio. Default: the recipe's.")
+    epsilon_high: float | None = _option(
+        None,
+        "Upper clip: the ratio is at most 1 + epsilon_high. Default: the recipe's. "
+        "With loss_type 'cispo', as in TRL, the maximum ratio itself; default: 1 + the "
+        "recipe's upper clip.",
     )
-    check_data: bool = field(
-        default=True,
-        metadata={"help": "Check every row and its images before the first rollout."},
+    delta: float | None = _option(
+        None,
+        "Dual clip: maximum ratio where the advantage is negative; infinity for none. "
+        "Default: the recipe's.",
     )
-    compensated_sums: bool = field(
-        default=False,
-        metadata={
-            "help": "For bfloat16 weights: use AdamW of torch-optimi, which carries rounding "
-            "errors over to the next step."
-        },
+    beta: float | None = _option(None, "KL coefficient. Default: the recipe's.")
+    metric_for_best_model: str | None = _option(
+        None,
+        "Metric of the best checkpoint: `eval_reward` (default if something depends "
+        "on it), or `eval_rewards/NAME/mean` of a reward function.",
     )
-    freeze_vision_tower: bool = field(default=False, metadata={"help": "Freeze the vision tower."})
-    loss_type: str | None = field(
-        default=None, metadata={"help": "TRL's loss. Default: the recipe's."}
-    )
-    importance_sampling_level: str | None = field(
-        default=None, metadata={"help": "`token` or `sequence`. Default: the recipe's."}
-    )
-    epsilon: float | None = field(
-        default=None, metadata={"help": "Lower clip of the ratio. Default: the recipe's."}
-    )
-    epsilon_high: float | None = field(
-        default=None,
-        metadata={
-            "help": "Upper clip: the ratio is at most 1 + epsilon_high. Default: the recipe's. "
-            "With loss_type 'cispo', as in TRL, the maximum ratio itself; default: 1 + the "
-            "recipe's upper clip."
-        },
-    )
-    delta: float | None = field(
-        default=None,
-        metadata={
-            "help": "Dual clip: maximum ratio where the advantage is negative; infinity for none. "
-            "Default: the recipe's."
-        },
-    )
-    beta: float | None = field(
-        default=None, metadata={"help": "KL coefficient. Default: the recipe's."}
-    )
-    metric_for_best_model: str | None = field(
-        default=None,
-        metadata={
-            "help": "Metric of the best checkpoint: `eval_reward` (default if something depends "
-            "on it), or `eval_rewards/NAME/mean` of a reward function."
-        },
-    )
-    vllm_max_model_length: int | None = field(
-        default=None,
-        metadata={
-            "help": "Maximum length of prompt plus response that vLLM reserves its cache for. "
-            "Default: `max_prompt_length + max_completion_length` if both are set."
-        },
+    vllm_max_model_length: int | None = _option(
+        None,
+        "Maximum length of prompt plus response that vLLM reserves its cache for. "
+        "Default: `max_prompt_length + max_completion_length` if both are set.",
     )
 
     def __post_init__(self):

@@ -14,7 +14,7 @@ from vantage.errors import EngineError, InputError
 from vantage.questions.acceptance import acceptance
 from vantage.questions.prompts import Prompts, check_prompts, first_with_images, has_images
 from vantage.questions.reading import Reader
-from vantage.questions.sampling import Sampling, sampling
+from vantage.questions.sampling import sampling
 from vantage.questions.schema import Question, placeholders, render
 from vantage.questions.variants import Variants
 from vantage.training import columns, lengths
@@ -63,23 +63,18 @@ class DataSets:
         """Digests of the training rows."""
         return identity(self.train)
 
-    def sampling(self, args: VantageConfig, *, shuffles: bool) -> Sampling:
-        """Create a sampling that starts from the first question.
+    def session(self, args: VantageConfig, *, shuffles: bool) -> Session:
+        """Create a session that draws from these rows, starting from the first question.
 
         Args:
             args: Options of the trainer.
             shuffles: Whether to draw questions at random instead of in the order of the data.
         """
-        seed = args.seed if shuffles else None
-        return sampling(args.sampling or "shuffle", len(self.rows), seed)
-
-    def session(self, args: VantageConfig, *, shuffles: bool) -> Session:
-        """Create a session that draws from these rows; see `sampling` for the arguments."""
         group = args.num_generations * self.prompts.variants.prompts
         return Session(
             args.build_recipe(),
             self.prompts,
-            self.sampling(args, shuffles=shuffles),
+            sampling(args.sampling or "shuffle", len(self.rows), args.seed if shuffles else None),
             self.rows,
             Silence(args.max_silent_batches),
             seed=args.seed,
@@ -111,7 +106,6 @@ def read(
         EngineError: Rows have images, but the processor supports text only.
     """
     processor, encode = encoder.processor, encoder.encode
-    check_columns(args, train, validation, rewards)
     tokenizer = getattr(processor, "tokenizer", processor)
     options = {k: v for k, v in encoder.template.items() if k != "chat_template"}
     prompts = replace(args.build_prompts(train), reserved=placeholders(processor))

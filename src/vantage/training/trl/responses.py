@@ -36,6 +36,10 @@ class Responses:
         """Padded length T."""
         return self.tokens_NT.shape[1]
 
+    def counted(self) -> np.ndarray:
+        """Number of tokens that count, of each response, shape (N,)."""
+        return self.mask_NT.sum(dim=1).cpu().numpy()
+
     def lengths(self, rollouts: Sequence[int]) -> list[int]:
         """Number of tokens without padding, of some responses."""
         return self.seen_NT[list(rollouts)].sum(dim=1).tolist()

@@ -19,19 +19,20 @@ from transformers import set_seed
 from trl.trainer.utils import use_adapter
 
 from vantage.training.clock import Clock
-from vantage.training.dealing import PADDING
+from vantage.training.dealing import PADDING, Update, deal, loss_weights
 from vantage.training.mismatch import Canary, pooled
 from vantage.training.planning import Plan, totals
 from vantage.training.session import Session
 from vantage.training.stopping import StoppedError
-from vantage.training.trl.batch import LossOptions, RolloutBatch, Scored
-from vantage.training.trl.comparison import SAMPLED, compared
-from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.batch import RolloutBatch, Scored, trained_keys
+from vantage.training.trl.comparison import SAMPLED, canary_of, compared
+from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoder import Encoder
 from vantage.training.trl.policy import Key, Limits, Policy
 from vantage.training.trl.responses import Responses
 from vantage.training.trl.rewards import stop_where_failed
 from vantage.training.trl.turn import Turn, in_one_form
+from vantage.training.trl.vllm import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -56,65 +57,55 @@ def seed_generation(args: VantageConfig, number: int, process: int, turn: int) -
     set_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def policy_of(
-    args: VantageConfig, encoder: Encoder, accelerator: Accelerator, pad_id: int, balances: bool
-) -> Policy:
-    """Build the policy of a run.
-
-    Args:
-        args: Options of the run.
-        encoder: Encodes its prompts.
-        accelerator: Runs its forwards.
-        pad_id: Id of the padding token.
-        balances: Whether to compute the load-balancing loss of experts.
-    """
-    return Policy(
-        encoder,
-        accelerator,
-        rows=args.per_device_train_batch_size,
-        packing=args.packing,
-        pad_id=pad_id,
-        multiple=args.pad_to_multiple_of,
-        balances=balances,
-    )
-
-
 class RolloutBatches:
     """Makes the rollout batches of a run; `clock` measures their stages.
 
-    Args:
+    Attributes:
         policy: Computes log-probs.
-        encoder: Encodes the prompts of a batch.
         canary: Compares vLLM with the policy; None without vLLM.
+
+    Args:
+        args: Options of the run.
+        model: The trained model.
+        encoder: Encodes the prompts of a batch.
+        accelerator: Runs the forwards.
+        sampler: vLLM, if it generates.
         generate: Runs one call of TRL's generation and scoring, and returns TRL's tensors.
         log: Logs metrics.
-        args: Options of the run.
-        loss: Normalization of TRL's loss.
+        pad_id: Id of the padding token.
+        balances: Whether to compute the load-balancing loss of experts.
         rewards: Returns the current weights of the reward functions by name.
         rewrites: Whether a rollout function may encode prompts in its own way.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        args: VantageConfig,
+        model: Any,
         encoder: Encoder,
-        canary: Canary | None,
+        accelerator: Accelerator,
+        sampler: Sampler | None,
         generate: Callable[[Turn], dict[str, Any]],
         log: Callable[[dict[str, float]], None],
         *,
-        args: VantageConfig,
-        loss: LossOptions,
+        pad_id: int,
+        balances: bool,
         rewards: Callable[[], Mapping[str, float]],
         rewrites: bool,
     ):
-        self.policy, self.encoder, self.canary = policy, encoder, canary
-        self.generate, self.log, self.args, self.loss = generate, log, args, loss
-        self.rewards, self.rewrites, self.clock = rewards, rewrites, Clock()
-
-    @property
-    def accelerator(self) -> Accelerator:
-        """Accelerator of the policy."""
-        return self.policy.accelerator
+        self.args, self.encoder, self.accelerator = args, encoder, accelerator
+        self.generate, self.log, self.rewards, self.rewrites = generate, log, rewards, rewrites
+        self.clock = Clock()
+        self.policy = Policy(
+            encoder,
+            accelerator,
+            rows=args.per_device_train_batch_size,
+            packing=args.packing,
+            pad_id=pad_id,
+            multiple=args.pad_to_multiple_of,
+            balances=balances,
+        )
+        self.canary = canary_of(args, model, self.policy, sampler) if sampler else None
 
     @property
     def corrects_sampler(self) -> bool:
@@ -140,25 +131,41 @@ class RolloutBatches:
                 first, lambda missing: self._ask(session, -(-missing // even) * even, next(turns))
             )
 
-    def planned(self, session: Session, scored: Scored) -> RolloutBatch:
-        """Plan the rollouts of all processes; all processes compute the same plan.
+    def planned(
+        self, session: Session, scored: Scored, model: Any, reference: Any | None
+    ) -> RolloutBatch:
+        """Plan the rollouts of all processes, and compute the log-probs that the updates need.
+
+        All processes compute the same plan.
 
         Args:
             session: Makes the plan.
             scored: The scored rollouts.
+            model: The trained model.
+            reference: Reference model of the KL term; None for `model` without its adapter.
 
         Raises:
             StoppedError: The recipe failed, or too many consecutive batches had no gradient.
+            EngineError: vLLM's log-probs do not match those of the model.
         """
+        args, responses = self.args, scored.responses
         with self.clock.timed("plan"):
             plan = self._plan(session, scored)
-            updates, advantage_M = self.loss.dealt(plan, scored.responses)
+            samples, length_M = plan.samples, responses.counted()[plan.samples.rollout_M]
+            updates = deal(samples, length_M, args.updates, self.accelerator.num_processes)
+            size_M = length_M if args.loss_type in TOKEN_MEANS else np.ones(len(samples))
+            advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
         self.log(session.metrics(plan))
-        scored.check_written(plan.samples, session.recipe.name)
-        pictured = self._pictured_rollout(scored) if self.encoder.pictured else None
-        padding = (int(scored.asked_N[pictured or 0]), pictured or 0)
-        limits = Limits(0, padding, pictured is not None)
-        return RolloutBatch(scored, plan, updates, advantage_M, limits, self.loss)
+        keys = scored.keys(samples, session.recipe.name)
+        with self.clock.timed("log_probs"):
+            limits = self._limits(scored, keys, updates)
+            keys.append(limits.padding)
+            batch = RolloutBatch(scored, plan, args, updates, advantage_M, keys, limits)
+            batch = replace(batch, forwards_U=self._forwards(batch, model))
+            batch = self._with_log_probs(batch, model, reference)
+            if self.canary is not None and SAMPLED in responses.sampled:
+                self._compare(self.canary, batch, model)
+        return batch
 
     def _plan(self, session: Session, scored: Scored) -> Plan:
         failed = None
@@ -244,44 +251,30 @@ class RolloutBatches:
         padded = self.accelerator.pad_across_processes(local, dim=1, pad_index=padding)
         return self.accelerator.gather(padded)
 
-    def _pictured_rollout(self, scored: Scored) -> int | None:
-        """The first rollout whose prompt has an image, or None."""
-        prompts = enumerate(scored.prompt_N.tolist())
-        return next((rollout for rollout, p in prompts if self.encoder.shows([p])), None)
-
     # ---- forwards and log-probs ------------------------------------------------------
 
-    def prepared(self, batch: RolloutBatch, model: Any, reference: Any | None) -> RolloutBatch:
-        """Add the forwards of every update to a batch, and the log-probs that they need.
+    def _limits(self, scored: Scored, keys: list[Key], updates: list[Update]) -> Limits:
+        """Limits of the forwards, whose padding has an image if any forward needs one."""
+        prompts = enumerate(scored.prompt_N.tolist())
+        shown = (rollout for rollout, prompt in prompts if self.encoder.shows([prompt]))
+        pictured = next(shown, None) if self.encoder.pictured else None
+        padding = (int(scored.asked_N[pictured or 0]), pictured or 0)
+        mine = trained_keys([*keys, padding], updates, self.accelerator.process_index)
+        budget = self.policy.budget({prompt for prompt, _ in mine}, scored.responses)
+        return Limits(budget, padding, pictured is not None)
 
-        Args:
-            batch: The planned batch.
-            model: The trained model.
-            reference: Reference model of the KL term; None for `model` without its adapter.
-
-        Raises:
-            EngineError: vLLM's log-probs do not match those of the model.
-        """
-        with self.clock.timed("log_probs"):
-            batch = self._with_forwards(batch, model)
-            batch = self._with_log_probs(batch, model, reference)
-            if self.canary is not None and SAMPLED in batch.responses.sampled:
-                self._compare(self.canary, batch, model)
-        return batch
-
-    def _with_forwards(self, batch: RolloutBatch, model: Any) -> RolloutBatch:
+    def _forwards(self, batch: RolloutBatch, model: Any) -> list[list[np.ndarray]]:
+        """Rows of this process in each forward of each update, once packing is decided."""
         process, responses = self.accelerator.process_index, batch.responses
-        keys = batch.keys(process)
-        budget = self.policy.budget({prompt for prompt, _ in keys}, responses)
-        batch = replace(batch, limits=replace(batch.limits, budget=budget))
+        keys = trained_keys(batch.keys, batch.updates, process)
         self.policy.decide_packing(model, responses, keys, batch.limits)
         cut_U = []
         for update in batch.updates:
             rows = update.row_PR[process]
-            mine = [batch.key(row) for row in rows]
+            mine = [batch.keys[row] for row in rows]
             parts = self.policy.cut(responses, mine, batch.limits, rows == PADDING)
             cut_U.append([np.append(rows, PADDING)[part] for part in parts])
-        return replace(batch, forwards_U=self.policy.cut_even(cut_U))
+        return self.policy.cut_even(cut_U)
 
     def _with_log_probs(self, batch: RolloutBatch, model: Any, reference) -> RolloutBatch:
         """Compute old and reference log-probs once per distinct key of this process."""

@@ -38,8 +38,7 @@ from vantage.training.trl import (
     trainable,
     validation,
 )
-from vantage.training.trl.batch import LossOptions, RolloutBatch
-from vantage.training.trl.comparison import canary_of
+from vantage.training.trl.batch import RolloutBatch
 from vantage.training.trl.config import VantageConfig, check_arguments
 from vantage.training.trl.data_sets import DataSets, check_columns, read
 from vantage.training.trl.encoder import Encoder
@@ -49,7 +48,6 @@ from vantage.training.trl.rewards import computed, tag_of
 from vantage.training.trl.rollout_batches import (
     VALIDATION,
     RolloutBatches,
-    policy_of,
     seed_generation,
 )
 from vantage.training.trl.turn import WRITTEN, Turn
@@ -122,21 +120,20 @@ class VantageTrainer(GRPOTrainer):
         )
         self._data = self._read_data_sets()
         self.session = self._data.session(self.args, shuffles=self.shuffle_dataset)
-        pad_id, balances = self._tokenizer.pad_token_id, self.aux_loss_enabled
-        self.policy = policy_of(self.args, self._encoder, self.accelerator, pad_id, balances)
-        sampler = self.vllm_generation if self.use_vllm else None
         self._rollout_batches = RolloutBatches(
-            self.policy,
+            self.args,
+            self.model,
             self._encoder,
-            canary_of(self.args, self.model, self.policy, sampler) if sampler else None,
+            self.accelerator,
+            self.vllm_generation if self.use_vllm else None,
             self._generated,
             self._log_metrics,
-            args=self.args,
-            loss=LossOptions(self.loss_type, self.accelerator.num_processes, self.args),
+            pad_id=self._tokenizer.pad_token_id,
+            balances=self.aux_loss_enabled,
             rewards=self._weights_of_rewards,
             rewrites=self.rollout_func is not None,
         )
-        self.clock = self._rollout_batches.clock
+        self.policy, self.clock = self._rollout_batches.policy, self._rollout_batches.clock
         self.recording = TrlRecording(
             lambda: len(self.train_dataset), self.args.build_keep(), self.clock
         )
@@ -175,7 +172,8 @@ class VantageTrainer(GRPOTrainer):
     def _generated(self, turn: Turn) -> dict[str, Any]:
         """Generate and score with TRL, without images, which TRL would process and gather."""
         bare = [{"prompt": strip_images_from_messages(prompt)} for prompt in turn.prompts]
-        with scoped(self, _turn=turn):
+        # Without KL, TRL leaves the reference's log-probs to the policy.
+        with scoped(self, _turn=turn, beta=0.0):
             output = self._generate_and_score_completions(bare)
         completions.without_advantages(self._logs, len(turn.part_NF))
         self._logs.setdefault(completions.QUESTION, []).extend(turn.question_N.tolist())
@@ -239,9 +237,9 @@ class VantageTrainer(GRPOTrainer):
         with self.session.restored_if_stopped():
             self.session.begin(number, done=number * every / max(self.state.max_steps, 1))
             scored = make.scored(self.session, self._metrics_kept())
-            batch = make.planned(self.session, scored)
-            self._logs = completions.planned(self._logs, scored, batch.samples)
-            return make.prepared(batch, self.model, self.ref_model)
+            batch = make.planned(self.session, scored, self.model, self.ref_model)
+        self._logs = completions.planned(self._logs, scored, batch.samples)
+        return batch
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
@@ -374,10 +372,10 @@ class VantageTrainer(GRPOTrainer):
                 and the run is to continue.
         """
         if not self._data.are(self.train_dataset, self.eval_dataset):
+            check_columns(self.args, self.train_dataset, self.eval_dataset, self.reward_funcs)
             self._data = self._read_data_sets()
-            self.session = self._data.session(self.args, shuffles=self.shuffle_dataset)
+        self.session = self._data.session(self.args, shuffles=self.shuffle_dataset)
         self.batch, self._step, self._save_due, self._recorded = None, 0, False, 0
-        self.session.restart(self._data.sampling(self.args, shuffles=self.shuffle_dataset))
         last, given = self.args.last_update(self.session.batches_per_epoch), resume_from_checkpoint
         checkpoint = resuming.resumed_from(given, self.args, last, self.accelerator)
         resuming.restore(self.session, checkpoint)
