@@ -8,8 +8,10 @@ from dataclasses import replace
 from vantage.checking.context import Check
 from vantage.config import Config
 from vantage.training import resolved
-from vantage.training.directory import check_output
+from vantage.training.directory import check_output as check_run
 from vantage.training.resolved import Resolved
+
+__all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
 
 def resolve(config: Config) -> Resolved:
@@ -23,15 +25,6 @@ def resolve(config: Config) -> Resolved:
         f"limits of that engine and its memory were not checked; {_install(config)}"
     )
     return replace(resolved.resolved(config), forward=None, warnings=(words,))
-
-
-def check_run(config: Config, *, resume: bool) -> None:
-    """Check that the run neither overwrites nor resumes a different run.
-
-    Raises:
-        ConfigError, InputError: As `vantage.training.directory.check_output`.
-    """
-    check_output(config, resume=resume)
 
 
 # Without the engine there are no engine-specific checks.

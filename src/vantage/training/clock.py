@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from vantage.training.planning import Plan
 
 STAGES = ("generate", "reward", "plan", "log_probs", "update")
 
@@ -33,10 +35,22 @@ class Clock:
         yield
         self.seconds[stage] += time.perf_counter() - began
 
-    def metrics(self, useful: float) -> dict[str, float]:
-        """Metrics of the rollout batch that ends now, with `useful` useful rollouts."""
+    def metrics(self, plan: Plan) -> dict[str, float]:
+        """Metrics of the rollout batch that ends now."""
         self.seconds["rollout_batch"] = time.perf_counter() - self._began
-        return {
-            **{f"seconds/{stage}": self.seconds[stage] for stage in (*STAGES, "rollout_batch")},
-            "plan/useful_rollouts_per_second": useful / self.seconds["rollout_batch"],
-        }
+        spent = {f"seconds/{stage}": self.seconds[stage] for stage in (*STAGES, "rollout_batch")}
+        return spent | useful_per_second(plan, self.seconds)
+
+
+def useful_per_second(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
+    """The metric of useful rollouts per second, the same for both engines.
+
+    The time is that of the whole rollout batch, from the start of its generation to the end of its
+    last update; saving checkpoints and validation are excluded.
+
+    Args:
+        plan: Plan of the rollout batch.
+        seconds: Stage -> seconds, with that of the "rollout_batch".
+    """
+    useful = plan.diagnosis.get("useful_rollouts", 0)
+    return {"plan/useful_rollouts_per_second": useful / seconds["rollout_batch"]}

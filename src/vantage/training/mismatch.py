@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 
 import numpy as np
 
 from vantage.errors import EngineError
+from vantage.training.versions import version_of
 
 logger = logging.getLogger(__name__)
 
@@ -139,47 +138,37 @@ def verdict(reason: str, *, family: str, packages: Sequence[str], remedy: str) -
         packages: Distributions whose versions to name; those not installed are omitted.
         remedy: Advice on which options of the engine to set.
     """
-    versions = ", ".join(f"{name} {found}" for name in packages if (found := _version(name)))
+    versions = ", ".join(f"{name} {found}" for name in packages if (found := version_of(name)))
     return (
         f"{reason}. The sampler does not match the trained model: models of type {family!r} do "
         f"not work with {versions}, or not with these options. {remedy}"
     )
 
 
+@dataclass
 class Canary:
     """Ends a run in its first rollout batches if the sampler does not match the trained model.
 
-    Args:
+    Attributes:
         float32: Whether sampler and trainer both compute in float32, without TF32.
         slack: Nats by which the sampler may be higher on every token; see `renormalisation`.
         family: Returns `model_type` of the model's configuration.
         packages: Distributions whose versions the error names.
         remedy: Advice on which options of the engine to set.
+        compared: Number of rollout batches that this process has compared.
     """
 
-    def __init__(
-        self,
-        *,
-        float32: bool,
-        slack: float,
-        family: Callable[[], str],
-        packages: Sequence[str],
-        remedy: str,
-    ):
-        self.slack = slack
-        self._judge = functools.partial(judge, float32=float32, slack=slack)
-        self._family, self._packages, self._remedy = family, packages, remedy
-        self._compared = 0
+    float32: bool
+    slack: float
+    family: Callable[[], str]
+    packages: Sequence[str]
+    remedy: str
+    compared: int = 0
 
     @property
     def is_due(self) -> bool:
         """Whether a mismatch would still end the run."""
-        return self._compared < FIRST_BATCHES
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process has not compared any rollout batch yet."""
-        return not self._compared
+        return self.compared < FIRST_BATCHES
 
     def take(self, found: Mismatch) -> None:
         """Judge the mismatch of a rollout batch; after the first batches, only log a warning.
@@ -188,17 +177,10 @@ class Canary:
             EngineError: The mismatch is too large; names the model's family, the versions and
                 what to set.
         """
-        reason, due = self._judge(found), self.is_due
-        self._compared += bool(found.tokens)
+        reason = judge(found, float32=self.float32, slack=self.slack)
+        due, self.compared = self.is_due, self.compared + bool(found.tokens)
         if reason and due:
-            family, packages, remedy = self._family(), self._packages, self._remedy
+            family, packages, remedy = self.family(), self.packages, self.remedy
             raise EngineError(verdict(reason, family=family, packages=packages, remedy=remedy))
         if reason:
             logger.warning(reason)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -30,19 +30,14 @@ class Outcomes:
 
     def rewards(self, questions: Sequence[int]) -> list[np.ndarray]:
         """Rewards of the scored rollouts of each question; empty for a question without any."""
-        scored = np.flatnonzero(~np.isnan(self.reward_N))
-        row_N = scored[np.argsort(self.question_N[scored], kind="stable")]
-        found, first_Q = np.unique(self.question_N[row_N], return_index=True)
-        parts = np.split(self.reward_N[row_N], first_Q[1:])
-        # np.split returns one empty part if nothing was found, hence not strict.
-        by_question = dict(zip(found.tolist(), parts, strict=False))
-        return [by_question.get(question, np.zeros(0)) for question in questions]
+        scored_N = ~np.isnan(self.reward_N)
+        return [self.reward_N[scored_N & (self.question_N == question)] for question in questions]
 
     def silent(self) -> list[int]:
         """Questions whose rewards are all equal, or that have no rewards."""
         questions = np.unique(self.question_N).tolist()
         rewards = zip(questions, self.rewards(questions), strict=True)
-        return [question for question, reward_R in rewards if _is_silent(reward_R)]
+        return [q for q, reward_R in rewards if not len(reward_R) or not np.ptp(reward_R)]
 
     def informative_first(self) -> list[int]:
         """All questions, with the silent ones last."""
@@ -63,10 +58,6 @@ class Outcomes:
     def _join(self, name: str, mine: Any, others: Any) -> Any:
         """Concatenate two values of a column."""
         return mine + others if isinstance(mine, list) else np.concatenate([mine, others])
-
-
-def _is_silent(reward_R: np.ndarray) -> bool:
-    return not len(reward_R) or not np.ptp(reward_R)
 
 
 def _columns(outcomes: Outcomes) -> Iterator[tuple[str, Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from importlib import metadata
 from pathlib import Path
 
 from vantage.config import Model
 from vantage.files import from_here
 from vantage.training.directory import newest
 from vantage.training.resolved import Resolved
+from vantage.training.versions import version_of
 
 
 def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
@@ -28,7 +28,7 @@ def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
     checkpoint = newest(Path(config.run.output)) if resume else None
     begins = f"resumed from {checkpoint}" if checkpoint else "from the start"
     return {
-        "engine": f"{config.engine} {_version(config.engine)}",
+        "engine": f"{config.engine} {version_of(config.engine) or '(not installed)'}",
         "model": f"{from_here(config.model.path)}, {_trained(config.model)}",
         "data": f"{run.train.name}, {batches:,} rollout batches per epoch",
         "recipe": str(config.recipe),
@@ -37,13 +37,6 @@ def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
         "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
         "output": f"{from_here(config.run.output)}, {begins}",
     }
-
-
-def _version(engine: str) -> str:
-    try:
-        return metadata.version(engine)
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _trained(model: Model) -> str:

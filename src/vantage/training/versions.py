@@ -9,6 +9,14 @@ from vantage.errors import EngineError
 SUPPORTED = {"trl": SpecifierSet(">=1.16,<1.17"), "verl": SpecifierSet(">=0.9.1,<0.9.2")}
 
 
+def version_of(package: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def check_version(engine: str, installed: str | None = None) -> None:
     """Check that the version of an engine is supported.
 

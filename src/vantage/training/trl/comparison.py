@@ -18,14 +18,6 @@ from vantage.training.trl.vllm import PACKAGES, REMEDY, Sampler
 SAMPLED = "sampling_per_token_logps"
 
 
-def slack_of(args: VantageConfig) -> float:
-    """Nats by which generation options let sampler and trainer differ."""
-    changed = args.changes_of_log_probs
-    if changed.keys() - {"top_p"}:
-        return math.inf
-    return renormalisation(changed.get("top_p", 1.0))
-
-
 def canary_of(args: VantageConfig, model: Any, policy: Policy, sampler: Sampler) -> Canary:
     """Build the canary of a run with vLLM.
 
@@ -35,11 +27,13 @@ def canary_of(args: VantageConfig, model: Any, policy: Policy, sampler: Sampler)
         policy: Policy of the trainer.
         sampler: vLLM.
     """
+    changed = args.changes_of_log_probs
+    bounded = not changed.keys() - {"top_p"}
     on_cpu = policy.accelerator.device.type == "cpu"  # GPU kernels may round inputs to TF32
     dtypes = {policy.computes_in(model), sampler.dtype}
     return Canary(
         float32=on_cpu and dtypes == {torch.float32},
-        slack=slack_of(args),
+        slack=renormalisation(changed.get("top_p", 1.0)) if bounded else math.inf,
         family=lambda: model.config.model_type,
         packages=PACKAGES,
         remedy=REMEDY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import AutoProcessor
@@ -14,10 +14,10 @@ from vantage.training.trl.config import VantageConfig
 PLACES = ("revision", "trust_remote_code", "cache_dir", "token", "local_files_only", "proxies")
 
 
-def source(args: VantageConfig) -> dict[str, Any]:
+def source(args: VantageConfig, places: Sequence[str] = PLACES) -> dict[str, Any]:
     """Options for loading a model's processor from the same place as its weights."""
     given = args.model_init_kwargs or {}
-    named = {name: given[name] for name in PLACES if name in given}
+    named = {name: given[name] for name in places if name in given}
     return {"trust_remote_code": args.trust_remote_code, **named}
 
 
@@ -43,6 +43,4 @@ def with_processor(model: Any, given: Mapping[str, Any], args: VantageConfig) ->
 
 def config_source(args: VantageConfig) -> dict[str, Any]:
     """Options for loading a model's configuration, which lies beside its weights."""
-    given = args.model_init_kwargs or {}
-    beside = {name: given[name] for name in ("subfolder",) if name in given}
-    return source(args) | beside
+    return source(args, (*PLACES, "subfolder"))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from vantage.training.trl.encoding import Encoding, per_token
 
@@ -188,12 +189,12 @@ def lay_out(
     fields = dict.fromkeys(name for pack in batch for name in encoding(pack.prompt).fields)
     names = filter(per_token, fields)
     return Packed(
-        _stacked([row.ids for row in rows], width, 0),
-        _stacked([row.labels for row in rows], width, IGNORED),
-        _positions([_placed(positions(p.prompt), p) for p in batch], width),
+        pad_sequence([row.ids for row in rows], batch_first=True),
+        pad_sequence([row.labels for row in rows], batch_first=True, padding_value=IGNORED),
+        _positions([_placed(positions(pack.prompt), pack) for pack in batch]),
         _who_sees(batch, width),
         start,
-        {name: _stacked([_types(p, encoding, name) for p in batch], width, 0) for name in names},
+        {name: pad_sequence([_types(p, encoding, name) for p in batch], True) for name in names},
     )
 
 
@@ -261,15 +262,7 @@ def _types(pack: Pack, encoding: Callable[[int], Encoding], name: str) -> torch.
     return torch.tensor([*types[:-1], *rest], dtype=torch.long)
 
 
-def _stacked(rows: list[torch.Tensor], width: int, value: int) -> torch.Tensor:
-    return torch.stack([_widened(row, width, value) for row in rows])
-
-
-def _widened(row: torch.Tensor, width: int, value: int) -> torch.Tensor:
-    return torch.nn.functional.pad(row, (0, width - row.shape[-1]), value=value)
-
-
-def _positions(rows: list[torch.Tensor], width: int) -> torch.Tensor:
+def _positions(rows: list[torch.Tensor]) -> torch.Tensor:
     """Stack positions to (B, T), or to (S, B, T) for models with several positions per token."""
-    stacked = torch.stack([_widened(row, width, 0) for row in rows])
-    return stacked if stacked.ndim == 2 else stacked.transpose(0, 1)
+    stacked = pad_sequence([row.movedim(-1, 0) for row in rows], batch_first=True)
+    return stacked if stacked.ndim == 2 else stacked.movedim(-1, 0)

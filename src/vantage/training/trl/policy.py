@@ -146,9 +146,8 @@ class Policy:
         """
         if self.packing.works:
             return self.packs(model, tokens_RT, seen_RT, keys, budget, entropy=entropy)
-        encodings = [self.encoding(prompt) for prompt, _ in keys]
         more = {"entropy": entropy, "balance": balance}
-        return self.whole_rows(model, encodings, tokens_RT, seen_RT, **more)
+        return self._in_rows(model, tokens_RT, seen_RT, keys, budget, **more)
 
     def whole_rows(
         self,
@@ -162,21 +161,23 @@ class Policy:
     ) -> Scores:
         """Run one forward in which each row is a prompt and a response."""
         width, ids = tokens_RT.shape[1], [torch.tensor(row.ids) for row in encodings]
-        before_RT = self._left_padded(ids, self.pad_id)
-        there_RT = self._left_padded([torch.ones_like(row) for row in ids], 0)
+        before: dict[str, Any] = {"padding_side": "left", "pad_to_multiple_of": self.multiple}
+        before_RT = pad(ids, self.pad_id, **before)
+        there_RT = pad([torch.ones_like(row) for row in ids], 0, **before)
         input_ids = torch.cat([before_RT.to(tokens_RT), tokens_RT], dim=1)
         mask = torch.cat([there_RT.to(seen_RT), seen_RT], dim=1)
         labels = input_ids.masked_fill(mask == 0, IGNORED)
         labels[:, :-width] = IGNORED
         options = {"output_router_logits": True} if balance else {}
-        types = self._types(encodings, input_ids.shape[1], width)
+        pixels, types = self._fields(encodings)
+        types = {name: _placed(rows, input_ids, width) for name, rows in types.items()}
         with self.accelerator.autocast(), self._images_once(model, encodings):
             found = model(
                 input_ids=input_ids,
                 attention_mask=mask,
                 labels=labels,
                 fused_lm_head=True,
-                **self._pixels(encodings),
+                **pixels,
                 **types,
                 **options,
             )
@@ -206,8 +207,9 @@ class Policy:
         device = self.accelerator.device
         placed = {k: v.to(device) if torch.is_tensor(v) else v for k, v in inputs.items()}
         encodings = [self.encoding(pack.prompt) for pack in made]
+        pixels, _ = self._fields(encodings)
         with self.accelerator.autocast(), self._images_once(model, encodings):
-            found = model(**placed, **self._pixels(encodings), fused_lm_head=True)
+            found = model(**placed, **pixels, fused_lm_head=True)
 
         def by_row(value_BT: torch.Tensor) -> torch.Tensor:
             return gathered(value_BT, packed, keys, lengths, tokens_RT.shape[1])
@@ -337,9 +339,9 @@ class Policy:
         found = self._difference(row_RT, packed_RT, alone_RT, counted_RT)
         self.packing.judge(found, bare.dtype if exact else self.computes_in(model))
 
-    def _in_rows(self, model, tokens_RT, seen_RT, keys, budget: int) -> Scores:
+    def _in_rows(self, model, tokens_RT, seen_RT, keys, budget: int, **more: bool) -> Scores:
         encodings = [self.encoding(prompt) for prompt, _ in keys]
-        return self.whole_rows(model, encodings, tokens_RT, seen_RT)
+        return self.whole_rows(model, encodings, tokens_RT, seen_RT, **more)
 
     def _compared(
         self, score: Callable[..., Scores], model: Any, responses: Responses, keys, limits: Limits
@@ -383,25 +385,20 @@ class Policy:
         images = [(row.pictures, row) for row in encodings if row.pictures]
         return self._features.reused(self.accelerator.unwrap_model(model), images)
 
-    def _left_padded(self, rows: list[torch.Tensor], value: int) -> torch.Tensor:
-        return pad(rows, value, "left", pad_to_multiple_of=self.multiple)
-
-    def _pixels(self, encodings: Sequence[Encoding]) -> dict[str, Any]:
-        """Pixel values and other image inputs of some rows."""
-        device = self.accelerator.device
-        return {
-            name: value.to(device) if torch.is_tensor(value) else value
-            for name, value in merge_fields(list(encodings)).items()
-            if not per_token(name)
-        }
-
-    def _types(self, encodings: Sequence[Encoding], length: int, width: int) -> dict[str, Any]:
-        """Token types of whole rows; 0 for padding and responses."""
-        fields = {}
-        for name, types in merge_fields(list(encodings)).items():
+    def _fields(self, encodings: Sequence[Encoding]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Pixel values and other image inputs of some rows, and their token types."""
+        device, pixels, types = self.accelerator.device, dict[str, Any](), dict[str, Any]()
+        for name, value in merge_fields(list(encodings)).items():
             if per_token(name):
-                wide = torch.zeros(len(encodings), length, dtype=torch.long)
-                for row, values in zip(wide, types, strict=True):
-                    row[length - width - len(values) : length - width] = torch.tensor(values)
-                fields[name] = wide.to(self.accelerator.device)
-        return fields
+                types[name] = value
+            else:
+                pixels[name] = value.to(device) if torch.is_tensor(value) else value
+        return pixels, types
+
+
+def _placed(types: list[list[int]], input_ids: torch.Tensor, width: int) -> torch.Tensor:
+    """Token types of whole rows; 0 for padding and responses of this width."""
+    wide, end = torch.zeros(input_ids.shape, dtype=torch.long), input_ids.shape[1] - width
+    for row, values in zip(wide, types, strict=True):
+        row[end - len(values) : end] = torch.tensor(values)
+    return wide.to(input_ids.device)

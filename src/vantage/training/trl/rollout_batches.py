@@ -327,7 +327,7 @@ class RolloutBatches:
         own = compared(batch, process, score, rows)
         found = pooled(gather_object([own]))
         self.log(found.metrics())
-        if canary.is_first and math.isinf(canary.slack):
+        if not canary.compared and math.isinf(canary.slack):
             options = ", ".join(self.args.changes_of_log_probs)
             logger.warning(f"{options}: vLLM's log-probs cannot be compared with the trainer's")
         canary.take(found)

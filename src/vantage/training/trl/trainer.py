@@ -271,8 +271,7 @@ class VantageTrainer(GRPOTrainer):
             loss = self._train_on(model, self.batch, number, part, accumulation)
         self._step += 1
         if place == steps * self.num_iterations - 1:
-            useful = self.batch.plan.diagnosis.get("useful_rollouts", 0)
-            self._log_metrics(self.clock.metrics(useful))
+            self._log_metrics(self.clock.metrics(self.batch.plan))
         return loss
 
     def _train_on(

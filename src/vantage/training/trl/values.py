@@ -97,59 +97,50 @@ COUNT, MOST, LONGEST = Range(1, 10**6), Range(1, 10**9), Range(1, 10**7)
 POSITIVE, SHARE = Range(0, 1e9, low_open=True), Range(0, 1)
 NOT_NEGATIVE, BETA = Range(0, 1e9), Range(0, 1, high_open=True)
 SEED, PORT = Range(0, 2**32 - 1), Range(1, 65535)
-RANGES: dict[str, Range] = {
-    **dict.fromkeys(
+RANGES = {
+    name: bounds
+    for bounds, names in (
         (
-            *("per_device_train_batch_size", "per_device_eval_batch_size"),
-            *("gradient_accumulation_steps", "steps_per_generation", "num_generations"),
-            *("num_generations_eval", "eval_accumulation_steps", "vllm_tensor_parallel_size"),
-            *("num_iterations", "dataloader_prefetch_factor", "ddp_bucket_cap_mb"),
+            COUNT,
+            "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps "
+            "steps_per_generation num_generations num_generations_eval eval_accumulation_steps "
+            "vllm_tensor_parallel_size num_iterations dataloader_prefetch_factor ddp_bucket_cap_mb",
         ),
-        COUNT,
-    ),
-    **dict.fromkeys(
-        ("max_completion_length", "max_prompt_length", "vllm_max_model_length"), LONGEST
-    ),
-    **dict.fromkeys(
         (
-            *("save_total_limit", "torch_empty_cache_steps", "ref_model_sync_steps"),
-            *("num_completions_to_print", "ddp_timeout", "max_tool_calling_iterations"),
-            "max_pixels",
+            LONGEST,
+            "max_completion_length max_prompt_length vllm_max_model_length generation_batch_size",
         ),
-        MOST,
-    ),
-    **dict.fromkeys(
         (
-            *("num_train_epochs", "adam_epsilon", "temperature", "repetition_penalty"),
-            *("sapo_temperature_neg", "sapo_temperature_pos", "vllm_server_timeout"),
-            *("logging_steps", "save_steps", "eval_steps", "vllm_importance_sampling_clip_max"),
-            *("vllm_importance_sampling_cap", "vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg"),
-            "vespo_lambda_neg",
+            MOST,
+            "save_total_limit torch_empty_cache_steps ref_model_sync_steps max_pixels "
+            "num_completions_to_print ddp_timeout max_tool_calling_iterations",
         ),
-        POSITIVE,
-    ),
-    **dict.fromkeys(
         (
-            *("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "eval_delay"),
-            *("beta", "epsilon", "epsilon_high", "neftune_noise_alpha", "router_aux_loss_coef"),
-            *("eval_temperature", "vllm_importance_sampling_clip_min", "entropy_coef_delta"),
-            *("entropy_coef_min", "entropy_coef_max", "entropy_target"),
-            "off_policy_mask_threshold",
+            POSITIVE,
+            "num_train_epochs adam_epsilon temperature repetition_penalty sapo_temperature_neg "
+            "sapo_temperature_pos vllm_server_timeout logging_steps save_steps eval_steps "
+            "vllm_importance_sampling_clip_max vllm_importance_sampling_cap vespo_k_pos "
+            "vespo_lambda_pos vespo_k_neg vespo_lambda_neg",
         ),
-        NOT_NEGATIVE,
-    ),
-    **dict.fromkeys(("min_p", "ref_model_mixup_alpha", "label_smoothing_factor"), SHARE),
-    **dict.fromkeys(("seed", "data_seed"), SEED),
-    **dict.fromkeys(("adam_beta1", "adam_beta2"), BETA),
-    **dict.fromkeys(("top_p", "vllm_gpu_memory_utilization"), Range(0, 1, low_open=True)),
-    **dict.fromkeys(("vllm_server_port", "vllm_group_port"), PORT),
-    "min_pixels": Range(1, 10**8),
-    "pad_to_multiple_of": Range(1, 2**16),
-    "generation_batch_size": Range(1, 10**7),
-    "max_steps": Range(-1, 10**9),
-    "top_k": Range(-1, 10**9),
-    "delta": Range(1, low_open=True),
-    "dataloader_num_workers": Range(0, 1_000),
+        (
+            NOT_NEGATIVE,
+            "learning_rate weight_decay max_grad_norm warmup_steps eval_delay beta epsilon "
+            "epsilon_high neftune_noise_alpha router_aux_loss_coef eval_temperature "
+            "vllm_importance_sampling_clip_min entropy_coef_delta entropy_coef_min "
+            "entropy_coef_max entropy_target off_policy_mask_threshold",
+        ),
+        (SHARE, "min_p ref_model_mixup_alpha label_smoothing_factor"),
+        (SEED, "seed data_seed"),
+        (BETA, "adam_beta1 adam_beta2"),
+        (Range(0, 1, low_open=True), "top_p vllm_gpu_memory_utilization"),
+        (PORT, "vllm_server_port vllm_group_port"),
+        (Range(1, 10**8), "min_pixels"),
+        (Range(1, 2**16), "pad_to_multiple_of"),
+        (Range(-1, 10**9), "max_steps top_k"),
+        (Range(1, low_open=True), "delta"),
+        (Range(0, 1_000), "dataloader_num_workers"),
+    )
+    for name in names.split()
 }
 # Options with a fixed set of strings.
 LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")

@@ -40,6 +40,7 @@ from verl.utils.debug import marked_timer
 from vantage.errors import EngineError
 from vantage.rewards.opening import opened_by
 from vantage.training import checkpoints
+from vantage.training.clock import useful_per_second
 from vantage.training.recording import step_of
 from vantage.training.scoped import scoped
 from vantage.training.shape import shape_of
@@ -315,9 +316,9 @@ class VerlTrainer(PPOTrainerSync):
         """
         if any(not tag.get("is_padding", False) for tag in batch.tags):
             super()._compute_metrics(batch, metrics, *rest, **named)
-        plan, useful = self._at_work.plan, "plan/useful_rollouts"
+        plan = self._at_work.plan
         metrics |= self.session.metrics(plan) | self._at_work.metrics(self.settings.rewards)
-        metrics[f"{useful}_per_second"] = metrics.get(useful, 0) / self.timing_raw["step"]
+        metrics |= useful_per_second(plan, seconds_of(self.timing_raw))
 
     def _validate(self) -> dict[str, float]:
         began = time.perf_counter()
