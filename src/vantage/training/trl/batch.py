@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,16 @@ import torch
 from vantage.errors import InputError
 from vantage.methods.rollouts import Samples
 from vantage.training.dealing import PADDING, Update, share_of
+from vantage.training.mismatch import Mismatch, mismatch
 from vantage.training.planning import Outcomes, Plan
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.policy import Key, Limits
 from vantage.training.trl.responses import Responses
+
+# TRL's names of the sampler's log-probs and of what it computes from them before rewards are known.
+SAMPLED = "sampling_per_token_logps"
+EARLY = "old_per_token_logps"
+RATIO = "importance_sampling_ratio"
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,36 @@ class RolloutBatch:
             mean_N[rollouts] = (total_R / mask_RT.sum(dim=1)).float()
         return mean_N
 
+    def mismatch(
+        self, process: int, score: Callable[[list[Key]], torch.Tensor] | None, rows: int
+    ) -> Mismatch:
+        """Compare sampler and policy on responses under the prompts that generated them.
+
+        Args:
+            process: Rank of this process.
+            score: Keys -> log-probs, to score a few rows if there are no old log-probs; None to
+                score none.
+            rows: Number of rows to score.
+        """
+        scored = ~np.isnan(self.scored.reward_N)
+        keys = self.row_of or self.distinct_keys(process)
+        own = [key for key in keys if self.is_own(key) and scored[key[1]]]
+        if self.old_RT is not None:
+            old_RT = self.old_RT[[self.row_of[key] for key in own]]
+        elif score is not None:
+            own = own[:rows]
+            old_RT = score(own)
+        else:
+            return mismatch(np.zeros(0), np.zeros(0))
+        rollouts = [rollout for _, rollout in own]
+        sampling_RT = self.responses.sampled[SAMPLED][rollouts]
+        counted_RT = self.responses.mask_NT[rollouts].bool()
+        known_RT = counted_RT & ~sampling_RT.isnan()
+        if known_RT.sum() > counted_RT.sum() / 2:  # vLLM omits a few log-probs
+            counted_RT = known_RT
+        old_T, sampling_T = (t[counted_RT].double().cpu().numpy() for t in (old_RT, sampling_RT))
+        return mismatch(old_T, sampling_T)
+
     def forwards(self, number: int, part: int, parts: int) -> Iterator[tuple[np.ndarray, bool]]:
         """Yield (rows, whether it is the update's last forward) of accumulation step `part`."""
         whole = self.forwards_U[number]
@@ -189,21 +225,21 @@ class RolloutBatch:
         ahead = {}
         rows, sampled = [self.row_of.get(key, 0) for key in keys], self.responses.sampled
         if self.old_RT is not None:
-            ahead["old_per_token_logps"] = self.old_RT[rows]
+            ahead[EARLY] = self.old_RT[rows]
         if self.reference_RT is not None:
             ahead["ref_per_token_logps"] = self.reference_RT[rows]
         # The importance ratio corrects for how a response was sampled. So it belongs to the prompt
         # that generated the response, whatever prompt it is trained under.
         mine = {name: value[[rollout for _, rollout in keys]] for name, value in sampled.items()}
-        if "importance_sampling_ratio" in mine:
-            ahead["importance_sampling_ratio"] = mine["importance_sampling_ratio"]
-        if "sampling_per_token_logps" in mine and self.old_RT is not None:
+        if RATIO in mine:
+            ahead[RATIO] = mine[RATIO]
+        if SAMPLED in mine and self.old_RT is not None:
             own_B1 = torch.tensor([self.is_own(key) for key in keys], device=self.device)[:, None]
-            sampling, old = mine["sampling_per_token_logps"], ahead["old_per_token_logps"]
+            sampling, old = mine[SAMPLED], ahead[EARLY]
             # The sampler has no log-probs under other prompts. Apply its offset from the trainer
             # under its own prompt to the old log-probs.
-            apart = sampling - mine.get("old_per_token_logps", sampling)
-            ahead["sampling_per_token_logps"] = torch.where(own_B1, sampling, old + apart)
+            apart = sampling - mine.get(EARLY, sampling)
+            ahead[SAMPLED] = torch.where(own_B1, sampling, old + apart)
         return ahead
 
 

@@ -118,7 +118,7 @@ class Policy:
         scored_RT = responses.tokens_NT.new_zeros(len(keys), responses.width).float()
         for part in parts:
             some = [limits.padding if row == PADDING else keys[row] for row in part]
-            part_RT = self._without_gradient(self.forward, model, responses, some, limits)
+            part_RT = self._scored(self.forward, model, responses, some, limits)
             real = part != PADDING
             scored_RT[part[real]] = part_RT[real].float()
         return scored_RT
@@ -216,14 +216,17 @@ class Policy:
 
         return Scores(by_row(found.log_probs), by_row(found.entropy) if entropy else None)
 
-    def _without_gradient(
+    def _scored(
         self, score: Callable[..., Scores], model: Any, responses: Responses, keys, limits: Limits
     ) -> torch.Tensor:
-        """Compute log-probs of keys in one forward, without gradients."""
-        rollouts = [rollout for _, rollout in keys]
+        """Log-probs of keys in one forward without gradients, padded if it needs an image."""
+        lacks = limits.pictured and not self._shows(keys)
+        asked = [*keys, limits.padding] if lacks else list(keys)
+        rollouts = [rollout for _, rollout in asked]
         tokens_RT, seen_RT = responses.tokens_NT[rollouts], responses.seen_NT[rollouts]
         with torch.no_grad():
-            return score(model, tokens_RT, seen_RT, keys, limits.budget).log_probs_RT
+            scores = score(model, tokens_RT, seen_RT, asked, limits.budget)
+        return scores.log_probs_RT[: len(keys)]
 
     # ---- how the work is cut ---------------------------------------------------------
 
@@ -330,9 +333,9 @@ class Policy:
         apart = [mine[number % len(mine)] for number in range(4)]  # equal count per process
         exact = self._is_exact(model)
         with without_autocast(self.accelerator, bare) if exact else contextlib.nullcontext():
-            row_RT = self._compared(self._in_rows, model, responses, mine, limits)
-            alone = [self._compared(self._in_rows, model, responses, [k], limits) for k in apart]
-            packed_RT = self._compared(self.packs, model, responses, mine, limits)
+            row_RT = self._scored(self._in_rows, model, responses, mine, limits)
+            alone = [self._scored(self._in_rows, model, responses, [k], limits) for k in apart]
+            packed_RT = self._scored(self.packs, model, responses, mine, limits)
         alone_RT = torch.cat(alone)[: len(mine)]
         self._features.clear()  # they may be more precise than those of training
         counted_RT = responses.mask_NT[[rollout for _, rollout in mine]].bool()
@@ -342,14 +345,6 @@ class Policy:
     def _in_rows(self, model, tokens_RT, seen_RT, keys, budget: int, **more: bool) -> Scores:
         encodings = [self.encoding(prompt) for prompt, _ in keys]
         return self.whole_rows(model, encodings, tokens_RT, seen_RT, **more)
-
-    def _compared(
-        self, score: Callable[..., Scores], model: Any, responses: Responses, keys, limits: Limits
-    ) -> torch.Tensor:
-        """Log-probs of a few keys in one forward, with a padding row if it needs an image."""
-        lacks = limits.pictured and not self._shows(keys)
-        seen = [*keys, limits.padding] if lacks else list(keys)
-        return self._without_gradient(score, model, responses, seen, limits)[: len(keys)]
 
     def _difference(self, row_RT, packed_RT, alone_RT, counted_RT) -> Difference:
         """Compare packs with rows, and rows alone with rows in a batch, over all processes."""

@@ -24,21 +24,17 @@ from vantage.training.mismatch import Canary, pooled
 from vantage.training.planning import Plan, totals
 from vantage.training.session import Session
 from vantage.training.stopping import StoppedError
-from vantage.training.trl.batch import RolloutBatch, Scored, trained_keys
-from vantage.training.trl.comparison import SAMPLED, canary_of, compared
+from vantage.training.trl.batch import EARLY, RATIO, SAMPLED, RolloutBatch, Scored, trained_keys
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoder import Encoder
 from vantage.training.trl.policy import Key, Limits, Policy
 from vantage.training.trl.responses import Responses
 from vantage.training.trl.rewards import stop_where_failed
 from vantage.training.trl.turn import Turn, in_one_form
-from vantage.training.trl.vllm import Sampler
+from vantage.training.trl.vllm import Sampler, canary_of
 
 logger = logging.getLogger(__name__)
 
-# Log-probs that TRL computes before rewards are known, if it corrects for the sampler.
-EARLY = "old_per_token_logps"
-RATIO = "importance_sampling_ratio"
 # Turn number that seeds validation, distinct from those of a batch's refills.
 VALIDATION = 2**31
 
@@ -324,8 +320,7 @@ class RolloutBatches:
         """Log the mismatch between vLLM and the policy; a large one ends the run."""
         process, rows = self.accelerator.process_index, self.policy.rows
         score = partial(self._score, batch, model=model) if canary.is_due else None
-        own = compared(batch, process, score, rows)
-        found = pooled(gather_object([own]))
+        found = pooled(gather_object([batch.mismatch(process, score, rows)]))
         self.log(found.metrics())
         if not canary.compared and math.isinf(canary.slack):
             options = ", ".join(self.args.changes_of_log_probs)

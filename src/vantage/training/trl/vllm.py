@@ -14,6 +14,7 @@ It differs from TRL's `VLLMGeneration` in three ways:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -33,8 +34,10 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from vantage.errors import EngineError
-from vantage.training.mismatch import verdict
+from vantage.training.mismatch import Canary, renormalisation, verdict
 from vantage.training.scoped import scoped
+from vantage.training.trl.config import VantageConfig
+from vantage.training.trl.policy import Policy
 
 # Packages whose versions the error names if sampler and trainer disagree.
 PACKAGES = ("vllm", "trl", "transformers", "torch")
@@ -118,6 +121,28 @@ class Sampler(VLLMGeneration):
         with self._dist.gather_params(list(self.model.parameters())):
             for name, value in merged_parameters(self.model):
                 yield self._fix_param_name_to_vllm(name), value
+
+
+def canary_of(args: VantageConfig, model: Any, policy: Policy, sampler: Sampler) -> Canary:
+    """Build the canary of a run with vLLM.
+
+    Args:
+        args: Options of the run.
+        model: The trained model.
+        policy: Policy of the trainer.
+        sampler: vLLM.
+    """
+    changed = args.changes_of_log_probs
+    bounded = not changed.keys() - {"top_p"}
+    on_cpu = policy.accelerator.device.type == "cpu"  # GPU kernels may round inputs to TF32
+    dtypes = {policy.computes_in(model), sampler.dtype}
+    return Canary(
+        float32=on_cpu and dtypes == {torch.float32},
+        slack=renormalisation(changed.get("top_p", 1.0)) if bounded else math.inf,
+        family=lambda: model.config.model_type,
+        packages=PACKAGES,
+        remedy=REMEDY,
+    )
 
 
 def as_saved(
