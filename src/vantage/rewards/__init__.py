@@ -2,21 +2,15 @@
 
 from collections.abc import Callable
 
-from vantage.rewards.accuracy import accuracy
+from vantage.rewards.accuracy import accuracy, tag_accuracy
 from vantage.rewards.choice import choice
-from vantage.rewards.format import format
+from vantage.rewards.format import format, tag_format
 from vantage.rewards.numeric import numeric
 from vantage.rewards.string import string
-from vantage.rewards.tags import tag_accuracy, tag_format
 
 REWARDS: dict[str, Callable[..., list[float]]] = {
-    "accuracy": accuracy,
-    "choice": choice,
-    "format": format,
-    "numeric": numeric,
-    "string": string,
-    "tag_accuracy": tag_accuracy,
-    "tag_format": tag_format,
+    reward.__name__: reward
+    for reward in (accuracy, choice, format, numeric, string, tag_accuracy, tag_format)
 }
 
 __all__ = [

@@ -1,9 +1,9 @@
-"""Reward for a boxed answer that equals the reference."""
+"""Rewards for an answer, in a box or in `<answer>` tags, that equals the reference."""
 
 from vantage.rewards import comparing
 from vantage.rewards.notation import LONGEST
 from vantage.rewards.references import reference
-from vantage.rewards.text import boxed, text
+from vantage.rewards.text import boxed, tagged, text
 
 
 def accuracy(completions: list, answer: list[str], **columns) -> list[float]:
@@ -13,6 +13,15 @@ def accuracy(completions: list, answer: list[str], **columns) -> list[float]:
     """
     pairs = zip(completions, answer, strict=True)
     return [float(correct(boxed(text(completion)), str(truth))) for completion, truth in pairs]
+
+
+def tag_accuracy(completions: list, answer: list[str], **columns) -> list[float]:
+    """Return 1.0 where the text in the last `<answer>` tags equals the reference, else 0.0.
+
+    This is the format of R1-V and open-r1.
+    """
+    pairs = zip(completions, answer, strict=True)
+    return [float(correct(tagged(text(completion)), str(truth))) for completion, truth in pairs]
 
 
 def correct(given: str | None, truth: str) -> bool:

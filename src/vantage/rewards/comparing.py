@@ -80,11 +80,8 @@ class _Comparison:
             return TIGHT.sub(r"\1", one) == TIGHT.sub(r"\1", other)  # 65+ and 65 +
         if any(self.values(left, right) for left in values for right in others):
             return True
-        return _is_formula(values, others) and mathematics.same(one, other, self._left())
-
-    def _left(self) -> float:
-        """Return the remaining seconds."""
-        return max(0.0, self.until - time.monotonic())
+        left = max(0.0, self.until - time.monotonic())
+        return _is_formula(values, others) and mathematics.same(one, other, left)
 
     def values(self, one: Value, other: Value) -> bool:
         """Return whether two values are equal."""
@@ -111,10 +108,9 @@ class _Comparison:
         )
 
     def _options(self, one: Options, other: Options) -> bool:
-        if one.letters != other.letters:
-            return False
-        return not (one.content and other.content) or self.texts(
-            plain(one.content), plain(other.content)
+        contents = one.content, other.content
+        return one.letters == other.letters and (
+            not all(contents) or self.texts(*map(plain, contents))
         )
 
     def _option_and_other(self, one: Options, other: Value) -> bool:
@@ -133,12 +129,12 @@ class _Comparison:
     def _ratios(self, one: Ratio, other: Ratio) -> bool:
         if one.time and other.time:
             return one.time.minutes == other.time.minutes
+        if len(one.parts) != len(other.parts):
+            return False
         # The cross products below would call 0:3 and 0:5 equal.
         if Fraction(0) in (*one.parts, *other.parts):
-            return len(one.parts) == len(other.parts) and all(
-                map(expressions.equal, one.parts, other.parts)
-            )
-        return len(one.parts) == len(other.parts) and all(
+            return all(map(expressions.equal, one.parts, other.parts))
+        return all(
             expressions.equal(("multiply", left, other.parts[0]), ("multiply", right, one.parts[0]))
             for left, right in zip(one.parts, other.parts, strict=True)
         )
@@ -280,18 +276,13 @@ class _Comparison:
         return len(one.rows) == len(other.rows) and all(map(self._in_order, one.rows, other.rows))
 
     def _words(self, one: Words, other: Words) -> bool:
-        if one.text == other.text:
-            return True
-        return bool(one.short == other.text or one.text == other.short)
-
-    def _dates(self, one: Date, other: Date) -> bool:
-        return one == other
+        return other.text in (one.text, one.short) or one.text == other.short
 
     RULES: ClassVar[dict[tuple[type, type], Any]] = {
         (Quantity, Quantity): _quantities,
         (Options, Options): _options,
         (Time, Time): _times,
-        (Date, Date): _dates,
+        (Date, Date): lambda self, one, other: one == other,
         (Ratio, Ratio): _ratios,
         (Ratio, Time): _ratio_and_time,
         (Ratio, Quantity): _ratio_and_quantity,
@@ -401,9 +392,14 @@ def _stated(one: Relation) -> list[str]:
     return [first] if _is_name(last) and not _is_name(first) else [last]
 
 
-def _is_name(text: str) -> bool:
+def _name_of(text: str) -> str:
+    """Return the variable that a text is; empty for any other text."""
     node = expression(text)
-    return not isinstance(node, Fraction) and node is not None and node[0] == "variable"
+    return node[1] if isinstance(node, tuple) and node[0] == "variable" else ""
+
+
+def _is_name(text: str) -> bool:
+    return bool(_name_of(text))
 
 
 def _is_of_a_curve(node: Node | None) -> bool:
@@ -412,10 +408,8 @@ def _is_of_a_curve(node: Node | None) -> bool:
 
 def _is_part(text: str) -> bool:
     """Return whether a text names a part of a figure: a segment AB, a point or an angle."""
-    node = expression(text)
-    if node is None or isinstance(node, Fraction) or node[0] != "variable":
-        return False
-    return node[1].startswith("angle ") or PART.fullmatch(node[1]) is not None
+    name = _name_of(text)
+    return name.startswith("angle ") or PART.fullmatch(name) is not None
 
 
 def _agree(one: Any, other: Any, exact: bool) -> bool:

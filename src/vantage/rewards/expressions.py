@@ -114,18 +114,19 @@ def variables(node: Node) -> frozenset[str]:
         return frozenset()
     if node[0] == "variable":
         return frozenset((node[1],))
-    return frozenset().union(
-        *(variables(part) for part in node[1:] if isinstance(part, Fraction | tuple))
-    )
+    return frozenset().union(*map(variables, _arguments(node)))
 
 
 def has(node: Node, operation: str) -> bool:
     """Return whether an expression contains an operation."""
     if isinstance(node, Fraction):
         return False
-    return node[0] == operation or any(
-        has(part, operation) for part in node[1:] if isinstance(part, Fraction | tuple)
-    )
+    return node[0] == operation or any(has(part, operation) for part in _arguments(node))
+
+
+def _arguments(node: tuple) -> list[Node]:
+    """Return the arguments of an operation, without names."""
+    return [part for part in node[1:] if isinstance(part, Fraction | tuple)]
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -211,7 +212,7 @@ def _has_root(node: Node) -> bool:
     exponent = number(node[2]) if node[0] == "power" and variables(node[1]) else None
     if isinstance(exponent, Fraction) and exponent.denominator > 1:
         return True
-    return any(_has_root(part) for part in node[1:] if isinstance(part, Fraction | tuple))
+    return any(map(_has_root, _arguments(node)))
 
 
 def _is_complex(value: Any) -> bool:

@@ -26,71 +26,53 @@ DRESS = frozenset(
     str.split(
         """
     text textbf textit textrm textsf texttt textnormal textup textsc emph mbox hbox fbox boxed
-    framebox rm bf it sf tt mathrm mathbf mathit mathsf mathtt mathnormal mathcal boldsymbol bm
-    pmb operatorname underline displaystyle textstyle scriptstyle large Large small normalsize
-    left right big Big bigl bigr Bigl Bigr bigg Bigg biggl biggr Biggl Biggr middle limits
-    nolimits mathop mathord mathstrut strut tiny huge Huge ensuremath ce
+    framebox mathrm mathbf mathit mathsf mathtt mathnormal mathcal boldsymbol bm pmb operatorname
+    underline mathop mathord ensuremath ce
 """
     )
 )
-BARE = frozenset(
-    str.split(
-        """
+# Formatting commands without braces.
+BARE = str.split(
+    """
     left right big Big bigl bigr Bigl Bigr bigg Bigg biggl biggr Biggl Biggr middle limits
-    nolimits displaystyle textstyle scriptstyle rm bf it sf tt mathstrut strut large Large small
-    normalsize tiny huge Huge
+    nolimits displaystyle textstyle scriptstyle mathstrut strut large Large small normalsize tiny
+    huge Huge
 """
-    )
 )
 # Commands whose first argument is not part of the answer: \color{red}5, \textcolor{red}{5}.
 COLOURS = frozenset(str.split("color textcolor colorbox hspace vspace phantom hphantom label tag"))
 
+# What is written for a command, without its backslash; other commands keep their names.
 NAMES = {
+    **dict.fromkeys((*BARE, *"!()[]"), ""),
+    **dict.fromkeys(("rm", "bf", "it", "sf", "tt", *",;: >/~"), " "),
+    **{sign: sign for sign in "%$&#_"},
+    **{"\\": "\n", "|": "\\parallel "},
     **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), "\\frac"),
     **dict.fromkeys(("dbinom", "tbinom"), "\\binom"),
     **dict.fromkeys(("le", "leqslant", "leqq"), "\\leq"),
     **dict.fromkeys(("ge", "geqslant", "geqq"), "\\geq"),
-    "lt": "<",
-    "gt": ">",
     **dict.fromkeys(("ne", "not="), "\\neq"),
     **dict.fromkeys(("times", "cdot", "ast", "cdotp", "bullet"), "*"),
-    "div": "/",
-    "varnothing": "\\emptyset",
+    **{"lt": "<", "gt": ">", "div": "/", "varnothing": "\\emptyset", "newline": "\n"},
     **dict.fromkeys(("cdots", "ldots", "dots", "dotsc", "dotsb"), "..."),
     **dict.fromkeys(("mid", "vert", "lvert", "rvert"), "|"),
-    "lbrace": "\\{",
-    "rbrace": "\\}",
-    "langle": "(",
-    "rangle": ")",
-    "lbrack": "[",
-    "rbrack": "]",
+    **{"lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]"},
+    **{"langle": "(", "rangle": ")"},
     **dict.fromkeys(("quad", "qquad", "space", "enspace", "thinspace", "nobreakspace"), " "),
     **dict.fromkeys(("degree", "textdegree"), "°"),
     **dict.fromkeys(("colon", "ratio"), ":"),
     **dict.fromkeys(("simeq", "thickapprox", "approxeq", "doteq"), "\\approx"),
     **dict.fromkeys(("backsim", "thicksim"), "\\sim"),
-    "parallelslant": "\\parallel",
     **dict.fromkeys(("bigtriangleup", "vartriangle", "Delta"), "\\triangle"),
     **dict.fromkeys(("wedge", "land"), " and "),
     **dict.fromkeys(("vee", "lor"), " or "),
-    "varphi": "\\phi",
-    "varepsilon": "\\epsilon",
-    "vartheta": "\\theta",
-    "newline": "\n",
+    **{"varphi": "\\phi", "varepsilon": "\\epsilon", "vartheta": "\\theta"},
     **dict.fromkeys(("reals", "Reals", "R"), "\\R"),
-    "euro": "€",
-    "pounds": "£",
-    "yen": "¥",
-    "textdollar": "$",
+    **{"euro": "€", "pounds": "£", "yen": "¥", "textdollar": "$"},
     **dict.fromkeys(("bar", "widebar"), "\\overline"),
-    "bot": "\\perp",
+    **{"bot": "\\perp", "parallelslant": "\\parallel"},
     **dict.fromkeys(("rightarrow", "longrightarrow"), "\\to"),
-}
-ESCAPES = {
-    **dict.fromkeys(("\\,", "\\;", "\\:", "\\ ", "\\>", "\\/", "\\~"), " "),
-    **dict.fromkeys(("\\!", "\\(", "\\)", "\\[", "\\]"), ""),
-    **{f"\\{sign}": sign for sign in "%$&#_"},
-    "\\|": "\\parallel ",
 }
 
 GREEK = str.split(
@@ -111,8 +93,7 @@ SIGNS = str.maketrans(
         **{"±": "\\pm ", "∓": "\\mp ", "≤": "\\leq ", "≥": "\\geq ", "⩽": "\\leq ", "⩾": "\\geq "},
         **{"≦": "\\leq ", "≧": "\\geq ", "≠": "\\neq ", "≈": "\\approx ", "≃": "\\approx "},
         **{"∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "Ø": "\\emptyset "},
-        **{"→": "\\to ", "⟶": "\\to "},
-        **{"⊙": "\\odot ", "〇": "零"},
+        **{"→": "\\to ", "⟶": "\\to ", "⊙": "\\odot ", "〇": "零"},
         **{"∠": "\\angle ", "△": "\\triangle ", "▲": "\\triangle ", "Δ": "\\triangle "},
         **{"∆": "\\triangle ", "∥": "\\parallel ", "‖": "\\parallel ", "⫽": "\\parallel "},
         **{"⊥": "\\perp ", "⟂": "\\perp ", "≅": "\\cong ", "≌": "\\cong "},
@@ -258,22 +239,13 @@ def _without_commands(answer: str) -> str:
 
 def _command(token: str, out: list[str]) -> str:
     """Append a token to `out` unless it is formatting; return the kind of argument it expects."""
-    name = token[1:] if token[0] == "\\" else None
-    if name is None:
-        out.append(token)
-    elif name in BARE:
-        out.append(" " if name in ("rm", "bf", "it", "sf", "tt") else "")
-    elif name in DRESS:
+    name = token[1:] if token[0] == "\\" else ""
+    if name in DRESS:
         out.append(" ")
         return "dress"
-    elif name in COLOURS:
+    if name in COLOURS:
         return "colour"
-    elif token == ROWS:
-        out.append("\n")
-    elif token in ESCAPES:
-        out.append(ESCAPES[token])
-    else:
-        out.append(NAMES.get(name, token) if name else token)
-        if name.isalpha() and out[-1][:1] == "\\":
-            out.append(" ")
+    out.append(NAMES.get(name, token))
+    if name.isalpha() and out[-1][:1] == "\\":
+        out.append(" ")
     return ""

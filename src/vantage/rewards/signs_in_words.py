@@ -65,13 +65,10 @@ QUADRANT = re.compile(
     re.I,
 )
 FIRST_FOUR = {
-    name: number
-    for number, names in enumerate(("i 1 1st first 一", "ii 2 2nd second 二"), start=1)
-    for name in names.split()
-} | {
-    name: number
-    for number, names in enumerate(("iii 3 3rd third 三", "iv 4 4th fourth 四"), start=3)
-    for name in names.split()
+    **dict.fromkeys(("i", "1", "1st", "first", "一"), 1),
+    **dict.fromkeys(("ii", "2", "2nd", "second", "二"), 2),
+    **dict.fromkeys(("iii", "3", "3rd", "third", "三"), 3),
+    **dict.fromkeys(("iv", "4", "4th", "fourth", "四"), 4),
 }
 
 CHINESE_DIGITS = {sign: n for n, sign in enumerate("零一二三四五六七八九")} | {"两": 2}

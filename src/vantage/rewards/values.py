@@ -24,6 +24,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from vantage.rewards.chemistry import chemical
@@ -508,7 +509,8 @@ def _ranges(text: str) -> Iterator[Value]:
         if high is not None and isinstance(high.number, Fraction) and _is_written(end):
             if TO.search(text) and high.unit is None:
                 yield from _moments(text)
-            yield Range(low if low.endswith("%") else low + _unit_text(end), end)
+            measure = "" if low.endswith("%") else re.sub(r"^[\d.,]+", "", end)
+            yield Range(low + measure, end)
 
 
 def _named(text: str) -> Iterator[Value]:
@@ -527,11 +529,6 @@ def _named(text: str) -> Iterator[Value]:
 def _is_written(text: str) -> bool:
     """Return whether a text is a literal number, with or without a unit, not a sum."""
     return re.match(r"[\d.,]+(?!.*[-+*^\\])", text) is not None
-
-
-def _unit_text(text: str) -> str:
-    found = re.match(r"[\d.,]+(.*)", text)
-    return found[1] if found else ""
 
 
 def _matrices(text: str) -> Iterator[Value]:
@@ -577,7 +574,7 @@ def _brackets(text: str) -> Iterator[Value]:
     point = POINT.match(text)
     inside = text[point.end() :] if point else text
     start = inside.removeprefix("\\")
-    if not start or start[0] not in "([{" or _closing(start, 0) != len(start) - 1:
+    if not _is_enclosed(start):
         return
     brackets = start[0] + start[-1]
     items = [item for item, _ in split(start[1:-1].removesuffix("\\"), IN_BRACKETS)]
@@ -918,11 +915,7 @@ def _outside(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
             yield found
 
 
-def _closing(text: str, start: int) -> int:
-    """Return the position of the bracket that closes the one at `start`; -1 without one."""
-    depth = 0
-    for place in range(start, len(text)):
-        depth += (text[place] in "([{") - (text[place] in ")]}")
-        if depth == 0:
-            return place
-    return -1
+def _is_enclosed(text: str) -> bool:
+    """Return whether a text is in one pair of brackets."""
+    depths = [*accumulate((sign in "([{") - (sign in ")]}") for sign in text)]
+    return text[:1] in ("(", "[", "{") and 0 not in depths[:-1] and depths[-1] == 0
