@@ -12,115 +12,58 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 
+from vantage.rewards.signs_in_words import COUNTS
+
 TAG = re.compile(r"<[^<>\s]{1,40}>")  # <image>, and special tokens such as <|im_end|>
 
 # Characters mapped to one spelling of the same sign.
 SAME_SIGN = str.maketrans(
     {
-        "\u2212": "-",
-        "\u2013": "-",
-        "\u2014": "-",
-        "\u2018": "'",
-        "\u2019": "'",
-        "\u2032": "'",
-        "\u201c": '"',
-        "\u201d": '"',
-        "\u00a0": " ",
-        "\u2009": " ",
-        "\u202f": " ",
-        "\u00d7": "*",
-        "\u00b7": "*",
-        "\u22c5": "*",
-        "\u00f7": "/",
-        "\u2044": "/",
-        "\u00b2": "^2",
-        "\u00b3": "^3",
-        "\u2264": "\\le",
-        "\u2265": "\\ge",
-        "\u2260": "\\ne",
-        "\u03c0": "\\pi",
-        "\u00b0": "^\\circ",
-        "\u2220": "\\angle",
-        "\u25b3": "\\triangle",
-        "\u22a5": "\\perp",
-        "\u2225": "\\parallel",
-        "\u2245": "\\cong",
-        "\u223c": "\\sim",
-        "\u221a": "\\sqrt",
-        "\u221e": "\\infty",
-        "\u00b1": "\\pm",
+        **dict.fromkeys("\u2212\u2013\u2014", "-"),
+        **dict.fromkeys("\u2018\u2019\u2032", "'"),
+        **dict.fromkeys("\u201c\u201d", '"'),
+        **dict.fromkeys("\u00a0\u2009\u202f", " "),
+        **dict.fromkeys("\u00d7\u00b7\u22c5", "*"),
+        **dict.fromkeys("\u00f7\u2044", "/"),
+        **{"²": "^2", "³": "^3", "°": "^\\circ", "≤": "\\le", "≥": "\\ge", "≠": "\\ne"},
+        **{"π": "\\pi", "∠": "\\angle", "△": "\\triangle", "⊥": "\\perp", "∥": "\\parallel"},
+        **{"≅": "\\cong", "\u223c": "\\sim", "√": "\\sqrt", "∞": "\\infty", "±": "\\pm"},
     }
 )
-COMMAND_ALIASES = {"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "ne"}
-COMMAND_ALIASES |= {
-    "times": "*",
-    "cdot": "*",
-    "div": "/",
-    "degree": "^\\circ",
-    "lt": "<",
-    "gt": ">",
+COMMAND_ALIASES = {
+    **{"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "ne"},
+    **{"times": "*", "cdot": "*", "div": "/", "degree": "^\\circ", "lt": "<", "gt": ">"},
 }
 LAYOUT = (
     r"\\(?:left|right|quad|qquad|displaystyle|text|mathrm|mathbf|mathit|operatorname)(?![a-zA-Z])"
 )
 LAYOUT += r"|\\[,;:! ]"
 
-SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-SMALL += " fifteen sixteen seventeen eighteen nineteen"
-WORDS = {word: value for value, word in enumerate(SMALL.split())}
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-WORDS |= {word: 10 * value for value, word in enumerate(TENS.split(), start=2)}
 SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
 # Words that may or may not denote a number.
 LOOSE = {"one": 1, "single": 1, "once": 1, "two": 2, "both": 2, "pair": 2, "twice": 2, "double": 2}
 
 DIGITS = re.compile(r"(?<![A-Za-z\d_.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
-NUMBER_WORD = rf"(?:{'|'.join([*WORDS, *SCALES])})"
+NUMBER_WORD = rf"(?:{'|'.join([*COUNTS, *SCALES])})"
 NUMBER_WORDS = re.compile(rf"\b{NUMBER_WORD}(?:(?:[\s-]+|\s+and\s+){NUMBER_WORD})*\b")
 
 # Maps each unit to its abbreviations, which are only read after a number, and its words. Ambiguous
 # abbreviations are left out: "5 in the picture", "(B) 5 (C) 7".
 UNITS = {
-    "mm": ("mm", "millimeter millimetre"),
-    "cm": ("cm", "centimeter centimetre"),
-    "dm": ("dm", "decimeter decimetre"),
-    "m": ("m", "meter metre"),
-    "km": ("km", "kilometer kilometre"),
-    "inch": ("", "inch"),
-    "foot": ("ft", "foot feet"),
-    "yard": ("yd", "yard"),
-    "mile": ("mi", "mile"),
-    "mg": ("mg", "milligram"),
-    "g": ("g", "gram"),
-    "kg": ("kg", "kilogram"),
-    "pound": ("lb lbs", "pound"),
-    "ounce": ("oz", "ounce"),
-    "ml": ("ml mL", "milliliter millilitre"),
-    "l": ("l L", "liter litre"),
-    "s": ("s sec", "second"),
-    "min": ("min", "minute"),
-    "h": ("h hr hrs", "hour"),
-    "day": ("", "day"),
-    "week": ("", "week"),
-    "month": ("", "month"),
-    "year": ("yr yrs", "year"),
-    "degree": ("deg", "degree"),
-    "radian": ("rad", "radian"),
-    "celsius": ("", "celsius"),
-    "fahrenheit": ("", "fahrenheit"),
-    "percent": ("%", "percent"),
-    "dollar": ("", "dollar"),
-    "cent": ("", "cent"),
-    "euro": ("", "euro"),
-    "newton": ("N", "newton"),
-    "joule": ("J", "joule"),
-    "watt": ("W", "watt"),
-    "volt": ("V", "volt"),
-    "ampere": ("mA", "ampere amp"),
-    "ohm": ("", "ohm"),
-    "hertz": ("Hz", "hertz"),
-    "pascal": ("Pa kPa", "pascal"),
-    "mole": ("mol", "mole"),
+    **{"mm": ("mm", "millimeter millimetre"), "cm": ("cm", "centimeter centimetre")},
+    **{"dm": ("dm", "decimeter decimetre"), "m": ("m", "meter metre")},
+    **{"km": ("km", "kilometer kilometre"), "inch": ("", "inch"), "foot": ("ft", "foot feet")},
+    **{"yard": ("yd", "yard"), "mile": ("mi", "mile"), "mg": ("mg", "milligram")},
+    **{"g": ("g", "gram"), "kg": ("kg", "kilogram"), "pound": ("lb lbs", "pound")},
+    **{"ounce": ("oz", "ounce"), "ml": ("ml mL", "milliliter millilitre")},
+    **{"l": ("l L", "liter litre"), "s": ("s sec", "second"), "min": ("min", "minute")},
+    **{"h": ("h hr hrs", "hour"), "day": ("", "day"), "week": ("", "week"), "month": ("", "month")},
+    **{"year": ("yr yrs", "year"), "degree": ("deg", "degree"), "radian": ("rad", "radian")},
+    **{"celsius": ("", "celsius"), "fahrenheit": ("", "fahrenheit"), "percent": ("%", "percent")},
+    **{"dollar": ("", "dollar"), "cent": ("", "cent"), "euro": ("", "euro")},
+    **{"newton": ("N", "newton"), "joule": ("J", "joule"), "watt": ("W", "watt")},
+    **{"volt": ("V", "volt"), "ampere": ("mA", "ampere amp"), "ohm": ("", "ohm")},
+    **{"hertz": ("Hz", "hertz"), "pascal": ("Pa kPa", "pascal"), "mole": ("mol", "mole")},
 }
 ABBREVIATIONS = {short: unit for unit, (shorts, _) in UNITS.items() for short in shorts.split()}
 FULL = {word: unit for unit, (_, words) in UNITS.items() for word in words.split()}
@@ -128,11 +71,8 @@ PLURALS = {"feet": "foot", "inches": "inch", "hertz": "hertz", "percent": "perce
 PLURALS |= {"celsius": "celsius", "fahrenheit": "fahrenheit"}
 PLURALS |= {f"{word}s": unit for word, unit in FULL.items() if word not in ("feet", "inch")}
 SYMBOLS = {
-    "%": "percent",
-    "\\%": "percent",
-    "^\\circ": "degree",
-    "€": "euro",
-    "£": "pound sterling",
+    **{"%": "percent", "\\%": "percent", "^\\circ": "degree"},
+    **{"€": "euro", "£": "pound sterling"},
 }
 SHORT = "|".join(sorted(map(re.escape, ABBREVIATIONS), key=len, reverse=True))
 BEHIND_A_NUMBER = re.compile(
@@ -216,8 +156,8 @@ def _without_units(text: str) -> str:
 def _spoken(words: str) -> Decimal:
     total, part = 0, 0
     for word in re.findall(r"[a-z]+", words):
-        if word in WORDS:
-            part += WORDS[word]
+        if word in COUNTS:
+            part += COUNTS[word]
         elif word == "hundred":
             part = max(part, 1) * 100
         elif word in SCALES:
@@ -300,11 +240,6 @@ def _choice(text: str) -> str:
     """Normalized first line of an option, for comparison."""
     line = (text.strip().splitlines() or [""])[0]
     return _squeezed(unified(line)).strip(".,;()").casefold()
-
-
-def plain(text: str) -> str:
-    """Letters and digits only, for comparing wordings."""
-    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
 
 
 def hidden_characters(text: str) -> set[str]:

@@ -8,9 +8,11 @@ a server that compares the meanings, checks for that.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from vantage.rewriting import contents
 
@@ -88,18 +90,17 @@ def copy(pair: Pair) -> str | None:
 
 
 def wording(text: str) -> str:
-    """Normalize a text so that punctuation and case do not matter."""
-    return contents.plain(text)
+    """Reduce a text to its letters and digits, so that punctuation and case do not matter."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
 
 
-def numbers(pair: Pair) -> str | None:
-    """Require the same numbers, in digits or words."""
-    return _kept(contents.numbers(pair.original), contents.numbers(pair.rewrite))
-
-
-def units(pair: Pair) -> str | None:
-    """Require the same units, abbreviated or not."""
-    return _kept(contents.units(pair.original), contents.units(pair.rewrite))
+def kept(find: Callable[[str], contents.Found], pair: Pair) -> str | None:
+    """Require the same contents of a kind, such as numbers, in any form."""
+    before, after = find(pair.original), find(pair.rewrite)
+    if gone := before.missing_in(after):
+        return f"missing: {_listed(gone)}"
+    new = after.missing_in(before)
+    return f"new: {_listed(new)}" if new else None
 
 
 def mathematics(pair: Pair) -> str | None:
@@ -112,11 +113,6 @@ def mathematics(pair: Pair) -> str | None:
         if gone:
             return f"{kind}: {_listed(gone)}"
     return None
-
-
-def names(pair: Pair) -> str | None:
-    """Require the same names of points, triangles and variables."""
-    return _kept(contents.names(pair.original), contents.names(pair.rewrite))
 
 
 def choices(pair: Pair) -> str | None:
@@ -156,22 +152,19 @@ def topic(pair: Pair) -> str | None:
 
 # Applied in this order; the first reason is reported.
 GUARDS: dict[str, Guard] = {
-    guard.__name__: guard
-    for guard in (
-        refusal,
-        length,  # first, since later guards take longer on long texts
-        characters,
-        placeholders,
-        copy,
-        choices,
-        answer,
-        numbers,
-        units,
-        mathematics,
-        names,
-        negation,
-        topic,
-    )
+    "refusal": refusal,
+    "length": length,  # first, since later guards take longer on long texts
+    "characters": characters,
+    "placeholders": placeholders,
+    "copy": copy,
+    "choices": choices,
+    "answer": answer,
+    "numbers": partial(kept, contents.numbers),
+    "units": partial(kept, contents.units),
+    "mathematics": mathematics,
+    "names": partial(kept, contents.names),
+    "negation": negation,
+    "topic": topic,
 }
 
 
@@ -181,14 +174,6 @@ def reason(pair: Pair) -> str | None:
         wrong = guard(pair)
         if wrong:
             return f"{name}: {wrong}"
-    return None
-
-
-def _kept(before: contents.Found, after: contents.Found) -> str | None:
-    if gone := before.missing_in(after):
-        return f"missing: {_listed(gone)}"
-    if new := after.missing_in(before):
-        return f"new: {_listed(new)}"
     return None
 
 

@@ -118,12 +118,12 @@ def expand(
     Args:
         data: A file, a directory, or a data set on the Hub.
         out: Parquet file to write.
-        variants: Rewrites per question, K.
+        rewrites: Rewrites per question, K.
         rewriter: Settings of a server, or families of wordings.
         split: Split of the data set.
         columns: Columns of the question, answer and images.
         with_pictures: Whether to send the images to the server.
-        judge: Whether to ask the server if each rewrite means the same as the question, which
+        verify: Whether to ask the server if each rewrite means the same as the question, which
             the guards cannot tell. Has no effect with families of wordings.
         concurrency: Maximum number of simultaneous requests.
         journal: Path of the journal; defaults to `out` + ".journal.jsonl".
