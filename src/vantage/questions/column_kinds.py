@@ -168,8 +168,8 @@ def look_at(value: Any, root: Path | None) -> Iterator[Look]:
     elif isinstance(value, Mapping):
         yield from _in_object(value, root)
     elif isinstance(value, list | tuple):
-        for look in _in_list(value, root):
-            yield look._replace(several=True)
+        looks = (look for item in value for look in look_at(item, root))
+        yield from (look._replace(several=True) for look in looks)
     elif isinstance(value, str) and value[:1] in (*OPENING, "b") and (found := written(value)):
         yield from look_at(found, root)
     else:
@@ -256,11 +256,6 @@ def _in_object(value: Mapping[str, Any], root: Path | None) -> Iterator[Look]:
     for name, held in value.items():
         for look in look_at(held, root):
             yield look._replace(place=".".join(filter(None, (str(name), look.place))))
-
-
-def _in_list(values: Sequence[Any], root: Path | None) -> Iterator[Look]:
-    for value in values:
-        yield from look_at(value, root)
 
 
 def _kind(value: Any, root: Path | None) -> str | None:

@@ -69,7 +69,7 @@ def told(prompt: Any, root: Path | None) -> Told:
     """
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError("the question is empty")
-    found = _written(prompt) if isinstance(prompt, str) else prompt
+    found = (column_kinds.conversation(prompt) or prompt) if isinstance(prompt, str) else prompt
     if isinstance(found, str):
         _check_length([{"content": found}])
         return Told([_message({"role": "user", "content": found}, root)])
@@ -128,12 +128,6 @@ def is_in_place(value: Any) -> bool:
     """Whether training can read a stored image as it is: bytes, or an object with bytes."""
     held = value.get("bytes") if isinstance(value, Mapping) else value
     return value is None or isinstance(held, bytes | memoryview)
-
-
-def _written(text: str) -> Any:
-    """Parse a conversation in JSON; any other text is returned unchanged."""
-    found = column_kinds.conversation(text)
-    return text if found is None else found
 
 
 def _plain(prompt: Any) -> list[dict[str, Any]]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-
-from datasets import Dataset
 
 from vantage.errors import InputError
 from vantage.questions.acceptance import Acceptance
@@ -19,7 +17,7 @@ from vantage.questions.conversations import Told
 from vantage.questions.faults import Fault
 from vantage.questions.layouts import Columns
 from vantage.questions.pictures import Picture, picture
-from vantage.questions.reading import PICTURES, together
+from vantage.questions.reading import PICTURES, read_part
 from vantage.questions.schema import IMAGE, Question, pictures, read, rewrites, with_text
 from vantage.questions.transforms import TRANSFORMS
 from vantage.questions.unpacking import Unpacker, check_tags
@@ -76,30 +74,15 @@ class Examiner:
         """The columns of the layout."""
         return self.unpacker.columns
 
-    def __call__(self, row: int) -> Examined:
-        """Check one row."""
-        try:
-            source = self.rows[row]
-        except Exception as error:  # Arrow raises many types on invalid text
-            return Examined([Fault.of(row, self._broken(row), "", f"cannot be read: {error}")])
-        return self._read(row, source)
-
     def part(self, rows: range) -> Iterator[Examined]:
-        """Check a range of consecutive rows, read together if possible."""
-        try:
-            sources = list(self._together(rows))
-        except Exception:  # read them one by one to find the faulty row
-            return map(self, rows)
-        return map(self._read, rows, sources)
+        """Check a range of consecutive rows."""
+        return map(self._read, rows, read_part(self.rows, rows))
 
-    def _together(self, rows: range) -> Iterable[Any]:
-        if isinstance(self.rows, Dataset):
-            return together(self.rows, rows)
-        return self.rows[rows.start : rows.stop]
-
-    def _read(self, row: int, source: Mapping[str, Any] | Fault) -> Examined:
+    def _read(self, row: int, source: Mapping[str, Any] | Fault | Exception) -> Examined:
         if isinstance(source, Fault):
             return Examined([source])
+        if isinstance(source, Exception):
+            return Examined([Fault.of(row, self._broken(row), "", f"cannot be read: {source}")])
         return self._examine(source, Attempts(row, source))
 
     def _examine(self, source: Mapping[str, Any], attempts: Attempts) -> Examined:
@@ -145,7 +128,7 @@ class Examiner:
         for name in self.rows.column_names:
             try:
                 self.rows.select_columns([name])[row]
-            except Exception:  # as above
+            except Exception:  # Arrow raises many types on invalid text
                 return name
         return ""
 

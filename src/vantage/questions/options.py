@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vantage.errors import InputError
 from vantage.questions.column_kinds import ANSWERING, Data, bare, value_at
-from vantage.questions.layouts import Columns, named
+from vantage.questions.layouts import named
 from vantage.questions.schema import literal
 from vantage.rewards.choice import LETTERS
 from vantage.rewards.choice import named as letters_in
@@ -43,13 +43,16 @@ def listing(options: tuple[str, ...]) -> str:
     return "\nChoices:\n" + "\n".join(shown)
 
 
-def options_of(row: Mapping[str, Any], columns: Columns) -> list[str]:
+def options_of(row: Mapping[str, Any], names: str | list[str] | None) -> list[str]:
     """Read the option texts of a row, starting with A; empty if it has none.
+
+    Args:
+        row: A row of the data set.
+        names: The column of lists, or the columns with one option each.
 
     Raises:
         InputError: The column does not hold options.
     """
-    names = columns.options
     if names is None:
         return []
     values = [value_at(row, name) for name in named(names)]
@@ -140,25 +143,16 @@ def candidates(data: Data) -> str | list[str] | None:
     """The column with lists of options, or else the columns with one option each; or None."""
     lists = data.first(OPTIONS, ("texts", "text", "other", "number"))
     lists += [name for name in data.first(OPTIONS, ("empty",)) if data.inside(name)]
-    lists = [name for name in lists if _holds_options(data, name)]
+    lists = [name for name in lists if any(len(_readable(row, name)) > 1 for row in data.sample)]
     return lists[0] if lists else _one_each(data)
 
 
-def _holds_options(data: Data, name: str) -> bool:
-    columns = Columns(options=name)
-    return any(len(options) > 1 for options in map(_readable(columns), data.sample))
-
-
-def _readable(columns: Columns) -> Callable[[Mapping[str, Any]], list[str]]:
-    """Return a function that reads a row's options and gives [] if they cannot be read."""
-
-    def found(row: Mapping[str, Any]) -> list[str]:
-        try:
-            return options_of(row, columns)
-        except InputError:
-            return []
-
-    return found
+def _readable(row: Mapping[str, Any], names: str | list[str]) -> list[str]:
+    """The options of a row; empty if they cannot be read."""
+    try:
+        return options_of(row, names)
+    except InputError:
+        return []
 
 
 def _one_each(data: Data) -> list[str] | None:
@@ -188,8 +182,7 @@ def _rank(mark: str) -> int:
 def _with_options(
     data: Data, names: str | list[str], answer: str | None
 ) -> list[tuple[list[str], Any]]:
-    read = _readable(Columns(options=names))
-    pairs = ((read(row), _truth(row, answer)) for row in data.sample)
+    pairs = ((_readable(row, names), _truth(row, answer)) for row in data.sample)
     return [(options, truth) for options, truth in pairs if options]
 
 

@@ -19,12 +19,20 @@ class Bounds:
     most: int | None = None
 
     def __call__(self, image: Image) -> Image:
-        """Scale the image to the bounds."""
-        return fit(image, self.least, self.most)
+        """Scale the image to the bounds, keeping its aspect ratio."""
+        size = self.sized(*image.size)
+        return image if size == image.size else image.resize(size, Resampling.BICUBIC)
 
     def sized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height, in pixels, of an image of this size after scaling."""
-        return sized(width, height, self.least, self.most)
+        pixels = width * height
+        if self.least is not None and pixels < self.least:
+            scale = math.sqrt(self.least / pixels)
+            return math.ceil(width * scale), math.ceil(height * scale)
+        if self.most is not None and pixels > self.most:
+            scale = math.sqrt(self.most / pixels)
+            return max(1, int(width * scale)), max(1, int(height * scale))
+        return width, height
 
 
 def fit(image: Image, least: int | None, most: int | None) -> Image:
@@ -38,17 +46,4 @@ def fit(image: Image, least: int | None, most: int | None) -> Image:
         least: Minimum number of pixels, reached by scaling up; None for no limit.
         most: Maximum number of pixels, reached by scaling down; None for no limit.
     """
-    size = sized(*image.size, least, most)
-    return image if size == image.size else image.resize(size, Resampling.BICUBIC)
-
-
-def sized(width: int, height: int, least: int | None, most: int | None) -> tuple[int, int]:
-    """Width and height, in pixels, that `fit` gives to an image of this size."""
-    pixels = width * height
-    if least is not None and pixels < least:
-        scale = math.sqrt(least / pixels)
-        return math.ceil(width * scale), math.ceil(height * scale)
-    if most is not None and pixels > most:
-        scale = math.sqrt(most / pixels)
-        return max(1, int(width * scale)), max(1, int(height * scale))
-    return width, height
+    return Bounds(least, most)(image)

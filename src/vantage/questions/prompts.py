@@ -17,7 +17,7 @@ from vantage.questions.examining import Attempts, check_allowed, examine_questio
 from vantage.questions.faults import Fault, message
 from vantage.questions.parallel import over_parts
 from vantage.questions.pixels import Bounds
-from vantage.questions.reading import Reader, is_text_alone
+from vantage.questions.reading import Reader, is_text_alone, read_part
 from vantage.questions.sampling import Asked
 from vantage.questions.schema import (
     Question,
@@ -55,6 +55,7 @@ class Prompts:
         bounds: Limits on the pixels of an image, applied before anything else sees the image.
         length: Length of a text, used to find the longest wording of a question.
         reserved: Placeholder texts of the processor, which no question may contain.
+        done: Training progress (0 to 1) at the start of the batch.
     """
 
     rows: Reader
@@ -65,8 +66,8 @@ class Prompts:
     bounds: Bounds = field(default_factory=Bounds)
     length: Callable[[str], int] = len
     reserved: Sequence[str] = ()
+    done: float = field(default=0.0, init=False)
     _asked: list[Asked] = field(default_factory=list)
-    _done: float = 0.0
     _sources: dict[int, dict[str, Any]] = field(default_factory=dict)
     _made: dict[int, Question] = field(default_factory=dict)
     _written: dict[tuple[int, Hashable], int] = field(default_factory=dict)
@@ -79,15 +80,10 @@ class Prompts:
 
     def begin(self, done: float) -> None:
         """Start a new batch at training progress `done` (0 to 1)."""
-        self._asked, self._done = [], done
+        self._asked, self.done = [], done
         self._sources.clear()
         self._made.clear()
         self._written.clear()
-
-    @property
-    def done(self) -> float:
-        """Training progress (0 to 1) at the start of the batch."""
-        return self._done
 
     def ask(self, asked: Sequence[Asked]) -> range:
         """Add questions to the batch and return their indices in it."""
@@ -160,7 +156,7 @@ class Prompts:
             rewrites=rewrites(source, self.variants.rewrites),
             answer=str(source.get("answer") or ""),
             allowed=source.get(transforms.allowed) if transforms and transforms.allowed else None,
-            done=self._done,
+            done=self.done,
         )
 
     def _read(self, source: Mapping[str, Any]) -> Question:
@@ -187,23 +183,12 @@ class _RowCheck:
 
     def part(self, places: range) -> list[Fault]:
         """Faults of a range of consecutive rows."""
-        if not isinstance(self.rows, Reader):
-            return [fault for place in places for fault in self(place)]
-        try:
-            sources = list(self.rows.part(places))
-        except Exception:  # read them one by one to find the faulty row
-            return [fault for place in places for fault in self(place)]
-        pairs = zip(places, sources, strict=True)
+        pairs = zip(places, read_part(self.rows, places), strict=True)
         return [fault for place, source in pairs for fault in self._look(place, source)]
 
-    def __call__(self, row: int) -> list[Fault]:
-        try:
-            source = self.rows[row]
-        except Exception as error:  # Arrow and image decoders raise many types
-            return [Fault.of(row, "", "", f"cannot be read: {error}")]
-        return self._look(row, source)
-
-    def _look(self, row: int, source: dict[str, Any]) -> list[Fault]:
+    def _look(self, row: int, source: dict[str, Any] | Exception) -> list[Fault]:
+        if isinstance(source, Exception):
+            return [Fault.of(row, "", "", f"cannot be read: {source}")]
         attempts, variants = Attempts(row, source), self.prompts.variants
         question = attempts.make("prompt", lambda: self.prompts.original(source))
         allowed_in = variants.transforms.allowed if variants.transforms else None

@@ -80,6 +80,30 @@ def together(rows: Dataset, places: Sequence[int]) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True))
 
 
+def read_part(rows: Any, places: range) -> list[Any]:
+    """Read consecutive rows, at once if possible; an unreadable row gives its exception.
+
+    Args:
+        rows: A `Reader`, a data set or a list of rows.
+        places: Row numbers.
+    """
+    try:
+        if isinstance(rows, Reader):
+            return list(rows.part(places))
+        if isinstance(rows, Dataset):
+            return list(together(rows, places))
+    except Exception:  # read them one by one to find the faulty row
+        return [_row_or_error(rows, place) for place in places]
+    return rows[places.start : places.stop]
+
+
+def _row_or_error(rows: Reader | Dataset, place: int) -> Any:
+    try:
+        return rows[place]
+    except Exception as error:  # Arrow and image decoders raise many types
+        return error
+
+
 def is_text_alone(rows: Dataset) -> bool:
     """Whether the column types rule out images in any row."""
     if rows.format["type"] is not None or PICTURES.keys() & set(rows.column_names):

@@ -280,11 +280,9 @@ def images_in(prompt: str | list[dict[str, Any]]) -> list[Any]:
 
 
 def _joined(content: Any) -> Any:
-    return content and (content if isinstance(content, str) else "".join(_texts(content)))
-
-
-def _texts(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    return (part["text"] for part in parts)
+    if not content or isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content)
 
 
 def literal(text: str) -> Any:

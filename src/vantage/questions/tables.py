@@ -11,6 +11,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -105,9 +107,8 @@ def _arrow(source: str, path: Path, split: str, config: str | None) -> Dataset:
             if not parquet.read_metadata(path).num_rows:  # `datasets` fails on a file without rows
                 return Dataset.from_dict({})
             _check_types(source, parquet.read_schema(path))
-            return Dataset.from_parquet(
-                glob.escape(str(path))
-            )  # `load_dataset` counts it on the net
+            # `load_dataset` would make a request to the Hub, which counts it.
+            return Dataset.from_parquet(glob.escape(str(path)))
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             confinement.check_saved(path)
             return _split(source, load_from_disk(str(path.absolute())), split)
@@ -154,9 +155,7 @@ def _content(path: Path) -> bytes:
 
 
 def _json_lines(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
-    lines = [line for line in content.splitlines() if line.strip()]
-    for row, line in enumerate(lines):
-        yield _line(row, line)
+    return map(_line, count(), filter(bytes.strip, content.splitlines()))
 
 
 def _line(row: int, line: bytes) -> dict[str, Any] | Fault:
@@ -247,15 +246,9 @@ def _deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_deeper(item, levels - 1) for item in inside)
 
 
-def _csv(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
-    return _separated(content, path, ",")
-
-
-def _tsv(content: bytes, path: str, split: str) -> Iterator[dict[str, Any] | Fault]:
-    return _separated(content, path, "\t")
-
-
-def _separated(content: bytes, path: str, by: str) -> Iterator[dict[str, Any] | Fault]:
+def _separated(
+    content: bytes, path: str, split: str, *, by: str
+) -> Iterator[dict[str, Any] | Fault]:
     text = content.decode("utf-8", errors="surrogateescape")
     csv.field_size_limit(sys.maxsize)
     table = csv.reader(io.StringIO(text, newline=""), delimiter=by, strict=True)
@@ -270,9 +263,9 @@ def _separated(content: bytes, path: str, by: str) -> Iterator[dict[str, Any] | 
 
 def _header(header: list[str], path: str) -> list[str]:
     """Check the column names: unique and printable."""
-    for name, count in Counter(header).items():
-        if count > 1:
-            raise InputError(f"{path}: {count} columns are named {name!r}: rename them")
+    for name, times in Counter(header).items():
+        if times > 1:
+            raise InputError(f"{path}: {times} columns are named {name!r}: rename them")
         if not name.isprintable():
             raise InputError(f"{path}: column name {name!r} is not printable UTF-8: rename it")
     return header
@@ -289,6 +282,6 @@ def _record(
 TEXT: dict[str, Callable[[bytes, str, str], Iterator[dict[str, Any] | Fault]]] = {
     ".jsonl": _json_lines,
     ".json": _json,
-    ".csv": _csv,
-    ".tsv": _tsv,
+    ".csv": partial(_separated, by=","),
+    ".tsv": partial(_separated, by="\t"),
 }

@@ -18,19 +18,16 @@ QUESTION = "question"
 SECRET = ("answer",)  # columns that no prompt may show
 
 
-def columns_in(template: str) -> list[str]:
-    """Columns that a template names, except `{question}`."""
-    found = (match["name"] for match in PLACE.finditer(template))
-    return [name for name in found if name is not None and name != QUESTION]
-
-
 def check_template(template: str, columns: Collection[str]) -> None:
     """Reject a template that names an unknown column.
 
     Raises:
         ConfigError: An unknown column (suggests the nearest name), or the answer.
     """
-    for name in columns_in(template):
+    for match in PLACE.finditer(template):
+        name = match["name"]
+        if name is None or name == QUESTION:
+            continue
         if name in SECRET:
             raise ConfigError(f"template: {{{name}}} would show the reference answer to the model")
         if name not in columns and name.partition(".")[0] not in columns:

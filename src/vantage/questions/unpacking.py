@@ -79,7 +79,7 @@ class Unpacker:
             found = _behind(row.get("history"), found)
         if row.get("system") and isinstance(row["system"], str):
             found = _after(row["system"], found)
-        options = tuple(options_of(row, self.columns)) if with_options else ()
+        options = tuple(options_of(row, self.columns.options)) if with_options else ()
         return self._placed(row, _with_options(found, options) if options else found)
 
     def pictures(
