@@ -102,14 +102,9 @@ def load(name: str) -> Callable[..., Any]:
     found = getattr(module, function, None)
     if not callable(found):
         known = [n for n, _ in inspect.getmembers(module, inspect.isfunction)]
-        raise ConfigError(
-            f"{name!r}: {where} has no function {function!r}; {_near(function, known)}"
-        )
+        hint = nearest(function, known) if known else "it has none"
+        raise ConfigError(f"{name!r}: {where} has no function {function!r}; {hint}")
     return found
-
-
-def _near(function: str, known: list[str]) -> str:
-    return nearest(function, known) if known else "it has none"
 
 
 def _of_file(where: str) -> ModuleType:

@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import rich.console
@@ -88,7 +88,7 @@ def install() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     logging.setLogRecordFactory(_Record)
-    sys.excepthook = lambda *raised: print("".join(_traceback(*raised)), file=sys.stderr, end="")
+    sys.excepthook = _print_traceback
 
 
 class _Record(logging.LogRecord):
@@ -100,5 +100,5 @@ class _Record(logging.LogRecord):
             self.msg, self.args = shown(self.getMessage()), None
 
 
-def _traceback(*raised: Any) -> Iterator[str]:
-    return map(shown, traceback.format_exception(*raised))
+def _print_traceback(*raised: Any) -> None:
+    print(shown("".join(traceback.format_exception(*raised))), file=sys.stderr, end="")

@@ -165,7 +165,10 @@ def _count(node: yaml.Node, depth: int, before: int) -> int:
     """Count `before` plus the values in `node`, and check the limits on the way."""
     now = before + 1
     _check(depth, now)
-    for child in _children(node):
+    children = node.value if isinstance(node, yaml.CollectionNode) else []
+    if isinstance(node, yaml.MappingNode):
+        children = [part for pair in children for part in pair]
+    for child in children:
         now = _count(child, depth + 1, now)
     return now
 
@@ -175,9 +178,3 @@ def _check(depth: int, nodes: int) -> None:
         raise yaml.YAMLError(f"more than {DEPTH} levels, or a value that contains itself")
     if nodes > NODES:
         raise yaml.YAMLError(f"more than {NODES} values")
-
-
-def _children(node: yaml.Node) -> list[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return node.value if isinstance(node, yaml.SequenceNode) else []

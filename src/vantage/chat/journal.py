@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Journal:
         except OSError as error:
             raise ConfigError(f"journal {str(path)!r} {files.unwritable(error)}") from error
         try:
-            self._lock()
+            taken = f"journal {str(path)!r} is in use by another process: wait until it ends"
+            files.lock(self._file, taken, path)
             self._read()
         except BaseException:
             self.close()
@@ -97,47 +99,34 @@ class Journal:
         """Close the file and release its lock."""
         os.close(self._file)
 
-    def _lock(self) -> None:
-        taken = f"journal {str(self.path)!r} is in use by another process: wait until it ends"
-        files.lock(self._file, taken, self.path)
-
     def _read(self) -> None:
         bad: list[int] = []
         rest = b""
-        for number, line in enumerate(self._lines(), start=1):
-            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
-                rest = line
-            elif (record := _record(line)) is None:
-                bad.append(number)
-            else:
-                self._records[record.pop("key")] = record
+        with self.path.open("rb") as file:
+            lines = iter(partial(file.readline, LONGEST_LINE), b"")
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                    rest = line
+                elif (record := _record(line)) is None:
+                    bad.append(number)
+                else:
+                    self._records[record.pop("key")] = record
         begun = rest[: len(BEGINNING)] == BEGINNING[: len(rest)]
         if (bad or not begun) and not self._records:
             raise InputError(
                 f"journal {str(self.path)!r} is not a journal of server answers: move the file away"
             )
         if bad or not begun:
-            self._tell(len(bad) + (not begun), bad[0] if bad else number)
-        self._mend(rest, begun)
-
-    def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            while line := file.readline(LONGEST_LINE):
-                yield line
-
-    def _mend(self, rest: bytes, begun: bool) -> None:
-        """Remove a partial journal line at the end; keep any other text as a terminated line."""
+            told = (
+                f"journal {str(self.path)!r}: {len(bad) + (not begun)} damaged lines are skipped, "
+                f"the first is line {bad[0] if bad else number}; their requests are repeated"
+            )
+            print(shown(told), file=sys.stderr)
+        # Remove a partial journal line at the end; keep any other text as a terminated line.
         if begun:
             os.ftruncate(self._file, os.fstat(self._file).st_size - len(rest))
         else:
             os.write(self._file, b"\n")
-
-    def _tell(self, count: int, first: int) -> None:
-        told = (
-            f"journal {str(self.path)!r}: {count} damaged lines are skipped, the first is line "
-            f"{first}; their requests are repeated"
-        )
-        print(shown(told), file=sys.stderr)
 
 
 def digest(value: Any) -> str:

@@ -235,38 +235,41 @@ class Server:
             return
         self._waiting = until
         left = self.settings.retries + 1 - state.attempt_number
-        where = f"{self.settings.base_url}, model {self.settings.model!r}"
-        line = f"{where}: {self._told(error)}; waiting {seconds:.0f} s, {left} attempts left"
+        line = f"{self._where}: {self._told(error)}; waiting {seconds:.0f} s, {left} attempts left"
         tqdm.write(line, file=sys.stderr)
 
     def _give_up(self, error: Exception) -> None:
         """Raise a ConfigError if no further request can succeed."""
-        where = f"{self.settings.base_url}, model {self.settings.model!r}"
         status = error.status if isinstance(error, StatusError) else 0
         told = self._told(error)
         if status in (401, 403):
-            raise ConfigError(
-                f"{where}: the key is rejected ({told}): set OPENAI_API_KEY"
-            ) from None
-        if status == 404:
-            raise ConfigError(
-                f"{where}: not found ({told}): check the base URL, which usually ends in /v1, "
-                "and the name of the model"
-            ) from None
-        if isinstance(error, StatusError) and 300 <= status < 400:
-            target = error.headers.get("location", "")
-            raise ConfigError(
-                f"{where}: redirects to {target[:200]!r}; redirects are not followed, since they "
-                "would receive the key: if that URL is right, give it as the base URL"
-            ) from None
-        if _no_credit(error):
-            raise ConfigError(f"{where}: no credit left ({told})") from None
-        self._failures += 1
-        if self._failures >= FAILURES_TO_STOP:
-            raise ConfigError(
-                f"{where}: {self._failures} requests failed in a row, the last one with: {told}; "
-                "rerun the command once the server responds"
-            ) from None
+            why = f"the key is rejected ({told}): set OPENAI_API_KEY"
+        elif status == 404:
+            why = (
+                f"not found ({told}): check the base URL, which usually ends in /v1, and the name "
+                "of the model"
+            )
+        elif isinstance(error, StatusError) and 300 <= status < 400:
+            why = (
+                f"redirects to {error.headers.get('location', '')[:200]!r}; redirects are not "
+                "followed, since they would receive the key: if that URL is right, give it as the "
+                "base URL"
+            )
+        elif _no_credit(error):
+            why = f"no credit left ({told})"
+        else:
+            self._failures += 1
+            if self._failures < FAILURES_TO_STOP:
+                return
+            why = (
+                f"{self._failures} requests failed in a row, the last one with: {told}; rerun the "
+                "command once the server responds"
+            )
+        raise ConfigError(f"{self._where}: {why}") from None
+
+    @property
+    def _where(self) -> str:
+        return f"{self.settings.base_url}, model {self.settings.model!r}"
 
     def _told(self, error: BaseException) -> str:
         """Format an error as one printable line without the key."""

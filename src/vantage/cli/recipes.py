@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 from rich.table import Table
 
+import vantage
 from vantage.cli import application
 
 
 def recipes() -> None:
     """List recipes with their options and papers, and the directory of recipe files."""
-    from vantage import recipe_files
     from vantage.methods import RECIPES
 
     table = Table("recipe", "options", "updates per batch", "description")
@@ -21,4 +22,7 @@ def recipes() -> None:
         summary = " ".join((inspect.getdoc(factory) or "").split())
         table.add_row(name, options, str(factory().loss.updates or 1), summary)
     application.console.print(table)
-    application.console.print(f"recipe files to copy: {recipe_files.directory()!s}", soft_wrap=True)
+    package = Path(vantage.__file__).parent
+    installed = package / "recipes"
+    files = installed if installed.is_dir() else package.parents[1] / "recipes"  # in a clone
+    application.console.print(f"recipe files to copy: {files!s}", soft_wrap=True)

@@ -56,17 +56,12 @@ def message(source: str, faults: Sequence[Fault]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, source: str, faults: Iterable[Fault]) -> None:
-    """Write faults as JSON Lines with the keys source, row, column, value and reason.
+def write_all(path: Path, faults: Iterable[tuple[str, Fault]]) -> None:
+    """Write (source, fault) as JSON Lines with the keys source, row, column, value and reason.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    write_all(path, ((source, fault) for fault in faults))
-
-
-def write_all(path: Path, faults: Iterable[tuple[str, Fault]]) -> None:
-    """Write faults of several sources, as `write`."""
     lines = [json.dumps({"source": source, **asdict(fault)}) + "\n" for source, fault in faults]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

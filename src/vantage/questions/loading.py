@@ -28,14 +28,8 @@ from vantage.questions.variants import Variants
 logger = logging.getLogger(__name__)
 
 REWRITES = "new_questions"
-KINDS = {
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    str: "a text",
-    list: "a list",
-    dict: "an object",
-}
+KINDS = {bool: "true or false", int: "a number", float: "a number"}
+KINDS |= {str: "a text", list: "a list", dict: "an object"}
 LARGE = "a number of more than 64 bits"
 
 
@@ -81,7 +75,7 @@ def load(
         bad = len({fault.row for fault in found.faults})
         where = ""
         if rejects is not None:
-            faults.write(rejects, source, found.faults)
+            faults.write_all(rejects, ((source, fault) for fault in found.faults))
             where = f", written to {rejects}"
         logger.warning(f"{source}: skipped {bad} of {bad + len(found.rows)} rows{where}")
     return found.rows

@@ -466,7 +466,7 @@ def _parts(turn: Turn) -> list[Mapping[str, Any]]:
     return content if isinstance(content, list) else []
 
 
-def _filled_in(turn: Turn, images: Iterator[Picture]) -> Turn:
+def _filled_in(turn: Turn, images: Iterator[Any]) -> Turn:
     """Fill the image parts of a turn with the next images, replacing any it has."""
     if not any(part["type"] == "image" for part in _parts(turn)):
         return turn
@@ -514,10 +514,4 @@ def _is_text(question: Question) -> bool:
 
 
 def _opened(message: Turn) -> dict[str, Any]:
-    if not _shown(message):
-        return dict(message)
-    parts = [
-        {**part, "image": part["image"].open()} if "image" in part else part
-        for part in _parts(message)
-    ]
-    return {**message, "content": parts}
+    return dict(_filled_in(message, (image.open() for image in _shown(message))))

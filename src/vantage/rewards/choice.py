@@ -15,8 +15,6 @@ from vantage.rewards.string import normal
 from vantage.rewards.text import EXPLANATION, boxed, text
 from vantage.rewards.values import LETTERS, Options, read
 
-NONE: frozenset[str] = frozenset()
-
 ALONE = re.compile(r"\(?([A-Ja-j])\)?[.:)]*")
 FIRST = re.compile(r"(?:option|choice|answer)?\s*(?:\(([A-J])\)|([A-J])[.:)])(?=\s|$)", re.I)
 # "A triangle" and the pronoun "I" name no option.
@@ -69,7 +67,7 @@ def named(given: str, options: Sequence[str] = ()) -> frozenset[str]:
     known = frozenset(LETTERS[: len(options)] or LETTERS)
     values = read(plain(given)) if len(given) <= LONGEST else ()
     several = [frozenset(value.letters) for value in values if isinstance(value, Options)]
-    return next((letters for letters in several if letters <= known), NONE)
+    return next((letters for letters in several if letters <= known), frozenset())
 
 
 def letter(given: str, options: Sequence[str] = ()) -> str | None:
