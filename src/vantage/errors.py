@@ -72,9 +72,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def some(rows: Iterable[int], limit: int = 5) -> str:
     """Abbreviate a list of row numbers for an error message."""
-    rows = [int(row) for row in rows]
-    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
-    return ", ".join(map(str, rows[:limit])) + more
+    return some_names((str(int(row)) for row in rows), limit)
 
 
 def some_names(names: Iterable[str], limit: int = 5) -> str:

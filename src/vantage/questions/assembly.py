@@ -31,7 +31,7 @@ def others(raw: Rows, columns: Columns) -> list[str]:
 
 def assemble(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -> Dataset:
     """Build the good rows with `prompt`, `answer`, `image` or `images`, and the other columns."""
-    columns = examiner.columns
+    columns = examiner.unpacker.columns
     parts = [_prompts(raw, examiner, looked, good)]
     if columns.answer or examiner.unpacker.layout.answered:
         parts.append(of_arrays(answer=pa.chunked_array(looked.answers, pa.string())))
@@ -80,7 +80,7 @@ def _with_options(
 
 def _prompts(raw: Rows, examiner: Examiner, looked: Gathered, good: list[int]) -> Dataset:
     inside = bool(looked.inside_Q[good].any())
-    column = examiner.columns.question or ""
+    column = examiner.unpacker.columns.question or ""
     whole = isinstance(raw, Dataset) and column in raw.column_names
     if whole and inside and not looked.changed_Q[good].any():
         return _only(raw, column, "prompt")  # does not copy the images

@@ -30,18 +30,9 @@ TURNS = re.compile(r"""['"](?:role|from|user)['"]\s*:""")
 CODED = re.compile(r"data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk0")
 # Pairs of keys of a message: role and content.
 MESSAGES = (("role", "content"), ("from", "value"), ("user", "assistant"))
-# Kinds of values. If a column holds several kinds, the first one in this order counts.
-KINDS = (
-    "picture",
-    "video",
-    "conversation",
-    "link",  # the URL of an image
-    "path",  # the path of a missing image
-    "texts",
-    "text",
-    "number",
-    "other",
-)
+# Kinds of values. If a column holds several kinds, the first one in this order counts. A link is
+# the URL of an image, a path that of a missing image.
+KINDS = ("picture", "video", "conversation", "link", "path", "texts", "text", "number", "other")
 
 # Names of the assistant role in messages.
 ASSISTANT = ("assistant", "gpt", "model", "bot", "chatgpt", "function_call")

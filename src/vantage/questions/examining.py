@@ -69,11 +69,6 @@ class Examiner:
     graded_by: Callable[..., list[float]] | None = None
     takes: Acceptance | None = None
 
-    @property
-    def columns(self) -> Columns:
-        """The columns of the layout."""
-        return self.unpacker.columns
-
     def part(self, rows: range) -> Iterator[Examined]:
         """Check a range of consecutive rows."""
         return map(self._read, rows, read_part(self.rows, rows))
@@ -86,7 +81,7 @@ class Examiner:
         return self._examine(source, Attempts(row, source))
 
     def _examine(self, source: Mapping[str, Any], attempts: Attempts) -> Examined:
-        columns, unpacker = self.columns, self.unpacker
+        columns, unpacker = self.unpacker.columns, self.unpacker
         told = attempts.make(columns.question, lambda: unpacker.told(source))
         given = {
             kind: attempts.make(
@@ -107,8 +102,7 @@ class Examiner:
             attempts.make(columns.question, lambda: check_tags(told, source))
         answer = attempts.make(columns.answer, lambda: self._answer(source, told))
         attempts.make(self.allowed_in, lambda: check_allowed(source, self.allowed_in))
-        for name, value in source.items():
-            attempts.make(name, partial(_check_written, value))
+        attempts.faults += written_faults(attempts.row, source)
         for name in unpacker.left:
             attempts.make(name, partial(unpacker.check_left, source, name))
         inside = _inside(prompt or ())

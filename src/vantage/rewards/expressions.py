@@ -152,7 +152,7 @@ def close(one: Any, other: Any, rounded: bool) -> bool:
         apart = abs(one - other)
         return apart < ROUNDING and apart <= ROUNDING * max(abs(one), abs(other))
     mp = _context()
-    left, right = _real(one, mp), _real(other, mp)
+    left, right = _real(one), _real(other)
     apart, size = abs(left - right), max(abs(left), abs(right))
     if rounded:
         return apart < 1e-6 and apart <= size * mp.mpf("1e-6")
@@ -170,7 +170,7 @@ def constant_ratio(one: Node, other: Node) -> Any:
         ratios.append(
             left / right
             if isinstance(right, Fraction) == isinstance(left, Fraction)
-            else _real(left, _context()) / _real(right, _context())
+            else _real(left) / _real(right)
         )
     first = ratios[0]
     return first if all(close(ratio, first, False) for ratio in ratios) else None
@@ -196,7 +196,7 @@ def _same_values(one: Node, other: Node, names: list[str], rounded: bool, scale:
             continue  # a root of a negative number
         if left is None or right is None:
             return False
-        left = left * scale if isinstance(left, Fraction) else left * _real(scale, _context())
+        left = left * scale if isinstance(left, Fraction) else left * _real(scale)
         if not close(left, right, rounded) and not _both_nothing(one, other, point, left, right):
             return False
         told += 1
@@ -225,18 +225,18 @@ def _both_nothing(one: Node, other: Node, point: Mapping, left: Any, right: Any)
     A rounding error shrinks when the precision grows; a small value does not.
     """
     mp = _context()
-    if max(abs(_real(left, mp)), abs(_real(right, mp))) > mp.mpf(10) ** (10 - DIGITS):
+    if max(abs(_real(left)), abs(_real(right))) > mp.mpf(10) ** (10 - DIGITS):
         return False
     with mp.workdps(4 * DIGITS):
         again = _value(one, point), _value(other, point)
-    return all(_vanishes(*pair, mp) for pair in zip((left, right), again, strict=True))
+    return all(map(_vanishes, (left, right), again))
 
 
-def _vanishes(value: Any, again: Any, mp: Any) -> bool:
+def _vanishes(value: Any, again: Any) -> bool:
     """Return whether a value is 0, or shrinks towards 0 with more digits."""
     if isinstance(value, Fraction) or again is None or value == 0:
         return value == 0
-    return abs(_real(again, mp)) < abs(value) * mp.mpf(10) ** -DIGITS
+    return abs(_real(again)) < abs(value) * _context().mpf(10) ** -DIGITS
 
 
 def _points(names: list[str], signed: bool) -> list[dict[str, Fraction]]:
@@ -275,8 +275,10 @@ def _context() -> Any:
     return mp
 
 
-def _real(value: Any, mp: Any) -> Any:
-    return mp.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
+def _real(value: Any) -> Any:
+    if not isinstance(value, Fraction):
+        return value
+    return _context().mpf(value.numerator) / value.denominator
 
 
 class _Evaluation:
@@ -299,7 +301,7 @@ class _Evaluation:
         return operation(*node[1:])
 
     def _inexact(self, node: Node) -> Any:
-        return _real(self(node), self.mp)
+        return _real(self(node))
 
     def _variable(self, name: str) -> Any:
         return self.point[name]
@@ -311,14 +313,14 @@ class _Evaluation:
         left, right = self(one), self(other)
         if isinstance(left, Fraction) and isinstance(right, Fraction):
             return left, right
-        return _real(left, self.mp), _real(right, self.mp)
+        return _real(left), _real(right)
 
     def _add(self, *terms: Node) -> Any:
         total = self(terms[0])
         for term in terms[1:]:
             value = self(term)
             if isinstance(value, Fraction) != isinstance(total, Fraction):
-                value, total = _real(value, self.mp), _real(total, self.mp)
+                value, total = _real(value), _real(total)
             total = _small(total + value)
         return total
 
@@ -350,10 +352,10 @@ class _Evaluation:
                 return base**exponent.numerator
         if isinstance(exponent, Fraction) and exponent.denominator != 1:
             return self._rooted(base, exponent)
-        return self._raised(_real(base, self.mp), _real(exponent, self.mp))
+        return self._raised(base, exponent)
 
     def _raised(self, base: Any, exponent: Any) -> Any:
-        mp = self.mp
+        mp, base, exponent = self.mp, _real(base), _real(exponent)
         if base and abs(mp.log(abs(base)) * abs(exponent)) > LARGEST_EXPONENT:
             raise TooLargeError
         return mp.power(base, exponent)
@@ -364,14 +366,14 @@ class _Evaluation:
         if isinstance(base, Fraction) and order <= 64:
             negative = base < 0
             if negative and order % 2 == 0:
-                return self._raised(_real(base, self.mp), _real(exponent, self.mp))
+                return self._raised(base, exponent)
             up, down = _root(abs(base.numerator), order), _root(base.denominator, order)
             if up is not None and down is not None:  # an exact root
                 root = Fraction(up, down) * (-1 if negative else 1)
                 return self._power(root, Fraction(exponent.numerator))
-            found = self._raised(_real(abs(base), self.mp), _real(exponent, self.mp))
+            found = self._raised(abs(base), exponent)
             return -found if negative and exponent.numerator % 2 else found
-        return self._raised(_real(base, self.mp), _real(exponent, self.mp))
+        return self._raised(base, exponent)
 
     def _factorial(self, one: Node) -> Any:
         value = self(one)
@@ -381,7 +383,7 @@ class _Evaluation:
             raise ZeroDivisionError
         if value.denominator == 1 and value <= 1_000:
             return Fraction(math.factorial(value.numerator))
-        return self.mp.gamma(_real(value + 1, self.mp))
+        return self.mp.gamma(_real(value + 1))
 
     def _binomial(self, one: Node, other: Node) -> Any:
         above, below = self(one), self(other)
