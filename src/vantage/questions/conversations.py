@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from vantage.errors import InputError
 from vantage.questions import column_kinds
 from vantage.questions.pictures import PLACES, Picture, picture
+from vantage.questions.schema import in_parts
 
 ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
@@ -83,17 +84,11 @@ def told(prompt: Any, root: Path | None) -> Told:
 
 def _check_length(messages: Sequence[Mapping[str, Any]]) -> None:
     """Reject texts that are too long for a question and take minutes to process."""
-    characters = sum(map(_characters, messages))
+    parts = (part for message in messages for part in in_parts(message["content"]))
+    texts = (part.get("text") for part in parts if isinstance(part, Mapping))
+    characters = sum(len(text) for text in texts if isinstance(text, str))
     if characters > LONGEST:
         raise InputError(f"{characters:,} characters: a conversation has at most {LONGEST:,}")
-
-
-def _characters(message: Mapping[str, Any]) -> int:
-    content = message["content"]
-    if isinstance(content, str):
-        return len(content)
-    texts = (part.get("text") for part in content or () if isinstance(part, Mapping))
-    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def is_as_training_reads(prompt: Any) -> bool:
@@ -201,8 +196,5 @@ def _filled(part: Mapping[str, Any]) -> list[str]:
 
 def said(message: Mapping[str, Any]) -> str:
     """The text of a message, without images."""
-    content = message.get("content", message.get("value"))
-    if isinstance(content, str):
-        return content.strip()
-    parts: Sequence[Any] = [part for part in content or () if isinstance(part, Mapping)]
-    return "".join(part.get("text") or "" for part in parts).strip()
+    parts = in_parts(message.get("content", message.get("value")))
+    return "".join(part.get("text") or "" for part in parts if isinstance(part, Mapping)).strip()

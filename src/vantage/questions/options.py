@@ -8,7 +8,6 @@ from typing import Any
 
 from vantage.errors import InputError
 from vantage.questions.column_kinds import ANSWERING, Data, bare, value_at
-from vantage.questions.layouts import named
 from vantage.questions.schema import literal
 from vantage.rewards.choice import LETTERS
 from vantage.rewards.choice import named as letters_in
@@ -46,28 +45,21 @@ def listing(options: tuple[str, ...]) -> str:
 def options_of(row: Mapping[str, Any], names: str | list[str] | None) -> list[str]:
     """Read the option texts of a row, starting with A; empty if it has none.
 
+    Letters in front of the texts ("A. red") are removed.
+
     Args:
         row: A row of the data set.
-        names: The column of lists, or the columns with one option each.
-
-    Raises:
-        InputError: The column does not hold options.
-    """
-    if names is None:
-        return []
-    values = [value_at(row, name) for name in named(names)]
-    return listed_options(values[0] if isinstance(names, str) else values)
-
-
-def listed_options(value: Any) -> list[str]:
-    """Read options from a list, an object, or a text that contains either.
-
-    Objects map letters to texts, or hold lists of texts and labels. Letters in front of the texts
-    ("A. red") are removed.
+        names: The columns with one option each, or the column that holds a list, an object, or a
+            text that contains either. Objects map letters to texts, or hold lists of texts and
+            labels.
 
     Raises:
         InputError: Any other value, more options than letters, or an empty option before another.
     """
+    if isinstance(names, list):
+        value: Any = [value_at(row, name) for name in names]
+    else:
+        value = value_at(row, names)
     if isinstance(value, str):
         value = _written(value)
     if isinstance(value, Mapping):

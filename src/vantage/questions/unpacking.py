@@ -28,7 +28,7 @@ from vantage.questions.layouts import VIDEOS, Columns, Layout
 from vantage.questions.options import lettered, letters_of, listing, options_of
 from vantage.questions.picture_placement import NUMBERED, TOKENS, numbered
 from vantage.questions.pictures import Picture, inside, picture
-from vantage.questions.schema import IMAGE, literal
+from vantage.questions.schema import IMAGE, in_parts, literal
 from vantage.rewards.choice import LETTERS
 
 MOST_EXACT = 2**53  # float64 represents all integers up to this exactly
@@ -245,9 +245,7 @@ def check_tags(question: Told, row: Mapping[str, Any]) -> None:
         InputError: The question contains such a placeholder.
     """
     for message in question.messages:
-        content = message["content"]
-        parts = [content] if isinstance(content, str) else content or ()
-        said = "".join(part if isinstance(part, str) else part.get("text") or "" for part in parts)
+        said = "".join(part.get("text") or "" for part in in_parts(message["content"]))
         if found := OTHER_TAGS.search(said):
             raise InputError(f"{found[0]} in the question: {VIDEO}")
         if row.get("objects") and (found := GROUNDING.search(said)):
