@@ -17,7 +17,7 @@ from vantage.questions.acceptance import Acceptance
 from vantage.questions.column_roles import layout_of
 from vantage.questions.examining import Examiner
 from vantage.questions.faults import Fault
-from vantage.questions.gathering import Gathered, gather
+from vantage.questions.gathering import gather
 from vantage.questions.layouts import Columns
 from vantage.questions.reading import undecoded
 from vantage.questions.schema import IMAGE
@@ -130,8 +130,12 @@ def survey(
     examiner = Examiner(raw, Unpacker(found_in, root), rewrites_in, allowed_in, graded_by, takes)
     _check_first(source, examiner, len(raw))
     looked = gather(examiner, len(raw), f"Checking {Path(source).name}")
-    if not (chosen.image or chosen.images):
-        _tell_of_words(source, looked)
+    worded = 0 if chosen.image or chosen.images else int(looked.worded_Q.sum())
+    if worded:  # the image column may not be mapped
+        logger.warning(
+            f"{source}: {worded} rows contain {IMAGE}, but no image column is used, so it is read "
+            "as a word; if it is a placeholder, set columns.image or columns.images"
+        )
     others = assembly.others(raw, chosen)
     found = [
         *looked.faults,
@@ -156,16 +160,6 @@ def _check_first(source: str, examiner: Examiner, rows: int) -> None:
     if len({fault.row for fault in found}) == faults.FIRST:
         raise InputError(
             f"{faults.message(source, found)}\nthe rest of the {rows:,} rows was not checked"
-        )
-
-
-def _tell_of_words(source: str, looked: Gathered) -> None:
-    """Warn if rows without images contain `<image>`: the image column may not be mapped."""
-    rows = int(looked.worded_Q.sum())
-    if rows:
-        logger.warning(
-            f"{source}: {rows} rows contain {IMAGE}, but no image column is used, so it is read as "
-            "a word; if it is a placeholder, set columns.image or columns.images"
         )
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from vantage.rewards import expressions, mathematics, units
-from vantage.rewards.expressions import Node, expression, has, variables
+from vantage.rewards.expressions import expression, has, variables
 from vantage.rewards.notation import plain
 from vantage.rewards.units import DEGREE, RADIAN
 from vantage.rewards.values import (
@@ -143,9 +143,11 @@ class _Comparison:
         return one.time is not None and self._times(one.time, other)
 
     def _ratio_and_quantity(self, one: Ratio, other: Quantity) -> bool:
-        if len(one.parts) != 2 or other.unit is not None or _is_whole(other.number):
+        number = other.number
+        whole = isinstance(number, Fraction) and number.denominator == 1
+        if len(one.parts) != 2 or other.unit is not None or whole:
             return False  # 5:1 is not the whole number 5
-        return expressions.equal(("divide", *one.parts), other.number, rounded=other.rounded)
+        return expressions.equal(("divide", *one.parts), number, rounded=other.rounded)
 
     def _ranges(self, one: Range, other: Range) -> bool:
         return self.texts(one.low, other.low) and self.texts(one.high, other.high)
@@ -321,10 +323,6 @@ def _has_pi(one: Quantity) -> bool:
     return one.unit is None and not variables(one.number) and has(one.number, "constant")
 
 
-def _is_whole(node: Node) -> bool:
-    return isinstance(node, Fraction) and node.denominator == 1
-
-
 @functools.lru_cache(maxsize=10_000)
 def _start(piece: Piece) -> float:
     """Return the lower end of an interval, as a sort key."""
@@ -372,8 +370,10 @@ def _stated(one: Relation) -> list[str]:
     members = [member for member in one.members if member]
     nodes = [expression(member) for member in members]
     values = [None if node is None else expressions.number(node) for node in nodes]
-    if any(map(_is_of_a_curve, nodes)) or any(map(DENIED.search, members)):
-        return []  # x^2 + y^2 = 4 is a curve, not a value
+    # x^2 + y^2 = 4 is a curve, not a value.
+    is_curve = any(node is not None and variables(node) >= {"x", "y"} for node in nodes)
+    if is_curve or any(map(DENIED.search, members)):
+        return []
     constant = [place for place, value in enumerate(values) if value is not None]
     if len(constant) > 1:
         # Several constants, 2 + 3 = 5, state one value only if they agree.
@@ -400,10 +400,6 @@ def _name_of(text: str) -> str:
 
 def _is_name(text: str) -> bool:
     return bool(_name_of(text))
-
-
-def _is_of_a_curve(node: Node | None) -> bool:
-    return node is not None and variables(node) >= {"x", "y"}
 
 
 def _is_part(text: str) -> bool:

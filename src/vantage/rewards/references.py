@@ -57,24 +57,18 @@ def fault(written: str) -> str | None:
     answer = reference(written)
     if not answer.strip():
         return "it has an empty box or empty <answer> tags"
-    if len(answer.split()) > MOST_WORDS and _is_said(answer):
+    is_parsed, words = len(answer) <= LONGEST, len(answer.split())
+    values = read(plain(answer)) if is_parsed else ()
+    if words > MOST_WORDS and all(isinstance(value, Words) for value in values):
         return (
-            f"it is a text of {len(answer.split())} words without a \\boxed{{}}, which no answer "
-            "repeats word for word; name the column of the answer alone, or use the reward `judge`"
+            f"it is a text of {words} words without a \\boxed{{}}, which no answer repeats word "
+            "for word; name the column of the answer alone, or use the reward `judge`"
         )
-    if len(answer) > LONGEST:
+    if not is_parsed:
         return None  # compared as a text
-    values = read(plain(answer))
     if not values:
         return "it contains nothing that can be compared"
     return next((reason for reason in map(_unanswerable, values) if reason), None)
-
-
-def _is_said(answer: str) -> bool:
-    """Return whether an answer is words alone, or too long to be parsed."""
-    if len(answer) > LONGEST:
-        return True
-    return all(isinstance(value, Words) for value in read(plain(answer)))
 
 
 def _unanswerable(value: Value) -> str | None:

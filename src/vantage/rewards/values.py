@@ -506,7 +506,8 @@ def _ranges(text: str) -> Iterator[Value]:
     low, end = found[1] or found[3], found[2] or found[4]
     if DECIMAL.fullmatch(low.rstrip("%")):
         high = _plain_quantity(end)
-        if high is not None and isinstance(high.number, Fraction) and _is_written(end):
+        is_literal = re.match(r"[\d.,]+(?!.*[-+*^\\])", end)  # not a sum
+        if high is not None and isinstance(high.number, Fraction) and is_literal:
             if TO.search(text) and high.unit is None:
                 yield from _moments(text)
             measure = "" if low.endswith("%") else re.sub(r"^[\d.,]+", "", end)
@@ -524,11 +525,6 @@ def _named(text: str) -> Iterator[Value]:
         yield Words(f"triangle {''.join(sorted(found[1]))}")
     elif (number := quadrant(text)) is not None:
         yield Words(f"quadrant {number}", ("i", "ii", "iii", "iv")[number - 1])
-
-
-def _is_written(text: str) -> bool:
-    """Return whether a text is a literal number, with or without a unit, not a sum."""
-    return re.match(r"[\d.,]+(?!.*[-+*^\\])", text) is not None
 
 
 def _matrices(text: str) -> Iterator[Value]:
