@@ -426,7 +426,7 @@ def test_a_dry_run_reports_missing_requirements(words, vantage, tiny_model, tmp_
 def test_a_dry_run_compares_the_estimate_with_the_gpu(
     vantage, monkeypatch, tiny_model, tmp_path, clean
 ):
-    monkeypatch.setattr("vantage.checking.machine.gpu_memory", lambda: 2**20)
+    monkeypatch.setattr("vantage.checking.run.gpu_memory", lambda: 2**20)
     status, out, _ = vantage("train", written(tmp_path, tiny_model, clean), "--dry-run")
     assert status == 0
     assert "warning memory: an estimated" in out

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from datasets import Dataset
 from transformers import TrainerState
 
-from vantage.checking.findings import Level
+from vantage.checking.findings import Finding, Level
 from vantage.questions.reading import Reader
 from vantage.rewards import REWARDS
 from vantage.rewards.references import perfect
@@ -20,8 +20,8 @@ ASKED = 64  # maximum rows, since custom rewards may be slow
 Reward = Callable[..., Any]
 
 
-def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level, str, str]]:
-    """Score known responses and return problems as (level, name of the reward, message).
+def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> Iterator[Finding]:
+    """Score known responses and report the rewards that do not tell them apart.
 
     A built-in reward must give 1 to a perfect response and 0 to an empty one. What a custom reward
     measures is unknown, so it must only give more to the perfect response.
@@ -35,18 +35,17 @@ def self_test(rewards: Mapping[str, Reward], rows: Dataset) -> list[tuple[Level,
     read = [reader.unread(reader[row]) for row in range(len(sample))]
     columns = {name: [row[name] for row in read] for name in sample.column_names}
     if "answer" not in columns:
-        return []
-    found: list = []
+        return
     for name, reward in rewards.items():
         try:
             best = earned(reward, columns, [perfect(answer) for answer in columns["answer"]])
             least = earned(reward, columns, [""] * len(sample))
         except (Exception, SystemExit) as error:  # custom rewards may raise anything
-            found.append(("error", name, f"failed on a response: {type(error).__name__}: {error}"))
+            words = f"reward {name!r}: failed on a response: {type(error).__name__}: {error}"
+            yield Finding("error", "rewards", words)
             continue
-        judge = _standard if name in REWARDS else _own
-        found += [(level, name, words) for level, words in judge(best, least)]
-    return found
+        for level, words in (_standard if name in REWARDS else _own)(best, least):
+            yield Finding(level, "rewards", f"reward {name!r}: {words}")
 
 
 def earned(reward: Reward, columns: Mapping[str, list], responses: list[str]) -> list[float | None]:
@@ -81,30 +80,27 @@ def earned(reward: Reward, columns: Mapping[str, list], responses: list[str]) ->
     return [None if value is None else float(value) for value in values]
 
 
-def _standard(best: list, least: list) -> list[tuple[Level, str]]:
-    found: list = []
+def _standard(best: list, least: list) -> Iterator[tuple[Level, str]]:
     poor = [value for value in best if value != 1]
     if poor:
         of = f"{len(poor)} of {len(best)}"
-        found.append(("error", f"{of} reference answers earn {poor[0]} in a perfect response"))
+        yield "error", f"{of} reference answers earn {poor[0]} in a perfect response"
     paid = [value for value in least if value != 0]
     if paid:
-        found.append(("error", f"an empty response earns {paid[0]}, expected 0"))
-    return found
+        yield "error", f"an empty response earns {paid[0]}, expected 0"
 
 
-def _own(best: list, least: list) -> list[tuple[Level, str]]:
+def _own(best: list, least: list) -> Iterator[tuple[Level, str]]:
     scored = [(b, w) for b, w in zip(best, least, strict=True) if b is not None and w is not None]
     flat = [b for b, w in scored if b <= w]
     if not scored:
-        return [("warning", "it returned no reward for any response of the self-test")]
-    if not flat:
-        return []
-    words = (
-        f"on {len(flat)} of {len(scored)} rows a perfect response (<think>, \\boxed) earns no "
-        "more than an empty one"
-    )
-    return [("warning", f"{words}: fine only if it does not reward correct answers")]
+        yield "warning", "it returned no reward for any response of the self-test"
+    if flat:
+        yield (
+            "warning",
+            f"on {len(flat)} of {len(scored)} rows a perfect response (<think>, \\boxed) earns no "
+            "more than an empty one: fine only if it does not reward correct answers",
+        )
 
 
 async def _awaited(value: Any) -> Any:

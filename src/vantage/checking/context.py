@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from vantage.checking.examples import Example, examples
 from vantage.checking.findings import Finding
 from vantage.checking.inspecting import Inspection, Looks
 from vantage.checking.leakage import Shared
-from vantage.checking.machine import Machine
 from vantage.checking.memory import Memory, Sampler, Sizes
 from vantage.checking.parity import Model
 from vantage.checking.tokens import Fitting, Lengths, LongRows, lengths, remedy
@@ -27,7 +25,7 @@ from vantage.questions.prompts import Prompts, has_images
 from vantage.questions.reading import Reader
 from vantage.questions.variants import Variants
 from vantage.training.adapters import lora_of
-from vantage.training.inputs import load_model, reward_of
+from vantage.training.inputs import load_model, reading_options, reward_of
 from vantage.training.precision import BYTES
 from vantage.training.resolved import Resolved, Source
 from vantage.training.shape import Pace
@@ -43,7 +41,6 @@ class HeldOut:
     Attributes:
         data: The data set.
         validation: Whether the run validates on these rows, so that bad rows stop it.
-        prompts: How the rows become prompts; None if the run does not use them.
         looks: Results of the inspection.
         long: Rows that are too long to validate on; None without a limit.
         shared: Rows that are also training rows.
@@ -51,7 +48,6 @@ class HeldOut:
 
     data: DataSet
     validation: bool
-    prompts: Prompts | None
     looks: Looks
     long: LongRows | None
     shared: Shared
@@ -66,12 +62,15 @@ class Context:
     Attributes:
         run: The run as resolved by its engine.
         test: Additional rows that must not be among the training rows.
-        machine: The machine that will train; None to check for any machine.
+        gpu: Memory of the first GPU of the machine that will train, in bytes; None without a GPU,
+            or to check for any machine.
+        missing: A sentence for each requirement of the engine that this machine lacks.
     """
 
     run: Resolved
     test: Source | None = None
-    machine: Machine | None = None
+    gpu: int | None = None
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def model(self) -> Model:
@@ -85,7 +84,9 @@ class Context:
     @cached_property
     def train(self) -> DataSet:
         """The training rows."""
-        return data_sets.training_rows(self.run, self.model.processor)
+        run = self.run
+        options = reading_options(run.config, self.model.processor)
+        return data_sets.read(run.train.name, run.train, variants=run.config.variants, **options)
 
     @property
     def rows(self) -> Dataset:
@@ -121,9 +122,7 @@ class Context:
     @cached_property
     def examples(self) -> list[Example]:
         """One rendered prompt of each layout."""
-        looks = self.looks
-        by_layout = (looks.layouts, looks.layout_Q, looks.row_Q)
-        return examples(self.model, self.prompts, *by_layout, self.rewards)
+        return examples(self.model, self.prompts, self.looks, self.rewards)
 
     @cached_property
     def prompt_tokens(self) -> Lengths | None:
@@ -149,44 +148,28 @@ class Context:
         return _long(self.prompts, self.model, self.run.limit, self.looks)
 
     @cached_property
-    def held_out(self) -> tuple[HeldOut, ...]:
+    def held_out(self) -> list[HeldOut]:
         """Held-out data sets: validation and test."""
-        found = []
-        if self.run.validation:
-            found.append(self._validation(self.run.validation))
-        if self.test:
-            found.append(self._test(self.test))
-        return tuple(found)
+        validation = self.run.validation
+        found = [self._validation(validation)] if validation else []
+        return found + ([self._test(self.test)] if self.test else [])
 
     def _validation(self, source: Source) -> HeldOut:
-        model, limit = self.model, self.run.limit_validation
-        data = data_sets.validation_rows(self.run, source, model.processor)
-        if not len(data.rows):
-            return self._compared(data, validation=True)
-        prompts = replace(self.run.prompts(data.rows), variants=Variants())
-        looks = _inspected(model, prompts, data)
-        long = None if limit is None else _long(prompts, model, limit, looks)
-        return self._compared(data, looks, validation=True, prompts=prompts, long=long)
+        options = reading_options(self.run.config, self.model.processor)
+        data = data_sets.read(str(source), source, **options)
+        looks, long, limit = Looks.of([], []), None, self.run.limit_validation
+        if len(data.rows):
+            prompts = replace(self.run.prompts(data.rows), variants=Variants())
+            looks = _inspected(self.model, prompts, data)
+            long = None if limit is None else _long(prompts, self.model, limit, looks)
+        return HeldOut(data, True, looks, long, leakage.shared(self.looks.keys, looks.keys))
 
     def _test(self, source: Source) -> HeldOut:
-        data = data_sets.test_rows(self.run, source)
-        if not len(data.rows):
-            return self._compared(data)
-        inspection = Inspection(Prompts(Reader(data.rows)))
-        return self._compared(data, inspection.over(data.numbers, "Comparing with held-out rows"))
-
-    def _compared(
-        self,
-        data: DataSet,
-        looks: Looks | None = None,
-        *,
-        validation: bool = False,
-        prompts: Prompts | None = None,
-        long: LongRows | None = None,
-    ) -> HeldOut:
-        looks = looks or Looks.joined([])
-        shared = leakage.shared(self.looks.keys, looks.keys)
-        return HeldOut(data, validation, prompts, looks, long, shared)
+        data, looks = data_sets.read_test(self.run, source), Looks.of([], [])
+        if len(data.rows):
+            inspection = Inspection(Prompts(Reader(data.rows)))
+            looks = inspection.over(data.numbers, "Comparing with held-out rows")
+        return HeldOut(data, False, looks, None, leakage.shared(self.looks.keys, looks.keys))
 
     @cached_property
     def pace(self) -> Pace:
@@ -247,16 +230,6 @@ class Context:
 
 
 Check = Callable[[Context], Iterator[Finding]]
-
-
-def needs_rows(check: Check) -> Check:
-    """Decorate a check to return no findings if there are no usable training rows."""
-
-    @functools.wraps(check)
-    def guarded(context: Context) -> Iterator[Finding]:
-        return check(context) if len(context.rows) else iter(())
-
-    return guarded
 
 
 def _inspected(model: Model, prompts: Prompts, data: DataSet) -> Looks:

@@ -40,26 +40,26 @@ class DataSet:
         return len({fault.row for fault in self.faults})
 
 
-def training_rows(run: Resolved, processor: Any) -> DataSet:
-    """Read the rows that a run trains on.
+def read(name: str, source: Source, **options: Any) -> DataSet:
+    """Read a data set.
+
+    Args:
+        name: Name in the report.
+        source: Path and split.
+        options: Options of `vantage.questions.loading.survey`.
 
     Raises:
         ConfigError, InputError: See `vantage.questions.loading.survey`.
     """
-    options = {**reading_options(run.config, processor), "variants": run.config.variants}
-    return _read(run.train.name, run.train, options)
+    found = survey(source.path, split=source.split, **options)
+    bad = {fault.row for fault in found.faults}
+    numbers: Sequence[int] = range(len(found.rows) + len(bad))
+    if bad:
+        numbers = [row for row in numbers if row not in bad]
+    return DataSet(name, found.rows, numbers, found.faults, found.remarks)
 
 
-def validation_rows(run: Resolved, source: Source, processor: Any) -> DataSet:
-    """Read the rows that a run validates on.
-
-    Raises:
-        ConfigError, InputError: See `vantage.questions.loading.survey`.
-    """
-    return _read(str(source), source, reading_options(run.config, processor))
-
-
-def test_rows(run: Resolved, source: Source) -> DataSet:
+def read_test(run: Resolved, source: Source) -> DataSet:
     """Read rows that the run itself does not use, with the run's columns where they exist.
 
     Raises:
@@ -69,13 +69,4 @@ def test_rows(run: Resolved, source: Source) -> DataSet:
     if run.config.data.columns.model_fields_set:
         there, _ = open_rows(source.path, source.split)
         options["columns"] = those_there(run.config.data.columns, names(there))
-    return _read(str(source), source, options)
-
-
-def _read(name: str, source: Source, options: dict[str, Any]) -> DataSet:
-    found = survey(source.path, split=source.split, **options)
-    bad = {fault.row for fault in found.faults}
-    numbers: Sequence[int] = range(len(found.rows) + len(bad))
-    if bad:
-        numbers = [row for row in numbers if row not in bad]
-    return DataSet(name, found.rows, numbers, found.faults, found.remarks)
+    return read(str(source), source, **options)

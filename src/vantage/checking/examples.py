@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vantage.checking.answers import Reward, earned
+from vantage.checking.inspecting import Looks
 from vantage.checking.parity import Model
 from vantage.questions.prompts import Prompts
-from vantage.questions.schema import Question, pictures, render
+from vantage.questions.schema import pictures, render
 
 MOST = 6  # most frequent layouts shown
 
@@ -22,7 +23,7 @@ class Example:
 
     Attributes:
         row: Row number.
-        layout: See `layout`.
+        layout: See `vantage.checking.inspecting.layout`.
         rows: Number of rows with this layout.
         text: The prompt as the chat template renders it.
         sizes: (width, height) in pixels of the images passed to the processor.
@@ -39,50 +40,29 @@ class Example:
     earned: Mapping[str, float | None] | None = None
 
 
-def layout(question: Question) -> str:
-    """Describe the roles of a question's turns and its number of images."""
-    if question.earlier is None:
-        return "plain text"
-    turns = (*question.earlier, question.turn, *question.later)
-    shown = len(pictures(question))
-    count = {0: "no image", 1: "1 image"}.get(shown, "several images")
-    return f"{', '.join(str(turn['role']) for turn in turns)}; {count}"
-
-
 def examples(
-    model: Model,
-    prompts: Prompts,
-    layouts: Sequence[str],
-    layout_Q: np.ndarray,
-    row_Q: np.ndarray,
-    rewards: Mapping[str, Reward],
+    model: Model, prompts: Prompts, looks: Looks, rewards: Mapping[str, Reward]
 ) -> list[Example]:
     """Render the first row of each layout.
 
     Args:
         model: The model without its weights.
         prompts: The rows, and how they become prompts.
-        layouts: All layouts.
-        layout_Q: Index of each row's layout.
-        row_Q: Row numbers for the report.
+        looks: Results of the inspection of the rows.
         rewards: Reward functions by name.
     """
-    which, first, counts = np.unique(layout_Q, return_index=True, return_counts=True)
-    usual = sorted(zip(-counts, first, which, strict=True))[:MOST]
-    return [
-        _example(model, prompts, int(place), int(row_Q[place]), layouts[name], -int(rows), rewards)
-        for rows, place, name in usual
-    ]
+    _, first, counts = np.unique(looks.layout_Q, return_index=True, return_counts=True)
+    usual = sorted(zip((-counts).tolist(), first.tolist(), strict=True))[:MOST]
+    return [_example(model, prompts, looks, rewards, place, -rows) for rows, place in usual]
 
 
 def _example(
     model: Model,
     prompts: Prompts,
-    place: int,
-    number: int,
-    name: str,
-    rows: int,
+    looks: Looks,
     rewards: Mapping[str, Reward],
+    place: int,
+    rows: int,
 ) -> Example:
     source = prompts.rows[place]
     question = prompts.original(source)
@@ -91,12 +71,13 @@ def _example(
     except Exception as error:  # templates raise many types; the check of the prompts reports it
         text = f"cannot be rendered: {error}"
     sizes = tuple(image.open().size for image in pictures(question))
+    example = Example(int(looks.row_Q[place]), looks.layout(place), rows, text, sizes)
     answer = source.get("answer")
     if answer is None:
-        return Example(number, name, rows, text, sizes)
+        return example
     columns = {column: [value] for column, value in prompts.rows.unread(source).items()}
-    given = {called: _given(reward, columns, str(answer)) for called, reward in rewards.items()}
-    return Example(number, name, rows, text, sizes, str(answer), given)
+    given = {name: _given(reward, columns, str(answer)) for name, reward in rewards.items()}
+    return replace(example, answer=str(answer), earned=given)
 
 
 def _given(reward: Reward, columns: Mapping[str, list[Any]], answer: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vantage.checking.examples import layout
-from vantage.checking.leakage import Key, Keys, key
+from vantage.checking.leakage import Key, Keys, key, moved
 from vantage.checking.parity import Model, placed, same_ids
 from vantage.questions.parallel import over_parts
 from vantage.questions.pictures import Picture
@@ -37,7 +36,7 @@ class Look(NamedTuple):
         tokens, image_tokens: Token counts of the longest prompt; 0 if the processor failed.
         hidden: Special tokens of the model that occur in the text.
         problem: Why the row cannot be encoded or encodes inconsistently; else empty.
-        layout: See `vantage.checking.examples.layout`.
+        layout: See `layout`.
     """
 
     key: Key
@@ -84,21 +83,21 @@ class Looks:
 
     @classmethod
     def joined(cls, parts: Sequence[Looks]) -> Looks:
-        """Concatenate parts."""
+        """Concatenate parts, at least one."""
         layouts = list(dict.fromkeys(name for part in parts for name in part.layouts))
         places = [
             np.array([layouts.index(n) for n in part.layouts], np.int16)[part.layout_Q]
             for part in parts
         ]
-        starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+        lengths = [len(part) for part in parts]
         return cls(
             Keys.joined([part.keys for part in parts]),
-            np.concatenate([np.zeros(0, np.int32), *(part.token_Q for part in parts)]),
-            np.concatenate([np.zeros(0, np.int32), *(part.image_token_Q for part in parts)]),
-            np.concatenate([np.zeros(0, np.int16), *places]),
+            np.concatenate([part.token_Q for part in parts]),
+            np.concatenate([part.image_token_Q for part in parts]),
+            np.concatenate(places),
             layouts,
-            _moved(zip(starts, (part.hidden for part in parts), strict=False)),
-            _moved(zip(starts, (part.problems for part in parts), strict=False)),
+            moved([part.hidden for part in parts], lengths),
+            moved([part.problems for part in parts], lengths),
         )
 
     def __len__(self) -> int:
@@ -109,10 +108,19 @@ class Looks:
         """Number of each row."""
         return self.keys.row_Q
 
+    def layout(self, place: int) -> str:
+        """Layout of the row at an index."""
+        return self.layouts[self.layout_Q[place]]
 
-def _moved(parts: Iterable[tuple[int, Mapping[int, Any]]]) -> dict[int, Any]:
-    """Merge values by index, with each part's indices shifted by its start."""
-    return {start + place: value for start, part in parts for place, value in part.items()}
+
+def layout(question: Question) -> str:
+    """Describe the roles of a question's turns and its number of images."""
+    if question.earlier is None:
+        return "plain text"
+    turns = (*question.earlier, question.turn, *question.later)
+    shown = len(pictures(question))
+    count = {0: "no image", 1: "1 image"}.get(shown, "several images")
+    return f"{', '.join(str(turn['role']) for turn in turns)}; {count}"
 
 
 @dataclass(frozen=True)
@@ -136,12 +144,11 @@ class Inspection:
             numbers: Row numbers for the report.
             words: Label of the progress bar.
         """
-        parts = over_parts(
-            lambda part: Looks.of(self.part(part), numbers[part.start : part.stop]),
-            len(numbers),
-            words,
-        )
-        return Looks.joined(parts)
+
+        def look(part: range) -> Looks:
+            return Looks.of(self.part(part), numbers[part.start : part.stop])
+
+        return Looks.joined(over_parts(look, len(numbers), words))
 
     def __call__(self, row: int) -> Look:
         """Inspect one row."""

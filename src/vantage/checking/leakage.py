@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -63,17 +64,12 @@ class Keys:
 
     @classmethod
     def joined(cls, parts: Sequence[Keys]) -> Keys:
-        """Concatenate parts."""
-        starts = np.cumsum([0, *(len(part.row_Q) for part in parts)]).tolist()
+        """Concatenate parts, at least one."""
         return cls(
-            np.concatenate([np.zeros(0, np.int64), *(part.row_Q for part in parts)]),
-            np.concatenate([_numbers(()), *(part.asked_Q2 for part in parts)]),
-            np.concatenate([_numbers(()), *(part.answer_Q2 for part in parts)]),
-            {
-                start + place: pictures
-                for start, part in zip(starts, parts, strict=False)
-                for place, pictures in part.pictures.items()
-            },
+            np.concatenate([part.row_Q for part in parts]),
+            np.concatenate([part.asked_Q2 for part in parts]),
+            np.concatenate([part.answer_Q2 for part in parts]),
+            moved([part.pictures for part in parts], [len(part.row_Q) for part in parts]),
         )
 
     def first_Q(self) -> np.ndarray:
@@ -85,6 +81,16 @@ class Keys:
         first_Q = np.empty_like(order_Q)
         first_Q[order_Q] = order_Q[new_Q][np.cumsum(new_Q) - 1]
         return first_Q
+
+
+def moved(parts: Sequence[Mapping[int, Any]], lengths: Sequence[int]) -> dict[int, Any]:
+    """Merge values by index, where the indices of a part start after the rows of those before."""
+    starts = itertools.accumulate(lengths, initial=0)
+    return {
+        start + place: value
+        for start, part in zip(starts, parts, strict=False)
+        for place, value in part.items()
+    }
 
 
 @dataclass(frozen=True)

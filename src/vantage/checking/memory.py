@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import accelerate
@@ -108,8 +108,7 @@ class Memory:
     @property
     def total(self) -> int:
         """Bytes in use during an update."""
-        parts = (self.weights, self.gradients, self.optimizer, self.copies, self.reference)
-        return sum(parts) + self.activations + self.logits
+        return sum(astuple(self))
 
     def beside(self, sampler: Sampler | None, gpu: int) -> int:
         """Peak of this process and a sampler, in bytes, on a GPU of `gpu` bytes.

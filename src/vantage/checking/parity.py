@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,14 +74,8 @@ class Model:
         holders = (self.processor, self.tokenizer)
         named = [getattr(holder, name, None) for holder in holders for name in PLACEHOLDERS]
         by_id = [i for i in (self.image_id,) if i is not None and i < len(self.tokenizer)]
-        return tuple(
-            dict.fromkeys(
-                [
-                    *(str(token) for token in named if token),
-                    *self.tokenizer.convert_ids_to_tokens(by_id),
-                ]
-            )
-        )
+        tokens = [*map(str, filter(None, named)), *self.tokenizer.convert_ids_to_tokens(by_id)]
+        return tuple(dict.fromkeys(tokens))
 
     @functools.cached_property
     def mark(self) -> str | None:
@@ -165,13 +159,7 @@ def placed(model: Model, prompt: Any, ids: list[int]) -> str:
 def same_ids(model: Model, prompt: Any, ids: list[int]) -> str:
     """Check that the rendered text encodes to the same ids, and that these decode to its images.
 
-    Args:
-        model: The model without its weights.
-        prompt: Prompt in the trainer's format, with opened images.
-        ids: Token ids of the prompt, as in training.
-
-    Returns:
-        The problem; empty if there is none.
+    Arguments and result are those of `placed`.
     """
     pictures = images_in(prompt)
     if not isinstance(prompt, str):
@@ -200,48 +188,35 @@ def of_model(model: Model, *, with_images: bool) -> list[tuple[Level, str]]:
         model: The model without its weights.
         with_images: Whether rows have images.
     """
-    found = _tokens(model)
-    if not with_images:
-        return found
+    return [*_of_tokenizer(model), *(_of_images(model) if with_images else ())]
+
+
+def _of_images(model: Model) -> Iterator[tuple[Level, str]]:
     if model.mark is None:
-        found.append(("error", "its chat template writes no placeholder for an image"))
+        yield "error", "its chat template writes no placeholder for an image"
     if model.image_id is None:
-        found.append(("error", "neither processor nor model defines the id of its image token"))
+        yield "error", "neither processor nor model defines the id of its image token"
     elif model.image_ids and model.image_id not in model.image_ids:
         ids = ", ".join(map(str, sorted(model.image_ids)))
         words = f"image tokens have the id {ids} in the processor but {model.image_id} in the model"
-        found.append(("error", f"{words}: they do not match"))
-    return found
+        yield "error", f"{words}: they do not match"
 
 
-def _tokens(model: Model) -> list[tuple[Level, str]]:
+def _of_tokenizer(model: Model) -> Iterator[tuple[Level, str]]:
     tokenizer = model.tokenizer
-    found: list[tuple[Level, str]] = []
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        found.append(("error", "its tokenizer has neither a padding token nor an end token"))
+        yield "error", "its tokenizer has neither a padding token nor an end token"
     elif tokenizer.pad_token is None:
-        found.append(
-            ("warning", "its tokenizer has no padding token; training pads with the end token")
-        )
+        yield "warning", "its tokenizer has no padding token; training pads with the end token"
     elif not _pads_left(tokenizer):
-        found.append(("error", "its tokenizer does not pad on the left, as generation needs"))
+        yield "error", "its tokenizer does not pad on the left, as generation needs"
     if tokenizer.eos_token is None:
-        found.append(
-            (
-                "warning",
-                "its tokenizer has no end token: each response is generated up to the limit",
-            )
-        )
+        words = "its tokenizer has no end token: each response is generated up to the limit"
+        yield "warning", words
     vocabulary = getattr(model.config.get_text_config(), "vocab_size", None)
     if vocabulary is not None and len(tokenizer) > vocabulary:
-        found.append(
-            (
-                "error",
-                f"its tokenizer has {len(tokenizer)} tokens but the model only {vocabulary}: "
-                "they do not match",
-            )
-        )
-    return found
+        words = f"its tokenizer has {len(tokenizer)} tokens but the model only {vocabulary}"
+        yield "error", f"{words}: they do not match"
 
 
 def _pads_left(tokenizer) -> bool:

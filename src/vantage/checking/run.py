@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from vantage import files
-from vantage.checking import machine
-from vantage.checking.check_report import CheckReport
-from vantage.checking.checks import CHECKS
+from vantage.checking.checks import CHECKS, WITHOUT_ROWS
 from vantage.checking.context import Check, Context
-from vantage.checking.machine import Machine
+from vantage.checking.report import CheckReport
 from vantage.config import Config
 from vantage.training import checkpoints
 from vantage.training.engines import engine_of
@@ -49,8 +49,7 @@ def dry_run(config: Config, *, resume: bool = False) -> CheckReport:
     engine = engine_of(config)
     engine.check_run(config, resume=resume)
     run = engine.resolve(config)
-    here = Machine(machine.gpu_memory(), tuple(engine.missing_packages(config)))
-    context = Context(run, machine=here)
+    context = Context(run, gpu=gpu_memory(), missing=tuple(engine.missing_packages(config)))
     if resume:
         checkpoints.check_rows(Path(config.run.output), context.rows)
     found = report(context, (*CHECKS, *engine.CHECKS))
@@ -64,19 +63,14 @@ def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
     Raises:
         ConfigError, InputError: The model or the data cannot be loaded.
     """
-    findings = [finding for check in checks for finding in check(context)]
-    config, train = context.run.config, context.train
-    report = CheckReport(
-        train.name,
-        files.from_here(config.model.path),
-        len(train.rows),
-        train.faults,
-        findings=findings,
-    )
+    applied = [check for check in checks if check in WITHOUT_ROWS or len(context.rows)]
+    findings = [finding for check in applied for finding in check(context)]
+    train, model = context.train, files.from_here(context.run.config.model.path)
+    found = CheckReport(train.name, model, len(train.rows), train.faults, findings=findings)
     if not len(train.rows):
-        return report
+        return found
     return replace(
-        report,
+        found,
         held_out_faults={one.data.name: one.data.faults for one in context.held_out},
         prompt_tokens=context.prompt_tokens,
         image_tokens=context.image_tokens,
@@ -87,3 +81,10 @@ def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
         pace=context.pace,
         examples=context.examples,
     )
+
+
+def gpu_memory() -> int | None:
+    """Memory of the first GPU, in bytes; None without a GPU."""
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_properties(0).total_memory

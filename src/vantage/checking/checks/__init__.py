@@ -4,20 +4,13 @@ To add a check, write a function in a file of this package and add it to `CHECKS
 applies to one engine belongs in `CHECKS` of that engine's module `resolving`.
 """
 
-from vantage.checking.checks.batch import batch
-from vantage.checking.checks.columns import columns
-from vantage.checking.checks.duplicates import duplicates
-from vantage.checking.checks.engine import engine
+from vantage.checking.checks.configuration import batch, engine, precision
 from vantage.checking.checks.held_out import held_out
-from vantage.checking.checks.long_prompts import long_prompts
-from vantage.checking.checks.machine import gpu, packages
-from vantage.checking.checks.memory import memory
-from vantage.checking.checks.precision import precision
+from vantage.checking.checks.machine import gpu, memory, packages
 from vantage.checking.checks.processor import processor
-from vantage.checking.checks.prompts import prompts
+from vantage.checking.checks.prompts import long_prompts, prompts, special_tokens
 from vantage.checking.checks.rewards import rewards
-from vantage.checking.checks.rows import rows
-from vantage.checking.checks.special_tokens import special_tokens
+from vantage.checking.checks.rows import columns, duplicates, rows
 from vantage.checking.context import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -37,3 +30,5 @@ CHECKS: tuple[Check, ...] = (
     packages,
     gpu,
 )
+# Checks that also run if there are no usable training rows.
+WITHOUT_ROWS: tuple[Check, ...] = (engine, rows, packages)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vantage.checking.checks.long_prompts import too_long
-from vantage.checking.checks.prompts import problems
+from vantage.checking.checks.prompts import problems, too_long
 from vantage.checking.checks.rewards import missing_columns
 from vantage.checking.checks.rows import bad_rows
-from vantage.checking.context import Context, HeldOut, needs_rows
+from vantage.checking.context import Context, HeldOut
 from vantage.checking.findings import Finding, pairs_named
 
 
-@needs_rows
 def held_out(context: Context) -> Iterator[Finding]:
     """Check each held-out data set."""
     for found in context.held_out:

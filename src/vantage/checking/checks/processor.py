@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vantage.checking import parity
-from vantage.checking.context import Check, Context, needs_rows
+from vantage.checking.context import Check, Context
 from vantage.checking.findings import Finding
 from vantage.errors import EngineError
 from vantage.questions.prompts import first_with_images, has_images
 from vantage.questions.schema import images_in, render
 
 
-@needs_rows
 def processor(context: Context) -> Iterator[Finding]:
     """Report whether the processor can read the rows and matches the model."""
     model = context.model
@@ -37,7 +36,6 @@ def trying_pictures(refuse: Callable[[Any, list[int], list[Any]], None]) -> Chec
             EngineError if the engine cannot train on them.
     """
 
-    @needs_rows
     def pictures(context: Context) -> Iterator[Finding]:
         first = first_with_images(context.rows) if context.readable else None
         if first is None:

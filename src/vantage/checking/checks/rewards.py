@@ -7,22 +7,20 @@ from collections.abc import Iterator
 from datasets import Dataset
 
 from vantage.checking.answers import self_test
-from vantage.checking.context import Context, needs_rows
+from vantage.checking.context import Context
 from vantage.checking.findings import Finding
 from vantage.errors import InputError
 from vantage.questions.variants import Variants
 from vantage.training.columns import check_columns
 
 
-@needs_rows
 def rewards(context: Context) -> Iterator[Finding]:
     """Report missing columns, or else the problems of the rewards' self-test."""
     variants = context.run.config.variants
     missing = [*missing_columns(context, "the data", context.rows, variants)]
     yield from missing
     if not missing:
-        for level, name, words in self_test(context.rewards, context.rows):
-            yield Finding(level, "rewards", f"reward {name!r}: {words}")
+        yield from self_test(context.rewards, context.rows)
 
 
 def missing_columns(

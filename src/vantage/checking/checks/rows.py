@@ -1,12 +1,13 @@
-"""Unusable rows."""
+"""Training rows: whether they are usable and distinct, and the choice of their columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vantage.checking import leakage
 from vantage.checking.context import Context
 from vantage.checking.data_sets import DataSet
-from vantage.checking.findings import Finding
+from vantage.checking.findings import Finding, pairs_named
 
 
 def rows(context: Context) -> Iterator[Finding]:
@@ -33,3 +34,22 @@ def bad_rows(data: DataSet, policy: str | None) -> Iterator[Finding]:
         yield Finding("error", "bad rows", f"{of}: {advice}")
     else:
         yield Finding("warning", "bad rows", f"{of} and would be skipped")
+
+
+def columns(context: Context) -> Iterator[Finding]:
+    """Note columns that could have been used but are not."""
+    for words in context.train.remarks:
+        yield Finding("note", "columns", words)
+
+
+def duplicates(context: Context) -> Iterator[Finding]:
+    """Warn about rows with the same question as an earlier row, with equal or other answers."""
+    looks = context.looks
+    found = leakage.repeats(looks.keys)
+    for words, pairs in (
+        ("have the question and answer of an earlier row", found.same),
+        ("have the question of an earlier row but another answer", found.contradicting),
+    ):
+        if pairs:
+            words = f"{len(pairs)} of {len(looks)} rows {words}: {pairs_named(pairs)}"
+            yield Finding("warning", "duplicates", words)
