@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -19,34 +18,14 @@ LOSSLESS = 128 * 128  # smaller images are often drawings or digits, which lossy
 MOST = 10**9  # upper limit of every setting
 
 
-class Limits(Protocol):
+@dataclass(frozen=True)
+class Keep:
     """Limits of the stored texts and images, like `run.record` of a configuration.
 
     Attributes:
         rollouts: Rollouts of a batch whose texts, prompts and images are kept.
         characters: Maximum length of a text; longer ones lose their middle.
         pixels: Maximum size of an image; larger ones are scaled down.
-    """
-
-    @property
-    def rollouts(self) -> int:
-        """See above."""
-        ...
-
-    @property
-    def characters(self) -> int:
-        """See above."""
-        ...
-
-    @property
-    def pixels(self) -> int:
-        """See above."""
-        ...
-
-
-@dataclass(frozen=True)
-class Keep:
-    """`Limits` with the defaults of a configuration.
 
     Raises:
         ConfigError: If a value is out of range.

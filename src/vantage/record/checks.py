@@ -118,19 +118,20 @@ def unrelated(prompts: pa.Table, rollouts: pa.Table, samples: pa.Table) -> str |
         rollouts: Table with the columns question, prompt, reward and trained.
         samples: Table with the columns rollout, prompt, pair and padding.
     """
-    asked = _mapped(prompts["prompt"], prompts["row"])
-    if any(
-        asked.get(prompt) != question
-        for prompt, question in zip(*_lists(rollouts, "prompt", "row"), strict=True)
-    ):
+    asked, generated = (
+        [*zip(table["prompt"].to_pylist(), table["row"].to_pylist(), strict=True)]
+        for table in (prompts, rollouts)
+    )
+    row_of = dict(asked)
+    if any(row_of.get(prompt) != row for prompt, row in generated):
         return "rollouts refer to prompts that are missing or belong to another question"
     rollout_M, prompt_M = (samples[name].to_numpy() for name in ("rollout", "prompt"))
     if len(rollout_M) and rollout_M.max() >= len(rollouts):
         return "samples refer to rollouts that are missing"
     if np.isnan(rollouts["reward"].to_numpy()[rollout_M]).any():
         return "samples refer to rollouts without a reward"
-    question_M = rollouts["row"].to_numpy()[rollout_M]
-    if any(asked.get(prompt) != q for prompt, q in zip(prompt_M, question_M, strict=True)):
+    row_M = rollouts["row"].to_numpy()[rollout_M]
+    if any(row_of.get(prompt) != row for prompt, row in zip(prompt_M, row_M, strict=True)):
         return "samples refer to prompts that are missing or belong to another question"
     pair_M = samples["pair"].to_numpy()
     if (pair_M >= 0).any() and (len(pair_M) % 2 or (pair_M[::2] != pair_M[1::2]).any()):
@@ -156,14 +157,6 @@ def incomplete(rollouts: pa.Table, samples: pa.Table) -> int | None:
     told_B = np.bincount(index_N, trained_N, minlength=len(batch_B))
     there_B = np.bincount(index_M, minlength=len(batch_B))
     return next((int(batch) for batch in batch_B[told_B != there_B]), None)
-
-
-def _mapped(keys: pa.ChunkedArray, values: pa.ChunkedArray) -> dict[int, int]:
-    return dict(zip(keys.to_pylist(), values.to_pylist(), strict=True))
-
-
-def _lists(table: pa.Table, *columns: str) -> list[list[Any]]:
-    return [table[column].to_pylist() for column in columns]
 
 
 def about(told: Mapping[str, Any]) -> About:

@@ -63,7 +63,6 @@ VALIDATIONS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-TABLES = ("batch", "rollouts", "samples", "prompts")
 
 
 def rollouts_schema(parts: Sequence[str]) -> pa.Schema:
@@ -96,8 +95,8 @@ def batch_table(step: Step) -> pa.Table:
         "ended": time.time(),
         "generated_tokens": step.generated_tokens,
         "done": step.done,
-        "seconds": _numbers(step.seconds),
-        "metrics": _numbers(step.metrics),
+        "seconds": [(name, float(value)) for name, value in step.seconds.items()],
+        "metrics": [(name, float(value)) for name, value in step.metrics.items()],
     }
     return pa.Table.from_pylist([row], schema=BATCH)
 
@@ -109,7 +108,7 @@ def rollouts_table(step: Step, kept_N: np.ndarray, characters: int) -> pa.Table:
         for row, kept in enumerate(kept_N)
     ]
     schema = rollouts_schema(list(step.parts))
-    parts = [pa.array(_floats(part_N)) for part_N in step.parts.values()]
+    parts = [pa.array(np.asarray(part_N, dtype=float)) for part_N in step.parts.values()]
     columns = {
         "batch": np.full(len(step), step.number),
         "rollout": np.arange(len(step)),
@@ -118,15 +117,15 @@ def rollouts_table(step: Step, kept_N: np.ndarray, characters: int) -> pa.Table:
         "epoch": step.epoch_N,
         "prompt": step.prompt_N,
         "variant": step.variant_N,
-        "reward": _floats(step.reward_N),
+        "reward": step.reward_N,
         "parts": pa.StructArray.from_arrays(parts, fields=list(schema.field("parts").type)),
         "advantage": advantages(step),
         "trained": times_trained(step),
         "tokens": step.tokens_N,
-        "log_prob": np.asarray(step.log_prob_N, dtype=np.float32),
+        "log_prob": step.log_prob_N,
         "response": responses,
     }
-    return _table(columns, schema)
+    return pa.Table.from_pydict(columns, schema=schema)
 
 
 def samples_table(step: Step) -> pa.Table:
@@ -143,7 +142,7 @@ def samples_table(step: Step) -> pa.Table:
         "weight": samples.weight_M,
         "update": step.update_M,
     }
-    return _table(columns, SAMPLES)
+    return pa.Table.from_pydict(columns, schema=SAMPLES)
 
 
 def prompts_table(
@@ -161,16 +160,12 @@ def prompts_table(
     rows = [
         {
             "batch": step.number,
-            "prompt": int(prompt),
+            "prompt": prompt,
             "row": int(step.row_N[row]),
             "variant": int(step.variant_N[row]),
-            **(
-                _words(step.prompts[int(prompt)], characters, stored[int(prompt)])
-                if kept_N[row]
-                else {}
-            ),
+            **(_words(step.prompts[prompt], characters, stored[prompt]) if kept_N[row] else {}),
         }
-        for prompt, row in zip(prompts, first, strict=True)
+        for prompt, row in zip(prompts.tolist(), first.tolist(), strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=PROMPTS)
 
@@ -197,9 +192,7 @@ def _words(question: Question, characters: int, stored: Sequence[str | None]) ->
     ]
 
     def told(turns: Iterable[Turn]) -> list[dict]:
-        return [
-            {"role": turn["role"], "text": shortened(written(turn), characters)} for turn in turns
-        ]
+        return [{"role": t["role"], "text": shortened(written(t), characters)} for t in turns]
 
     return {
         "text": shortened(question.text, characters),
@@ -213,19 +206,3 @@ def _changes(picture: Picture) -> list[str]:
     """Describe the transforms of an image; resizing into the pixel bounds is not one of them."""
     steps = [step for step in picture.steps if isinstance(step, Applied)]
     return [f"{s.name} (sigma {s.sigma:.3g})" if s.sigma else s.name for s in steps]
-
-
-def _numbers(values: Mapping[str, float]) -> list[tuple[str, float]]:
-    return [(name, float(value)) for name, value in values.items()]
-
-
-def _floats(values) -> np.ndarray:
-    return np.asarray(values, dtype=np.float64)
-
-
-def _table(columns: Mapping, schema: pa.Schema) -> pa.Table:
-    arrays = [
-        value if isinstance(value, pa.Array) else pa.array(value).cast(schema.field(name).type)
-        for name, value in columns.items()
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)

@@ -20,7 +20,7 @@ from vantage.errors import ConfigError, InputError
 from vantage.questions.pictures import Picture
 from vantage.questions.schema import pictures
 from vantage.record import tables
-from vantage.record.bounds import Keep, Limits, content_digest, encoded, kept
+from vantage.record.bounds import Keep, content_digest, encoded, kept
 from vantage.record.step import About, Step
 
 FOLDER = "record"
@@ -52,9 +52,7 @@ class Recorder:
         ConfigError: If another process writes this record, or the directory is not writable.
     """
 
-    def __init__(
-        self, run: str | Path, about: About, *, start: int = 0, keep: Limits | None = None
-    ):
+    def __init__(self, run: str | Path, about: About, *, start: int = 0, keep: Keep | None = None):
         self.folder, self.keep = Path(run) / FOLDER, keep or Keep()
         try:
             for name in ("steps", "validations", "pictures"):

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, TrainerCallback
 
-from vantage.config import Keep
-from vantage.record import About, Recorder, Step
+from vantage import config as configuration
+from vantage.record import About, Keep, Recorder, Step
 from vantage.record.bounds import kept
 from vantage.training.clock import Clock
 from vantage.training.recording import Writing, step_of
@@ -35,7 +35,7 @@ class TrlRecording(TrainerCallback):
         clock: Measures the stages of a rollout batch.
     """
 
-    def __init__(self, questions: Callable[[], int], keep: Keep, clock: Clock):
+    def __init__(self, questions: Callable[[], int], keep: configuration.Keep, clock: Clock):
         self._questions, self._keep, self._clock = questions, keep, clock
         self._writer, self._writing = ThreadPoolExecutor(1), Writing()
         self._waiting: list[Future] = []
@@ -45,7 +45,8 @@ class TrlRecording(TrainerCallback):
         if state.is_world_process_zero:
             described = about(args, model, args.batches_of(state.max_steps), self._questions())
             start = args.batches_of(state.global_step)
-            self._writing.open(Recorder(args.output_dir, described, start=start, keep=self._keep))
+            keep = Keep(**self._keep.model_dump())
+            self._writing.open(Recorder(args.output_dir, described, start=start, keep=keep))
 
     def step_of(
         self,

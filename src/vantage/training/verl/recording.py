@@ -12,7 +12,7 @@ import numpy as np
 from vantage import config as configuration
 from vantage.config import Config
 from vantage.questions.prompts import Prompts
-from vantage.record import About, Recorder
+from vantage.record import About, Keep, Recorder
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
 from vantage.training.planning import totals
@@ -55,7 +55,8 @@ class VerlRecording(Writing):
         """
         run = self._config.run
         described = about(self._config, batches, questions)
-        self.open(Recorder(run.output, described, start=start, keep=run.record))
+        keep = Keep(**run.record.model_dump())
+        self.open(Recorder(run.output, described, start=start, keep=keep))
 
     def texts(self, generated: Generated, prompts: Prompts, tokenizer: Any) -> dict[int, str]:
         """Texts of the responses that the record keeps, by rollout, read from veRL's store.
