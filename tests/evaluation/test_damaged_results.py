@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vantage.errors import InputError
-from vantage.evaluation import table
+from vantage.evaluation import report
 from vantage.evaluation.differences import differences
 from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.results import Result, read_all, write
@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 def figures(folder):
     known = read_all(folder)
-    table.write(folder, known, differences(known))
+    report.write(folder, known, differences(known))
     return (folder / "table.md").read_text()
 
 

@@ -7,8 +7,7 @@ import pytest
 from vantage.evaluation.benchmarks import BENCHMARKS
 from vantage.evaluation.pass_at_k import Estimate
 from vantage.evaluation.results import Result, read_all, write
-from vantage.evaluation.table import comma_separated, markdown
-from vantage.evaluation.table_rows import lines, published
+from vantage.evaluation.table import comma_separated, lines, markdown, published
 
 
 def result(model, benchmark, measures, judge=None, *, heat=0.5, **more):

@@ -94,6 +94,6 @@ def evaluate(
             judge=run.Judge(judging, concurrency) if judging else None,
         )
     application.console.print(report.table(found.results))
-    for line in report.compared(found):
+    for line in report.compared(found.results, found.differences):
         application.console.print(line, soft_wrap=True)
     application.console.print(f"all models: {output / 'table.md'!s}", soft_wrap=True)

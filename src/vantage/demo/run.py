@@ -20,9 +20,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCall
 from vantage import config as configuration
 from vantage import files
 from vantage.config import Config
-from vantage.demo import digits, figure
+from vantage.demo import digits
 from vantage.demo.cold_start import cold_start
-from vantage.demo.outcomes import BINS, Outcome
+from vantage.demo.outcomes import BINS, Outcome, draw
 from vantage.evaluation.generation import answer, right_answers
 from vantage.evaluation.pass_at_k import Estimate, pass_at_k
 from vantage.methods import recipe
@@ -150,10 +150,8 @@ class Watch(TrainerCallback):
         """Record the time, and the plan at the end of a rollout batch."""
         self.seconds[state.global_step] = time.perf_counter() - self.began
         if state.global_step % args.updates_per_rollout_batch == 0:
-            rollouts, samples = (
-                self.trainer.batch.plan.rollouts,
-                self.trainer.batch.plan.of_rollouts,
-            )
+            plan = self.trainer.batch.plan
+            rollouts, samples = plan.rollouts, plan.of_rollouts
             advantage_N = group_advantage(rollouts.reward_N, rollouts.question_N)
             self.rollouts.append(_counts(advantage_N))
             self.samples.append(_counts(samples.advantage_M[~samples.padding_M]))
@@ -240,7 +238,7 @@ def _report(outcomes: list[Outcome], output: Path, console: Console) -> None:
         for one in outcomes
     ]
     (output / "summary.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    figure.draw(outcomes, output / "learning.png")
+    draw(outcomes, output / "learning.png")
     page.write([Record(output / one.recipe) for one in outcomes], output / "report.html")
     console.print(
         f"numbers in {output}/summary.json, figure in {output}/learning.png, "

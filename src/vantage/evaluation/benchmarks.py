@@ -112,10 +112,6 @@ def _math_verse_options(row: Row) -> tuple[str, ...]:
     return () if free else lettered(str(row.get("question_for_eval") or row.get("question") or ""))
 
 
-def _math_vision_options(row: Row) -> list[str]:
-    return texts(value(row, "options|choices"), "choices")
-
-
 def _math_vision_picture(row: Row) -> object:
     """Read the image; VLMEvalKit's table holds it, or refers to a file named by `index`."""
     found = value(row, "decoded_image|image")
@@ -127,8 +123,8 @@ def _hallusion_id(row: Row) -> str:
     return "/".join(str(row[name]) for name in names)
 
 
-def _hallusion_question(row: Row) -> str:
-    return f"{row['question']} Answer yes or no."
+def _asked(row: Row) -> str:
+    return "with a figure" if row.get("image") or row.get("filename") else "without a figure"
 
 
 def _without_figure(item: Item) -> bool:
@@ -136,8 +132,14 @@ def _without_figure(item: Item) -> bool:
     return item.row["category"] == "VS" and str(item.row["figure_id"]) == "0"
 
 
-def _we_math_question(row: Row) -> str:
-    return f"{row['question']}\nOptions: {row['option']}"
+def _chart_qa_answer(row: Row) -> object:
+    answer = row.get("answer") or row.get("label")
+    return answer[0] if isinstance(answer, list) and answer else answer
+
+
+def _written_by(row: Row) -> str | None:
+    kind = row.get("type", row.get("human_or_machine"))
+    return {0: "human", 1: "machine", "human_test": "human", "augmented_test": "machine"}.get(kind)
 
 
 MMMU_FIELDS = {
@@ -164,10 +166,6 @@ def _mmmu_field(row: Row) -> str | None:
 
 def _mmmu_options(row: Row) -> list[str]:
     return texts(row.get("options"), "options") if row.get("question_type") != "open" else []
-
-
-def _mmmu_images(row: Row) -> dict[int, object]:
-    return {number: row.get(f"image_{number}") for number in range(1, 8)}
 
 
 def _geometry_answer(row: Row) -> str | None:
@@ -202,7 +200,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             source="MathLLMs/MathVision",
             split="test",
             images=_math_vision_picture,
-            options=_math_vision_options,
+            options=lambda row: texts(value(row, "options|choices"), "choices"),
             lists_options=True,
             id="id|index",
             parts={"subject": "subject|category", "level": "level"},
@@ -226,7 +224,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "We-Math",
             source="We-Math/We-Math",
             split="testmini",
-            question=_we_math_question,
+            question=lambda row: f"{row['question']}\nOptions: {row['option']}",
             images="image_path|image",
             options=_in_text("option"),
             id=lambda row: f"{row['ID']}@{row['key']}",
@@ -241,14 +239,11 @@ BENCHMARKS: dict[str, Benchmark] = {
             "HallusionBench",
             source="lmms-lab/HallusionBench",
             split="image+non_image",
-            question=_hallusion_question,
+            question=lambda row: f"{row['question']} Answer yes or no.",
             answer=lambda row: {"1": "yes", "0": "no"}.get(str(row.get("gt_answer"))),
             images="image|filename",
             id=_hallusion_id,
-            parts={
-                "category": "category",
-                "asked": lambda row: "with a figure" if _figure(row) else "without a figure",
-            },
+            parts={"category": "category", "asked": _asked},
             cluster=lambda row: "/".join(_hallusion_id(row).split("/")[:3]),
             rule=rules.yes_or_no,
             unclear=_without_figure,
@@ -261,8 +256,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             source="lmms-lab/ChartQA",
             split="test",
             question="question|query",
-            answer=lambda row: _first(row.get("answer") or row.get("label")),
-            parts={"written by": lambda row: _written_by(row)},
+            answer=_chart_qa_answer,
+            parts={"written by": _written_by},
             rule=rules.chart_qa,
         ),
         Benchmark(
@@ -270,7 +265,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "MMMU",
             source="lmms-lab/MMMU",
             split="validation",
-            images=_mmmu_images,
+            images=lambda row: {number: row.get(f"image_{number}") for number in range(1, 8)},
             options=_mmmu_options,
             lists_options=True,
             id="id",
@@ -311,16 +306,3 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     )
 }
-
-
-def _first(answer: object) -> object:
-    return answer[0] if isinstance(answer, list) and answer else answer
-
-
-def _figure(row: Row) -> bool:
-    return bool(row.get("image") or row.get("filename"))
-
-
-def _written_by(row: Row) -> str | None:
-    kind = row.get("type", row.get("human_or_machine"))
-    return {0: "human", 1: "machine", "human_test": "human", "augmented_test": "machine"}.get(kind)

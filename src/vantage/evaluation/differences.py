@@ -58,6 +58,9 @@ class _Answered(NamedTuple):
     cluster: str
 
 
+_Answers = dict[tuple[str, str, str], _Answered]  # by id, question and reference
+
+
 def differences(found: Sequence[Result]) -> list[Difference]:
     """Compare every pair of models on every benchmark that both answered, by its rule.
 
@@ -87,10 +90,8 @@ def differences(found: Sequence[Result]) -> list[Difference]:
     return made
 
 
-def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
+def _answered(path: Path | None) -> _Answers:
     """Return the accuracy of each question without a failed response.
-
-    The keys are id, question and reference.
 
     Raises:
         InputError: If the file was not written by an evaluation; names the file.
@@ -112,9 +113,7 @@ def _answered(path: Path | None) -> dict[tuple[str, str, str], _Answered]:
     }
 
 
-def _paired(
-    one: dict[tuple[str, str, str], _Answered], other: dict[tuple[str, str, str], _Answered]
-) -> tuple[int, float, float] | None:
+def _paired(one: _Answers, other: _Answers) -> tuple[int, float, float] | None:
     """Return the number of shared questions, the mean difference and its standard error.
 
     None if no question is shared.

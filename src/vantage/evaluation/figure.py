@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vantage.evaluation.pass_at_k import Estimate
-from vantage.evaluation.table_rows import PUBLISHED, Column, Line, heading
+from vantage.evaluation.table import PUBLISHED, Column, Line, heading
 from vantage.terminal import line
 
 # Okabe and Ito's palette, which is safe for colour-blind readers.

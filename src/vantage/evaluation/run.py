@@ -14,7 +14,7 @@ from vantage import files
 from vantage.chat.journal import Journal, digest
 from vantage.config import INSTRUCTION
 from vantage.errors import ConfigError, EngineError, InputError
-from vantage.evaluation import results, table
+from vantage.evaluation import report, results
 from vantage.evaluation.differences import Difference, differences
 from vantage.evaluation.items import Item
 from vantage.evaluation.question_sets import QuestionSet
@@ -183,16 +183,15 @@ def evaluate(
             results.check_same(own, results.stem(questions.file, by), new, seen)
     results.read_all(folder)  # fail on damaged results before asking anything, not after
     found: list[Result] = []
-    between: list[Difference] = []
     try:
         for questions, new in zip(question_sets, begun, strict=True):
             found += _one(questions, new, model, own, framing, judge)
-            table.write(folder, results.read_all(folder), [])
+            report.write(folder, results.read_all(folder), [])
     finally:
         known = results.read_all(folder)
         between = differences(known)
         if known:
-            table.write(folder, known, between)
+            report.write(folder, known, between)
     return Evaluated(found, between)
 
 

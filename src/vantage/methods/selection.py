@@ -28,7 +28,7 @@ def pairwise(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 0.5)
     Args:
         ranked: The ranked rollouts.
         rng: Unused.
-        keep: Share of the pairs to keep, in (0, 1].
+        fraction: Share of the pairs to keep, in (0, 1].
 
     Returns:
         Samples pair by pair, the better half first.
@@ -58,7 +58,7 @@ def max_variance(ranked: Ranked, rng: np.random.Generator, *, fraction: float = 
     Args:
         ranked: The ranked rollouts.
         rng: Unused.
-        keep: Share of a question's rollouts to keep, in (0, 1]; at least two are kept.
+        fraction: Share of a question's rollouts to keep, in (0, 1]; at least two are kept.
     """
     start_Q = np.flatnonzero(ranked.rank_R == 0)
     size_Q = ranked.size_R[start_Q]

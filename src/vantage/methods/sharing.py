@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vantage.methods.ranking import Ranked
+from vantage.methods.ranking import Ranked, rank_in_group
 from vantage.methods.rollouts import Samples
 
 
@@ -34,9 +34,7 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
     # Copy `nth` of a sample goes under the nth prompt of its question. Sorting by unit, then nth,
     # keeps the halves of a pair adjacent.
     copy = np.repeat(np.arange(len(samples)), count_Q[question_M])
-    nth = np.arange(len(copy)) - np.repeat(
-        np.cumsum(count_Q[question_M]) - count_Q[question_M], count_Q[question_M]
-    )
+    nth = rank_in_group(copy)
     unit = np.arange(len(samples)) // samples.unit_size
     order = np.lexsort((copy, nth, unit[copy]))
     copy, nth = copy[order], nth[order]

@@ -168,7 +168,7 @@ class Record:
         place = self.folder / "pictures" / f"{name}.webp"
         try:
             there = PICTURE.fullmatch(name) and place.is_file()
-            return place.read_bytes() if there and _size(place) <= LARGEST_PICTURE else None
+            return place.read_bytes() if there and place.stat().st_size <= LARGEST_PICTURE else None
         except OSError:
             return None
 
@@ -178,7 +178,7 @@ class Record:
     def _about(self) -> About:
         place = self.folder / "about.json"
         try:
-            if place.exists() and not (place.is_file() and _size(place) <= LARGEST_ABOUT):
+            if place.exists() and not (place.is_file() and place.stat().st_size <= LARGEST_ABOUT):
                 raise ValueError("it is not a file or is too large")
             told = json.loads(place.read_text(encoding="utf-8"))
             json.dumps(told, ensure_ascii=False, allow_nan=False).encode()  # reject NaN
@@ -221,7 +221,3 @@ def _number(place: Path) -> int | None:
     known = name.isascii() and name.isdecimal() and name == f"{int(name[:20]):08d}"
     is_step = place.parent.name == "steps"
     return int(name) if known and (not is_step or place.is_dir()) else None
-
-
-def _size(place: Path) -> int:
-    return place.stat().st_size

@@ -66,12 +66,11 @@ def remarks(record: Record, recipe: Recipe, found: Replay) -> list[str]:
 
 def draw(found: Replay, done: str, would: str, file: Path) -> None:
     """Draw the measures over the run, as a moving average of ten batches."""
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    plotted, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    axes = figure.subplots(2, 3)
     for axis, (name, words, form) in zip(axes.flat, MEASURES, strict=False):
         for label, values, colour, line in (
             (f"trained: {_plain(done)}", found.done, DONE, "-"),
@@ -82,11 +81,10 @@ def draw(found: Replay, done: str, would: str, file: Path) -> None:
         axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
         if "%" in form:
-            axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+            axis.yaxis.set_major_formatter(PercentFormatter(1))
     axes[0, 0].legend(frameon=False)
     with files.naming(file):
-        plotted.savefig(file, dpi=120)
-    plt.close(plotted)
+        figure.savefig(file, dpi=120)
 
 
 def _plain(name: str) -> str:

@@ -78,8 +78,8 @@ def curves(record: Record, rollouts: pa.Table, samples: pa.Table) -> dict[str, A
         "together": together,
         "batch": [int(step) + 1 for step in _ends(np.array(record.steps), together)],
         **{name: numbers(_ends(values_S, together)) for name, values_S in axes.items()},
-        "accuracy": numbers(_means(_mean_by(step_N, right(rollouts), len(record)), together)),
-        "reward": numbers(_means(_mean_by(step_N, rollouts["reward"], len(record)), together)),
+        "accuracy": numbers(_means(mean_by(step_N, right(rollouts), len(record)), together)),
+        "reward": numbers(_means(mean_by(step_N, rollouts["reward"], len(record)), together)),
         "right": {"by": measure(parts), "above": RIGHT},
         "heldout": _heldout(record, axes),
         "signal": _signal(record, whole_S, together),
@@ -99,12 +99,13 @@ def numbers(values) -> list[float | None]:
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
 
 
-def _mean_by(step_N: np.ndarray, value_N, steps: int) -> np.ndarray:
+def mean_by(group_N: np.ndarray, value_N, groups: int) -> np.ndarray:
+    """Average the finite values of each of `groups` groups; NaN for a group without any."""
     value_N = np.asarray(value_N, dtype=float)
     known_N = np.isfinite(value_N)
-    total_S = np.bincount(step_N[known_N], value_N[known_N], minlength=steps)
-    count_S = np.bincount(step_N[known_N], minlength=steps)
-    return np.divide(total_S, count_S, out=np.full(steps, np.nan), where=count_S > 0)
+    total_G = np.bincount(group_N[known_N], value_N[known_N], minlength=groups)
+    count_G = np.bincount(group_N[known_N], minlength=groups)
+    return np.divide(total_G, count_G, out=np.full(groups, np.nan), where=count_G > 0)
 
 
 def _means(value_S: np.ndarray, together: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vantage.record.bounds import LONGEST_SIDE, digest, shortened
 from vantage.record.reading import Record
-from vantage.report.curves import numbers, right
+from vantage.report.curves import mean_by, numbers, right
 
 ASKINGS = 8  # askings of a question shown in full
 CHARACTERS = 4_000  # maximum length of a text
@@ -59,10 +59,10 @@ def questions(record: Record, rollouts: pa.Table) -> dict[str, list]:
     keys = np.stack([column["row"], column["batch"], column["question"]])
     (row_A, batch_A, _), asking_N = np.unique(keys, axis=1, return_inverse=True)
     asking_N = asking_N.reshape(-1)
-    success_A = _mean(asking_N, right(rollouts), len(row_A))
+    success_A = mean_by(asking_N, right(rollouts), len(row_A))
     reward_N = rollouts["reward"].to_numpy()
-    mean_A = _mean(asking_N, reward_N, len(row_A))
-    square_A = _mean(asking_N, (reward_N - mean_A[asking_N]) ** 2, len(row_A))
+    mean_A = mean_by(asking_N, reward_N, len(row_A))
+    square_A = mean_by(asking_N, (reward_N - mean_A[asking_N]) ** 2, len(row_A))
     trained_A = np.bincount(asking_N, column["trained"], minlength=len(row_A))
     # Keys are sorted by question, then batch, so the askings of a question are contiguous.
     rows, first = np.unique(row_A, return_index=True)
@@ -215,10 +215,3 @@ def _encoded(stored: bytes) -> str | None:
     stream = io.BytesIO()
     image.save(stream, "webp", lossless=max(image.size) <= 128, quality=75)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def _mean(asking_N: np.ndarray, value_N: np.ndarray, askings: int) -> np.ndarray:
-    known_N = np.isfinite(value_N)
-    total_A = np.bincount(asking_N[known_N], value_N[known_N], minlength=askings)
-    count_A = np.bincount(asking_N[known_N], minlength=askings)
-    return np.divide(total_A, count_A, out=np.full(askings, np.nan), where=count_A > 0)
