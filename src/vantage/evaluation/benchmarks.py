@@ -87,14 +87,10 @@ class Benchmark:
         )
 
 
-def _choice_of(column: str) -> Callable[[Row], str | None]:
-    """Return a field with the letter of the option whose text is the answer."""
-
-    def found(row: Row) -> str | None:
-        answer, options = row.get("answer"), row.get(column) or []
-        return LETTERS[options.index(answer)] if answer in options else answer
-
-    return found
+def _math_vista_answer(row: Row) -> str | None:
+    """Return the letter of the option whose text is the answer."""
+    answer, options = row.get("answer"), row.get("choices") or []
+    return LETTERS[options.index(answer)] if answer in options else answer
 
 
 def _by_number(row: Row) -> str | None:
@@ -212,7 +208,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             source="AI4Math/MathVista",
             split="testmini",
             question="query|question",
-            answer=_choice_of("choices"),
+            answer=_math_vista_answer,
             images="decoded_image|image",
             options="choices",
             id="pid",

@@ -228,7 +228,11 @@ def _in_folder(file: Path, root: Path) -> dict[str, Any] | Fault:
 
 def _files(folder: Path, split: str) -> list[Path]:
     """Find the files of a split by the hub's naming, in any folder; else the only table."""
-    every = sorted(file for file in folder.rglob("*") if _is_there(file, folder))
+    every = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix in READERS and file.is_file() and stays(file, folder)
+    )
     for suffix in READERS:
         found = [
             file
@@ -240,14 +244,10 @@ def _files(folder: Path, split: str) -> list[Path]:
     return every if len(every) == 1 else []
 
 
-def _is_there(file: Path, folder: Path) -> bool:
-    """Return whether a table is inside a directory; a link to elsewhere is not."""
-    return file.suffix in READERS and file.is_file() and stays(file, folder)
-
-
 def _check(found: QuestionSet, source: str) -> None:
     """Check every question, so that none fails in the middle of an evaluation."""
-    looked = over_rows(_QuestionCheck(found), found.size, f"Checking {found.benchmark.title}")
+    title = f"Checking {found.benchmark.title}"
+    looked = over_rows(lambda number: _looked(found, number), found.size, title)
     faults = [one for one in looked if isinstance(one, Fault)]
     again = Counter(one for one in looked if isinstance(one, str))
     faults += [
@@ -259,22 +259,19 @@ def _check(found: QuestionSet, source: str) -> None:
         raise InputError(message(source, faults))
 
 
-@dataclass(frozen=True)
-class _QuestionCheck:
-    questions: QuestionSet
-
-    def __call__(self, number: int) -> str | Fault:
-        try:
-            item = self.questions.read(number)
-            for shown in pictures(item.question):
-                shown.unread()
-        except InputError as error:
-            return Fault.of(number, "", "", str(error))
-        # A row with other columns fails in any function of the benchmark.
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            title = self.questions.benchmark.title
-            return Fault.of(number, "", "", f"not a row of {title}: {error!r}")
-        if item.options and not chosen(item.reference, item.reference, item.options):
-            reason = f"the answer names none of the {len(item.options)} options"
-            return Fault.of(number, "", item.reference, reason)
-        return item.id
+def _looked(questions: QuestionSet, number: int) -> str | Fault:
+    """Return the id of a question, or its fault."""
+    try:
+        item = questions.read(number)
+        for shown in pictures(item.question):
+            shown.unread()
+    except InputError as error:
+        return Fault.of(number, "", "", str(error))
+    # A row with other columns fails in any function of the benchmark.
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        reason = f"not a row of {questions.benchmark.title}: {error!r}"
+        return Fault.of(number, "", "", reason)
+    if item.options and not chosen(item.reference, item.reference, item.options):
+        reason = f"the answer names none of the {len(item.options)} options"
+        return Fault.of(number, "", item.reference, reason)
+    return item.id

@@ -74,7 +74,6 @@ class Local:
         from vantage.evaluation.generation import batches, generate
 
         found: list[list[Response]] = [[] for _ in range(size)]
-        keys: dict[int, str] = {}
         samples = self.sampling.samples
         asked = batches(range(size), self.batch, read)
         with (
@@ -82,24 +81,18 @@ class Local:
             tqdm(total=size, desc=line(title), unit="question", disable=None) as bar,
         ):
             for places, questions in asked:
-                for place, question in zip(places, questions, strict=True):
-                    name = key(question, self.loaded.identity, self.sampling)
-                    keys[place] = f"{name} x {samples}"
-                open_ = [
-                    n
-                    for n, place in enumerate(places)
-                    if journal.responses(keys[place], samples) is None
-                ]
-                if open_:
+                keys = [key(one, self.loaded.identity, self.sampling) for one in questions]
+                names = [f"{name} x {samples}" for name in keys]
+                new = [n for n, name in enumerate(names) if not journal.responses(name, samples)]
+                if new:
                     # The seed depends on the questions alone, so a resumed evaluation samples the
                     # same answers.
-                    torch.manual_seed(_seed(self.sampling.seed, *(keys[places[n]] for n in open_)))
-                    said = generate(self.loaded, [questions[n] for n in open_], self.sampling)
-                    for n, responses in zip(open_, said, strict=True):
-                        told = {"responses": [asdict(one) for one in responses]}
-                        journal.add(keys[places[n]], told)
-                for place in places:
-                    kept = journal.responses(keys[place], samples) or []
+                    torch.manual_seed(_seed(self.sampling.seed, *(names[n] for n in new)))
+                    said = generate(self.loaded, [questions[n] for n in new], self.sampling)
+                    for n, responses in zip(new, said, strict=True):
+                        journal.add(names[n], {"responses": [asdict(one) for one in responses]})
+                for place, name in zip(places, names, strict=True):
+                    kept = journal.responses(name, samples) or []
                     found[place] = [Response(**one) for one in kept]
                 bar.update(len(places))
         return found
@@ -217,19 +210,12 @@ def messages(question: Question) -> list[dict[str, Any]]:
             return {"type": "text", "text": found}
         return {"type": "image_url", "image_url": {"url": data_url(found)}}
 
-    def spoken(parts: Sequence[Any]) -> Any:
+    def spoken(content: Any) -> Any:
+        parts = [one.get("image", one.get("text")) for one in in_parts(content)]
         if all(isinstance(one, str) for one in parts):
             return "".join(parts)
         return [part(one) for one in parts if one != ""]
 
     said = conversation(question)
     turns = [{"role": "user", "content": said}] if isinstance(said, str) else said
-    return [
-        {
-            **turn,
-            "content": spoken(
-                [part.get("image", part.get("text")) for part in in_parts(turn["content"])]
-            ),
-        }
-        for turn in turns
-    ]
+    return [{**turn, "content": spoken(turn["content"])} for turn in turns]

@@ -218,11 +218,8 @@ def read_all(folder: Path) -> list[Result]:
         InputError: If a file is not the result of an evaluation; names the file.
     """
     found = [_read(path) for path in sorted(folder.glob("*/[!.]*.json"))]
-    order = list(BENCHMARKS)
-    last = len(order)
-    return sorted(
-        found, key=lambda one: order.index(one.benchmark) if one.benchmark in order else last
-    )
+    place_of = {name: place for place, name in enumerate(BENCHMARKS)}
+    return sorted(found, key=lambda one: place_of.get(one.benchmark, len(place_of)))
 
 
 def _read(path: Path) -> Result:

@@ -24,10 +24,7 @@ Rule: TypeAlias = Callable[[Item, str | None], bool | None]
 
 LONGEST = 1_000  # characters of an answer that are inspected
 COMPARED = 200  # characters of an answer whose edit distance to the options is computed
-NUMBER = re.compile(
-    rf"(?:(?<![\d)])[+-])?{DIGITS}(?:[eE][+-]?\d{{1,2}})?",
-    re.ASCII,
-)
+NUMBER = re.compile(rf"(?:(?<![\d)])[+-])?{DIGITS}(?:[eE][+-]?\d{{1,2}})?", re.ASCII)
 WORD = re.compile(r"[a-z]+")
 
 

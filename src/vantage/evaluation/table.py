@@ -76,21 +76,18 @@ def _column(name: str) -> Column:
 def lines(results: Sequence[Result]) -> tuple[list[Column], list[Line]]:
     """Return the columns and rows of the table: your results and comparable published figures."""
     models, marks = model_names(results), data_marks(results)
-    columns = list(
-        dict.fromkeys(
-            Column(one.benchmark, name, marks[data(one)]) for one in results for name in one.shown
-        )
-    )
+    shown = (Column(one.benchmark, name, marks[data(one)]) for one in results for name in one.shown)
+    columns = list(dict.fromkeys(shown))
     letters = ways(results)
     yours: dict[tuple[str, ...], Line] = {}
     for result in results:
         way, name = letters[way_of(result)], models[model(result)]
         key = (name, result.scored, str(result.judge), way)
         line = yours.setdefault(key, Line(name, result.scored, "", way, {}))
-        for shown in result.shown:
-            if shown in result.measures:
-                column = Column(result.benchmark, shown, marks[data(result)])
-                line.cells[column] = result.measures[shown]
+        for measure in result.shown:
+            if measure in result.measures:
+                column = Column(result.benchmark, measure, marks[data(result)])
+                line.cells[column] = result.measures[measure]
     others = [replace(line, cells=_beside(line, columns)) for line in published()]
     return columns, [*yours.values(), *(line for line in others if line.cells)]
 

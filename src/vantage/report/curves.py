@@ -48,12 +48,10 @@ def right(rollouts: pa.Table) -> np.ndarray:
     parts = rollouts["parts"].combine_chunks()
     name = measure([field.name for field in parts.type])
     reward_N = rollouts["reward"].to_numpy()
-    value_N = reward_N if name == "reward" else _of(parts, name)
+    value_N = reward_N
+    if name != "reward":
+        value_N = parts.field(name).to_numpy(zero_copy_only=False)
     return np.where(np.isnan(value_N) | np.isnan(reward_N), np.nan, value_N > RIGHT)
-
-
-def _of(parts: pa.StructArray, name: str) -> np.ndarray:
-    return parts.field(name).to_numpy(zero_copy_only=False)
 
 
 def curves(record: Record, rollouts: pa.Table, samples: pa.Table) -> dict[str, Any]:
