@@ -114,11 +114,6 @@ class Context:
         """Results of the inspection of the training rows."""
         return _inspected(self.model, self.prompts, self.train)
 
-    @property
-    def every(self) -> int:
-        """Stride of the rows that are encoded a second time."""
-        return _every(len(self.rows))
-
     @cached_property
     def examples(self) -> list[Example]:
         """One rendered prompt of each layout."""
@@ -236,13 +231,13 @@ def _inspected(model: Model, prompts: Prompts, data: DataSet) -> Looks:
     """Inspect all rows; only compute keys if the processor cannot encode them."""
     inspection = Inspection(prompts)
     if _is_readable(model, data.rows):
-        words = getattr(model.processor, "tokenizer", model.processor)
-        prompts = replace(prompts, length=lambda text: len(words(text)["input_ids"]))
-        inspection = Inspection(prompts, model, _every(len(data.rows)))
+        prompts = replace(prompts, length=lambda text: len(model.tokenizer(text)["input_ids"]))
+        inspection = Inspection(prompts, model, every(len(data.rows)))
     return inspection.over(data.numbers, "Measuring prompts")
 
 
-def _every(rows: int) -> int:
+def every(rows: int) -> int:
+    """Stride of the rows that are encoded a second time, for a number of rows."""
     return max(1, rows // TWICE)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vantage.errors import some
+from vantage.errors import some, some_names
 
 Level = Literal["error", "warning", "note"]
 
@@ -31,7 +31,6 @@ def rows_named(rows: Sequence[int]) -> str:
     return f"row {rows[0]}" if len(rows) == 1 else f"rows {some(rows)}"
 
 
-def pairs_named(pairs: Sequence[tuple[int, int]], limit: int = 5) -> str:
-    """Format (row, training row) pairs for a message; lists at most `limit`."""
-    shown = ", ".join(f"row {row} = training row {other}" for row, other in pairs[:limit])
-    return shown + (f" and {len(pairs) - limit} more" if len(pairs) > limit else "")
+def pairs_named(pairs: Sequence[tuple[int, int]]) -> str:
+    """Format (row, training row) pairs for a message; lists only the first of many."""
+    return some_names(f"row {row} = training row {other}" for row, other in pairs)

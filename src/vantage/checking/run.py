@@ -85,6 +85,4 @@ def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
 
 def gpu_memory() -> int | None:
     """Memory of the first GPU, in bytes; None without a GPU."""
-    if not torch.cuda.is_available():
-        return None
-    return torch.cuda.get_device_properties(0).total_memory
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None

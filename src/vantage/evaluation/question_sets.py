@@ -157,24 +157,19 @@ def own(
     if "answer" not in rows.column_names:
         raise InputError(f"{source} has no answers: name their column with --answer")
     benchmark = Benchmark(title, title, source, split, rules.mathematics, answer_of=boxed)
-    return of_rows(rows, benchmark)
-
-
-def _place(source: str, split: str) -> str:
-    """Describe the source of questions, with an absolute path."""
-    path = Path(files.home(source))
-    return f"{path.resolve() if path.exists() else source}, {split}"
-
-
-def of_rows(rows: Dataset, benchmark: Benchmark) -> QuestionSet:
-    """Use rows in TRL's format: `prompt`, `answer` and, for images, `image` or `images`."""
     reader = Reader(rows)
 
     def item(number: int) -> Item:
         row = reader[number]
         return Item(str(number), read(row), str(row["answer"]), (), {}, str(number), row)
 
-    return QuestionSet(benchmark, item, len(rows), _place(benchmark.source, benchmark.split))
+    return QuestionSet(benchmark, item, len(rows), _place(source, split))
+
+
+def _place(source: str, split: str) -> str:
+    """Describe the source of questions, with an absolute path."""
+    path = Path(files.home(source))
+    return f"{path.resolve() if path.exists() else source}, {split}"
 
 
 def _without_pictures(item: Item) -> Item:

@@ -26,7 +26,6 @@ class Model(Protocol):
 
     Attributes:
         sampling: Settings of the sampling.
-        origin: Identity of the model: its path or name, its weights, its server.
     """
 
     sampling: Sampling
@@ -211,7 +210,7 @@ def messages(question: Question) -> list[dict[str, Any]]:
         return {"type": "image_url", "image_url": {"url": data_url(found)}}
 
     def spoken(content: Any) -> Any:
-        parts = [one.get("image", one.get("text")) for one in in_parts(content)]
+        parts: list[Any] = [one.get("image", one.get("text")) for one in in_parts(content)]
         if all(isinstance(one, str) for one in parts):
             return "".join(parts)
         return [part(one) for one in parts if one != ""]

@@ -143,7 +143,11 @@ def markdown(results: Sequence[Result]) -> str:
         for row in rows
     ]
     shown = [head, ["---"] * len(head), *body]
-    notes = [*_notes(results), *_sources(rows)]
+    sources = dict.fromkeys(row.source for row in rows if not row.own)
+    notes = [
+        *_notes(results),
+        *(f"{PUBLISHED}: {one}. Its prompts and judges differ from yours." for one in sources),
+    ]
     text = "\n".join("| " + " | ".join(line) + " |" for line in shown)
     return text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
@@ -179,11 +183,6 @@ def _told(result: Result, name: str, mark: str) -> str:
         what = "responses" if result.scored == RULE else "responses or verdicts"
         told.append(f"{result.failed} {what} missing, which excludes {result.left_out} questions")
     return written("; ".join(told)) + "."
-
-
-def _sources(rows: Iterable[Line]) -> Iterable[str]:
-    for source in dict.fromkeys(row.source for row in rows if not row.own):
-        yield f"{PUBLISHED}: {source}. Its prompts and judges differ from yours."
 
 
 def comma_separated(results: Sequence[Result]) -> str:

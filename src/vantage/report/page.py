@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def page(records: Sequence[Record], room: details.PageBudget | None = None) -> s
         undefined=StrictUndefined,
         finalize=lambda value: named(value) if type(value) is str else value,
     )
-    style, script = (_own(environment, name) for name in ("page.css", "page.js"))
+    folder = resources.files(__package__) / "page"
+    style, script = ((folder / name).read_text("utf-8") for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
         runs=runs,
         held_out=held_out,
@@ -137,11 +139,6 @@ def _group(runs: list[dict[str, Any]], records: Sequence[Record]) -> None:
         recipe, name = runs[group]["recipe"], runs[group]["name"]
         label = recipe if recipes.count(recipe) == 1 else f"{recipe} ({name})"
         run |= {"group": group, "seeds": groups.count(group), "label": label}
-
-
-def _own(environment: Environment, name: str) -> str:
-    text, _, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]
-    return text
 
 
 def _digest(text: str) -> str:

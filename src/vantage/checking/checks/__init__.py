@@ -5,12 +5,11 @@ applies to one engine belongs in `CHECKS` of that engine's module `resolving`.
 """
 
 from vantage.checking.checks.configuration import batch, engine, precision
-from vantage.checking.checks.held_out import held_out
 from vantage.checking.checks.machine import gpu, memory, packages
 from vantage.checking.checks.processor import processor
 from vantage.checking.checks.prompts import long_prompts, prompts, special_tokens
 from vantage.checking.checks.rewards import rewards
-from vantage.checking.checks.rows import columns, duplicates, rows
+from vantage.checking.checks.rows import columns, duplicates, held_out, rows
 from vantage.checking.context import Check
 
 CHECKS: tuple[Check, ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from vantage.checking.context import Context
+from vantage.checking.context import Context, every
 from vantage.checking.findings import Finding, Level, rows_named
 from vantage.checking.inspecting import Looks
 from vantage.checking.parity import Model
@@ -20,7 +20,7 @@ def prompts(context: Context) -> Iterator[Finding]:
     looks = context.looks
     yield from problems(looks)
     if not looks.problems and looks.token_Q.any():
-        twice = len(range(0, len(looks), context.every))
+        twice = len(range(0, len(looks), every(len(looks))))
         words = f"ids of the conversation and of its text are equal on all {twice} rows compared"
         yield Finding("note", "prompts", words)
 
