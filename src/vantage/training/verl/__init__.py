@@ -1,11 +1,12 @@
 """GRPO recipes on veRL's synchronous V1 trainer, on a Ray cluster.
 
-One way through, `vantage train CONFIG.yaml --engine verl`: `launch` checks and starts,
-`translation` turns our configuration into veRL's, `driver` runs beside Ray's head, `trainer`
-plans, `dataset` and `scoring` work in veRL's own workers, `rows` moves rows in its store.
+`vantage train CONFIG.yaml --engine verl` calls `launch`, which checks the configuration and starts
+the run. `translation` converts our configuration to veRL's options. `driver` is an actor next to
+Ray's head and runs `trainer`, which makes the plans. `dataset` and `scoring` run in veRL's workers,
+and `rows` writes rows of veRL's store.
 """
 
 from vantage.training.versions import check_version
 
-# Before anything of veRL is imported, whose names change between versions.
+# Check before importing from veRL, whose names change between versions.
 check_version("verl")

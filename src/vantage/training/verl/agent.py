@@ -1,4 +1,4 @@
-"""veRL's agent loop of one turn: prompts as the sampler wants them, no image tokens in responses.
+"""veRL's single-turn agent loop, with prompts that the sampler reads correctly.
 
 Written against the veRL versions in `vantage.training.versions.SUPPORTED`.
 """
@@ -17,27 +17,27 @@ from verl.utils.tokenizer.chat_template import apply_chat_template
 from vantage.errors import EngineError
 
 MEDIA = ("image", "video", "audio")
-# Engines whose sampling takes no bias.
+# Samplers that do not support `logit_bias`.
 WITHOUT_BIAS = ("sglang", "trtllm")
 
 
 @register("vantage")
 class OneTurn(SingleTurnAgentLoop):
-    """As veRL's, with two differences.
+    """veRL's agent loop with two changes.
 
-    The sampler makes the tokens of a picture itself, so it is asked with the placeholders of the
-    chat template; veRL hands it tokens that are already expanded, and collapses them for Qwen2-VL's
-    processor alone. What is trained stays expanded. And a sampled image token would ask for an
-    image that is not there.
+    - The sampler receives the placeholders of the chat template, and expands each image into tokens
+      itself. veRL would send it expanded tokens, which it collapses only for Qwen2-VL's processor.
+      The trainer still uses the expanded prompt.
+    - A response has no image tokens, since no image belongs to them.
     """
 
     server_manager: Any
 
     async def run(self, sampling_params: dict[str, Any], **named: Any) -> AgentLoopOutput:
-        """A response without such tokens.
+        """Generate a response.
 
         Raises:
-            EngineError: it has one; veRL counts the rollout as lost.
+            EngineError: The response has an image token. veRL then drops the rollout.
         """
         media = media_tokens(self.processor)
         if media and self.rollout_config.name not in WITHOUT_BIAS:
@@ -46,53 +46,64 @@ class OneTurn(SingleTurnAgentLoop):
         if self.processor is not None:
             messages = list(named["raw_prompt"])
             ids = unexpanded(self.processor, messages, self.apply_chat_template_kwargs)
-            self.server_manager = Asked(self.server_manager, ids)  # one loop, one prompt
+            # This instance serves one prompt.
+            self.server_manager = Asked(self.server_manager, ids)
         output = await super().run(sampling_params, **named)
         if not set(media).isdisjoint(output.response_ids):
-            raise EngineError("a response holds an image token, for which there is no image")
+            raise EngineError(
+                "a response has an image token, but responses have no images; the rollout is dropped"
+            )
         return output
 
 
 class Asked:
-    """veRL's servers, asked with other tokens than those that are trained."""
+    """veRL's servers, which receive other prompt tokens than the trainer.
+
+    Args:
+        servers: veRL's client of the servers.
+        prompt_ids: Token ids to send for a prompt with images.
+    """
 
     def __init__(self, servers: Any, prompt_ids: list[int]):
         self._servers, self._prompt_ids = servers, prompt_ids
 
     async def generate(self, *, prompt_ids: list[int], image_data: Any = None, **rest: Any) -> Any:
-        """As the servers; a prompt without pictures stays as it is."""
-        asked = prompt_ids if image_data is None else self._prompt_ids
-        return await self._servers.generate(prompt_ids=asked, image_data=image_data, **rest)
+        """Generate a response; a prompt without images is sent unchanged."""
+        sent = prompt_ids if image_data is None else self._prompt_ids
+        return await self._servers.generate(prompt_ids=sent, image_data=image_data, **rest)
 
 
 def unexpanded(processor: Any, messages: list[dict], options: dict[str, Any]) -> list[int]:
-    """Tokens of a conversation as the chat template writes it, before pictures are expanded.
+    """Tokenize a conversation with one placeholder per image.
 
     Args:
-        processor: of the model.
-        messages: the conversation.
-        options: of the chat template.
+        processor: Processor of the model.
+        messages: The conversation.
+        options: Keyword arguments of the chat template.
+
+    Returns:
+        Token ids.
     """
     text = apply_chat_template(processor, messages, tokenize=False, **options)
-    words = processor.tokenizer
-    bare = words("a", add_special_tokens=False)["input_ids"]
-    marked = normalize_token_ids(processor(text=["a"])["input_ids"]) != bare
-    return words(text, add_special_tokens=marked)["input_ids"]
+    tokenizer = processor.tokenizer
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    adds_special = normalize_token_ids(processor(text=["a"])["input_ids"]) != plain
+    return tokenizer(text, add_special_tokens=adds_special)["input_ids"]
 
 
 def check_pictures(processor: Any, prompt_ids: list[int], images: list[Any]) -> None:
-    """Refuse a family whose pictures veRL cannot prepare for the update.
+    """Check that veRL can prepare the images of a model family for the update.
 
-    It decodes a prompt without special tokens and gives that to the processor; where the
-    placeholder of a picture is such a token, some processors miss it.
+    veRL decodes the prompt without special tokens before it calls the processor. Some processors
+    then find no placeholder, because theirs is a special token.
 
     Args:
-        processor: of the model.
-        prompt_ids: a prompt with pictures, expanded.
-        images: these pictures.
+        processor: Processor of the model.
+        prompt_ids: Token ids of a prompt with images, expanded.
+        images: Its images.
 
     Raises:
-        EngineError: names the processor.
+        EngineError: The processor fails; names it.
     """
     worker = SimpleNamespace(processor=processor, tokenizer=processor.tokenizer)
     rollout = SimpleNamespace(multi_modal_data={"images": images}, mm_processor_kwargs={})
@@ -100,13 +111,13 @@ def check_pictures(processor: Any, prompt_ids: list[int], images: list[Any]) -> 
         AgentLoopWorker._compute_multi_modal_inputs(worker, rollout, torch.tensor([prompt_ids]))
     except Exception as error:  # every processor raises its own
         raise EngineError(
-            f"{type(processor).__name__}: veRL cannot prepare the pictures of this family for the "
-            f"update, and every rollout would be lost ({error}). Take --engine trl, or a model "
-            "whose processor is that of Qwen2-VL, Qwen2.5-VL or Qwen3-VL"
+            f"{type(processor).__name__}: veRL cannot prepare images with this processor, so every "
+            f"rollout would be dropped ({error}). Use --engine trl, or a model with the processor "
+            "of Qwen2-VL, Qwen2.5-VL or Qwen3-VL"
         ) from error
 
 
 def media_tokens(processor: Any) -> list[int]:
-    """Tokens that stand for pictures, films and sounds; none for a model of text."""
+    """Ids of the image, video and audio tokens, sorted; empty for a text-only model."""
     found = (getattr(processor, f"{kind}_token_id", None) for kind in MEDIA)
     return sorted({token for token in found if isinstance(token, int)})
