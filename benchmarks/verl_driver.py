@@ -85,7 +85,7 @@ def planning(name: str, rollouts: int) -> tuple[float, int, int]:
     stored = distinct(made, samples, 0)
     padding = [(f"pad_{n}_0", {}) for n in range(layout.padding)]
     batch = ordered(layout, samples, stored, padding, 0)
-    return time.perf_counter() - began, len(batch.keys), len(stored.made) + len(batch.made)
+    return time.perf_counter() - began, len(batch.keys), len(stored.joined) + len(batch.copies)
 
 
 def row(length: int, pixels: bool) -> dict:

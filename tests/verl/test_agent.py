@@ -1,11 +1,11 @@
-"""What the sampler is asked: placeholders as the chat template writes them, for every family."""
+"""Tests that the sampler receives one placeholder per image, for each model family."""
 
 from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
 
-import cpu_cluster  # noqa: F401, first: torchvision needs it
+import cpu_cluster  # noqa: F401, imported first because torchvision needs it
 import families
 import pytest
 import stock
@@ -23,8 +23,8 @@ from vantage.training.verl.agent import OneTurn, check_pictures
 from vantage.training.verl.dataset import Questions
 
 
-def marked(tokenizer):
-    """The tokenizer with a first token before every text."""
+def with_first_token(tokenizer):
+    """Make the tokenizer add a token before every text."""
     first = tokenizer.eos_token
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{first} $A", special_tokens=[(first, tokenizer.eos_token_id)]
@@ -32,15 +32,17 @@ def marked(tokenizer):
     return tokenizer
 
 
-def llava_next_marked():
+def llava_next_with_first_token():
     model, processor = stock.llava_next()
-    marked(processor.tokenizer)
+    with_first_token(processor.tokenizer)
     return model, processor
 
 
 def lfm2():
-    """Its tokenizer has a first token, which its processor leaves to the chat template."""
-    tokenizer = marked(families.words("<|image_start|>", "<|image_end|>", "<|img_thumbnail|>"))
+    """A processor that does not add its tokenizer's first token; the chat template does."""
+    tokenizer = with_first_token(
+        families.words("<|image_start|>", "<|image_end|>", "<|img_thumbnail|>")
+    )
     processor = hf.Lfm2VlProcessor(
         hf.Lfm2VlImageProcessor(do_image_splitting=False, min_image_tokens=4, max_image_tokens=8),
         tokenizer,
@@ -49,13 +51,13 @@ def lfm2():
     return SimpleNamespace(config=SimpleNamespace(model_type="lfm2_vl")), processor
 
 
-# How the chat template writes a picture, and whether veRL prepares the family for the update.
+# Family: processor, the image in the chat template, whether veRL prepares images for the update.
 TABLE = {
     "Qwen2-VL": (stock.qwen2_vl, "<|vision_start|><|image_pad|><|vision_end|>", True),
     "Qwen2.5-VL": (stock.qwen2_5_vl, "<|vision_start|><|image_pad|><|vision_end|>", True),
     "Qwen3-VL": (stock.qwen3_vl, "<|vision_start|><|image_pad|><|vision_end|>", True),
     "LLaVA-NeXT": (stock.llava_next, "<image>", True),
-    "LLaVA-NeXT, first token": (llava_next_marked, "<image>", True),
+    "LLaVA-NeXT, first token": (llava_next_with_first_token, "<image>", True),
     "LLaVA-OneVision": (stock.llava_onevision, "<image>", True),
     "LFM2-VL": (lfm2, "<image>", False),
     "InternVL": (stock.internvl, "<IMG_CONTEXT>", False),
@@ -66,7 +68,7 @@ SIZES = ((56, 28), (28, 56))
 
 
 class Servers:
-    """In the place of veRL's: keeps what it was asked."""
+    """Stands in for veRL's servers, and keeps the request."""
 
     def __init__(self, answer):
         self.answer, self.asked = answer, None
@@ -76,9 +78,9 @@ class Servers:
         return TokenOutput(token_ids=self.answer, log_probs=[-1.0] * len(self.answer))
 
 
-def turn(made, pictures):
-    """What a sampler is asked and what is trained, for a prompt with so many pictures."""
-    model, processor = made
+def turn(family, pictures):
+    """Run one turn with `pictures` images; returns the servers, the output and the images."""
+    model, processor = family
     images = [Picture(Image.new("RGB", size, "red")) for size in SIZES[:pictures]]
     parts = [
         [{"type": "image", "image": image}, {"type": "text", "text": "sum"}] for image in images
@@ -107,30 +109,31 @@ def turn(made, pictures):
 
 @pytest.mark.parametrize("name", TABLE)
 @pytest.mark.parametrize("pictures", [0, 1, 2])
-def test_the_sampler_is_asked_as_the_chat_template_writes(name, pictures):
+def test_the_sampler_receives_the_prompt_of_the_chat_template(name, pictures):
     make, placeholder, _ = TABLE[name]
-    made = make()
-    processor = made[1]
-    servers, output, images = turn(made, pictures)
+    family = make()
+    processor = family[1]
+    servers, output, images = turn(family, pictures)
     text = f"<|user|>{(placeholder + 'sum') * pictures} of 1<|end|><|assistant|>"
     special = name != "LFM2-VL"
     assert servers.asked == processor.tokenizer(text, add_special_tokens=special)["input_ids"]
-    # A sampler that expands what it was asked has what is trained.
+    # The request, expanded by the sampler, equals the prompt that is trained on.
     expanded = processor(text=[text], **({"images": images} if images else {}))["input_ids"][0]
     assert output.prompt_ids == list(expanded)
     assert (servers.asked != output.prompt_ids) == bool(pictures)
     assert len(servers.images or []) == pictures
-    # Nor does veRL's own collapsing change it.
+    # veRL's own collapsing does not change the request.
     assert qwen2_5_vl_dedup_image_tokens(servers.asked, processor) == servers.asked
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_family_whose_pictures_veRL_loses_is_refused_with_its_processor(name):
-    make, _, prepared = TABLE[name]
-    made = make()
-    _, output, images = turn(made, 2)
-    if prepared:
-        check_pictures(made[1], output.prompt_ids, images)
+def test_a_family_whose_images_veRL_cannot_prepare_is_an_error(name):
+    make, _, is_prepared = TABLE[name]
+    family = make()
+    processor = family[1]
+    _, output, images = turn(family, 2)
+    if is_prepared:
+        check_pictures(processor, output.prompt_ids, images)
     else:
-        with pytest.raises(EngineError, match=rf"{type(made[1]).__name__}: veRL cannot prepare"):
-            check_pictures(made[1], output.prompt_ids, images)
+        with pytest.raises(EngineError, match=rf"{type(processor).__name__}: veRL cannot prepare"):
+            check_pictures(processor, output.prompt_ids, images)

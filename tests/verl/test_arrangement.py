@@ -1,4 +1,4 @@
-"""Rows of a plan, dealt to processes and updates; nothing of veRL runs here."""
+"""Tests how the rows of a plan are distributed over processes and updates, without veRL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vantage.training.verl.arrangement import (
 
 
 def generated(reward_QVG, dropped=()) -> Generated:
-    """Rollouts of questions, prompts and a group each, some of them lost on the way."""
+    """Rollouts with rewards of shape (questions, prompts, group), without the dropped ones."""
     reward_QVG = np.asarray(reward_QVG, dtype=float)
     prompts = reward_QVG.shape[1]
     question_N, slot_N, number_N = (
@@ -43,13 +43,13 @@ def generated(reward_QVG, dropped=()) -> Generated:
     return Generated(question_N[keep], slot_N[keep], reward_N, reward_N[:, None], keys, tags)
 
 
-def arranged(made: Generated, name: str, updates: int, processes: int, multiple: int = 1):
-    samples = make_plan(recipe(name), made, seed=3, number=7).samples
-    length_M = made.lengths()[samples.rollout_M]
+def arranged(rollouts: Generated, name: str, updates: int, processes: int, multiple: int = 1):
+    samples = make_plan(recipe(name), rollouts, seed=3, number=7).samples
+    length_M = rollouts.lengths()[samples.rollout_M]
     layout = lay_out(
         samples, length_M, length_M, updates=updates, processes=processes, multiple=multiple
     )
-    stored = distinct(made, samples, 7)
+    stored = distinct(rollouts, samples, 7)
     padding = [(f"pad_{n}_0", {"response_len": 1}) for n in range(layout.padding)]
     return samples, layout, stored, ordered(layout, samples, stored, padding, 7)
 
@@ -74,63 +74,64 @@ RUNS = st.tuples(
 
 @given(RUNS)
 @settings(max_examples=150, deadline=None)
-def test_every_row_of_the_plan_is_trained_once_in_its_update_whatever_the_processes(run):
+def test_every_row_of_the_plan_is_trained_once_in_its_update_on_any_number_of_processes(run):
     reward_QVG, dropped, name, updates, processes, multiple = run
-    made = generated(reward_QVG, dropped)
-    samples, layout, _, batch = arranged(made, name, updates, processes, multiple)
+    rollouts = generated(reward_QVG, dropped)
+    samples, layout, _, batch = arranged(rollouts, name, updates, processes, multiple)
     update_M = update_of(samples, updates)
     for number in range(updates):
         rows = layout.row_UPR[number][layout.row_UPR[number] != PADDING]
-        wanted = np.flatnonzero((update_M == number) & ~samples.padding_M)
-        assert sorted(rows.tolist()) == wanted.tolist()
-        assert layout.rows_U[number] == len(wanted)
+        expected = np.flatnonzero((update_M == number) & ~samples.padding_M)
+        assert sorted(rows.tolist()) == expected.tolist()
+        assert layout.rows_U[number] == len(expected)
     assert layout.row_UPR.shape[2] % multiple == 0
     assert len(batch.keys) == len(set(batch.keys)) == layout.row_UPR.size
 
 
 @given(RUNS)
 @settings(max_examples=100, deadline=None)
-def test_rows_carry_their_advantage_and_filler_none(run):
+def test_rows_have_their_advantage_and_padding_has_none(run):
     reward_QVG, dropped, name, updates, processes, _ = run
-    made = generated(reward_QVG, dropped)
-    samples, layout, stored, batch = arranged(made, name, updates, processes)
+    rollouts = generated(reward_QVG, dropped)
+    samples, layout, stored, batch = arranged(rollouts, name, updates, processes)
     row_B, update_B = layout.in_order()
     update_M = update_of(samples, updates)
-    source = {row.key: row.response for row in [*stored.made, *batch.made]}
-    for place, row in enumerate(row_B.tolist()):
-        key = batch.keys[place]
-        assert batch.rows_B[place] == layout.rows_U[update_B[place]]
+    source = {row.key: row.response for row in [*stored.joined, *batch.copies]}
+    for position, row in enumerate(row_B.tolist()):
+        key = batch.keys[position]
+        assert batch.rows_B[position] == layout.rows_U[update_B[position]]
         if row == PADDING:
-            assert key.startswith("pad") and batch.advantage_B[place] == 0
+            assert key.startswith("pad") and batch.advantage_B[position] == 0
             continue
         while key in source:
             key = source[key]
-        assert key == made.keys[samples.rollout_M[row]]
-        # By hand: an update's weights have a mean of 1 over its tokens.
-        of_update = np.flatnonzero((update_M == update_B[place]) & ~samples.padding_M)
-        tokens = made.lengths()[samples.rollout_M[of_update]]
+        assert key == rollouts.keys[samples.rollout_M[row]]
+        # The weights of an update have a mean of 1 over its tokens.
+        of_update = np.flatnonzero((update_M == update_B[position]) & ~samples.padding_M)
+        tokens = rollouts.lengths()[samples.rollout_M[of_update]]
         mean = (samples.weight_M[of_update] * tokens).sum() / tokens.sum()
-        wanted = samples.advantage_M[row] * samples.weight_M[row] / mean
-        assert batch.advantage_B[place] == pytest.approx(wanted)
+        expected = samples.advantage_M[row] * samples.weight_M[row] / mean
+        assert batch.advantage_B[position] == pytest.approx(expected)
 
 
 @given(RUNS)
 @settings(max_examples=100, deadline=None)
-def test_a_worker_finds_its_part_of_every_update_where_veRL_cuts(run):
+def test_veRL_splits_the_batch_into_the_updates_of_each_process(run):
     reward_QVG, dropped, name, updates, processes, _ = run
-    made = generated(reward_QVG, dropped)
-    _, layout, _, _ = arranged(made, name, updates, processes)
+    rollouts = generated(reward_QVG, dropped)
+    _, layout, _, _ = arranged(rollouts, name, updates, processes)
     row_B, _ = layout.in_order()
     for process, part in enumerate(np.split(row_B, processes)):
         for number, rows in enumerate(np.split(part, updates)):
             assert rows.tolist() == layout.row_UPR[number, process].tolist()
 
 
-def test_a_shared_response_stands_under_the_prompt_of_any_rollout_of_that_prompt():
-    made = generated([[[1, 0], [0, 0]]], dropped={2})  # one rollout of the second prompt is lost
-    samples, _, stored, _ = arranged(made, "share-grpo", 1, 1)
-    assert made.keys == ["7-0_0_0", "7-0_1_0", "7-1_1_0"]
-    shared = {(row.response, row.prompt): row.key for row in stored.made}
+def test_a_shared_response_takes_its_new_prompt_from_any_rollout_of_that_prompt():
+    # The first rollout of the second prompt is missing.
+    rollouts = generated([[[1, 0], [0, 0]]], dropped={2})
+    samples, _, stored, _ = arranged(rollouts, "share-grpo", 1, 1)
+    assert rollouts.keys == ["7-0_0_0", "7-0_1_0", "7-1_1_0"]
+    shared = {(row.response, row.prompt): row.key for row in stored.joined}
     assert shared == {
         ("7-0_0_0", "7-1_1_0"): "7-shared1_0_0",
         ("7-0_1_0", "7-1_1_0"): "7-shared1_1_0",
@@ -142,25 +143,25 @@ def test_a_shared_response_stands_under_the_prompt_of_any_rollout_of_that_prompt
     assert len(samples) == 6
 
 
-def test_a_repeat_is_a_copy_of_its_own_row():
-    made = generated([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
-    _, layout, stored, batch = arranged(made, "shuffle-r1", 4, 2)
-    assert all(row.response == row.prompt for row in batch.made)
+def test_a_row_that_is_trained_again_is_copied():
+    rollouts = generated([[[1, 1, 0, 0]], [[1, 0, 0, 0]]])
+    _, layout, stored, batch = arranged(rollouts, "shuffle-r1", 4, 2)
+    assert all(row.response == row.prompt for row in batch.copies)
     trained = (layout.row_UPR != PADDING).sum()
-    assert len(stored.key_of) + len(batch.made) == trained
-    assert len(batch.made) > 0
+    assert len(stored.key_of) + len(batch.copies) == trained
+    assert len(batch.copies) > 0
 
 
-def test_work_is_even_over_the_processes():
-    made = generated(np.random.default_rng(0).integers(0, 2, (16, 1, 8)))
-    _, layout, _, _ = arranged(made, "grpo", 4, 4)
-    work_UP = made.lengths("seq_len")[layout.row_UPR].sum(axis=2)
+def test_processes_have_equal_work_up_to_one_row():
+    rollouts = generated(np.random.default_rng(0).integers(0, 2, (16, 1, 8)))
+    _, layout, _, _ = arranged(rollouts, "grpo", 4, 4)
+    work_UP = rollouts.lengths("seq_len")[layout.row_UPR].sum(axis=2)
     assert (np.ptp(work_UP, axis=1) <= 31).all()  # a row has 11 to 31 tokens
 
 
-def test_a_batch_without_a_score_is_filler_alone():
-    made = generated(np.full((2, 1, 2), np.nan))
-    _, layout, stored, batch = arranged(made, "grpo", 2, 2)
+def test_a_batch_without_rewards_has_only_padding():
+    rollouts = generated(np.full((2, 1, 2), np.nan))
+    _, layout, stored, batch = arranged(rollouts, "grpo", 2, 2)
     assert not stored.key_of and (layout.row_UPR == PADDING).all()
     assert batch.rows_B.tolist() == [0, 0, 0, 0]
     assert batch.advantage_B.tolist() == [0.0] * 4
@@ -177,26 +178,27 @@ def test_a_batch_without_a_score_is_filler_alone():
         ([[np.inf, 0.0]], [0.9, 0.1], np.nan),
     ],
 )
-def test_parts_add_up_to_a_reward_or_to_none(parts, weights, total):
+def test_the_total_reward_is_missing_if_a_weighted_part_is_missing(parts, weights, total):
     assert np.array_equal(totals(np.array(parts), weights), [total], equal_nan=True)
 
 
-def test_keys_say_slot_and_session():
+def test_a_key_contains_slot_and_rollout_number():
     assert slot_and_session(f"{uid_of(12, 34)}_5_0") == (34, 5)
 
 
 @given(RUNS)
 @settings(max_examples=100, deadline=None)
-def test_own_rows_stay_where_they_are_to_be_scored(run):
+def test_own_rows_are_kept_if_their_log_probs_are_needed(run):
     reward_QVG, dropped, name, *_ = run
-    made = generated(reward_QVG, dropped)
-    samples = make_plan(recipe(name), made, seed=3, number=7).samples
-    plain, scored = (distinct(made, samples, 7, own=own) for own in (False, True))
+    rollouts = generated(reward_QVG, dropped)
+    samples = make_plan(recipe(name), rollouts, seed=3, number=7).samples
+    plain, scored = (distinct(rollouts, samples, 7, own=own) for own in (False, True))
     trained = set(samples.rollout_M[~samples.padding_M].tolist())
-    assert scored.own_of == {rollout: made.keys[rollout] for rollout in scored.own_of}
+    assert scored.own_of == {rollout: rollouts.keys[rollout] for rollout in scored.own_of}
     assert set(scored.own_of) == set(scored.rollouts()) == trained
-    assert (scored.key_of, scored.tag_of, scored.made) == (plain.key_of, plain.tag_of, plain.made)
-    # Those of the plan stand in it already; without a need nothing else stays.
-    assert set(scored.scored) == {made.keys[r] for r in trained} - set(plain.tag_of)
-    assert set(plain.own_of.values()) == set(plain.tag_of) & set(made.keys)
+    for field in ("key_of", "tag_of", "joined"):
+        assert getattr(scored, field) == getattr(plain, field)
+    # Rows that the plan trains are kept in any case.
+    assert set(scored.scored) == {rollouts.keys[r] for r in trained} - set(plain.tag_of)
+    assert set(plain.own_of.values()) == set(plain.tag_of) & set(rollouts.keys)
     assert not plain.scored

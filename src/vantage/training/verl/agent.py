@@ -51,7 +51,7 @@ class OneTurn(SingleTurnAgentLoop):
         output = await super().run(sampling_params, **named)
         if not set(media).isdisjoint(output.response_ids):
             raise EngineError(
-                "a response has an image token, but responses have no images; the rollout is dropped"
+                "a response has an image token, but no image belongs to it; veRL drops the rollout"
             )
         return output
 

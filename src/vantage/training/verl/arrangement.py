@@ -1,4 +1,4 @@
-"""From a plan to the rows of veRL's batch. Pure: rows are keys here, and nothing is moved."""
+"""Arranges the samples of a plan as rows of veRL's batch. Pure: rows are represented by keys."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ Tag = dict[str, Any]
 
 
 def uid_of(number: int, slot: int) -> str:
-    """Name of a prompt in veRL's store: rollout batch, and its slot there."""
+    """Id of a prompt in veRL's store: the number of the rollout batch and the prompt's slot."""
     return f"{number}-{slot}"
 
 
 def slot_and_session(key: str) -> tuple[int, int]:
-    """Slot of the prompt, and number of the rollout, behind a key of veRL's."""
+    """Parse a key of veRL into the slot of its prompt and the number of the rollout."""
     uid, session, _ = key.rsplit("_", 2)
     return int(uid.rpartition("-")[2]), int(session)
 
 
 @dataclass(frozen=True)
 class Generated(Outcomes):
-    """Rollouts in veRL's store, by prompt and number.
+    """Scored rollouts in veRL's store, sorted by prompt and number.
 
     Attributes:
-        keys: of their rows; tags: what veRL knows of them.
+        keys: Key of each rollout's row, length N.
+        tags: veRL's tag of each row, length N.
     """
 
     keys: list[str]
     tags: list[Tag]
 
     def lengths(self, of: str = "response_len") -> np.ndarray:
-        """Tokens of the responses, or of the whole rows ("seq_len")."""
+        """Number of tokens of each response, or of each whole row ("seq_len"), shape (N,)."""
         return np.array([tag[of] for tag in self.tags], dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows of a plan stand in the batch that the workers cut up.
+    """Positions of the plan's rows in the batch that veRL splits into updates and processes.
 
     Attributes:
-        row_UPR: rows of the plan for each of U updates, P processes and R places, PADDING where
-            there is none.
-        rows_U: rows of the plan in each update.
-        advantage_M: advantages times loss weights.
+        row_UPR: Row of the plan at each of R positions, per update and process, shape (U, P, R);
+            PADDING for none.
+        rows_U: Number of rows of the plan in each update, shape (U,).
+        advantage_M: Advantages times loss weights, shape (M,).
     """
 
     row_UPR: np.ndarray
@@ -60,18 +61,18 @@ class Layout:
 
     @property
     def padding(self) -> int:
-        """Rows of padding."""
+        """Number of padding rows."""
         return int((self.row_UPR == PADDING).sum())
 
     @property
     def rows_of_update(self) -> int:
-        """Rows of an update over all processes, padding included."""
+        """Number of rows of an update over all processes, including padding."""
         return self.row_UPR.shape[1] * self.row_UPR.shape[2]
 
     def in_order(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row of the plan, and its update, for each row of the batch.
+        """Row of the plan, or PADDING, and update of each row of the batch, shapes (B,).
 
-        A worker's rows stand together, and those of its updates one after the other.
+        The batch is sorted by process, and within a process by update.
         """
         update_UPR = np.broadcast_to(np.arange(len(self.rows_U))[:, None, None], self.row_UPR.shape)
         return self.row_UPR.swapaxes(0, 1).reshape(-1), update_UPR.swapaxes(0, 1).reshape(-1)
@@ -87,47 +88,54 @@ def lay_out(
     multiple: int = 1,
     by_tokens: bool = True,
 ) -> Layout:
-    """The updates of a plan, as many rows on every process and in every update.
+    """Lay out a plan with the same number of rows for every process and update.
 
     Args:
-        samples: the plan, M rows.
-        length_M: response tokens of each; work_M: all tokens of its row.
-        updates: optimizer updates made of it, U.
-        processes: groups of workers that see different rows, P.
-        multiple: what the rows of a process and update must divide into.
-        by_tokens: whether the loss is a mean over tokens, or over rows.
+        samples: Samples of the plan.
+        length_M: Number of response tokens of each sample, shape (M,).
+        work_M: Number of tokens of each sample's whole row, shape (M,).
+        updates: Number of optimizer updates.
+        processes: Number of worker groups that receive different rows.
+        multiple: The number of rows per process and update is a multiple of this.
+        by_tokens: Whether the loss is a mean over tokens rather than over rows.
     """
     dealt = deal(samples, length_M, updates, processes)
     weight_M = loss_weights(samples, length_M if by_tokens else np.ones(len(samples)), dealt)
     most = max(update.row_PR.shape[1] for update in dealt)
-    each = -(-most // multiple) * multiple
-    row_UPR = np.stack([_evened(update.row_PR, each, work_M) for update in dealt])
+    size = -(-most // multiple) * multiple
+    row_UPR = np.stack([_balanced(update.row_PR, size, work_M) for update in dealt])
     rows_U = np.array([update.rows for update in dealt])
     return Layout(row_UPR, rows_U, samples.advantage_M * weight_M)
 
 
-def _evened(row_PR: np.ndarray, each: int, work_M: np.ndarray) -> np.ndarray:
-    """The rows of an update with about the same work on every process, in the plan's order.
+def _balanced(row_PR: np.ndarray, size: int, work_M: np.ndarray) -> np.ndarray:
+    """Redistribute the rows of an update so that all processes have about equal work.
 
-    Dealt from the longest to the shortest, there and back again.
+    Deals the rows from longest to shortest, reversing the order of the processes in each round.
+    The rows of a process keep the order of the plan.
+
+    Args:
+        row_PR: Rows of the plan, PADDING for none.
+        size: Number of rows per process after padding.
+        work_M: Number of tokens of each sample's row.
     """
     processes = len(row_PR)
-    held = np.full(each * processes, PADDING)
-    held[: row_PR.size] = row_PR.T.reshape(-1)
-    work = np.array([work_M[row] if row != PADDING else -1 for row in held])
-    dealt_RP = np.argsort(-work, kind="stable").reshape(each, processes)
+    padded = np.full(size * processes, PADDING)
+    padded[: row_PR.size] = row_PR.T.reshape(-1)
+    work = np.array([work_M[row] if row != PADDING else -1 for row in padded])
+    dealt_RP = np.argsort(-work, kind="stable").reshape(size, processes)
     dealt_RP[1::2] = dealt_RP[1::2, ::-1]
-    return held[np.sort(dealt_RP.T, axis=1)]
+    return padded[np.sort(dealt_RP.T, axis=1)]
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A new row: the response of one row under the prompt of another, or of the same.
+    """A row to write: the response of one row under the prompt of another, or a copy of a row.
 
     Attributes:
-        key: of the new row.
-        response: key of the row whose response it has, and everything else.
-        prompt: key of the row whose prompt it has; the same for a copy.
+        key: Key of the row to write.
+        response: Key of the row that provides the response and all other fields.
+        prompt: Key of the row that provides the prompt; equal to `response` for a copy.
     """
 
     key: str
@@ -137,49 +145,51 @@ class Joined:
 
 @dataclass(frozen=True)
 class Stored:
-    """Rows of the batch at work.
+    """Rows of the current batch in veRL's store.
 
     Attributes:
-        key_of: key of each (prompt, rollout) that the plan trains.
-        tag_of: what veRL knows of each key.
-        made: those that have to be written: responses under prompts that did not generate them.
-        own_of: key of each trained rollout under the prompt that generated it, where it stays.
-        scored: what veRL knows of those keys that no sample trains: they get log-probs alone.
+        key_of: (prompt, rollout) of the plan -> key of its row.
+        tag_of: Key of a trained row -> veRL's tag.
+        joined: Rows to write: responses under prompts that did not generate them.
+        own_of: Trained rollout -> key of its row under the prompt that generated it, for rows that
+            are kept.
+        scored: Key -> veRL's tag, for rows that are kept only to compute their log-probs.
     """
 
     key_of: dict[tuple[int, int], str]
     tag_of: dict[str, Tag]
-    made: list[Joined]
+    joined: list[Joined]
     own_of: dict[int, str]
     scored: dict[str, Tag]
 
     def rollouts(self) -> list[int]:
-        """Rollout behind each of the trained rows."""
+        """Rollout of each trained row."""
         return [rollout for _, rollout in self.key_of]
 
 
 def distinct(generated: Generated, samples: Samples, number: int, own: bool = False) -> Stored:
-    """Each (prompt, rollout) that the plan trains, once; padding is left out.
+    """Find the distinct rows that the plan trains, without padding.
 
     Args:
-        generated: the rollouts.
-        samples: the plan.
-        number: of the rollout batch.
-        own: keep the own row of every trained rollout, to be scored.
+        generated: Rollouts of the batch.
+        samples: Samples of the plan.
+        number: Number of the rollout batch.
+        own: Whether to keep, for every trained rollout, the row under the prompt that generated it,
+            so that its log-probs are computed.
     """
-    asked: dict[int, int] = {}
+    first_row: dict[int, int] = {}
     for row, prompt in enumerate(generated.prompt_N.tolist()):
-        asked.setdefault(prompt, row)
-    kept = ~samples.padding_M
-    pairs = zip(samples.prompt_M[kept].tolist(), samples.rollout_M[kept].tolist(), strict=True)
+        first_row.setdefault(prompt, row)
+    real_M = ~samples.padding_M
+    pairs = zip(samples.prompt_M[real_M].tolist(), samples.rollout_M[real_M].tolist(), strict=True)
     stored = Stored({}, {}, [], {}, {})
     for prompt, rollout in dict.fromkeys(pairs):
         key, tag = generated.keys[rollout], generated.tags[rollout]
         if prompt != generated.prompt_N[rollout]:
-            under = asked[prompt]
-            name = f"{number}-shared{prompt}_{rollout}_0"
-            stored.made.append(Joined(name, key, generated.keys[under]))
-            key, tag = name, _joined_tag(tag, generated.tags[under])
+            row = first_row[prompt]
+            new_key = f"{number}-shared{prompt}_{rollout}_0"
+            stored.joined.append(Joined(new_key, key, generated.keys[row]))
+            key, tag = new_key, _joined_tag(tag, generated.tags[row])
         stored.key_of[prompt, rollout], stored.tag_of[key] = key, tag
     for rollout in dict.fromkeys(stored.rollouts()):
         key = generated.keys[rollout]
@@ -197,20 +207,20 @@ def _joined_tag(response: Tag, prompt: Tag) -> Tag:
 
 @dataclass(frozen=True)
 class Ordered:
-    """The batch that the workers cut up, B rows.
+    """The B rows of the batch in the order in which veRL splits them.
 
     Attributes:
-        keys, tags: of the rows.
-        advantage_B: times the weight in the loss, 0 for padding.
-        rows_B: rows of the plan in the update of each row.
-        made: copies of rows that are trained more than once, to be written.
+        keys, tags: Key and veRL's tag of each row.
+        advantage_B: Advantage times loss weight, 0 for padding, shape (B,).
+        rows_B: Number of rows of the plan in the update of each row, shape (B,).
+        copies: Rows to write: copies of rows that are trained more than once.
     """
 
     keys: list[str]
     tags: list[Tag]
     advantage_B: np.ndarray
     rows_B: np.ndarray
-    made: list[Joined]
+    copies: list[Joined]
 
 
 def ordered(
@@ -220,28 +230,29 @@ def ordered(
     padding: Sequence[tuple[str, Tag]],
     number: int,
 ) -> Ordered:
-    """The rows in the order of processes and updates.
+    """Put the rows of the batch in the order of processes and updates.
 
     Args:
-        layout: where rows of the plan stand.
-        samples: the plan.
-        stored: its rows, each once.
-        padding: key and tag of as many rows of padding as the layout has.
-        number: of the rollout batch.
+        layout: Positions of the plan's rows.
+        samples: Samples of the plan.
+        stored: Distinct rows of the plan.
+        padding: Key and tag of each padding row, as many as the layout has.
+        number: Number of the rollout batch.
     """
     row_B, update_B = layout.in_order()
-    waiting = iter(padding)
+    unused_padding = iter(padding)
     tag_of: dict[str, Tag] = {}
-    made = []
-    for place, row in enumerate(row_B.tolist()):
+    copies = []
+    for position, row in enumerate(row_B.tolist()):
         if row == PADDING:
-            key, tag = next(waiting)
+            key, tag = next(unused_padding)
         else:
             key = stored.key_of[int(samples.prompt_M[row]), int(samples.rollout_M[row])]
             tag = stored.tag_of[key]
         if key in tag_of:
-            made.append(Joined(f"{number}-again{place}_0_0", key, key))
-            key = made[-1].key
+            copies.append(Joined(f"{number}-again{position}_0_0", key, key))
+            key = copies[-1].key
         tag_of[key] = tag
-    advantage_B = np.append(layout.advantage_M, 0.0)[row_B]  # PADDING is the last
-    return Ordered(list(tag_of), list(tag_of.values()), advantage_B, layout.rows_U[update_B], made)
+    advantage_B = np.append(layout.advantage_M, 0.0)[row_B]  # PADDING, -1, indexes the appended 0
+    rows_B = layout.rows_U[update_B]
+    return Ordered(list(tag_of), list(tag_of.values()), advantage_B, rows_B, copies)

@@ -1,8 +1,8 @@
 """The current rollout batch: its plan, and the rows of the plan in veRL's store.
 
-Rows are written in two steps. For the log-probs, each (prompt, rollout) of the plan is in the
-store once (`RolloutBatch.rows`); for the updates rows that are trained again are repeated, in the
-order of processes and updates (`write_updates`).
+Rows are written in two steps. To compute log-probs, the store has one row for each distinct
+(prompt, rollout) of the plan (`RolloutBatch.rows`). For the updates, rows that are trained more
+than once are copied, and all rows are put in the order of processes and updates (`write_updates`).
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from vantage.training.verl.rows import Movers
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """A rollout batch and the rows that are trained.
+    """A rollout batch and its rows in veRL's store.
 
     Attributes:
-        generated: Its rollouts, with their rewards.
-        plan: made of them.
+        generated: Scored rollouts.
+        plan: Plan made from them.
         layout: Positions of the plan's rows in the updates.
-        stored: each (prompt, rollout) of the plan, by the key of its row.
-        padding: Tag of each padding row, by its key.
-        texts: Texts of the responses that the record keeps, by rollout.
-        log_prob_N: mean log-prob of each response under the prompt that generated it, before the
-            updates; NaN if it was not computed.
+        stored: Distinct rows of the plan.
+        padding: Key of a padding row -> veRL's tag.
+        texts: Rollout -> text of its response, for responses that the record keeps.
+        log_prob_N: Mean log-prob of each response under the prompt that generated it, before the
+            updates, shape (N,); NaN if not computed.
     """
 
     generated: Generated
@@ -61,35 +61,35 @@ class RolloutBatch:
 
     @property
     def rows(self) -> dict[str, Tag]:
-        """Tag of each row that gets log-probs, by its key."""
+        """Key -> veRL's tag, for all rows whose log-probs are computed."""
         return {**self.stored.tag_of, **self.stored.scored, **self.padding}
 
     @property
     def responses(self) -> list[str]:
-        """Text of each response, empty where the record does not keep it."""
+        """Text of each response; empty if the record does not keep it."""
         return [self.texts.get(row, "") for row in range(len(self.generated.keys))]
 
     def ordered(self, number: int) -> Ordered:
-        """The rows in the order of processes and updates; `number` is that of the batch."""
+        """Put the rows of batch `number` in the order of processes and updates."""
         padding = list(self.padding.items())
         return ordered(self.layout, self.plan.samples, self.stored, padding, number)
 
     def own_log_probs(self) -> np.ndarray:
-        """`log_prob_N`, read from the store."""
+        """Read `log_prob_N` from the store."""
         own, mean_N = self.stored.own_of, self.log_prob_N.copy()
         mean_N[list(own)] = store.mean_log_probs(list(own.values()))
         return mean_N
 
     def metrics(self, rewards: Iterable[str]) -> dict[str, float]:
-        """Means over what was generated; nothing of a reward that gave no value.
+        """Metrics of all generated rollouts, without reward functions that returned no value.
 
         Args:
-            rewards: names of the reward functions.
+            rewards: Names of the reward functions.
         """
         generated = self.generated
         parts = zip(part_names(rewards), generated.part_NF.T, strict=True)
         reward_N = generated.reward_N[~np.isnan(generated.reward_N)]
-        found = {
+        metrics = {
             "completions/mean_length": float(generated.lengths().mean()),
             **{
                 f"rewards/{name}/mean": float(np.nanmean(part_N))
@@ -98,21 +98,21 @@ class RolloutBatch:
             },
         }
         if len(reward_N):
-            found |= {"reward": float(reward_N.mean()), "reward_std": float(reward_N.std())}
-        return found
+            metrics |= {"reward": float(reward_N.mean()), "reward_std": float(reward_N.std())}
+        return metrics
 
 
 def laid_out(
     generated: Generated, plan: Plan, actor: Any, *, updates: int, processes: int
 ) -> Layout:
-    """Where the rows of a plan stand in the updates.
+    """Lay out the rows of a plan in the updates.
 
     Args:
-        generated: the rollouts.
-        plan: made of them.
+        generated: Rollouts of the batch.
+        plan: Plan made from them.
         actor: veRL's options of the actor.
-        updates: optimizer updates made of the plan.
-        processes: groups of workers that see different rows.
+        updates: Number of optimizer updates.
+        processes: Number of worker groups that receive different rows.
     """
     trained = plan.samples.rollout_M
     return lay_out(
@@ -127,7 +127,7 @@ def laid_out(
 
 
 def processes_of(workers: Any) -> int:
-    """Groups of the actor's workers that see different rows."""
+    """Number of groups of the actor's workers that receive different rows."""
     if "actor" not in workers._dispatch_info:
         workers._dispatch_info["actor"] = workers._query_dispatch_info("actor")
     return max(workers._dispatch_info["actor"]) + 1
@@ -144,32 +144,34 @@ def write_rows(
     texts: Mapping[int, str],
     movers: Movers,
 ) -> RolloutBatch:
-    """Write the rows that the plan has and nobody generated, and remove those that it drops.
+    """Write the rows that the plan adds to the generated ones, and remove those that it drops.
 
     Args:
-        generated: the rollouts.
-        plan: made of them.
-        layout: of the plan.
-        number: of the rollout batch.
-        own: whether the own row of every trained rollout stays, to be scored.
-        padding: rows of padding that the layout has, already written.
-        texts: of the responses that the record keeps.
-        movers: write whole rows.
+        generated: Rollouts of the batch.
+        plan: Plan made from them.
+        layout: Layout of the plan.
+        number: Number of the rollout batch.
+        own: Whether to keep, for every trained rollout, the row under the prompt that generated it,
+            so that its log-probs are computed.
+        padding: Key -> veRL's tag of the layout's padding rows, which the store already has.
+        texts: Rollout -> text of its response, for responses that the record keeps.
+        movers: Actors that write the rows.
     """
     stored = distinct(generated, plan.samples, number, own=own)
-    movers.write(stored.made, stored.tag_of)
+    movers.write(stored.joined, stored.tag_of)
     unknown_N = np.full(len(generated.keys), np.nan)
     batch = RolloutBatch(generated, plan, layout, stored, padding, texts, unknown_N)
-    kept = batch.rows
-    store.clear([key for key in generated.keys if key not in kept])
+    needed = batch.rows
+    store.clear([key for key in generated.keys if key not in needed])
     return batch
 
 
 def compared(stored: Stored) -> tuple[Mismatch, dict[str, float]]:
-    """Sampler against trainer, on the tokens of responses under the prompts that generated them.
+    """Compare the log-probs of sampler and trainer for responses under their own prompts.
 
     Returns:
-        The mismatch; and veRL's metrics of it, where it made them of shared rows too.
+        The mismatch, and corrected values of veRL's metrics, which veRL also computed over shared
+        responses; empty without shared responses.
     """
     own = list(stored.own_of.values())
     if not own:
@@ -179,46 +181,46 @@ def compared(stored: Stored) -> tuple[Mismatch, dict[str, float]]:
     trainer, sampler = (
         data[name][counted].float().numpy() for name in ("old_log_probs", "rollout_log_probs")
     )
-    again = calculate_debug_metrics(DataProto(batch=data)) if stored.made else {}
-    return mismatch(trainer, sampler), again
+    corrected = calculate_debug_metrics(DataProto(batch=data)) if stored.joined else {}
+    return mismatch(trainer, sampler), corrected
 
 
 def write_correction(batch: RolloutBatch, options: Any) -> dict[str, float]:
-    """Write weights and masks of the rollouts into every row that has their response.
+    """Write veRL's rollout correction of each rollout to all rows that have its response.
 
     Args:
-        batch: at work, its log-probs computed.
+        batch: The current batch, whose log-probs are in the store.
         options: veRL's `rollout_correction`.
 
     Returns:
-        veRL's metrics.
+        veRL's metrics of the correction.
     """
     stored = batch.stored
     if not stored.tag_of:
         return {}
     own = store.get(list(stored.own_of.values()), COMPARED).to_padded_tensor()
-    place = {rollout: number for number, rollout in enumerate(stored.own_of)}
-    made, metrics = correction(own, [place[rollout] for rollout in stored.rollouts()], options)
+    row_of = {rollout: row for row, rollout in enumerate(stored.own_of)}
+    fields, metrics = correction(own, [row_of[rollout] for rollout in stored.rollouts()], options)
     keys, padding = list(stored.key_of.values()), list(batch.padding)
     mask = store.masks(keys)
-    store.put(keys, {name: response_to_nested(value, mask) for name, value in made.items()})
-    if padding and "rollout_is_weights" in made:
+    store.put(keys, {name: response_to_nested(value, mask) for name, value in fields.items()})
+    if padding and "rollout_is_weights" in fields:
         mask = store.masks(padding)
-        nothing = torch.zeros_like(mask.to_padded_tensor(padding=0), dtype=torch.float32)
-        store.put(padding, {"rollout_is_weights": response_to_nested(nothing, mask)})
+        zeros = torch.zeros_like(mask.to_padded_tensor(padding=0), dtype=torch.float32)
+        store.put(padding, {"rollout_is_weights": response_to_nested(zeros, mask)})
     return metrics
 
 
-def write_updates(made: Ordered, movers: Movers) -> None:
-    """Write the rows that are trained again, and what the loss reads of every row.
+def write_updates(batch: Ordered, movers: Movers) -> None:
+    """Write the copied rows, and the fields that the loss reads from every row.
 
     Args:
-        made: the rows in the order of the updates.
-        movers: write whole rows.
+        batch: Rows in the order of the updates.
+        movers: Actors that write the rows.
     """
-    movers.write(made.made, dict(zip(made.keys, made.tags, strict=True)))
-    mask = store.masks(made.keys)
-    advantage_B1 = torch.from_numpy(made.advantage_B).float()[:, None]
+    movers.write(batch.copies, dict(zip(batch.keys, batch.tags, strict=True)))
+    mask = store.masks(batch.keys)
+    advantage_B1 = torch.from_numpy(batch.advantage_B).float()[:, None]
     advantages = response_to_nested(advantage_B1 * mask.to_padded_tensor(padding=0), mask)
-    rows_B1 = torch.from_numpy(made.rows_B)[:, None]
-    store.put(made.keys, {"advantages": advantages, "returns": advantages, ROWS: rows_B1})
+    rows_B1 = torch.from_numpy(batch.rows_B)[:, None]
+    store.put(batch.keys, {"advantages": advantages, "returns": advantages, ROWS: rows_B1})

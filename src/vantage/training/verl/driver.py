@@ -1,4 +1,4 @@
-"""The driver, an actor beside Ray's head: looks at the cluster, then runs veRL's trainer."""
+"""The driver: an actor next to Ray's head that checks the cluster, then runs veRL's trainer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vantage.errors import EngineError
 
-# What must be the same on every node.
+# Packages whose versions must be the same on every node.
 PACKAGES = ("vantage-rl", "verl", "transformers", "torch", "ray", "TransferQueue")
 
 
 def differences(of_node: dict[str, dict[str, str]], here: dict[str, str]) -> list[str]:
-    """What each node has otherwise than the driver, a line each."""
+    """List the packages whose version on a node differs from that of the driver.
+
+    Args:
+        of_node: Address of a node -> version of each package.
+        here: Version of each package on the driver.
+    """
     return [
-        f"{node}: {name} {versions.get(name, 'missing')}, here {version}"
+        f"{node}: {name} {versions.get(name, 'missing')}, driver {version}"
         for node, versions in of_node.items()
         for name, version in here.items()
         if versions.get(name) != version
@@ -24,14 +29,14 @@ def differences(of_node: dict[str, dict[str, str]], here: dict[str, str]) -> lis
 
 
 def check_cluster() -> None:
-    """Refuse a cluster on which a worker would run something else, or nothing.
+    """Check that all nodes have the driver's packages and can import vantage.
 
     Raises:
-        EngineError: names the nodes and packages.
+        EngineError: Some nodes differ; names the nodes and packages.
     """
 
-    # Here, so that it is sent by value: a node without vantage can answer too.
-    def look(packages: tuple[str, ...]) -> dict[str, str]:
+    # A local function is sent by value, so that it also runs on nodes without vantage.
+    def installed(packages: tuple[str, ...]) -> dict[str, str]:
         import importlib
         from importlib import metadata
 
@@ -44,33 +49,37 @@ def check_cluster() -> None:
         try:
             importlib.import_module("vantage.training.verl.dataset")
         except Exception as error:
-            found["vantage-rl"] = f"cannot be loaded ({type(error).__name__}: {error})"
+            found["vantage-rl"] = f"cannot be imported ({type(error).__name__}: {error})"
         return found
 
-    remote = ray.remote(num_cpus=0, max_retries=0)(look)
-    asked = {}
+    remote = ray.remote(num_cpus=0, max_retries=0)(installed)
+    pending = {}
     for node in filter(lambda node: node["Alive"], ray.nodes()):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        placed = remote.options(scheduling_strategy=there)
-        asked[node["NodeManagerAddress"]] = placed.remote(PACKAGES)
-    found = {node: ray.get(answer) for node, answer in asked.items()}
-    wrong = differences(found, look(PACKAGES))
-    if wrong:
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        placed = remote.options(scheduling_strategy=on_node)
+        pending[node["NodeManagerAddress"]] = placed.remote(PACKAGES)
+    of_node = {node: ray.get(result) for node, result in pending.items()}
+    differing = differences(of_node, installed(PACKAGES))
+    if differing:
         raise EngineError(
-            "the nodes of the cluster do not agree: " + "; ".join(wrong) + ". Install the same "
-            "vantage-rl[verl] on every node (see docs/verl.md)"
+            "the nodes of the cluster have different packages than the driver: "
+            + "; ".join(differing)
+            + ". Install the same vantage-rl[verl] on every node (see docs/verl.md)"
         )
 
 
 @ray.remote(num_cpus=1)
 class Driver:
-    """Runs the trainer; what veRL's own task runner does, with a look at the cluster first."""
+    """Checks the cluster, then runs the trainer as veRL's own task runner does."""
 
     def run(self, config: Any) -> None:
-        """Train.
+        """Run the training.
+
+        Args:
+            config: veRL's configuration, from `vantage.training.verl.launch`.
 
         Raises:
-            VantageError: whatever cannot work, before the first rollout.
+            VantageError: The cluster, the data or the model does not fit the configuration.
         """
         check_cluster()
         import transfer_queue as tq

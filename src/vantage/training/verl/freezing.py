@@ -1,7 +1,8 @@
-"""The vision tower stays as it is; veRL lists an option for it, which nothing reads.
+"""Freezes the vision tower when imported; veRL ignores its own option for this.
 
-Each of veRL's processes that makes a model imports this (`actor_rollout_ref.model.external_lib`).
-Written against the veRL versions in `vantage.training.versions.SUPPORTED`.
+Every process of veRL that builds a model imports this module, because
+`actor_rollout_ref.model.external_lib` names it. Written against the veRL versions in
+`vantage.training.versions.SUPPORTED`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ _build = FSDPEngine._build_module
 
 
 @functools.wraps(_build)
-def _frozen(engine: FSDPEngine) -> Any:
+def _build_frozen(engine: FSDPEngine) -> Any:
     module = _build(engine)
     freeze_vision_tower(module)
     return module
 
 
-FSDPEngine._build_module = _frozen
+FSDPEngine._build_module = _build_frozen

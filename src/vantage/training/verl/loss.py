@@ -1,4 +1,4 @@
-"""veRL's loss, divided by what an update really holds. Runs in the actor's workers."""
+"""veRL's loss, normalized without padding. Runs in the actor's workers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 from verl.utils import tensordict_utils as tu
 from verl.workers.utils.losses import ppo_loss
 
-# Rows of the plan in the update of a row; of padding too.
+# Field of every row, including padding: number of rows of the plan in its update.
 ROWS = "rows_of_update"
 
 
 def planned_loss(config: Any, model_output: Any, data: Any, dp_group: Any = None) -> Any:
-    """As veRL's `ppo_loss`: padding is in no mean, and an update of padding alone has no gradient.
+    """Compute veRL's `ppo_loss` with means that exclude padding.
 
-    veRL divides means over rows by the rows of the widest update, padding included, and means
-    over tokens by zero where there are none.
+    An update that has only padding has no gradient. Without the change, veRL divides means over
+    rows by the size of the largest update, including padding, and means over tokens by zero if
+    there are none.
     """
     rows = int(data[ROWS].max())
     tokens = tu.get_non_tensor_data(data, "batch_num_tokens", default=None)

@@ -1,4 +1,4 @@
-"""The sampler of a run on veRL, compared with the trainer, and what its options allow."""
+"""Options that affect the log-prob mismatch of sampler and trainer in a run on veRL."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from vantage.errors import ConfigError
 from vantage.training.mismatch import Canary, renormalisation
 
 FLOAT32 = ("float32", "fp32", "float")
-# The distribution's name where it is not that of `rollout.name`.
+# `rollout.name` -> its package, if the names differ.
 PACKAGES = {"trtllm": "tensorrt_llm"}
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
 CORRECTION = "algorithm.rollout_correction"
 REMEDY = (
-    "Install the versions that veRL pins (pip install 'verl[vllm]==0.9.1'), or take "
-    f"another sampler (verl.{ROLLOUT}.name: sglang), or another model; options under "
-    f"verl.{ROLLOUT} that change what is sampled (logprobs_mode, quantization) have to "
-    "go. If it stays, report it with this message"
+    "Install the versions that veRL pins (pip install 'verl[vllm]==0.9.1'); remove options under "
+    f"verl.{ROLLOUT} that change what is sampled (logprobs_mode, quantization); or use another "
+    f"sampler (verl.{ROLLOUT}.name: sglang) or another model. If the error persists, report it "
+    "with this message"
 )
 
 
 def renormalises(rollout: DictConfig) -> bool:
-    """Whether the sampler reports log-probs divided by the mass that top_p and top_k keep.
+    """Whether the sampler renormalises its log-probs after truncation by top_p and top_k.
 
-    SGLang reports those before the cut; vLLM those after it, with `logprobs_mode` as veRL sets
-    it ("processed_logprobs"), and those before the temperature with "raw_logprobs".
+    SGLang reports log-probs before truncation. vLLM's `logprobs_mode` decides: with veRL's default,
+    "processed_logprobs", they are computed after truncation; with "raw_logprobs", before
+    temperature and truncation.
     """
     if rollout.name == "sglang":
         return False
@@ -36,12 +37,12 @@ def renormalises(rollout: DictConfig) -> bool:
 
 
 def slack(rollout: DictConfig) -> float:
-    """Nats by which the sampler's log-probs may be higher, see `renormalisation`."""
+    """Maximum excess of the sampler's log-probs, in nats; see `renormalisation`."""
     return renormalisation(rollout.top_p, rollout.top_k) if renormalises(rollout) else 0.0
 
 
 def in_float32(config: DictConfig) -> bool:
-    """Whether trainer and sampler round to 24 bits; kernels of GPUs may round to 11 (TF32)."""
+    """Whether trainer and sampler compute in float32 with 24 bits; GPUs may use 11 bits (TF32)."""
     if OmegaConf.select(config, "trainer.device") != "cpu":
         return False
     trainer = OmegaConf.select(config, f"{ACTOR}.fsdp_config.mixed_precision.param_dtype")
@@ -49,32 +50,33 @@ def in_float32(config: DictConfig) -> bool:
 
 
 def check_correction(config: DictConfig) -> None:
-    """Refuse a correction by sequence of a sampler that renormalises.
+    """Check that a sequence-level correction is not used with a sampler that renormalises.
 
-    The ratio of a response is the product of its tokens'. Each is too small by up to top_p, so
-    400 tokens at 0.99 give 0.02 where sampler and trainer agree.
+    The ratio of a response is the product of the ratios of its tokens, each of which is too small
+    by a factor of up to top_p. If sampler and trainer agree, 400 tokens at top_p = 0.99 give a
+    ratio of 0.99^400 = 0.02 instead of 1.
 
     Raises:
-        ConfigError: names both options.
+        ConfigError: They are combined; names both options.
     """
     rollout = OmegaConf.select(config, ROLLOUT)
     correction = OmegaConf.select(config, CORRECTION) or {}
-    by_sequence = _by_sequence(correction)
-    if not by_sequence or not slack(rollout):
+    option = _sequence_level(correction)
+    if not option or not slack(rollout):
         return
-    cut = f"top_p={rollout.top_p}" if rollout.top_p < 1 else f"top_k={rollout.top_k}"
-    wanted = "generation.top_p: 1" if rollout.top_p < 1 else f"verl.{ROLLOUT}.top_k: -1"
+    truncation = f"top_p={rollout.top_p}" if rollout.top_p < 1 else f"top_k={rollout.top_k}"
+    remedy = "generation.top_p: 1" if rollout.top_p < 1 else f"verl.{ROLLOUT}.top_k: -1"
     raise ConfigError(
-        f"verl.{CORRECTION}.{by_sequence} corrects whole responses, and with {cut}, "
-        f"{rollout.name} renormalises its log-probs, but the trainer does not, so "
+        f"verl.{CORRECTION}.{option} corrects whole responses, but with {truncation}, "
+        f"{rollout.name} renormalises its log-probs and the trainer does not, so "
         "the ratio of a response shrinks with every token. Set "
-        f"{wanted}, or correct by token (rollout_is: token, rollout_rs: token_k1), or leave the "
-        "correction off"
+        f"{remedy}, or correct per token (rollout_is: token, rollout_rs: token_k1), or disable the "
+        "correction"
     )
 
 
-def _by_sequence(correction: Any) -> str | None:
-    """The option that weighs or rejects whole responses, with its value."""
+def _sequence_level(correction: Any) -> str | None:
+    """Return the option that weights or rejects whole responses, with its value; None if unset."""
     weights, rejection = correction.get("rollout_is"), correction.get("rollout_rs")
     if weights == "sequence":
         return f"rollout_is={weights!r}"
@@ -84,7 +86,7 @@ def _by_sequence(correction: Any) -> str | None:
 
 
 def canary_of(config: DictConfig) -> Canary:
-    """What ends a run whose sampler does not see what is trained.
+    """Build the canary, which ends a run if sampler and trainer disagree.
 
     Args:
         config: veRL's configuration.

@@ -1,4 +1,4 @@
-"""Precision of weights in veRL's words. Pure: nothing of veRL is imported."""
+"""Precision of weights and forwards as veRL's options. Pure: imports nothing of veRL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vantage.training.precision import (
     steps_of,
 )
 
-# veRL's names of dtypes.
+# veRL's names of dtypes -> torch's.
 DTYPES = {
     **dict.fromkeys(("fp32", "32", "float32"), "float32"),
     **dict.fromkeys(("bf16", "bfloat16"), "bfloat16"),
@@ -25,23 +25,23 @@ DTYPES = {
 
 
 def weights(config: Config) -> dict[str, Any]:
-    """Options of `fsdp_config`: weights in float32, or in bfloat16 with compensated sums."""
+    """Options of `fsdp_config` for the precision of weights; veRL's default is float32."""
     return {"model_dtype": "bf16"} if config.optimizer.weights == "bfloat16" else {}
 
 
 def optimizer(config: Config) -> dict[str, Any]:
-    """Options of `optim`."""
-    given = config.optimizer
-    made: dict[str, Any] = {
-        "lr": given.learning_rate,
-        "weight_decay": given.weight_decay,
-        "clip_grad": given.max_grad_norm,
-        "lr_scheduler_type": given.schedule,
+    """Options of `optim`: with compensated sums for bfloat16 weights."""
+    section = config.optimizer
+    options: dict[str, Any] = {
+        "lr": section.learning_rate,
+        "weight_decay": section.weight_decay,
+        "clip_grad": section.max_grad_norm,
+        "lr_scheduler_type": section.schedule,
     }
-    if given.weights == "float32":
-        return made
+    if section.weights == "float32":
+        return options
     module, _, name = COMPENSATED.partition(".")
-    return made | {
+    return options | {
         "optimizer_impl": module,
         "optimizer": name,
         "betas": list(COMPENSATED_BETAS),
@@ -50,13 +50,13 @@ def optimizer(config: Config) -> dict[str, Any]:
 
 
 def chosen(fsdp: Mapping[str, Any]) -> Precision:
-    """What weights are kept in and forwards compute in.
+    """Precision of weights and forwards that veRL's options choose.
 
     Args:
-        fsdp: veRL's options of FSDP, those under `verl` included.
+        fsdp: veRL's `fsdp_config`, including options under `verl`.
 
     Raises:
-        ConfigError: a dtype that veRL does not know.
+        ConfigError: veRL does not support a dtype.
     """
     weights = _dtype("model_dtype", fsdp.get("model_dtype") or "fp32")
     mixed = fsdp.get("mixed_precision") or {}
@@ -66,18 +66,20 @@ def chosen(fsdp: Mapping[str, Any]) -> Precision:
     return Precision(forward, weights, weights)
 
 
-def _dtype(option: str, given: Any) -> str:
-    if str(given) not in DTYPES:
+def _dtype(option: str, value: Any) -> str:
+    name = str(value)
+    if name not in DTYPES:
         where = f"verl.actor_rollout_ref.actor.fsdp_config.{option}"
-        raise ConfigError(f"{where}: no dtype {str(given)!r}; {nearest(str(given), DTYPES)}")
-    return DTYPES[str(given)]
+        hint = nearest(name, DTYPES)
+        raise ConfigError(f"{where}: veRL does not support dtype {name!r}; {hint}")
+    return DTYPES[name]
 
 
 def steps(actor: Mapping[str, Any]) -> Steps:
-    """How the optimizer moves a weight.
+    """Step sizes of the optimizer.
 
     Args:
-        actor: veRL's options of the actor, those under `verl` included.
+        actor: veRL's options of the actor, including options under `verl`.
     """
     optim = actor["optim"]
     return steps_of(

@@ -1,4 +1,4 @@
-"""Checkpoints of a run on veRL: marked once whole, and found again."""
+"""Checkpoints of a run on veRL: marks complete ones, and finds the one to resume from."""
 
 from __future__ import annotations
 
@@ -17,60 +17,61 @@ STEP = re.compile(r"global_step_(\d+)")
 
 
 def checkpoint_at(run: Path, step: int) -> Path:
-    """Where veRL saves a step."""
+    """Directory in which veRL saves the checkpoint of a step."""
     return run / f"global_step_{step}"
 
 
 def mark_saved(checkpoint: Path, keep: int | None) -> None:
-    """Mark a checkpoint as whole, and remove old ones.
+    """Mark a checkpoint as complete, and remove old ones.
 
-    veRL forgets in a resumed run what an earlier process saved.
+    veRL itself does not remove checkpoints that were saved before the run was resumed.
 
     Args:
-        checkpoint: just saved.
-        keep: how many stay; None or 0 for all.
+        checkpoint: The checkpoint that was just saved.
+        keep: Number of checkpoints to keep; None or 0 for all.
     """
     checkpoints.mark_complete(checkpoint)
     checkpoints.remove_old(checkpoint, keep, name=STEP)
 
 
 def whole_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run, None where it has none yet.
+    """Find the newest complete checkpoint of a run; None if no checkpoint was saved yet.
 
     Raises:
-        ConfigError: it had one that is gone or damaged, with no whole one before it: veRL would
-            begin anew.
+        ConfigError: Checkpoints were saved, but all are missing or damaged. veRL would start from
+            the beginning.
     """
     if not (run / TRACKER).is_file():
         return None
     step = (run / TRACKER).read_text(errors="replace").strip()
-    place = run / f"global_step_{step}"
-    fault = _fault_of(place)
-    if fault is None:
-        return place
+    newest = run / f"global_step_{step}"
+    damage = _damage_of(newest)
+    if damage is None:
+        return newest
     for older in reversed(checkpoints.numbered(run, STEP)):
-        if older != place and checkpoints.is_complete(older):
-            logger.warning(f"{place} is passed over for {older.name}: {fault}")
+        if older != newest and checkpoints.is_complete(older):
+            logger.warning(f"{newest} {damage}; resuming from {older.name}")
             return older
-    there = sorted(path.name for path in run.glob("global_step_*"))
+    existing = sorted(path.name for path in run.glob("global_step_*"))
     raise ConfigError(
-        f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {place.name} {fault}; found: "
-        f"{', '.join(there) or 'no checkpoint'}. Restore it, or write the number of a complete "
-        f"one into {TRACKER}"
+        f"--resume: {TRACKER} in {str(run)!r} names step {step}, but {newest.name} {damage}; found "
+        f"{', '.join(existing) or 'no checkpoint'}. Restore {newest.name} from a backup, or write "
+        f"the step of a complete checkpoint to {TRACKER}"
     )
 
 
-def _fault_of(place: Path) -> str | None:
-    missing = [name for name in ("actor", "data.pt") if not (place / name).exists()]
+def _damage_of(checkpoint: Path) -> str | None:
+    """Describe what is wrong with a checkpoint; None if it is complete."""
+    missing = [name for name in ("actor", "data.pt") if not (checkpoint / name).exists()]
     if missing:
         return f"has no {' and no '.join(missing)}"
-    # veRL names a checkpoint once it is whole, so one without our mark is.
-    damage = checkpoints.damage_of(place) if checkpoints.marked(place) else None
+    # veRL's file names only complete checkpoints, so one without our mark is complete too.
+    damage = checkpoints.damage_of(checkpoint) if checkpoints.marked(checkpoint) else None
     return damage and f"is damaged: {damage}"
 
 
 def take_whole(run: Path) -> None:
-    """Make veRL take the newest complete checkpoint: it reads the number in a file."""
+    """Make veRL resume from the newest complete checkpoint, by the file that names its step."""
     whole = whole_checkpoint(run)
     if whole is not None:
         step = whole.name.rpartition("_")[2]

@@ -1,6 +1,7 @@
-"""Rows in veRL's store: joined, copied and filled up.
+"""Writes rows of veRL's store: responses under other prompts, copies and padding.
 
-Rows hold pixels, so they are moved by actors beside the storage; the driver handles keys.
+Rows contain pixels. Actors on the nodes of the store therefore read and write them, while the
+driver only handles keys.
 """
 
 from __future__ import annotations
@@ -18,27 +19,31 @@ from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 from vantage.training.verl.arrangement import Joined, Tag
 from vantage.training.verl.store import PARTITION
 
-# Rows that a mover holds at a time.
+# Number of rows that a mover writes at a time.
 CHUNK = 32
-# Cores for each mover on a node.
+# Number of CPU cores of the cluster per mover.
 CORES = 16
 
 
 def join(response: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a row with the prompt of another.
+    """Replace the prompt in the fields of a row.
 
-    The response takes the positions behind the last of the prompt, which is text in every chat
-    template, so that it counts on from there in all rows of multi-dimensional positions.
+    The positions of the response continue from the last position of the prompt. All chat templates
+    end with text, so this holds in each dimension of multi-dimensional positions.
+
+    Args:
+        response: Fields of the row that provides the response and all other fields.
+        prompt: Fields of the row that provides the prompt and its images.
     """
     if response is prompt:
         return response
     of_prompt = prompt["position_ids"][..., : len(prompt["prompts"])]
-    behind = torch.arange(1, len(response["responses"]) + 1)
+    steps = torch.arange(1, len(response["responses"]) + 1)
     fields = {
         **response,
         "prompts": prompt["prompts"],
         "input_ids": torch.cat([prompt["prompts"], response["responses"]]),
-        "position_ids": torch.cat([of_prompt, of_prompt[..., -1:] + behind], dim=-1),
+        "position_ids": torch.cat([of_prompt, of_prompt[..., -1:] + steps], dim=-1),
     }
     if "multi_modal_inputs" in prompt:
         fields["multi_modal_inputs"] = prompt["multi_modal_inputs"]
@@ -46,25 +51,30 @@ def join(response: dict[str, Any], prompt: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(rows: Sequence[Joined], tags: Sequence[Tag]) -> None:
-    """Make rows of those in the store, a few at a time."""
+    """Write rows that are joined from rows in the store, `CHUNK` at a time.
+
+    Args:
+        rows: Rows to write.
+        tags: veRL's tag of each.
+    """
     for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        keys = list(dict.fromkeys(key for row in part for key in (row.response, row.prompt)))
+        chunk = rows[start : start + CHUNK]
+        keys = list(dict.fromkeys(key for row in chunk for key in (row.response, row.prompt)))
         data = tq.kv_batch_get(keys=keys, partition_id=PARTITION)
-        held = {key: fields_of(data, place) for place, key in enumerate(keys)}
-        made = [join(held[row.response], held[row.prompt]) for row in part]
+        stored = {key: fields_of(data, index) for index, key in enumerate(keys)}
+        joined = [join(stored[row.response], stored[row.prompt]) for row in chunk]
         tq.kv_batch_put(
-            keys=[row.key for row in part],
+            keys=[row.key for row in chunk],
             partition_id=PARTITION,
-            fields=list_of_dict_to_tensordict(made),
+            fields=list_of_dict_to_tensordict(joined),
             tags=list(tags[start : start + CHUNK]),
         )
 
 
-def fields_of(data: Any, place: int) -> dict[str, Any]:
-    """One row as plain fields."""
-    row = data[place]
-    return {name: row[name] for name in row.keys()}  # noqa: SIM118, of a TensorDict
+def fields_of(data: Any, index: int) -> dict[str, Any]:
+    """Fields of row `index` of a TensorDict, by name."""
+    row = data[index]
+    return {name: row[name] for name in row.keys()}  # noqa: SIM118, a TensorDict is not iterable
 
 
 class _Mover:
@@ -76,17 +86,17 @@ class _Mover:
 
 
 class Movers:
-    """Actors on all nodes that write rows; started when first needed."""
+    """Actors on all nodes that write rows; they start with the first rows."""
 
     def __init__(self) -> None:
         self._actors: list[Any] = []
 
     def write(self, rows: Sequence[Joined], tag_of: Mapping[str, Tag]) -> None:
-        """Write rows side by side, those of the same prompt together.
+        """Write rows in parallel; each actor writes rows of the same prompts.
 
         Args:
-            rows: to be written.
-            tag_of: what veRL knows of each, by its key.
+            rows: Rows to write.
+            tag_of: Key of a row -> veRL's tag.
         """
         if not rows:
             return
@@ -95,8 +105,8 @@ class Movers:
             spread = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_Mover)
             self._actors = [spread.remote() for _ in range(count)]
         by_prompt = sorted(rows, key=lambda row: row.prompt)
-        each = -(-len(by_prompt) // len(self._actors))
-        parts = [by_prompt[start : start + each] for start in range(0, len(by_prompt), each)]
+        size = -(-len(by_prompt) // len(self._actors))
+        parts = [by_prompt[start : start + size] for start in range(0, len(by_prompt), size)]
         ray.get(
             [
                 actor.write.remote(part, [tag_of[row.key] for row in part])
@@ -106,12 +116,15 @@ class Movers:
 
 
 def filled(batch: KVBatchMeta, count: int, token: int) -> dict[str, Tag]:
-    """Write so many rows of padding; the tag of each by its key.
+    """Write padding rows.
 
     Args:
-        batch: rows whose fields the padding takes after.
-        count: rows of padding.
-        token: what they consist of.
+        batch: Rows that have the fields of the padding.
+        count: Number of padding rows.
+        token: Token id that fills them.
+
+    Returns:
+        Key of each padding row -> veRL's tag.
     """
-    more = upsample_batch_to_divisible_size(batch, len(batch) + count, token)
-    return dict(zip(more.keys[len(batch) :], more.tags[len(batch) :], strict=True))
+    padded = upsample_batch_to_divisible_size(batch, len(batch) + count, token)
+    return dict(zip(padded.keys[len(batch) :], padded.tags[len(batch) :], strict=True))

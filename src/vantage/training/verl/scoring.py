@@ -1,4 +1,4 @@
-"""Rewards inside veRL's reward workers: the same functions as with TRL, one response a call."""
+"""Calls the reward functions in veRL's reward workers, with one response per call."""
 
 from __future__ import annotations
 
@@ -28,42 +28,46 @@ def compute_score(
     judge: Mapping[str, Any] | None = None,
     **rest: Any,
 ) -> dict[str, float]:
-    """Each reward of one response, as veRL asks for them.
+    """Compute the rewards of one response, with veRL's signature.
 
     Args:
-        data_source, ground_truth: of veRL, not used.
-        solution_str: the response.
-        extra_info: "columns", the row of the data, "prompt", the conversation, and "opened",
-            the tag that the chat template opened behind it.
-        rewards: weights by name, as in the configuration; judge: whom "judge" asks.
-        rest: of veRL, not used.
+        data_source, ground_truth: Not used.
+        solution_str: Text of the response.
+        extra_info: "columns", the data row; "prompt", the conversation; "opened", the tag that the
+            chat template adds after the prompt.
+        rewards: Name of a reward function -> weight.
+        judge: Section `judge` of the configuration, for the reward function "judge".
+        rest: Not used.
 
     Returns:
-        A number by the name of each reward, NaN where it gave none, and "score", their weighted
-        sum, 0 without one: what veRL validates by. The plan adds the parts up itself.
+        Value of each reward function by name, NaN if it returned none; and "score", the total
+        reward, 0 if it is missing. Only veRL's validation uses "score": the plan computes the total
+        from the values.
     """
     columns = {name: [value] for name, value in extra_info["columns"].items()}
     opened = extra_info.get("opened", "")
-    asked = {
+    arguments = {
         "prompts": [extra_info["prompt"]],
         "completions": [judged([{"role": "assistant", "content": solution_str}], opened)],
         **columns,
     }
     weights = dict(rewards or {})
-    asking = json.dumps(dict(judge), sort_keys=True) if judge else None
-    given = [_number(_function(name, asking)(**asked)) for name in weights]
-    (score,) = totals(np.array([given]), list(weights.values()))
+    section = json.dumps(dict(judge), sort_keys=True) if judge else None
+    values = [_number(_function(name, section)(**arguments)) for name in weights]
+    (score,) = totals(np.array([values]), list(weights.values()))
     return {
-        **dict(zip(part_names(weights), given, strict=True)),
+        **dict(zip(part_names(weights), values, strict=True)),
         "score": float(np.nan_to_num(score)),
     }
 
 
 @functools.cache
 def _function(name: str, judge: str | None) -> Callable[..., Any]:
+    """Load a reward function; `judge` is the section as JSON, which can be hashed."""
     return reward_of(name, parsed(Judge, json.loads(judge), "judge") if judge else None)
 
 
-def _number(given: Any) -> float:
-    values = asyncio.run(given) if inspect.iscoroutine(given) else given
+def _number(result: Any) -> float:
+    """Value that a reward function, possibly asynchronous, returned for one response."""
+    values = asyncio.run(result) if inspect.iscoroutine(result) else result
     return math.nan if values[0] is None else float(values[0])

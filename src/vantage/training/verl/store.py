@@ -1,4 +1,4 @@
-"""Columns of rows in veRL's store, as the driver reads and writes them."""
+"""Reads and writes columns of veRL's store from the driver."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PARTITION = "train"
 
 
 def get(keys: Sequence[str], fields: Sequence[str]) -> Any:
-    """Some fields of rows, as a TensorDict."""
+    """Read fields of rows, as a TensorDict."""
     return tq.kv_batch_get(keys=list(keys), partition_id=PARTITION, select_fields=list(fields))
 
 
 def put(keys: Sequence[str], fields: Mapping[str, Any]) -> None:
     """Write fields of rows."""
-    held = TensorDict(dict(fields), batch_size=len(keys))
-    tq.kv_batch_put(keys=list(keys), partition_id=PARTITION, fields=held)
+    values = TensorDict(dict(fields), batch_size=len(keys))
+    tq.kv_batch_put(keys=list(keys), partition_id=PARTITION, fields=values)
 
 
 def clear(keys: Sequence[str]) -> None:
@@ -31,18 +31,18 @@ def clear(keys: Sequence[str]) -> None:
 
 
 def masks(keys: Sequence[str]) -> torch.Tensor:
-    """Which tokens of the responses count, one nested row for each of B rows."""
+    """Read the mask of the response tokens that count, as a nested tensor with B rows."""
     return get(keys, ["response_mask"])["response_mask"]
 
 
 def rewards(keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """What each of F rewards gave each of N rollouts, (N, F)."""
-    found = [row["reward_extra_info"] for row in list(get(keys, ["extra_fields"])["extra_fields"])]
-    return np.array([[parts[name] for name in names] for parts in found])
+    """Read the values of F reward functions for N rollouts, shape (N, F)."""
+    rows = [row["reward_extra_info"] for row in list(get(keys, ["extra_fields"])["extra_fields"])]
+    return np.array([[values[name] for name in names] for values in rows])
 
 
 def responses(keys: Sequence[str], tokenizer: Any) -> list[str]:
-    """Texts of responses."""
+    """Read and decode responses, without special tokens."""
     if not keys:
         return []
     data = get(keys, ["responses"])
@@ -51,7 +51,7 @@ def responses(keys: Sequence[str], tokenizer: Any) -> list[str]:
 
 
 def mean_log_probs(keys: Sequence[str]) -> list[float]:
-    """Mean log-prob of each response, by the trainer before the updates."""
+    """Mean log-prob of each response under the trainer before the updates."""
     if not keys:
         return []
     data = get(keys, ["response_mask", "old_log_probs"])
