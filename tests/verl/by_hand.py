@@ -1,4 +1,4 @@
-"""Updates of a plan computed with plain transformers and torch, one row at a time."""
+"""Computes the updates of a plan with plain transformers and torch, one row at a time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vantage.methods.ordering import update_of
 
 
 def loaded(path: str):
-    sees = hasattr(AutoConfig.from_pretrained(path), "vision_config")
-    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    has_vision = hasattr(AutoConfig.from_pretrained(path), "vision_config")
+    kind = AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
     return kind.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa")
 
 
 def log_probs(model, prompt: dict, response: torch.Tensor) -> torch.Tensor:
-    """Of the response's tokens under a prompt."""
+    """Log-probs of a response's tokens under a prompt, shape (T,)."""
     ids = torch.cat([prompt["prompts"], response])[None]
     media = prompt.get("multi_modal_inputs") or {}
     inputs = {name: media[name] for name in ("pixel_values", "image_grid_thw") if name in media}
@@ -31,7 +31,15 @@ def log_probs(model, prompt: dict, response: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Row:
-    """A response under the prompt that it is trained with, and under the one it was drawn with."""
+    """A trained response.
+
+    Attributes:
+        prompt: Fields of the prompt that it is trained under.
+        own: Fields of the prompt that generated it.
+        response: Token ids, shape (T,).
+        sampler: Log-probs by the sampler, shape (T,).
+        advantage, weight: Advantage and weight of the sample.
+    """
 
     prompt: dict
     own: dict
@@ -42,7 +50,7 @@ class Row:
 
 
 def trained(batch: dict, updates: int) -> Iterator[list[Row]]:
-    """Rows of each update; padding left out."""
+    """Yield the rows of each update, without padding."""
     rows, prompt_N = batch["rows"], batch["generated"].prompt_N.tolist()
     samples = batch["samples"]
     update_M = update_of(samples, updates)
@@ -50,9 +58,9 @@ def trained(batch: dict, updates: int) -> Iterator[list[Row]]:
         yield [
             Row(
                 rows[prompt_N.index(samples.prompt_M[m])],
-                drawn := rows[samples.rollout_M[m]],
-                drawn["responses"],
-                drawn["rollout_log_probs"],
+                own := rows[samples.rollout_M[m]],
+                own["responses"],
+                own["rollout_log_probs"],
                 float(samples.advantage_M[m]),
                 float(samples.weight_M[m]),
             )
@@ -62,21 +70,27 @@ def trained(batch: dict, updates: int) -> Iterator[list[Row]]:
 
 
 def by_token(ratio: torch.Tensor) -> torch.Tensor:
-    """Ratios of trainer and sampler, at most 2."""
+    """Token-level weights: ratios of trainer and sampler, at most 2."""
     return ratio.clamp(max=2.0)
 
 
 def by_sequence(ratio: torch.Tensor) -> torch.Tensor:
-    """Their product, at most 2, for every token."""
+    """Sequence-level weights: product of the ratios, at most 2, for every token."""
     return ratio.prod().clamp(max=2.0).expand_as(ratio)
 
 
 class Trainer:
-    """AdamW on the clipped loss of a plan, a mean over the tokens of an update.
+    """AdamW on the clipped loss of a plan, a mean over the tokens of each update.
 
-    `correction` makes weights of the ratios of trainer and sampler under the prompt that generated
-    a response; tokens whose ratio is outside of `accepted` have no part in the loss. `most` is the
-    dual clip.
+    Args:
+        path: Directory of the model.
+        updates: Number of updates per batch.
+        clip: Lower and upper clip of the ratio.
+        dual_clip: Dual clip; None for none.
+        kl: KL coefficient.
+        correction: Computes weights from the ratios of trainer and sampler under the prompt that
+            generated a response.
+        accepted: Bounds of these ratios; tokens outside are excluded from the loss.
     """
 
     def __init__(
@@ -85,13 +99,13 @@ class Trainer:
         *,
         updates,
         clip=(0.2, 0.2),
-        most=None,
+        dual_clip=None,
         kl=0.0,
         correction=None,
         accepted=(0.0, math.inf),
     ):
         self.model, self.updates, self.clip, self.kl = loaded(path), updates, clip, kl
-        self.most = math.inf if most is None else most
+        self.dual_clip = math.inf if dual_clip is None else dual_clip
         self.correction, self.accepted = correction, accepted
         self.reference = loaded(path) if kl else None
         self.optimizer = torch.optim.AdamW(
@@ -106,32 +120,32 @@ class Trainer:
             self._update(rows, old)
 
     def _before(self, row: Row) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Log-probs, and for each token its correction and whether it counts."""
+        """Log-probs before the updates, and the correction and mask of each token."""
         before = log_probs(self.model, row.prompt, row.response)
         if self.correction is None:
             return before, torch.ones_like(before), torch.ones_like(before)
         ratio = (log_probs(self.model, row.own, row.response) - row.sampler).exp()
-        counts = (ratio >= self.accepted[0]) & (ratio <= self.accepted[1])
-        return before, self.correction(ratio), counts.float()
+        mask = (ratio >= self.accepted[0]) & (ratio <= self.accepted[1])
+        return before, self.correction(ratio), mask.float()
 
     def _update(self, rows, old) -> None:
         self.optimizer.zero_grad()
         tokens = sum(len(row.response) for row in rows)
         weighted = sum(len(row.response) * row.weight for row in rows)
-        for row, (before, corrected, counts) in zip(rows, old, strict=True):
+        for row, (before, correction, mask) in zip(rows, old, strict=True):
             now = log_probs(self.model, row.prompt, row.response)
             ratio = (now - before).exp()
             clipped = ratio.clamp(1 - self.clip[0], 1 + self.clip[1])
             scaled = row.advantage * row.weight * tokens / weighted
             least = torch.minimum(ratio * scaled, clipped * scaled)
             if scaled < 0:
-                least = least.clamp(min=self.most * scaled)
-            loss = -(least * corrected * counts).sum()
+                least = least.clamp(min=self.dual_clip * scaled)
+            loss = -(least * correction * mask).sum()
             if self.reference is not None:
                 with torch.no_grad():
-                    apart = log_probs(self.reference, row.prompt, row.response)
-                apart = apart - now
-                loss = loss + self.kl * ((apart.exp() - apart - 1) * counts).sum()
+                    reference = log_probs(self.reference, row.prompt, row.response)
+                difference = reference - now
+                loss = loss + self.kl * ((difference.exp() - difference - 1) * mask).sum()
             (loss / tokens).backward()
         if not rows:
             for parameter in self.model.parameters():
@@ -140,7 +154,7 @@ class Trainer:
         self.optimizer.step()
 
     def differences(self, weights: dict) -> float:
-        """Largest difference to other weights."""
+        """Largest difference from other weights."""
         own = dict(self.model.named_parameters())
         known = {name: value for name, value in weights.items() if name in own}
         assert len(known) >= len(own) - 1, sorted(set(own) - set(known))[:3]

@@ -1,4 +1,4 @@
-"""Real veRL, real Ray: what was planned is what was trained."""
+"""Tests with real veRL on real Ray that runs train exactly on their plans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_
 TWO = {"variants__prompts": 2, "variants__rewrites": "other"}
 ROLLOUT = "verl__actor_rollout_ref__rollout"
 CORRECTION = "verl__algorithm__rollout_correction"
-# A sampler whose log-probs are apart from the trainer's, though not more than in bfloat16.
+# A sampler whose log-probs differ from the trainer's, within the limit for bfloat16.
 APART = {f"{ROLLOUT}__engine_kwargs__+hf__apart": 0.12, f"{ROLLOUT}__dtype": "bfloat16"}
 BY_TOKEN = {f"{CORRECTION}__rollout_is": "token"}
 BY_SEQUENCE = {
@@ -39,14 +39,14 @@ def same_plan(one, other) -> bool:
 
 
 def check_updates(run, settings, steps: int, **options) -> None:
-    """Plans are the recipe's, and weights those of the updates computed by hand."""
+    """Check that plans equal those of the recipe, and weights those of updates computed by hand."""
     trainer = by_hand.Trainer(settings.model.path, updates=2, **options)
     recipe = parse_recipe(settings.recipe)
     for step in range(1, steps + 1):
         batch = run.batch(step)
         done = (step - 1) / steps
-        again = make_plan(recipe, batch["generated"], 0, step - 1, done)
-        assert same_plan(batch["samples"], again.samples)
+        expected = make_plan(recipe, batch["generated"], 0, step - 1, done)
+        assert same_plan(batch["samples"], expected.samples)
         before = run.weights(step - 1)
         trainer.train(batch)
         after = run.weights(step)
@@ -55,12 +55,12 @@ def check_updates(run, settings, steps: int, **options) -> None:
         assert trainer.differences(after) < 1e-5
 
 
-def trained_under_other_prompts_alone(batch) -> set[int]:
-    """Rollouts whose own row the plan does not have."""
+def trained_only_under_other_prompts(batch) -> set[int]:
+    """Rollouts that the plan does not train under the prompt that generated them."""
     samples = batch["samples"]
     own_M = samples.prompt_M == batch["generated"].prompt_N[samples.rollout_M]
-    kept_M = ~samples.padding_M
-    return set(samples.rollout_M[kept_M & ~own_M]) - set(samples.rollout_M[kept_M & own_M])
+    real_M = ~samples.padding_M
+    return set(samples.rollout_M[real_M & ~own_M]) - set(samples.rollout_M[real_M & own_M])
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,17 @@ def trained_under_other_prompts_alone(batch) -> set[int]:
         ("vision", "share-shuffle", TWO),
     ],
 )
-def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, train):
+def test_updates_equal_those_computed_by_hand(kind, recipe, options, settings, train):
     config = settings(kind, recipe=recipe, run__save_every=10, **options)
     run = train(config)
-    made = parse_recipe(recipe)
-    loss = made.loss
-    by_hand_too = {"kl": 0.001} if KL.items() <= options.items() else {}
+    parsed = parse_recipe(recipe)
+    loss = parsed.loss
+    expected = {"kl": 0.001} if KL.items() <= options.items() else {}
     if BY_SEQUENCE.items() <= options.items():
-        # veRL's bounds are of the sampler's probability over the trainer's.
-        by_hand_too |= {"correction": by_hand.by_sequence, "accepted": (1 / 1.1, 1 / 0.9)}
-    by_hand_too |= {"clip": (loss.clip_low, loss.clip_high), "most": loss.dual_clip}
-    check_updates(run, config, 2, **by_hand_too)
+        # veRL's bounds are for the sampler's probability divided by the trainer's.
+        expected |= {"correction": by_hand.by_sequence, "accepted": (1 / 1.1, 1 / 0.9)}
+    expected |= {"clip": (loss.clip_low, loss.clip_high), "dual_clip": loss.dual_clip}
+    check_updates(run, config, 2, **expected)
     assert not any(run.left().values())
     for metrics in run.metrics():
         assert metrics["plan/rollouts"] == 16 * config.variants.prompts
@@ -101,14 +101,14 @@ def test_updates_are_those_computed_by_hand(kind, recipe, options, settings, tra
         else:
             assert metrics["sampler/difference"] < 1e-5
             assert metrics["sampler/largest_ratio"] < 1.001
-    if made.shares:
+    if parsed.shares:
         batch = run.batch(1)
         own_M = batch["generated"].prompt_N[batch["samples"].rollout_M]
         shared = (batch["samples"].prompt_M != own_M).any()
         assert shared == (config.variants.prompts == 2)
 
 
-def test_a_frozen_vision_tower_stays_as_it_is(settings, train):
+def test_a_frozen_vision_tower_does_not_change(settings, train):
     run = train(settings("vision", model__freeze_vision_tower=True, run__save_every=10))
     before, after = run.weights(0), run.weights(2)
     same = {name for name, value in before.items() if torch.equal(value, after[name])}
@@ -117,15 +117,15 @@ def test_a_frozen_vision_tower_stays_as_it_is(settings, train):
     assert tower == same
 
 
-def test_two_workers_train_what_one_does(settings, train):
+def test_two_workers_give_the_same_result_as_one(settings, train):
     runs = []
     for workers in (1, 2):
         options = {**TWO, **APART, **BY_TOKEN}
         config = settings("text", workers=workers, recipe="share-shuffle", **options)
         runs.append((config, train(config)))
     (config, one), (_, two) = runs
-    check_updates(one, config, 2, clip=(0.2, 0.3), most=3.0, correction=by_hand.by_token)
-    assert trained_under_other_prompts_alone(one.batch(1))
+    check_updates(one, config, 2, clip=(0.2, 0.3), dual_clip=3.0, correction=by_hand.by_token)
+    assert trained_only_under_other_prompts(one.batch(1))
     for step in (1, 2):
         assert same_plan(one.batch(step)["samples"], two.batch(step)["samples"])
         weights = two.weights(step)
@@ -133,7 +133,7 @@ def test_two_workers_train_what_one_does(settings, train):
             assert torch.allclose(value, weights[name], rtol=0, atol=1e-5), name
 
 
-def test_lost_rollouts_leave_ragged_groups_and_silent_questions_are_refilled(settings, train):
+def test_failed_rollouts_give_smaller_groups_and_silent_questions_are_replaced(settings, train):
     rewards = {f"{HERE / 'tiny.py'}:sometimes": 1.0}
     config = settings("text", recipe={"name": "dapo-filter", "refills": 1}, rewards=rewards)
     run = train(config)
@@ -144,17 +144,17 @@ def test_lost_rollouts_leave_ragged_groups_and_silent_questions_are_refilled(set
     assert not any(run.left().values())
 
 
-def test_a_sampler_that_keeps_old_weights_ends_the_run_and_is_named(settings, train):
+def test_a_sampler_with_old_weights_ends_the_run(settings, train):
     config = settings("text", **{f"{ROLLOUT}__engine_kwargs__+hf__stale": True})
     with pytest.raises(EngineError) as caught:
         train(config)
-    told = str(caught.value)
+    message = str(caught.value)
     for words in ("log-probs of sampler and trainer", "below 0.001", "'qwen2'", "verl 0.9.1"):
-        assert words in told
-    assert f"torch {torch.__version__}" in told and "rollout.name: sglang" in told
+        assert words in message
+    assert f"torch {torch.__version__}" in message and "rollout.name: sglang" in message
 
 
-def test_forwards_in_bfloat16_move_the_weights_that_have_a_gradient(settings, train):
+def test_forwards_in_bfloat16_change_the_weights_that_have_a_gradient(settings, train):
     actor = "verl__actor_rollout_ref__actor"
     config = settings(
         "text",
@@ -167,23 +167,23 @@ def test_forwards_in_bfloat16_move_the_weights_that_have_a_gradient(settings, tr
     )
     run = train(config)
     before, after = run.weights(0), run.weights(1)
-    hand = by_hand.Trainer(config.model.path, updates=1)
-    hand.train(run.batch(1))
-    has_gradient = {name: p.grad != 0 for name, p in hand.model.named_parameters()}
+    trainer = by_hand.Trainer(config.model.path, updates=1)
+    trainer.train(run.batch(1))
+    has_gradient = {name: p.grad != 0 for name, p in trainer.model.named_parameters()}
     moved = sum(int((after[n] != before[n])[has].sum()) for n, has in has_gradient.items())
-    all_ = sum(int(has.sum()) for has in has_gradient.values())
-    assert all_ > 10_000 and moved > 0.99 * all_, (moved, all_)
+    total = sum(int(has.sum()) for has in has_gradient.values())
+    assert total > 10_000 and moved > 0.99 * total, (moved, total)
     assert max(float((after[n] - before[n]).abs().max()) for n in has_gradient) < 2e-6
-    # Forwards were in bfloat16: in float32 the sampler agrees to 1e-6.
+    # With forwards in float32, the sampler would agree to 1e-6.
     assert run.metrics()[0]["sampler/difference"] > 1e-4
 
 
-def test_weights_in_bfloat16_are_trained_with_compensated_sums(settings, train):
+def test_bfloat16_weights_are_trained_with_compensated_sums(settings, train):
     options = {
         "model__dtype": "auto",
         "optimizer__weights": "bfloat16",
         "optimizer__learning_rate": 1e-6,
-        # The harness has an eps of its own, for AdamW in float32.
+        # Removes the eps that `settings` sets for AdamW in float32.
         "verl__actor_rollout_ref__actor__optim": {},
     }
     run = train(settings(**options))
@@ -193,21 +193,22 @@ def test_weights_in_bfloat16_are_trained_with_compensated_sums(settings, train):
 
 
 def compensated(checkpoint: Path) -> float:
-    """Share of the weights with a gradient for which a part of their steps is kept."""
+    """Share of the weights with a gradient whose rounding error is stored."""
     saved = checkpoint / "actor" / "optim_world_size_1_rank_0.pt"
-    kept = total = 0
+    stored = total = 0
     for state in torch.load(saved, weights_only=False)["state"].values():
         assert state["kahan_comp"].dtype == torch.bfloat16
-        reached = state["exp_avg_sq"] > 0
-        kept += ((state["kahan_comp"] != 0) & reached).sum().item()
-        total += reached.sum().item()
+        has_gradient = state["exp_avg_sq"] > 0
+        stored += ((state["kahan_comp"] != 0) & has_gradient).sum().item()
+        total += has_gradient.sum().item()
     assert total > 10_000
-    return kept / total
+    return stored / total
 
 
-def test_a_reward_that_always_fails_ends_the_run_with_a_word_on_where_to_look(settings, train):
+def test_a_reward_that_always_fails_ends_the_run_and_the_error_names_the_logs(settings, train):
     config = settings("text", rewards={f"{HERE / 'tiny.py'}:broken": 1.0})
-    with pytest.raises(EngineError, match="no rollout of batch 0 came back"):
+    words = "rollout batch 0 has no rollouts: .* see the logs of veRL's agent and reward workers"
+    with pytest.raises(EngineError, match=words):
         train(config)
 
 
@@ -251,7 +252,7 @@ def test_a_run_is_validated_and_recorded(settings, train, tiny):
     held_out = record.validations().to_pylist()
     assert [row["batch"] for row in held_out if row["metric"] == "reward"] == [0, 1, 2]
     parts = [row["value"] for row in held_out if row["metric"] == "rewards/length/mean"]
-    whole = [row["value"] for row in held_out if row["metric"] == "reward"]
-    assert np.allclose(np.array(parts) * 0.5, whole) and max(whole) > 0
-    told = [metrics["val-core/validation/reward/mean@2"] for metrics in run.metrics()]
-    assert [row["value"] for row in held_out if row["metric"] == "reward"][-2:] == told[-2:]
+    totals = [row["value"] for row in held_out if row["metric"] == "reward"]
+    assert np.allclose(np.array(parts) * 0.5, totals) and max(totals) > 0
+    logged = [metrics["val-core/validation/reward/mean@2"] for metrics in run.metrics()]
+    assert totals[-2:] == logged[-2:]

@@ -29,16 +29,16 @@ from vantage.training.verl.translation import template_options
 
 
 def session_of(config: Config, tokenizer: Any, processor: Any) -> Session:
-    """The session of a run, its rows read and checked.
+    """Load and check the rows of a run, and build its session.
 
     Args:
-        config: of the run.
-        tokenizer: of the model.
-        processor: of the model; None where veRL found none.
+        config: Configuration of the run.
+        tokenizer: Tokenizer of the model.
+        processor: Processor of the model; None if veRL found none.
 
     Raises:
-        InputError: rows without a column that is needed, or with prompts that are too long.
-        EngineError: a family of models whose pictures veRL would lose.
+        InputError: Rows lack a required column, or have prompts that are too long.
+        EngineError: veRL cannot prepare the images of the rows for this model.
     """
     train, validation = loaded(config, processor)
     rewards = [reward_of(name, config.judge) for name in config.rewards]
@@ -64,7 +64,7 @@ def session_of(config: Config, tokenizer: Any, processor: Any) -> Session:
 
 
 def _check_family(config: Config, prompts: Prompts, rows: Sequence[int], processor: Any) -> None:
-    """Refuse a model whose pictures veRL would lose, by the first prompt that has one."""
+    """Check that veRL can prepare images for the model, with the first prompt that has one."""
     asked = (prompts.original(prompts.rows[row]) for row in rows)
     seen = next((question for question in asked if pictures(question)), None)
     if seen is None:
@@ -72,8 +72,8 @@ def _check_family(config: Config, prompts: Prompts, rows: Sequence[int], process
     if processor is None:
         raise EngineError(
             f"rows have images, but veRL found no processor in {config.model.path!r}, "
-            "and would train on text alone: its image processor is missing, or needs "
-            "torchvision"
+            "so it would train on text only: use a model with an image processor, and install "
+            "torchvision if the processor needs it"
         )
     ids = tokenizer_of(processor, template_options(config))(render(seen))
     check_pictures(processor, ids, [picture.open() for picture in pictures(seen)])
@@ -82,13 +82,13 @@ def _check_family(config: Config, prompts: Prompts, rows: Sequence[int], process
 def rows_asked(
     session: Session, questions: range, *, plain: bool, tag: str
 ) -> list[dict[str, Any]]:
-    """veRL's rows of some questions: a slot for each prompt, even where two are the same.
+    """Make veRL's rows of some questions, one per prompt, even if two prompts are equal.
 
     Args:
-        session: that drew the questions.
-        questions: their ids in the batch.
-        plain: whether the model reads text alone.
-        tag: what the chat template opens behind a prompt.
+        session: Session that drew the questions.
+        questions: Their ids in the batch.
+        plain: Whether the model is text-only.
+        tag: The tag that the chat template adds after a prompt; see `opened_by`.
     """
     prompts, count = session.prompts, session.prompts.variants.prompts
     slots = slots_of(session, questions)
@@ -108,18 +108,18 @@ def rows_asked(
 
 
 def slots_of(session: Session, questions: range) -> range:
-    """Slots of the prompts of some questions that follow each other."""
+    """Slots of the prompts of a range of questions."""
     count = session.prompts.variants.prompts
     return range(questions.start * count, questions.stop * count)
 
 
 def outcomes_of(session: Session, batch: KVBatchMeta, weights: Mapping[str, float]) -> Generated:
-    """Scored rollouts in an order that does not depend on which came first.
+    """Read scored rollouts from veRL's store, sorted independently of their order of arrival.
 
     Args:
-        session: that drew their questions.
-        batch: their rows.
-        weights: of the rewards, as in the configuration.
+        session: Session that drew their questions.
+        batch: Keys and tags of their rows.
+        weights: Name of a reward function -> weight.
     """
     order = sorted(range(len(batch)), key=lambda row: slot_and_session(batch.keys[row]))
     keys = [batch.keys[row] for row in order]

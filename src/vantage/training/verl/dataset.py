@@ -1,4 +1,4 @@
-"""What veRL's driver and agent workers see of the data: questions as conversations."""
+"""Converts questions to conversations for veRL's driver and agent workers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from vantage.training.resolved import Tokenize, prompts_of
 from vantage.training.verl import agent as _registered  # noqa: F401, in every agent worker
 from vantage.training.verl.translation import template_options
 
-# Columns that travel as the conversation, not as columns of a row.
+# Columns that a row carries as its conversation instead of as columns.
 ASKED = ("prompt", "image", "images")
 
 
 def config_of(data: DictConfig) -> Config:
-    """Our configuration, which travels in the data section of veRL's."""
+    """Read our configuration from the data section of veRL's."""
     return configuration.parse(json.loads(data.vantage))
 
 
@@ -46,21 +46,21 @@ def _loaded(text: str, processor: Any) -> tuple[Any, Any]:
 
 
 def loaded(config: Config, processor: Any) -> tuple[Any, Any]:
-    """Rows to train on and to validate on; looked at once a process."""
+    """Load and check the rows of training and validation, once per process."""
     return _loaded(json.dumps(configuration.as_values(config)), processor)
 
 
 def row_of(
     question: Question, source: Mapping[str, Any], number: int, plain: bool, tag: str = ""
 ) -> dict:
-    """A row as veRL's agent loop wants it.
+    """Make a row for veRL's agent loop.
 
     Args:
-        question: the prompt.
-        source: the row of the data behind it, whose columns the rewards get.
-        number: of that row.
-        plain: whether the model reads text alone, whose chat template knows no parts.
-        tag: what the chat template opens behind the prompt.
+        question: The prompt.
+        source: Data row of the question, whose columns are passed to the rewards.
+        number: Number of the data row.
+        plain: Whether the model is text-only: its chat template takes no content parts.
+        tag: The tag that the chat template adds after the prompt; see `opened_by`.
     """
     prompt = conversation(question, plain)
     columns = {name: value for name, value in source.items() if name not in ASKED}
@@ -81,10 +81,14 @@ def row_of(
 
 
 def conversation(question: Question, plain: bool) -> list[dict[str, Any]]:
-    """The prompt as messages, its pictures as references that a worker opens.
+    """Convert a prompt to messages, with images as references that a worker opens.
+
+    Args:
+        question: The prompt.
+        plain: Whether the content of a message is text instead of parts.
 
     Raises:
-        InputError: a plain text prompt, which has no messages.
+        InputError: The prompt is plain text without messages.
     """
     messages = asked(question)
     if isinstance(messages, str):
@@ -102,20 +106,19 @@ def _content(message: Turn, plain: bool) -> str | list[dict[str, Any]]:
 
 
 def _portable(picture: Picture) -> Picture:
-    """The picture without views into memory of this process."""
+    """Copy image data that is a view into memory of this process."""
     source = picture.source
     return Picture(bytes(source), picture.steps) if isinstance(source, memoryview) else picture
 
 
 def tokenizer_of(reader: Any, template_options: Mapping[str, Any] | None = None) -> Tokenize:
-    """Prompt -> ids, as veRL's agent loop makes them; a prompt as `render` makes it.
+    """Return a function from prompts, as made by `render`, to the token ids of veRL's agent loop.
+
+    The function raises an InputError for a plain text prompt, which has no messages.
 
     Args:
-        reader: processor of the model, or its tokenizer where it reads text alone.
-        template_options: of the chat template.
-
-    Raises:
-        InputError: of a plain text prompt, which has no messages.
+        reader: Processor of the model, or the tokenizer of a text-only model.
+        template_options: Keyword arguments of the chat template.
     """
     made = partial(
         reader.apply_chat_template, add_generation_prompt=True, **(template_options or {})
@@ -138,16 +141,16 @@ def tokenizer_of(reader: Any, template_options: Mapping[str, Any] | None = None)
 
 def _no_messages(text: str) -> InputError:
     return InputError(
-        f"a plain text prompt, {text[:80]!r}: veRL takes conversations, "
+        f"the prompt {text[:80]!r} is plain text: veRL needs conversations, "
         "[{'role': 'user', 'content': ...}]"
     )
 
 
 def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: Any) -> list[int]:
-    """Rows whose prompts fit, by the policy of the configuration.
+    """Find the data rows whose prompts are short enough.
 
     Raises:
-        InputError: as `vantage.training.lengths.short_enough`.
+        InputError: As `vantage.training.lengths.short_enough`.
     """
     by_tokens = replace(prompts, length=lambda text: len(tokenizer(text)["input_ids"]))
     tokenize = tokenizer_of(processor or tokenizer, template_options(config))
@@ -160,9 +163,9 @@ def short_enough(prompts: Prompts, config: Config, tokenizer: Any, processor: An
 
 
 class Questions(Dataset):
-    """The class that `data.custom_cls` names: rows to validate on, and how pictures are opened.
+    """Data set of veRL (`data.custom_cls`): provides the validation rows, and opens images.
 
-    What is trained is drawn by the trainer, which needs of the training rows their number alone.
+    For training, it only reports the number of rows, since the trainer draws the questions itself.
     """
 
     def __init__(
@@ -172,19 +175,19 @@ class Questions(Dataset):
         train, validation = loaded(settings, processor)
         held_out = data_files == "validation"
         prompts = prompts_of(settings, validation if held_out else train)
-        self._prompts = replace(prompts, variants=Variants())  # asked as they are
+        self._prompts = replace(prompts, variants=Variants())  # the original prompts
         self._plain = processor is None
         options = config.get("apply_chat_template_kwargs") or {}
         self._tag = opened_by(processor or tokenizer, **options)
         self._rows: Sequence[int] = range(len(self._prompts.rows))
-        if held_out:  # a longer one would be left out of the mean without a word
+        if held_out:  # veRL would silently exclude longer prompts from the mean
             self._rows = short_enough(self._prompts, settings, tokenizer, processor)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """A question as it is, not varied."""
+        """Row with the original prompt of a question."""
         row = self._rows[number]
         source = self._prompts.rows[row]
         question = self._prompts.original(source)
@@ -194,7 +197,7 @@ class Questions(Dataset):
     async def process_vision_info(
         cls, messages: list[dict], image_patch_size: int, config: Any
     ) -> tuple[list[Image.Image] | None, None]:
-        """Open the pictures of a conversation, off the event loop."""
+        """Open the images of a conversation in a thread, so that the event loop is not blocked."""
         found = [
             part["image"]
             for message in messages

@@ -1,4 +1,4 @@
-"""A run on veRL from a configuration file."""
+"""Starts a run on veRL from a configuration."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from vantage.training.verl.translation import FREEZING, options
 logger = logging.getLogger(__name__)
 
 LOGGER = "trainer.logger"
-# Options of veRL that stay as they are, since a section or the plan decides them, and what to do
-# instead.
+# Options of veRL that a section of the configuration or the plan determines -> advice on what to
+# set instead, or the reason.
 INSTEAD = {
     "actor_rollout_ref.actor.freeze_vision_tower": "set model.freeze_vision_tower",
     "actor_rollout_ref.actor.fsdp_config.seed": "set run.seed",
@@ -48,14 +48,15 @@ INSTEAD = {
     "actor_rollout_ref.actor.ppo_epochs": "set batch.updates",
     "actor_rollout_ref.actor.ppo_max_token_len_per_gpu": "set batch.micro_batch",
     "actor_rollout_ref.actor.ppo_mini_batch_size": "set batch.updates",
-    "actor_rollout_ref.actor.shuffle": "the plan has an order",
-    "actor_rollout_ref.hybrid_engine": "the plan is for the synchronous trainer",
+    "actor_rollout_ref.actor.shuffle": "the plan determines the order of the samples",
+    "actor_rollout_ref.hybrid_engine": "only the synchronous trainer is supported",
     "actor_rollout_ref.model.lora_alpha": "set model.lora.alpha",
     "actor_rollout_ref.model.lora_rank": "set model.lora.r",
     "actor_rollout_ref.model.override_config.attn_implementation": "set model.attention",
     "actor_rollout_ref.model.path": "set model.path",
     "actor_rollout_ref.model.target_modules": "set model.lora.target_modules",
-    "actor_rollout_ref.rollout.calculate_log_probs": "the sampler is compared with the trainer",
+    "actor_rollout_ref.rollout.calculate_log_probs": "the sampler's log-probs are compared with "
+    "those of the trainer",
     "actor_rollout_ref.rollout.n": "set batch.rollouts",
     "actor_rollout_ref.rollout.seed": "set run.seed",
     "actor_rollout_ref.rollout.temperature": "set generation.temperature",
@@ -64,13 +65,13 @@ INSTEAD = {
     "actor_rollout_ref.rollout.val_kwargs.n": "set validation.rollouts",
     "actor_rollout_ref.rollout.val_kwargs.temperature": "set validation.temperature",
     "actor_rollout_ref.rollout.val_kwargs.top_p": "set generation.top_p",
-    "algorithm.adv_estimator": "the recipe makes the advantages",
-    "algorithm.filter_groups.enable": "take the recipe 'dapo-filter'",
-    "algorithm.use_kl_in_reward": "a recipe takes one reward a rollout",
-    "critic.enable": "there is no critic",
-    "data.custom_cls.name": "prompts are made by ours",
-    "data.custom_cls.path": "prompts are made by ours",
-    "data.dataloader_num_workers": "prompts are made by ours",
+    "algorithm.adv_estimator": "the recipe computes the advantages",
+    "algorithm.filter_groups.enable": "use the recipe 'dapo-filter'",
+    "algorithm.use_kl_in_reward": "a recipe needs one reward per rollout",
+    "critic.enable": "recipes have no critic",
+    "data.custom_cls.name": "vantage makes the prompts",
+    "data.custom_cls.path": "vantage makes the prompts",
+    "data.dataloader_num_workers": "vantage makes the prompts",
     "data.filter_overlong_prompts": "set data.on_long_prompt",
     "data.gen_batch_size": "set batch.questions and variants.prompts",
     "data.max_prompt_length": "set data.max_prompt_tokens",
@@ -79,33 +80,35 @@ INSTEAD = {
     "data.shuffle": "set data.sampling",
     "data.train_batch_size": "set batch.questions and variants.prompts",
     "data.train_files": "set data.train",
-    "data.train_max_samples": "give it fewer rows",
+    "data.train_max_samples": "use a data set with fewer rows in data.train",
     "data.val_files": "set data.validation",
-    "data.val_max_samples": "give it fewer rows",
+    "data.val_max_samples": "use a data set with fewer rows in data.validation",
     "data.vantage": "change the configuration itself",
-    "distillation.enabled": "a plan has no teacher",
-    "model_engine": "only FSDP carries a plan out so far",
+    "distillation.enabled": "recipes have no teacher model",
+    "model_engine": "only FSDP is supported",
     "reward.custom_reward_function.name": "set rewards",
     "reward.custom_reward_function.path": "set rewards",
     "reward.custom_reward_function.reward_kwargs": "set rewards and judge",
-    "reward.reward_model.enable": "write the model's call as a reward of your own, or take 'judge'",
-    "trainer.balance_batch": "the plan is made there",
-    "trainer.critic_warmup": "there is no critic",
+    "reward.reward_model.enable": "call the model in a reward function of your own, or use the "
+    "reward 'judge'",
+    "trainer.balance_batch": "vantage makes the plan in this step",
+    "trainer.critic_warmup": "recipes have no critic",
     "trainer.default_local_dir": "set run.output",
     LOGGER: "set run.report_to",
     "trainer.max_actor_ckpt_to_keep": "set run.keep_checkpoints",
-    "trainer.resume_mode": "give --resume, or not",
+    "trainer.resume_mode": "use --resume to resume",
     "trainer.save_freq": "set run.save_every",
     "trainer.test_freq": "set run.validate_every, or leave data.validation out",
     "trainer.total_epochs": "set run.epochs",
     "trainer.total_training_steps": "set run.batches",
-    "trainer.use_v1": "the plan is for the V1 trainer",
-    "trainer.v1.sampler.sync_refill_failed_groups": "groups may be ragged; recipes refill",
-    "trainer.v1.sync.parameter_sync_step": "a plan is made of a whole batch",
-    "trainer.v1.trainer_mode": "the plan is for the synchronous trainer",
+    "trainer.use_v1": "only the V1 trainer is supported",
+    "trainer.v1.sampler.sync_refill_failed_groups": "groups may differ in size, and recipes "
+    "replace questions",
+    "trainer.v1.sync.parameter_sync_step": "a plan needs the whole batch",
+    "trainer.v1.trainer_mode": "only the synchronous trainer is supported",
     "trainer.val_before_train": "set validation.before_training",
 }
-# Options that need what a shared response does not have: the sampler's view of its new prompt.
+# Options that need outputs of the sampler under the trained prompt, which shared responses lack.
 NOT_SHARED = (
     "algorithm.rollout_correction.bypass_mode",
     "actor_rollout_ref.rollout.enable_rollout_routing_replay",
@@ -121,16 +124,17 @@ COUNTS = (
 
 
 def train(config: Config, *, resume: bool = False) -> None:
-    """Train on the Ray cluster that RAY_ADDRESS names, or on a local one.
+    """Train on the Ray cluster at `RAY_ADDRESS`, or on a local one.
 
-    Nothing is written before the directory of the run is locked.
+    Writes no file before the directory of the run is locked.
 
     Args:
-        config: the configuration; it is written to `config.yaml` in the run's directory.
-        resume: go on from the last complete checkpoint, if there is one.
+        config: Configuration, saved as `config.yaml` in the directory of the run.
+        resume: Whether to resume from the last complete checkpoint, if there is one.
 
     Raises:
-        VantageError: whatever cannot work, before the first rollout.
+        VantageError: The configuration, data, model or cluster cannot work; raised before the
+            first rollout. Or training failed or was stopped.
     """
     run = Path(config.run.output)
     check_output(config, resume=resume)
@@ -143,11 +147,12 @@ def train(config: Config, *, resume: bool = False) -> None:
 
 
 def check_run(config: Config, *, resume: bool) -> None:
-    """Refuse to write over another run, or to resume another one or a checkpoint that is gone.
+    """Check that a run can start or resume in its directory.
 
     Raises:
-        ConfigError, InputError: as `vantage.training.directory.check_output`; no checkpoint is
-            whole.
+        ConfigError: As `vantage.training.directory.check_output`; or the run is resumed, and all of
+            its checkpoints are missing or damaged.
+        InputError: As `vantage.training.directory.check_output`.
     """
     check_output(config, resume=resume)
     if resume:
@@ -164,15 +169,16 @@ def _prepared(config: Config, resume: bool) -> DictConfig:
 
 
 def loading(made: DictConfig) -> dict[str, Any]:
-    """Options with which the configuration and the processor of the model are loaded."""
+    """Keyword arguments for loading the configuration and the processor of the model."""
     return {"trust_remote_code": True} if made.actor_rollout_ref.model.trust_remote_code else {}
 
 
 def engine_config(config: Config, resume: bool = False) -> DictConfig:
-    """veRL's whole configuration: its defaults, ours in its words, then the options under `verl`.
+    """Build veRL's configuration from its defaults, our sections, and the options under `verl`.
 
     Raises:
-        ConfigError: as `composed`, or steps that cannot move the weights.
+        ConfigError: As `composed`; or the optimizer's steps are too small for the precision of the
+            weights.
     """
     made = composed(config, resume)
     _check_precision(config, made)
@@ -180,11 +186,11 @@ def engine_config(config: Config, resume: bool = False) -> DictConfig:
 
 
 def composed(config: Config, resume: bool = False) -> DictConfig:
-    """As `engine_config`, whatever the precision of the weights.
+    """Build veRL's configuration without checking the precision of the weights.
 
     Raises:
-        ConfigError: an unknown option under `verl`, one that would undo the plan, or sizes that
-            veRL refuses.
+        ConfigError: An option under `verl` is unknown, has a wrong value or contradicts a section,
+            or veRL rejects the options.
     """
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
@@ -207,20 +213,20 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
     check_correction(made)
     check_attention((made.actor_rollout_ref.model.override_config or {}).get("attn_implementation"))
     _check_gpus(made)
-    chosen(made.actor_rollout_ref.actor.fsdp_config)  # refuses dtypes that there are not
+    chosen(made.actor_rollout_ref.actor.fsdp_config)  # raises an error for unknown dtypes
     _check_freezing(config, made)
     try:
         auto_set_device(made)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints that all is well
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a message on success
             validate_config(made, need_reference_policy(made), need_critic(made))
     except (AssertionError, ValueError, TypeError, HydraException) as error:
         why = error.__cause__ if isinstance(error, HydraException) else error
-        raise ConfigError(f"veRL refuses the options: {why or error}") from error
+        raise ConfigError(f"veRL rejects the options: {why or error}") from error
     return made
 
 
 def _check_precision(config: Config, made: DictConfig) -> None:
-    """Refuse steps that cannot move weights of the precision that they are kept in."""
+    """Check that the optimizer's steps are large enough for the precision of the weights."""
     actor = made.actor_rollout_ref.actor
     weights = expected(chosen(actor.fsdp_config).loaded, _spread(config.model.path))
     found = judge(weights, steps(actor))
@@ -230,38 +236,38 @@ def _check_precision(config: Config, made: DictConfig) -> None:
         logger.warning(found.warning)
     if actor.optim.optimizer_impl == "optimi" and not find_spec("optimi"):
         raise ConfigError(
-            "optimizer.weights=bfloat16 needs torch-optimi on every machine of the cluster: pip "
-            "install torch-optimi"
+            "optimizer.weights=bfloat16: torch-optimi is missing; install it on every node of the "
+            "cluster: pip install torch-optimi"
         )
 
 
 def _spread(path: str) -> float | None:
-    """Standard deviation of a model's matrices as its configuration has it, if it is at hand."""
+    """`initializer_range` of the model's configuration; None if unknown."""
     try:
         model = AutoConfig.from_pretrained(path, trust_remote_code=False).get_text_config()
     except (OSError, ValueError):
-        return None  # the usual one is taken; veRL says what is wrong with the path
+        return None  # loading the model reports what is wrong with the path
     return getattr(model, "initializer_range", None)
 
 
 def gpus_of(made: DictConfig) -> int:
-    """GPUs of the cluster that train."""
+    """Number of GPUs of the run."""
     return made.trainer.n_gpus_per_node * made.trainer.nnodes
 
 
 def _check_freezing(config: Config, made: DictConfig) -> None:
-    """Refuse another module in the place of the one that freezes the vision tower."""
+    """Check that `external_lib` still has the module that freezes the vision tower."""
     given = made.actor_rollout_ref.model.external_lib
     modules = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given]
     if config.model.freeze_vision_tower and FREEZING not in modules:
         raise ConfigError(
             f"verl.actor_rollout_ref.model.external_lib={given!r} with model.freeze_vision_tower: "
-            f"add {FREEZING!r} to it, which keeps the vision tower as it is"
+            f"add {FREEZING!r} to it, the module that freezes the vision tower"
         )
 
 
 def _check_references(made: DictConfig) -> None:
-    """Refuse ${...} that names nothing, which veRL would find out late."""
+    """Check that all interpolations ${...} can be resolved, which veRL would only do later."""
     try:
         OmegaConf.to_container(made, resolve=True)
     except OmegaConfBaseException as error:
@@ -269,7 +275,7 @@ def _check_references(made: DictConfig) -> None:
 
 
 def _check_numbers(made: DictConfig) -> None:
-    """Refuse numbers that veRL would fail with after the first rollouts, or that are none."""
+    """Check numbers with which veRL would fail only after the first rollouts."""
     for name in COUNTS:
         count = OmegaConf.select(made, name)
         if not isinstance(count, int) or count < 1:
@@ -282,10 +288,10 @@ def _check_numbers(made: DictConfig) -> None:
 
 
 def _check_sampler(name: str) -> None:
-    """Refuse a sampler that veRL does not have, which it would find out late."""
+    """Check that veRL supports the sampler, which veRL itself would check later."""
     from verl.workers.rollout.replica import RolloutReplicaRegistry
 
-    known = RolloutReplicaRegistry._registry  # those of plugins too
+    known = RolloutReplicaRegistry._registry  # includes plugins
     if name not in known:
         hint = nearest(name, known)
         raise ConfigError(
@@ -294,7 +300,7 @@ def _check_sampler(name: str) -> None:
 
 
 def _check_gpus(made: DictConfig) -> None:
-    """Refuse a sampler that does not divide the GPUs, which veRL would find out late."""
+    """Check that the GPUs divide into whole samplers, which veRL itself would check later."""
     rollout, gpus = made.actor_rollout_ref.rollout, gpus_of(made)
     each = math.prod(rollout[name] for name in SIZES)
     if gpus % each:
@@ -307,9 +313,14 @@ def _check_gpus(made: DictConfig) -> None:
 
 
 def _named(known: Any, given: Any, where: str = "verl") -> Any:
-    """The options that were given, refused where veRL does not have their name.
+    """Check the names and kinds of the options under `verl`, and remove the + of added options.
 
-    `+name` adds one that veRL does not list, as on the command line of Hydra.
+    As on Hydra's command line, `+name` adds an option that veRL does not list.
+
+    Args:
+        known: veRL's defaults.
+        given: Options under `verl`.
+        where: Name of the section, for error messages.
     """
     if not isinstance(given, dict) or not isinstance(known, dict) or not known:
         _check_kind(known, given, where)
@@ -325,10 +336,10 @@ def _named(known: Any, given: Any, where: str = "verl") -> Any:
 
 
 def _check_kind(known: Any, given: Any, where: str) -> None:
-    """Refuse values of another kind or size than veRL has there, which it would find out late."""
+    """Check that a value has the kind of veRL's default, which veRL itself would check later."""
     refers = given is None or (isinstance(given, str) and "${" in given)
     if isinstance(known, dict) and not refers and not isinstance(given, dict):
-        raise ConfigError(f"{where}={given!r}: this is a section of veRL; set {where}.NAME")
+        raise ConfigError(f"{where}={given!r}: this is a section of options; set {where}.NAME")
     if isinstance(known, bool | int | float) and not refers:
         is_switch = isinstance(known, bool)
         if is_switch is not isinstance(given, bool) or not isinstance(given, int | float):
@@ -338,11 +349,11 @@ def _check_kind(known: Any, given: Any, where: str) -> None:
 
 
 def _check_size(known: float, given: float, where: str) -> None:
-    """Refuse numbers that overflow, and those below zero where veRL counts or measures."""
-    if not abs(given) < 2**63:  # and what is no number
+    """Check that a number is finite, and not negative if veRL's default is positive."""
+    if not abs(given) < 2**63:  # also true for NaN
         raise ConfigError(f"{where}={given!r}: expected a finite number below 2**63")
     if known > 0 > given:
-        raise ConfigError(f"{where}={given!r}: veRL has {known!r} there; expected 0 or more")
+        raise ConfigError(f"{where}={given!r}: expected 0 or more; veRL's default is {known!r}")
 
 
 def _chosen(options: DictConfig, names: Iterable[str]) -> dict[str, Any]:
@@ -354,13 +365,13 @@ def _chosen(options: DictConfig, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _check_shared(config: Config, made: DictConfig) -> None:
-    """Refuse what a shared response cannot have."""
+    """Check options that shared responses do not support."""
     recipe = parse_recipe(config.recipe)
     for name in NOT_SHARED if recipe.shares else ():
         if OmegaConf.select(made, name):
             raise ConfigError(
-                f"verl.{name}=True: the sampler never saw a shared response under its new prompt, "
-                f"and recipe {recipe.name!r} shares responses; set it to false"
+                f"verl.{name}=True: recipe {recipe.name!r} trains responses under other prompts of "
+                "a question, for which the sampler has no log-probs or routing; set it to false"
             )
 
 

@@ -1,4 +1,4 @@
-"""The record of a run on veRL, which the driver writes."""
+"""Writes the record of a run on veRL, from the driver."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from vantage.training.shape import shape_of
 from vantage.training.verl import store
 from vantage.training.verl.arrangement import Generated
 
-# How veRL names the mean of a reward over the questions that are held out.
+# veRL's name of the mean of a reward function in validation.
 MEAN = re.compile(r"val-(?:core|aux)/validation/(.+)/mean@\d+")
 
-# Names of the stages, and what veRL times of each.
+# Stage of the record -> names of its parts in veRL's timings.
 STAGES = {
     "generate": ("gen",),
     "plan": ("plan", "rows"),
@@ -38,7 +38,7 @@ class VerlRecording(Writing):
     """Writes rollout batches and validations of a run.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
     """
 
     def __init__(self, config: Config):
@@ -46,12 +46,12 @@ class VerlRecording(Writing):
         self._config = config
 
     def start(self, start: int, batches: int, questions: int) -> None:
-        """Open the record, for the rollout batches that are still to come.
+        """Open the record; rollout batches from `start` on will be written.
 
         Args:
-            start: number of the next rollout batch, from 0.
-            batches: rollout batches of the run.
-            questions: rows that it is trained on.
+            start: Number of the next rollout batch, from 0.
+            batches: Number of rollout batches of the run.
+            questions: Number of data rows to train on.
         """
         run = self._config.run
         described = about(self._config, batches, questions)
@@ -59,12 +59,15 @@ class VerlRecording(Writing):
         self.open(Recorder(run.output, described, start=start, keep=keep))
 
     def texts(self, generated: Generated, prompts: Prompts, tokenizer: Any) -> dict[int, str]:
-        """Texts of the responses that the record keeps, by rollout, read from veRL's store.
+        """Read the responses that the record keeps from veRL's store.
 
         Args:
-            generated: the rollouts.
-            prompts: of their questions.
-            tokenizer: decodes the responses.
+            generated: Rollouts of the batch.
+            prompts: Prompts of their questions.
+            tokenizer: Decodes the responses.
+
+        Returns:
+            Rollout -> text of its response.
         """
         wanted = kept(rows_of(generated, prompts), self._config.run.record.rollouts)
         rollouts = np.flatnonzero(wanted).tolist()
@@ -72,7 +75,13 @@ class VerlRecording(Writing):
         return dict(zip(rollouts, store.responses(keys, tokenizer), strict=True))
 
     def validated(self, batch: int, metrics: Mapping[str, Any], seconds: float) -> None:
-        """Write the results of a validation, by the names that they have on TRL."""
+        """Write the results of a validation, with the same names as on TRL.
+
+        Args:
+            batch: Number of rollout batches trained so far.
+            metrics: veRL's metrics of the validation.
+            seconds: Duration of the validation.
+        """
         results = {
             found[1] if found[1] == "reward" else f"rewards/{found[1]}/mean": float(value)
             for name, value in metrics.items()
@@ -82,7 +91,7 @@ class VerlRecording(Writing):
 
 
 def seconds_of(timing_raw: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by stage, of those that veRL timed."""
+    """Seconds per stage, from veRL's timings; 0 for stages that veRL did not time."""
     return {
         stage: sum(timing_raw.get(name, 0.0) for name in names) for stage, names in STAGES.items()
     }
@@ -91,15 +100,15 @@ def seconds_of(timing_raw: Mapping[str, float]) -> dict[str, float]:
 def means_of_scored(
     metrics: Mapping[str, Any], found: Mapping[str, Sequence[Any]], weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """Means of a validation over the responses that have a reward; veRL would count none as 0.
+    """Recompute means of a validation without unscored responses, which veRL counts as 0.
 
     Args:
-        metrics: of veRL; those that are means over the rewards are made anew.
-        found: what each reward gave each of N responses, None or NaN for nothing.
-        weights: of the rewards, as in the configuration.
+        metrics: veRL's metrics, whose names select the means to recompute.
+        found: Name of a reward function -> its value for each of N responses, None or NaN for none.
+        weights: Name of a reward function -> weight.
 
     Returns:
-        The means by veRL's names, NaN where no response has a reward.
+        The means by veRL's names; NaN if no response has a reward.
     """
     names = part_names(weights)
     part_NF = np.array([found[name] for name in names], dtype=float).T
@@ -114,12 +123,12 @@ def means_of_scored(
 
 
 def about(config: Config, batches: int, questions: int) -> About:
-    """What a run is, before its first rollout.
+    """Describe a run before its first rollout.
 
     Args:
-        config: of the run.
-        batches: rollout batches of the run.
-        questions: rows that it is trained on.
+        config: Configuration of the run.
+        batches: Number of rollout batches of the run.
+        questions: Number of data rows to train on.
     """
     values = configuration.as_values(config)
     for name in ("seed", "output", "record"):

@@ -1,4 +1,4 @@
-"""veRL before a run starts: the resolved run, missing packages; Ray is not started."""
+"""Resolves a configuration to veRL's settings, and reports missing packages; starts no Ray."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from vantage.training.verl.translation import template_options
 
 __all__ = ["CHECKS", "check_run", "missing_packages", "resolve"]
 
-# Checks of this engine alone.
+# Checks for this engine only.
 CHECKS: tuple[Check, ...] = (trying_pictures(check_pictures),)
-# Samplers by their names in veRL.
+# veRL's name of a sampler -> name in messages.
 SAMPLERS = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
-# Number of tokens in a tile of logits of veRL's fused kernels.
+# Number of tokens per tile of logits in veRL's fused kernels.
 FUSED = 512
 
 
 def resolve(config: Config) -> Resolved:
-    """What veRL makes of a configuration.
+    """Resolve a configuration to veRL's settings; needs no GPU.
 
     Raises:
-        ConfigError: as `vantage.training.verl.launch.composed`.
+        ConfigError: As `vantage.training.verl.launch.composed`.
     """
     made = composed(config)
     actor, options = made.actor_rollout_ref.actor, template_options(config)
@@ -55,22 +55,25 @@ def resolve(config: Config) -> Resolved:
         tokenizer=partial(tokenizer_of, template_options=options),
         withheld=ASKED,
         colocated=_colocated(made),
-        more_gpus="take more GPUs (verl.trainer.n_gpus_per_node, nnodes)",
+        more_gpus="use more GPUs (verl.trainer.n_gpus_per_node, nnodes)",
     )
 
 
 def missing_packages(config: Config) -> Iterator[str]:
-    """Packages that this machine does not have, a sentence each."""
+    """Yield a sentence for each package that the run needs and this machine lacks."""
     made = composed(config)
     name = made.actor_rollout_ref.rollout.name
     if name in SAMPLERS and not find_spec(PACKAGES.get(name, name)):
-        yield f"{SAMPLERS[name]}, which samples, is missing: pip install 'verl[{name}]==0.9.1'"
+        yield (
+            f"{SAMPLERS[name]}, the sampler of the run, is missing: "
+            f"pip install 'verl[{name}]==0.9.1'"
+        )
     wants = _wants_flash_attention(made)
     if wants and not find_spec("flash_attn"):
         yield (
-            f"flash-attn is missing, and {' and '.join(wants)}, as veRL has it unless told "
-            "otherwise: pip install flash-attn, or set model.attention to sdpa and "
-            "use_remove_padding to false"
+            f"flash-attn is missing, but {' and '.join(wants)} (veRL's default): "
+            "pip install flash-attn, or set model.attention to sdpa and "
+            "verl.actor_rollout_ref.model.use_remove_padding to false"
         )
     if made.actor_rollout_ref.actor.optim.optimizer_impl == "optimi" and not find_spec("optimi"):
         yield "optimizer.weights: torch-optimi is missing: pip install torch-optimi"
@@ -95,7 +98,7 @@ def _shards(size: int, gpus: int) -> int:
 
 
 def _forward(made: DictConfig) -> Forward:
-    """The forward of an update; veRL limits its tokens, or its rows without dynamic batches."""
+    """Limits of the forwards: veRL limits tokens, or rows if `use_dynamic_bsz` is off."""
     actor, data = made.actor_rollout_ref.actor, made.data
     model = made.actor_rollout_ref.model
     longest = data.max_prompt_length + data.max_response_length
@@ -115,7 +118,7 @@ def _forward(made: DictConfig) -> Forward:
 
 
 def _colocated(made: DictConfig) -> Colocated | None:
-    """The sampler, which shares the GPUs with the training."""
+    """Memory settings of the sampler, which shares the GPUs with the training; None if unknown."""
     rollout = made.actor_rollout_ref.rollout
     if rollout.name not in SAMPLERS:
         return None

@@ -10,8 +10,9 @@ Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
 - `step`: if a batch cannot be trained on, the run saves the state before it and ends;
 - `_balance_batch`, called between the rewards and the log-probs: one plan is made for the
   whole batch; rows without a sample are removed, and shared responses are added (`batch.py`);
-- `_compute_old_log_prob`: the sampler compared with the trainer;
-- `_compute_advantage`: advantages are set, repeats copied, and rows put in order of the updates;
+- `_compute_old_log_prob`: the sampler is compared with the trainer;
+- `_compute_advantage`: advantages are set, rows that are trained more than once are copied, and
+  all rows are put in the order of the updates;
 - `_update_actor`: the number of rows per update is that of the plan;
 - `_validate`, `_compute_metrics`, `_save_checkpoint`: the record, the metrics of the plan, and
   the marks of complete checkpoints are written (`recording.py`, `resuming.py`).
@@ -64,26 +65,26 @@ from vantage.training.verl.mismatch import canary_of
 from vantage.training.verl.recording import VerlRecording, means_of_scored, seconds_of
 from vantage.training.verl.translation import template_options
 
-# Where a batch of veRL's carries its outcomes from the sampling to the plan.
+# Key of `extra_info` under which a batch of veRL carries its outcomes from `sample` to the plan.
 GENERATED = "vantage"
 
 
 @register_trainer("vantage")
 class VerlTrainer(PPOTrainerSync):
-    """veRL's synchronous trainer, training the plans of a recipe.
+    """veRL's synchronous trainer, which trains on the plans of a recipe.
 
     Attributes:
         settings: Configuration of the run.
-        session: draws the questions, and makes the plans.
+        session: Draws the questions, and makes the plans.
         batch: The current rollout batch; None before the first one.
-        recording: writes the record.
+        recording: Writes the record.
     """
 
     steps_per_epoch: int
     train_dataloader: Any
 
     def __init__(self, config: DictConfig):
-        with open_dict(config):  # an asynchronous replay buffer serves every other name
+        with open_dict(config):  # veRL uses an asynchronous replay buffer for any other name
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
         super()._init_tokenizer()
@@ -100,7 +101,7 @@ class VerlTrainer(PPOTrainerSync):
     # ---- start-up --------------------------------------------------------------------
 
     def _init_tokenizer(self) -> None:
-        """Done in `__init__`, since the session needs the tokenizer."""
+        """Do nothing: `__init__` loads the tokenizer, since the session needs it."""
 
     def _init_dataloader(self) -> None:
         batches = self.shape.batches(len(self.session.rows))
@@ -113,7 +114,7 @@ class VerlTrainer(PPOTrainerSync):
         self.steps_per_epoch, self.train_dataloader = batches, self.session
 
     def on_init_end(self) -> None:
-        """The loss of the plan, in all workers."""
+        """Set the loss in all workers, and open the record."""
         actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
         self.actor_rollout_wg.set_loss_fn(functools.partial(planned_loss, config=actor))
         questions = len(self.session.prompts.rows)
@@ -127,13 +128,13 @@ class VerlTrainer(PPOTrainerSync):
     # ---- rollouts --------------------------------------------------------------------
 
     def prepare_step(self) -> dict:
-        """Ask the questions of the next batch."""
+        """Begin the next batch; veRL then draws its questions and requests the rollouts."""
         number = self.global_steps - 1
         self.session.begin(number, done=number / max(self.total_training_steps, 1))
         return super().prepare_step()
 
     def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
-        """Prompts of the next questions."""
+        """Draw the next questions, and return their prompts as rows of veRL."""
         slots = num_prompts or self.config.data.train_batch_size
         asked = self.session.draw(slots // self.shape.prompts)
         plain = self.processor is None
@@ -143,18 +144,18 @@ class VerlTrainer(PPOTrainerSync):
         return batch
 
     def _sample(self, global_steps: int, partition_id: str, batch_size: int) -> Any:
-        """As the replay buffer; for training, outcomes are read and silent questions refilled."""
+        """Sample from the replay buffer; in training, also read outcomes and refill the batch."""
         if partition_id != store.PARTITION:
             return self._sample_once(global_steps, partition_id, batch_size)
         try:
             batch, metrics = self._sample_once(global_steps, partition_id, batch_size)
         except RuntimeError as error:
-            self.checkpoint_manager.sleep_replicas()  # a checkpoint needs their memory
+            self.checkpoint_manager.sleep_replicas()  # saving a checkpoint needs their memory
             raise StoppedError(
                 EngineError(
-                    f"no rollout of batch {self.session.number} came back: a prompt, the "
-                    "generation or a reward fails each time; veRL's agent and reward workers log "
-                    f"why. veRL says: {error}"
+                    f"rollout batch {self.session.number} has no rollouts: prompts, generation or "
+                    "rewards failed for every question; see the logs of veRL's agent and reward "
+                    f"workers. veRL's error: {error}"
                 )
             ) from error
         generated = self.session.refill(
@@ -165,18 +166,18 @@ class VerlTrainer(PPOTrainerSync):
         return sampled, metrics
 
     def _outcomes(self, batch: KVBatchMeta) -> Generated:
-        """Outcomes of the questions that were drawn last."""
+        """Read the outcomes of the questions drawn last, and pass their rewards to the sampling."""
         outcomes = outcomes_of(self.session, batch, self.settings.rewards)
         self.session.record(outcomes, tokens=int(outcomes.lengths().sum()))
         return outcomes
 
     def _ask_again(self, questions: int) -> Generated | None:
-        """Outcomes of new questions, None where nothing of them came back."""
+        """Generate rollouts of new questions; None if all of them failed."""
         first, slots = self.session.asked, questions * self.shape.prompts
         self._add_prompts_to_generate(slots)
         try:
             batch, _ = self._sample_once(self.global_steps, store.PARTITION, slots)
-        except RuntimeError:  # of veRL, when there is no rollout to take
+        except RuntimeError:  # raised by veRL if there are no rollouts
             lost = slots_of(self.session, range(first, self.session.asked))
             store.clear([uid_of(self.session.number, slot) for slot in lost])
             return None
@@ -185,7 +186,7 @@ class VerlTrainer(PPOTrainerSync):
     # ---- the plan --------------------------------------------------------------------
 
     def _balance_batch(self, batch: KVBatchMeta, metrics: dict, **rest: Any) -> KVBatchMeta:
-        """The rows that the plan trains, each once, in a balanced order for the log-probs."""
+        """Make the plan, write its distinct rows, and balance them for computing log-probs."""
         generated = batch.extra_info.pop(GENERATED)
         with marked_timer("plan", self.timing_raw):
             plan = self.session.plan(generated)
@@ -211,7 +212,10 @@ class VerlTrainer(PPOTrainerSync):
         return super()._balance_batch(self._meta(self.batch.rows), metrics, **rest)
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
-        """The rows of the updates are ours to count; those of the log-probs must divide."""
+        """Return what the number of rows must be divisible by to compute log-probs.
+
+        The number of rows of the updates follows from the plan instead.
+        """
         parts = self.config.actor_rollout_ref
         sizes = [
             section.log_prob_micro_batch_size_per_gpu
@@ -224,17 +228,21 @@ class VerlTrainer(PPOTrainerSync):
 
     @property
     def _at_work(self) -> RolloutBatch:
-        """The rollout batch at work, in the hooks that follow its plan."""
+        """The current rollout batch, in hooks that run after its plan is made."""
         assert self.batch is not None
         return self.batch
 
     @property
     def _correction(self) -> Any:
-        """veRL's options against the difference of sampler and trainer."""
+        """veRL's options that correct the mismatch of sampler and trainer."""
         return self.config.algorithm.get("rollout_correction", None) or {}
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """As veRL, which compares sampler and trainer; ours does so over own rows alone."""
+        """Compute log-probs as veRL does, and compare sampler and trainer.
+
+        The comparison covers only responses under the prompts that generated them. In bypass mode,
+        log-probs are computed just for the comparison in the first batches.
+        """
         bypasses = self._correction.get("bypass_mode")
         if not bypasses or self._canary.is_due:
             recomputed = scoped(self._correction, bypass_mode=False)
@@ -249,7 +257,7 @@ class VerlTrainer(PPOTrainerSync):
         return batch
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """The rows in the order of the updates, repeats copied, with the plan's advantages."""
+        """Write the plan's advantages, and return the rows in the order of the updates."""
         at_work = self._at_work
         if corrects_before(self._correction):
             metrics.update(write_correction(at_work, self._correction))
@@ -260,7 +268,7 @@ class VerlTrainer(PPOTrainerSync):
         return self._meta(dict(zip(made.keys, made.tags, strict=True)))
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """As veRL, with the number of rows that the updates of this plan have."""
+        """Run the updates of veRL, with the number of rows per update of this plan."""
         parts, size = self.config.actor_rollout_ref, self._at_work.layout.rows_of_update
         with scoped(parts.actor, ppo_mini_batch_size=size), scoped(parts.rollout, n=1):
             return super()._update_actor(batch, metrics)
@@ -277,11 +285,12 @@ class VerlTrainer(PPOTrainerSync):
     # ---- record, metrics and checkpoints ---------------------------------------------
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
-        """As veRL; the batch is in the record before its checkpoint is saved.
+        """Train on one rollout batch, and write it to the record before its checkpoint is saved.
 
         Raises:
-            EngineError: no rollout came back, or too many batches trained nothing; like an error
-                of the recipe it leaves a checkpoint of what was trained.
+            EngineError: The batch has no rollouts, or too many consecutive batches had no gradient.
+                A checkpoint of the training so far is saved before this error or an error of the
+                recipe is raised.
         """
         try:
             with self.session.restored_if_stopped(), marked_timer("batch", timing_raw):
@@ -311,9 +320,7 @@ class VerlTrainer(PPOTrainerSync):
         )
 
     def _compute_metrics(self, batch: KVBatchMeta, metrics: dict, *rest: Any, **named: Any) -> None:
-        """veRL's, of what was trained, if anything was, and ours, of what was generated and
-        planned.
-        """
+        """Add veRL's metrics of the trained rows, if any, and ours of rollouts and plan."""
         if any(not tag.get("is_padding", False) for tag in batch.tags):
             super()._compute_metrics(batch, metrics, *rest, **named)
         plan = self._at_work.plan
@@ -328,22 +335,22 @@ class VerlTrainer(PPOTrainerSync):
         return metrics
 
     def _val_metrics_update(self, sources, uids, found, turns, **rest) -> dict[str, float]:
-        """As veRL; a response without a reward is left out of the means."""
+        """Compute veRL's metrics of a validation, but exclude unscored responses from the means."""
         metrics = super()._val_metrics_update(sources, uids, found, turns, **rest)
         return metrics | means_of_scored(metrics, found, self.settings.rewards)
 
     @property
     def _checkpoint(self) -> Path:
-        """Of the current step."""
+        """Directory of the current step's checkpoint."""
         run = Path(self.config.trainer.default_local_dir)
         return resuming.checkpoint_at(run, self.global_steps)
 
     def _save_checkpoint(self) -> None:
-        """As veRL, and marks what is whole."""
+        """Save a checkpoint as veRL does, and mark it complete."""
         super()._save_checkpoint()
         resuming.mark_saved(self._checkpoint, self.settings.run.keep_checkpoints)
 
     def _save_last(self) -> None:
-        """Save what was trained, unless there is a checkpoint of it."""
+        """Save a checkpoint of the current step, unless there is one."""
         if self.global_steps and not checkpoints.marked(self._checkpoint):
             self._save_checkpoint()

@@ -1,4 +1,4 @@
-"""Our configuration as veRL's options. Pure: nothing of veRL is imported."""
+"""Translates our configuration to veRL's options. Pure: imports nothing of veRL."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ LOSS_MEANS = {
     "constant": "seq-mean-token-sum-norm",
 }
 SCHEDULES = ("constant", "cosine")
-# veRL always has a dual clip, 3.0 unless told otherwise; no ratio comes near this one.
+# veRL cannot disable its dual clip, 3.0 by default. Ratios never reach this value.
 NO_DUAL_CLIP = 1e6
 
 
 def options(config: Config, resume: bool = False) -> dict[str, Any]:
-    """veRL's options for a configuration, without those under `verl`.
+    """Translate the sections of a configuration to veRL's options; ignores the section `verl`.
 
     Args:
-        config: the configuration.
-        resume: go on from the last checkpoint.
+        config: Configuration of the run.
+        resume: Whether to resume from the last checkpoint.
 
     Raises:
-        ConfigError: an option that veRL cannot carry out, or a recipe that needs other sizes.
+        ConfigError: veRL does not support an option, or the recipe does not fit the sizes of the
+            batch.
     """
     shape = shape_of(config)
     _check(config, shape)
@@ -66,7 +67,7 @@ def options(config: Config, resume: bool = False) -> dict[str, Any]:
 
 
 def template_options(config: Config) -> dict[str, Any]:
-    """Options of the chat template."""
+    """Keyword arguments of the chat template."""
     return (config.verl.get("data") or {}).get("apply_chat_template_kwargs") or {}
 
 
@@ -75,16 +76,17 @@ def _check(config: Config, shape: Shape) -> None:
     shape.check_not_empty()
     if config.data.max_prompt_tokens is None:
         raise ConfigError(
-            "data.max_prompt_tokens: veRL reserves memory for the longest prompt; set the "
-            "maximum number of tokens, such as 2048"
+            "data.max_prompt_tokens: required on veRL, which reserves memory for the longest "
+            "prompt; set the maximum number of tokens, such as 2048"
         )
     if config.batch.packing == "on":
         raise ConfigError("batch.packing: packing is not supported on veRL; set it to auto")
     if config.model.lora and config.model.lora.dropout:
-        raise ConfigError("model.lora.dropout: veRL has none; leave it at 0")
+        raise ConfigError("model.lora.dropout: not supported on veRL; set it to 0")
     if config.optimizer.schedule not in SCHEDULES:
         raise ConfigError(
-            f"optimizer.schedule={config.optimizer.schedule!r}: veRL has {', '.join(SCHEDULES)}"
+            f"optimizer.schedule={config.optimizer.schedule!r}: veRL supports "
+            f"{', '.join(SCHEDULES)}"
         )
     if config.model.dtype == "float16":
         raise ConfigError("model.dtype=float16: not supported on veRL; set bfloat16 or float32")
@@ -92,7 +94,7 @@ def _check(config: Config, shape: Shape) -> None:
 
 def _data(config: Config, shape: Shape) -> dict[str, Any]:
     return {
-        # A text, since OmegaConf would read what stands in ${} of a template.
+        # As JSON without $, since OmegaConf would interpolate ${...} in a template.
         "vantage": json.dumps(as_values(config)).replace("$", "\\u0024"),
         "custom_cls": {"path": f"{PACKAGE}.dataset", "name": "Questions"},
         "train_files": "train",
@@ -100,7 +102,7 @@ def _data(config: Config, shape: Shape) -> dict[str, Any]:
         "train_batch_size": shape.asked,
         "max_prompt_length": config.data.max_prompt_tokens,
         "max_response_length": config.generation.max_tokens,
-        "filter_overlong_prompts": False,  # measured by ours
+        "filter_overlong_prompts": False,  # vantage filters them
         "dataloader_num_workers": 0,
         "seed": config.run.seed,
         "shuffle": False,
@@ -124,7 +126,7 @@ def _model(config: Config) -> dict[str, Any]:
 
 
 def _forward(config: Config) -> dict[str, Any]:
-    """What forwards compute in, bfloat16 if not said."""
+    """Options of `fsdp_config` for the precision of forwards; veRL's default is bfloat16."""
     if precision_of(config, has_bfloat16=True).forward == "bfloat16":
         return {}
     return {"dtype": "float32", "mixed_precision": {"param_dtype": "fp32"}}
@@ -147,14 +149,14 @@ def _actor(config: Config, shape: Shape, loss: Loss) -> dict[str, Any]:
         "kl_loss_coef": loss.kl,
         "freeze_vision_tower": config.model.freeze_vision_tower,
     }
-    if config.model.freeze_vision_tower:  # or FSDP 1 wants a gradient of all weights or of none
+    if config.model.freeze_vision_tower:  # else FSDP 1 cannot freeze only some of the weights
         made["fsdp_config"] |= {"use_orig_params": True}
     if loss.mean == "constant":
         made["loss_scale_factor"] = config.generation.max_tokens
     if loss.ratio == "sequence" and loss.dual_clip:
         raise ConfigError(
             f"recipe {config.recipe!r}: its loss has dual_clip={loss.dual_clip} and a ratio per "
-            "sequence, for which veRL has no dual clip; leave dual_clip out, or use engine: trl"
+            "sequence, for which veRL has no dual clip; remove dual_clip, or use engine: trl"
         )
     if loss.ratio == "sequence":
         made["policy_loss"] = {"loss_mode": "gspo"}
@@ -169,7 +171,7 @@ def _rollout(config: Config) -> dict[str, Any]:
         "seed": config.run.seed,
         "tensor_model_parallel_size": 1,
         "agent": {"default_agent_loop": "vantage"},
-        "calculate_log_probs": True,  # of the sampled tokens alone: vLLM has them at hand
+        "calculate_log_probs": True,  # cheap: vLLM has those of the sampled tokens anyway
         "val_kwargs": {**sampling, **_validation(config)},
         "dtype": precision_of(config, has_bfloat16=True).forward,
         **sampling,
@@ -177,7 +179,7 @@ def _rollout(config: Config) -> dict[str, Any]:
 
 
 def _validation(config: Config) -> dict[str, Any]:
-    """How questions that are held out are asked, where it is not as in training."""
+    """Generation options of validation that differ from those of training."""
     temperature = config.validation.temperature
     changed = {} if temperature is None else {"temperature": temperature}
     return {"do_sample": temperature != 0, "n": config.validation.rollouts, **changed}
@@ -194,7 +196,7 @@ def _trainer(config: Config, resume: bool) -> dict[str, Any]:
         "default_local_dir": run.output,
         "logger": ["console", *run.report_to],
         "total_epochs": 1_000_000,  # the number of steps decides
-        "total_training_steps": run.batches,  # None: the epochs say, once the data are loaded
+        "total_training_steps": run.batches,  # None: set from the epochs once the data are loaded
         "save_freq": run.save_every,
         "test_freq": run.validate_every if validates else -1,
         "val_before_train": validates and config.validation.before_training,
@@ -206,10 +208,10 @@ def _trainer(config: Config, resume: bool) -> dict[str, Any]:
 
 
 def _longest(config: Config) -> int:
-    """Tokens of the longest row."""
+    """Maximum number of tokens of a row."""
     return (config.data.max_prompt_tokens or 0) + config.generation.max_tokens
 
 
 def _rows(shape: Shape) -> int:
-    """Rows that the store may have to hold: rollouts, shared ones, repeats and padding."""
+    """Capacity of the store in rows: rollouts, shared responses, copies and padding."""
     return max(100_000, 4 * shape.generated * shape.prompts)
