@@ -1,4 +1,4 @@
-"""Runs of real veRL on a real, local Ray cluster that the tests share."""
+"""Fixtures that run real veRL on a real, local Ray cluster, which the tests share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 
-# Before anything imports veRL; Ray's workers inherit them.
+# Set before veRL is imported, and inherited by Ray's workers.
 os.environ |= {
     "VERL_PLATFORM": "cpu",
     "VERL_ENGINE_DEVICE": "cuda",
@@ -29,8 +29,8 @@ sys.path += [str(HERE.parent / "models"), str(HERE.parent / "training")]  # fami
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """Directory with tiny models, and rows to train them on, with and without pictures."""
-    import cpu_cluster  # noqa: F401, torchvision needs it
+    """Directory with tiny models and data sets, with and without images."""
+    import cpu_cluster  # noqa: F401, because torchvision needs it
     import tiny
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -43,7 +43,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    """A local Ray cluster with room for two workers."""
+    """A local Ray cluster for up to two workers."""
     import ray
 
     os.environ["VERL_FILE_LOGGER_ROOT"] = str(tmp_path_factory.mktemp("logs"))
@@ -54,7 +54,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def settings(tiny, tmp_path):
-    """Makes a configuration of a short run; options as "section.option" = value."""
+    """Function that builds the configuration of a short run; options as section__option=value."""
     from vantage import config as configuration
 
     def make(kind: str = "text", *, workers: int = 1, **options):
@@ -81,10 +81,10 @@ def settings(tiny, tmp_path):
             values["data"]["columns"]["images"] = "images"
         for name, value in options.items():
             *sections, option = name.split("__")
-            held = values
+            nested = values
             for section in sections:
-                held = held.setdefault(section, {})
-            held[option] = value
+                nested = nested.setdefault(section, {})
+            nested[option] = value
         return configuration.parse(values)
 
     return make
@@ -97,7 +97,7 @@ def _verl(workers: int, notes: Path) -> dict:
             "actor": {
                 "strategy": "fsdp2",
                 "use_torch_compile": False,
-                # With the usual one a gradient of nothing but rounding moves a weight.
+                # With the default eps, a gradient that is only rounding error moves a weight.
                 "optim": {"override_optimizer_config": {"eps": 1e-3}},
             },
             "rollout": {
@@ -124,7 +124,7 @@ def _verl(workers: int, notes: Path) -> dict:
 
 
 class Run:
-    """What a run left: metrics a step, and what the harness noted."""
+    """Results of a run: metrics of each step, and what `cpu_cluster.Watching` saved."""
 
     def __init__(self, folder: Path):
         self.folder, self.notes = folder, folder / "notes"
@@ -137,13 +137,14 @@ class Run:
     def weights(self, step: int) -> dict:
         import torch
 
-        held = torch.load(self.notes / f"weights-{step}.pt", weights_only=False)
-        return {name: torch.from_numpy(value) for name, value in held.items()}
+        saved = torch.load(self.notes / f"weights-{step}.pt", weights_only=False)
+        return {name: torch.from_numpy(value) for name, value in saved.items()}
 
-    def left(self) -> dict:
+    def remaining(self) -> dict:
+        """Rows in veRL's store at the end of the run."""
         import torch
 
-        return torch.load(self.notes / "left.pt", weights_only=False)
+        return torch.load(self.notes / "remaining.pt", weights_only=False)
 
     def metrics(self) -> list[dict]:
         logs = Path(os.environ["VERL_FILE_LOGGER_ROOT"]) / "vantage"
@@ -153,24 +154,24 @@ class Run:
 
 @pytest.fixture
 def train(cluster, monkeypatch):
-    """Trains as a configuration says, on the cluster of all tests; what the run left."""
+    """Function that trains a configuration on the shared cluster, and returns the results."""
     from vantage.training.verl import launch
 
-    def go(config, resume: bool = False) -> Run:
+    def run(config, resume: bool = False) -> Run:
         try:
             launch.train(config, resume=resume)
         except Exception:
             _end_actors()
             raise
         finally:
-            _make_room()
+            _remove_placement_groups()
         return Run(Path(config.run.output))
 
-    return go
+    return run
 
 
 def _end_actors() -> None:
-    """What a run that failed has left: the next one takes the same names."""
+    """End the actors of a failed run, since the next run uses the same names."""
     import ray
 
     for name in ray.util.list_named_actors():
@@ -179,8 +180,8 @@ def _end_actors() -> None:
         time.sleep(0.1)
 
 
-def _make_room() -> None:
-    """veRL names its placement groups by the job, which is one for all tests."""
+def _remove_placement_groups() -> None:
+    """Remove the placement groups of a run: veRL names them by the job, which all tests share."""
     from ray.util import get_placement_group, placement_group_table, remove_placement_group
 
     for group in placement_group_table().values():

@@ -1,6 +1,6 @@
-"""veRL on a CPU, for tests: a platform, generation by Hugging Face, and seeds for it.
+"""Runs veRL on a CPU for tests: a platform, and seeded generation with transformers.
 
-veRL imports this in each of its processes (VERL_USE_EXTERNAL_MODULES).
+veRL imports this module in each of its processes (VERL_USE_EXTERNAL_MODULES).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import ray
 import torch
 
-# The wheel of torchvision is a build for CUDA, whose operators are not there.
+# The torchvision wheel is built for CUDA, and fails to import without these operators.
 _operators = torch.library.Library("torchvision", "DEF")
 _operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 _operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -27,7 +27,7 @@ from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 
 class _Device(types.ModuleType):
-    """What veRL asks of torch.cuda."""
+    """Stands in for torch.cuda."""
 
     def __init__(self):
         super().__init__("cpu_device")
@@ -121,7 +121,7 @@ class PlatformCPU(PlatformBase):
         return None
 
 
-# The reference model is kept in memory that a GPU could copy from.
+# veRL pins the memory of the reference model, which fails without a GPU.
 torch.Tensor.pin_memory = lambda self, *rest: self
 
 import verl.utils.distributed as distributed
@@ -139,23 +139,28 @@ distributed.initialize_global_process_group_ray = _start_gloo
 
 @ray.remote(num_cpus=0)
 class Server:
-    """One model that generates, one response at a time.
+    """A model that generates one response at a time.
 
-    As vLLM it makes the tokens of pictures itself, from one placeholder each. Faults, for tests:
-    `stale` keeps the first weights; `apart` tells log-probs with that much of a sine in them.
+    As vLLM does, it expands one placeholder per image into the tokens of the image.
+
+    Args:
+        path: Directory of the model.
+        most: Maximum number of tokens of a response.
+        stale: Fault for tests: whether to keep the initial weights.
+        apart: Fault for tests: amplitude of a sine that is added to the log-probs.
     """
 
     def __init__(self, path, most, stale=False, apart=0.0):
-        import cpu_cluster  # noqa: F401, Ray sends this class by value
+        import cpu_cluster  # noqa: F401, since Ray sends this class by value
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
         torch.set_num_threads(1)
         config = AutoConfig.from_pretrained(path)
-        self.sees = hasattr(config, "vision_config")
-        kind = AutoModelForImageTextToText if self.sees else AutoModelForCausalLM
+        has_vision = hasattr(config, "vision_config")
+        kind = AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
         self.model = kind.from_pretrained(path, dtype=torch.float32).eval()
         self.processor = None
-        if self.sees:
+        if has_vision:
             from transformers import AutoProcessor
 
             self.processor = AutoProcessor.from_pretrained(path)
@@ -192,28 +197,28 @@ class Server:
         if images:
             kinds = (inputs["input_ids"] == self.model.config.image_token_id).int()
             inputs["mm_token_type_ids"] = kinds
-        refused = [
+        suppressed = [
             token for token, bias in sampling_params.get("logit_bias", {}).items() if bias < 0
         ]
         with torch.no_grad():
-            made = self.model.generate(
+            output = self.model.generate(
                 **inputs,
                 do_sample=True,
                 temperature=sampling_params["temperature"] or 1.0,
                 top_p=1.0,
                 top_k=0,
                 max_new_tokens=self.most,
-                suppress_tokens=refused or None,
+                suppress_tokens=suppressed or None,
                 output_logits=True,
                 return_dict_in_generate=True,
             )
-        ids = made.sequences[0, len(prompt_ids) :]
-        logits = torch.stack(made.logits, dim=1)[0].float()
+        ids = output.sequences[0, len(prompt_ids) :]
+        logits = torch.stack(output.logits, dim=1)[0].float()
         log_probs = logits.log_softmax(-1).gather(1, ids[:, None])[:, 0]
         return ids.tolist(), (log_probs + self.apart * ids.sin()).tolist()
 
     def _expanded(self, prompt_ids, grids):
-        """Each placeholder as often as its picture has tokens."""
+        """Repeat each placeholder as often as its image has tokens."""
         image, merge = self.model.config.image_token_id, self.processor.image_processor.merge_size
         counts = iter((grids.prod(-1) // merge**2).tolist())
         return [
@@ -228,12 +233,12 @@ class Server:
 
 
 def server_name(config, replica):
-    """A name for each run and replica: of an earlier run one may still be about to stop."""
+    """Name of a run's replica, unique since a server of an earlier run may still be stopping."""
     return f"{notes_of(config)}/{replica}"
 
 
 def notes_of(config):
-    """Directory for what a test looks at."""
+    """Directory for the files that a test reads."""
     return Path(config.engine_kwargs["hf"]["notes"])
 
 
@@ -241,7 +246,7 @@ def _adapter():
     from verl.workers.rollout.base import BaseRollout
 
     class Adapter(BaseRollout):
-        """In the actor's worker: hands its weights to the server."""
+        """Sends the weights of the actor's worker to the server."""
 
         async def resume(self, tags):
             pass
@@ -250,12 +255,12 @@ def _adapter():
             pass
 
         async def update_weights(self, weights, wire_format="named_tensors", **rest):
-            held = {name: tensor.detach().float().cpu().numpy() for name, tensor in weights}
+            arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in weights}
             rank, steps = int(os.environ["RANK"]), rest.get("global_steps")
             server = ray.get_actor(server_name(self.config, rank))
-            await server.load_weights.remote(held, steps)
+            await server.load_weights.remote(arrays, steps)
             if rank == 0:
-                torch.save(held, notes_of(self.config) / f"weights-{steps}.pt")
+                torch.save(arrays, notes_of(self.config) / f"weights-{steps}.pt")
 
     return Adapter
 
@@ -296,7 +301,7 @@ def _agent_loop():
     from vantage.training.verl.agent import OneTurn
 
     class SeededAgentLoop(OneTurn):
-        """Draws keyed by prompt and number of the rollout, so that runs can be compared."""
+        """Seeds each response by its prompt and rollout number, so that runs can be compared."""
 
         async def run(self, sampling_params, **named):
             key = f"{named['uid']}/{named['session_id']}".encode()
@@ -307,7 +312,7 @@ def _agent_loop():
 
 
 class Watching(CheckpointCallback):
-    """Notes what each batch generated, what was planned, and what the store holds at the end."""
+    """Saves the rollouts and the plan of each batch, and the rows in the store at the end."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -322,20 +327,20 @@ class Watching(CheckpointCallback):
 
         def noted_balance(self, batch, *rest, **named):
             data = tq.kv_batch_get(keys=batch.keys, partition_id="train")
-            fields = [rows.fields_of(data, place) for place in range(len(batch))]
-            made = balance(self, batch, *rest, **named)
-            kept = ("prompts", "responses", "multi_modal_inputs", "rollout_log_probs")
-            noted = {
-                "rows": [{name: row[name] for name in kept if name in row} for row in fields],
+            fields = [rows.fields_of(data, index) for index in range(len(batch))]
+            balanced = balance(self, batch, *rest, **named)
+            names = ("prompts", "responses", "multi_modal_inputs", "rollout_log_probs")
+            saved = {
+                "rows": [{name: row[name] for name in names if name in row} for row in fields],
                 "generated": self.batch.generated,
                 "samples": self.batch.plan.samples,
                 "layout": self.batch.layout,
             }
-            torch.save(noted, folder / f"batch-{self.global_steps}.pt")
-            return made
+            torch.save(saved, folder / f"batch-{self.global_steps}.pt")
+            return balanced
 
         def noted_fit(self, *rest):
             fit(self, *rest)
-            torch.save(tq.kv_list(), folder / "left.pt")
+            torch.save(tq.kv_list(), folder / "remaining.pt")
 
         kind._balance_batch, kind.fit = noted_balance, noted_fit

@@ -1,4 +1,4 @@
-"""A run that was killed goes on as if nothing had happened."""
+"""Tests that a killed run resumes with the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_
 
 
 def started(config, run: Path, *arguments: str) -> subprocess.Popen:
-    """The command, with a Ray of its own."""
+    """Start the command with its own Ray cluster."""
     (run / "notes").mkdir(parents=True, exist_ok=True)
     values = configuration.as_values(config)
     values["run"]["output"] = str(run)
@@ -38,22 +38,22 @@ def finished(process: subprocess.Popen, run: Path) -> None:
 
 
 def end(process: subprocess.Popen) -> None:
-    """Everything at once: the command, the driver, the workers, the store, Ray itself."""
-    family = [psutil.Process(process.pid)]
-    family += family[0].children(recursive=True)
-    for member in family:
+    """Kill the command and all its children: driver, workers, store and Ray."""
+    processes = [psutil.Process(process.pid)]
+    processes += processes[0].children(recursive=True)
+    for member in processes:
         member.kill()
-    psutil.wait_procs(family, timeout=30)
+    psutil.wait_procs(processes, timeout=30)
 
 
 def wait_for(file: Path, process: subprocess.Popen, seconds: float = 300) -> None:
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not file.exists():
-        assert process.poll() is None and time.monotonic() < until
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_killed_run_goes_on_with_the_same_plans(settings, tmp_path):
+def test_a_killed_run_resumes_with_the_same_plans(settings, tmp_path):
     config = settings(
         recipe="share-shuffle",
         variants__prompts=2,
@@ -61,8 +61,8 @@ def test_a_killed_run_goes_on_with_the_same_plans(settings, tmp_path):
         run__batches=4,
         run__save_every=2,
     )
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finished(started(config, whole), whole)
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    finished(started(config, uninterrupted), uninterrupted)
     process = started(config, killed)
     wait_for(killed / "notes" / "batch-3.pt", process)
     end(process)
@@ -71,15 +71,16 @@ def test_a_killed_run_goes_on_with_the_same_plans(settings, tmp_path):
     for step in (3, 4):
         one, other = (
             torch.load(run / "notes" / f"batch-{step}.pt", weights_only=False)
-            for run in (whole, killed)
+            for run in (uninterrupted, killed)
         )
         for name in NAMES:
-            mine, its = (getattr(batch["samples"], name) for batch in (one, other))
-            assert np.array_equal(mine, its), (step, name)
-        for mine, its in zip(one["rows"], other["rows"], strict=True):
-            assert mine["responses"].tolist() == its["responses"].tolist()
+            value, resumed = (getattr(batch["samples"], name) for batch in (one, other))
+            assert np.array_equal(value, resumed), (step, name)
+        for row, resumed in zip(one["rows"], other["rows"], strict=True):
+            assert row["responses"].tolist() == resumed["responses"].tolist()
     last = [
-        torch.load(run / "notes" / "weights-4.pt", weights_only=False) for run in (whole, killed)
+        torch.load(run / "notes" / "weights-4.pt", weights_only=False)
+        for run in (uninterrupted, killed)
     ]
     for name, value in last[0].items():
         assert np.allclose(value, last[1][name], rtol=0, atol=1e-6), name

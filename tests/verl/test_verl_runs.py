@@ -87,7 +87,7 @@ def test_updates_equal_those_computed_by_hand(kind, recipe, options, settings, t
         expected |= {"correction": by_hand.by_sequence, "accepted": (1 / 1.1, 1 / 0.9)}
     expected |= {"clip": (loss.clip_low, loss.clip_high), "dual_clip": loss.dual_clip}
     check_updates(run, config, 2, **expected)
-    assert not any(run.left().values())
+    assert not any(run.remaining().values())
     for metrics in run.metrics():
         assert metrics["plan/rollouts"] == 16 * config.variants.prompts
         assert 0 <= metrics["plan/silent_rollouts"] <= 1
@@ -141,7 +141,7 @@ def test_failed_rollouts_give_smaller_groups_and_silent_questions_are_replaced(s
     sizes = np.unique(run.batch(1)["generated"].question_N, return_counts=True)[1]
     assert 1 < len(sizes) <= 4 and sizes.min() < 4
     assert max(metrics["questions/asked"] for metrics in run.metrics()) > 4
-    assert not any(run.left().values())
+    assert not any(run.remaining().values())
 
 
 def test_a_sampler_with_old_weights_ends_the_run(settings, train):

@@ -1,4 +1,4 @@
-"""Tiny untrained models of true architectures, rows to train them on, and a reward."""
+"""Tiny untrained models of real architectures, data sets to train them on, and reward functions."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ MEDIA = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 def words() -> Qwen2Tokenizer:
     """Qwen's tokenizer with a vocabulary of single bytes."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Qwen2Tokenizer(
+    tokenizer = Qwen2Tokenizer(
         vocab={letter: number for number, letter in enumerate(alphabet)},
         merges=[],
         chat_template=CHAT,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
     )
-    made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", *MEDIA]})
-    return made
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", *MEDIA]})
+    return tokenizer
 
 
 def text_options(tokenizer) -> dict:
@@ -62,7 +62,7 @@ def text_options(tokenizer) -> dict:
 
 
 def saved(model, tokenizer, directory: Path, seed: int) -> str:
-    """Responses end early and late, so that their lengths differ."""
+    """Save a model with many end tokens, so that responses differ in length."""
     ends = [tokenizer.eos_token_id, *range(20, 250, 6)]
     model.generation_config = GenerationConfig(
         eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
@@ -73,7 +73,7 @@ def saved(model, tokenizer, directory: Path, seed: int) -> str:
 
 
 def text_model(directory: Path, seed: int = 0) -> str:
-    """A Qwen2 of some ten thousand parameters."""
+    """Save a Qwen2 with tens of thousands of parameters."""
     tokenizer = words()
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(Qwen2Config(**text_options(tokenizer), tie_word_embeddings=True))
@@ -81,7 +81,7 @@ def text_model(directory: Path, seed: int = 0) -> str:
 
 
 def vision_model(directory: Path, seed: int = 0) -> str:
-    """A Qwen2.5-VL with its stock processor."""
+    """Save a Qwen2.5-VL with its stock processor."""
     from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     tokenizer = words()
@@ -119,35 +119,35 @@ def vision_model(directory: Path, seed: int = 0) -> str:
     )
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config)
-    made = saved(model, tokenizer, directory, seed)
+    path = saved(model, tokenizer, directory, seed)
     processor.save_pretrained(directory)
-    return made
+    return path
 
 
 def rows(file: Path, count: int = 12, images: bool = False) -> str:
-    """Questions of different lengths, each with another wording, in parquet."""
-    made = []
+    """Write questions of different lengths, each with a second wording, to a Parquet file."""
+    table = []
     for number in range(count):
         question = "Add the digits. " + "Think first. " * (number % 3)
         row = {"question": question, "answer": str(number), "other": ["The sum of the digits."]}
         if images:
             row["images"] = [Picture.new("RGB", (SIDE, SIDE), (20 * number, 90, 200))]
-        made.append(row)
+        table.append(row)
     features = {"question": Value("string"), "answer": Value("string")}
     features["other"] = List(Value("string"))
     if images:
         features["images"] = List(Image())
-    Dataset.from_list(made, features=Features(features)).to_parquet(file)
+    Dataset.from_list(table, features=Features(features)).to_parquet(file)
     return str(file)
 
 
 def length(completions: list, **columns) -> list[float]:
-    """Something that varies from response to response."""
+    """Reward that differs between responses: length modulo 3, halved."""
     return [len(completion[0]["content"]) % 3 / 2 for completion in completions]
 
 
 def sometimes(completions: list, **columns) -> list[float]:
-    """As `length`, but some responses cannot be scored, and some questions are silent."""
+    """As `length`, but fails for some responses, and is 0 for all responses of some questions."""
     (text,) = (completion[0]["content"] for completion in completions)
     if sum(map(ord, text)) % 5 == 0:
         raise ValueError("a reward that fails")
@@ -155,10 +155,10 @@ def sometimes(completions: list, **columns) -> list[float]:
 
 
 def broken(completions: list, **columns) -> list[float]:
-    """Fails each time."""
+    """Always raises an error."""
     raise ValueError("a reward that fails")
 
 
 def nothing(completions: list, **columns) -> list:
-    """No score for anything."""
+    """Return no value for any response."""
     return [None for _ in completions]
