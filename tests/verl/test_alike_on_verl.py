@@ -1,4 +1,4 @@
-"""`check`, the dry run and the start of a run give the same answer, as they do on TRL."""
+"""Tests that `check`, the dry run and the start of a run on veRL report the same errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    import cpu_cluster  # noqa: F401, torchvision needs it
+    import cpu_cluster  # noqa: F401, because torchvision needs it
 
     from vantage.demo.model import build
 
@@ -27,19 +27,19 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", alike.CASES)
-def test_a_configuration_is_answered_alike(name, folder, vantage, model, monkeypatch):
+def test_all_commands_give_the_same_result(name, folder, vantage, model, monkeypatch):
     monkeypatch.chdir(folder)
     alike.check_alike(vantage, "verl", model, alike.CASES[name])
 
 
-def test_rollouts_that_do_not_divide_are_taken(folder, vantage, model, monkeypatch):
+def test_the_rollouts_need_not_divide_into_updates(folder, vantage, model, monkeypatch):
     monkeypatch.chdir(folder)
     uneven = {"batch": {"questions": 3, "rollouts": 5}}
     words = "13 rollout batches, 52 updates, 195 rollouts"
     alike.check_alike(vantage, "verl", model, alike.Case(0, words, uneven))
 
 
-def test_data_are_checked_where_trl_is_missing(folder, vantage, model, monkeypatch):
+def test_data_are_checked_without_trl(folder, vantage, model, monkeypatch):
     monkeypatch.chdir(folder)
     status, out, _ = vantage("check", "clean.parquet", "--model", model)
     assert status == 0

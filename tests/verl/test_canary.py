@@ -1,4 +1,4 @@
-"""A sampler that does not see what is trained, each in one way, is found by its log-probs."""
+"""Tests that the canary detects faults of a sampler from its log-probs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESPONSE = torch.arange(100, 112)
 
 
 class Sampler:
-    """The tiny vision model, handed a prompt with a picture in the middle."""
+    """The tiny vision model with a prompt that has an image in the middle."""
 
     def __init__(self, path: str):
         self.model = by_hand.loaded(path)
@@ -25,12 +25,12 @@ class Sampler:
         self.pixels = torch.linspace(-1, 1, PICTURE * 3 * 14 * 14).reshape(PICTURE, -1)
 
     def log_probs(self, tokens: int = PICTURE, shift: int = 0, top_p: float = 1.0):
-        """Of the response's tokens.
+        """Log-probs of the response's tokens, shape (T,).
 
         Args:
-            tokens: of the picture; those beyond the tower's output stay plain.
-            shift: of the response's positions.
-            top_p: mass that the log-probs are divided by.
+            tokens: Number of image tokens; the vision tower fills the first `PICTURE` of them.
+            shift: Added to the positions of the response.
+            top_p: Mass of the kept tokens, for which the log-probs are renormalised.
         """
         ids = torch.cat([torch.arange(30, 40), torch.tensor([self.image] * tokens), RESPONSE])
         body = self.model.model
@@ -61,19 +61,19 @@ def check(trainer_T, sampler_T, settings, **options):
     canary.take(mismatch(trainer_T, sampler_T))
 
 
-def test_the_same_tokens_and_weights_are_taken(sampler, settings):
+def test_equal_log_probs_pass(sampler, settings):
     check(sampler.log_probs(), sampler.log_probs(), settings)
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        {"tokens": 2 * PICTURE - 1},  # a picture that is expanded twice
-        {"shift": 1},  # positions off by one
-        {"top_p": 0.9},  # divided by the mass that is kept
+        {"tokens": 2 * PICTURE - 1},  # an image is expanded twice
+        {"shift": 1},  # positions are off by one
+        {"top_p": 0.9},  # log-probs are renormalised
     ],
 )
-def test_every_fault_of_the_hand_over_ends_the_run(fault, sampler, settings):
+def test_a_faulty_sampler_ends_the_run(fault, sampler, settings):
     with pytest.raises(EngineError, match=r"'qwen2_5_vl' do not work with verl 0\.9\.1"):
         check(sampler.log_probs(), sampler.log_probs(**fault), settings)
 
@@ -86,6 +86,6 @@ def test_old_weights_end_the_run(tiny, settings):
         check(sampler.log_probs(), before, settings)
 
 
-def test_what_top_p_explains_is_taken(sampler, settings):
+def test_a_difference_that_top_p_explains_passes(sampler, settings):
     renormalised = sampler.log_probs(top_p=0.9)
     check(sampler.log_probs(), renormalised, settings, generation__top_p=0.9)

@@ -1,4 +1,4 @@
-"""Rollout correction of shared rows, and what it is refused with, by hand."""
+"""Tests the rollout correction of shared rows with values computed by hand, and its options."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vantage.training.verl.correction import correction
 from vantage.training.verl.launch import engine_config
 from vantage.training.verl.mismatch import in_float32, slack
 
-# Two rollouts; ratios of trainer and sampler 1/2 and 3 in the first, 1.25 in the second.
+# Two rollouts. Ratios of trainer and sampler: 1/2 and 3 for the first, 1.25 for the second.
 OWN = {
     "response_mask": torch.tensor([[1, 1], [1, 0]]),
     "old_log_probs": torch.tensor([[0.1, 0.6], [0.5, 1.0]]).log(),
     "rollout_log_probs": torch.tensor([[0.2, 0.2], [0.4, 1.0]]).log(),
 }
-# Rows that are trained: the first rollout under two prompts, then twice the second.
+# Rollout of each trained row: each rollout is trained under two prompts.
 ROWS = [0, 1, 0, 1]
 
 
@@ -34,15 +34,15 @@ def corrected(**options):
         ({"rollout_is": "token"}, [0.5, 2.0], [1.25, 0.0]),  # 3 is above the threshold
         ({"rollout_is": "sequence"}, [1.5, 1.5], [1.25, 0.0]),
         ({"rollout_is": "token", "rollout_is_threshold": "0.6_4"}, [0.0, 3.0], [1.25, 0.0]),
-        # The mean over the 3 tokens of the rollouts, each once: (0.5 + 2 + 1.25) / 3.
+        # Normalized by the mean over the 3 tokens of the rollouts: (0.5 + 2 + 1.25) / 3.
         ({"rollout_is": "token", "rollout_is_batch_normalize": True}, [0.4, 1.6], [1.0, 0.0]),
     ],
 )
 def test_every_row_of_a_rollout_has_the_weights_under_its_own_prompt(options, first, second):
-    made, metrics = corrected(**options)
+    fields, metrics = corrected(**options)
     expected = torch.tensor([first, second, first, second])
-    assert torch.allclose(made["rollout_is_weights"], expected, atol=1e-6)
-    assert made["response_mask"].tolist() == [[1, 1], [1, 0], [1, 1], [1, 0]]
+    assert torch.allclose(fields["rollout_is_weights"], expected, atol=1e-6)
+    assert fields["response_mask"].tolist() == [[1, 1], [1, 0], [1, 1], [1, 0]]
     assert metrics["rollout_corr/kl"] == pytest.approx(-math.log(0.5 * 3 * 1.25) / 3, abs=1e-5)
 
 
@@ -54,10 +54,10 @@ def test_every_row_of_a_rollout_has_the_weights_under_its_own_prompt(options, fi
         ({"rollout_rs": "seq_sum_k1", "rollout_rs_threshold": "0.6_2"}, [1, 1], [1, 0]),
     ],
 )
-def test_every_row_of_a_rollout_is_rejected_with_it(options, first, second):
-    made, _ = corrected(**options)
-    assert made["response_mask"].tolist() == [first, second, first, second]
-    assert set(made) == {"response_mask"}
+def test_a_rejected_token_is_rejected_in_every_row_of_its_rollout(options, first, second):
+    fields, _ = corrected(**options)
+    assert fields["response_mask"].tolist() == [first, second, first, second]
+    assert set(fields) == {"response_mask"}
 
 
 CORRECTION = "verl__algorithm__rollout_correction__"
@@ -82,7 +82,7 @@ REJECTED = {
         ({**SEQUENCE, f"{ROLLOUT}top_p": 0.9}, ["top_p=0.9"]),
     ],
 )
-def test_a_correction_by_sequence_of_renormalised_log_probs_is_refused(options, words, settings):
+def test_sequence_level_correction_of_renormalised_log_probs_is_an_error(options, words, settings):
     with pytest.raises(ConfigError) as caught:
         engine_config(settings(**options))
     for word in words:
@@ -95,11 +95,11 @@ def test_a_correction_by_sequence_of_renormalised_log_probs_is_refused(options, 
         TOP_P,  # the published recipes: no correction
         {**TOP_P, f"{CORRECTION}rollout_is": "token"},
         SEQUENCE,
-        {**TOP_P, **SEQUENCE, f"{ROLLOUT}name": "sglang"},  # reports them before the cut
+        {**TOP_P, **SEQUENCE, f"{ROLLOUT}name": "sglang"},  # log-probs before truncation
         {**TOP_P, **SEQUENCE, f"{ROLLOUT}logprobs_mode": "raw_logprobs"},
     ],
 )
-def test_what_does_not_shrink_ratios_by_length_is_taken(options, settings):
+def test_other_corrections_are_allowed(options, settings):
     engine_config(settings(**options))
 
 
@@ -113,9 +113,9 @@ def test_what_does_not_shrink_ratios_by_length_is_taken(options, settings):
         ({f"{ROLLOUT}top_k": 20}, math.inf),
     ],
 )
-def test_the_canary_allows_for_what_the_sampler_renormalises(options, expected, settings):
-    made = engine_config(settings(**options))
-    assert slack(made.actor_rollout_ref.rollout) == pytest.approx(expected)
+def test_the_canary_allows_for_renormalised_log_probs(options, expected, settings):
+    config = engine_config(settings(**options))
+    assert slack(config.actor_rollout_ref.rollout) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,7 @@ def test_the_canary_allows_for_what_the_sampler_renormalises(options, expected, 
         ({"model__dtype": "float32", f"{ROLLOUT}dtype": "bfloat16"}, False),
     ],
 )
-def test_the_canary_is_strict_where_both_compute_in_float32(options, expected, settings):
+def test_the_canary_is_strict_if_sampler_and_trainer_compute_in_float32(
+    options, expected, settings
+):
     assert in_float32(engine_config(settings(**options))) == expected

@@ -1,4 +1,4 @@
-"""Rewards as veRL's workers ask for them."""
+"""Tests the rewards that veRL's workers compute, and the means of a validation."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ def scored(response: str, rewards: dict[str, float], **columns) -> dict[str, flo
         ("", {"accuracy": 0.0, "format": 0.0}, 0.0),
     ],
 )
-def test_the_score_is_the_weighted_sum_that_is_trained(response, parts, score):
+def test_the_score_is_the_weighted_sum_of_the_rewards(response, parts, score):
     found = scored(response, {"accuracy": 0.9, "format": 0.1}, answer="4")
     assert found.pop("score") == pytest.approx(score)
     assert found == parts
 
 
-def test_a_reward_without_a_number_is_nan_and_leaves_no_score():
+def test_a_reward_without_a_value_is_nan_and_the_score_is_0():
     found = scored(RIGHT, {"accuracy": 0.9, f"{TINY}:nothing": 0.1}, answer="4")
     assert math.isnan(found["nothing"]) and found["score"] == 0.0
     assert scored(RIGHT, {f"{TINY}:nothing": 1.0}, answer="4")["score"] == 0.0
 
 
-def test_a_validation_leaves_responses_without_a_verdict_out():
-    """Of four, one has no verdict of the judge, and one no format, whose weight is 0."""
+def test_a_validation_excludes_unscored_responses():
+    """Of four responses, one has no verdict of the judge, and one no format, whose weight is 0."""
     names = {name: f"val-core/validation/{name}/mean@2" for name in ("reward", "score", "judge")}
     names["format"] = "val-aux/validation/format/mean@2"
     metrics = dict.fromkeys([*names.values(), "val-aux/num_turns/mean"], 0.0)
     given = {"judge": [1.0, None, 0.0, 1.0], "format": [1.0, 1.0, math.nan, 0.5]}
-    made = means_of_scored(metrics, given, {"judge": 0.9, "format": 0.0})
+    means = means_of_scored(metrics, given, {"judge": 0.9, "format": 0.0})
     expected = {"reward": 0.6, "score": 0.6, "judge": 2 / 3, "format": 2.5 / 3}
-    assert made == pytest.approx({names[name]: value for name, value in expected.items()})
+    assert means == pytest.approx({names[name]: value for name, value in expected.items()})
     with_both = means_of_scored(metrics, given, {"judge": 0.9, "format": 0.1})
     assert with_both[names["reward"]] == pytest.approx((1.0 + 0.95) / 2)
     none = {"judge": [None] * 4, "format": [1.0] * 4}
     assert math.isnan(means_of_scored(metrics, none, {"judge": 0.9, "format": 0.1})[names["score"]])
 
 
-def test_parts_are_named_by_their_function():
+def test_rewards_are_named_by_their_function():
     names = ["accuracy", "mine.py:length", "other.py:length"]
     assert part_names(names) == ["accuracy", "length", "length #2"]
 
 
-def test_the_processor_says_which_tokens_stand_for_pictures(tiny):
+def test_media_tokens_come_from_the_processor(tiny):
     from verl.utils import hf_processor
 
     found = media_tokens(hf_processor(str(tiny / "vision")))

@@ -1,4 +1,4 @@
-"""Our configuration in veRL's words, and what is refused before anything starts."""
+"""Tests the translation of a configuration to veRL's options, and the checks of options."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_sizes_count_prompts_as_veRL_does(settings):
         ("dapo-filter", "token-mean", 0.2, 0.28, NO_DUAL_CLIP),
     ],
 )
-def test_the_loss_is_the_recipe_s(recipe, mode, low, high, most, settings):
+def test_the_loss_is_that_of_the_recipe(recipe, mode, low, high, most, settings):
     actor = "actor_rollout_ref.actor."
     names = ("loss_agg_mode", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss")
     two = {"variants__prompts": 2, "variants__rewrites": "other"}
@@ -70,7 +70,7 @@ def test_the_loss_is_the_recipe_s(recipe, mode, low, high, most, settings):
 
 
 @pytest.mark.parametrize(("cap", "ratio", "advantage", "loss", "slope"), capped_tokens.CASES)
-def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
+def test_the_dual_clip_bounds_the_loss_of_a_token(
     cap, ratio, advantage, loss, slope, settings, tmp_path
 ):
     file = tmp_path / "mine.py"
@@ -91,7 +91,7 @@ def test_a_token_counts_by_its_ratio_up_to_the_dual_clip(
     assert now.grad.item() == pytest.approx(slope)
 
 
-def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settings, tmp_path):
+def test_the_user_s_dual_clip_wins_and_a_sequence_ratio_allows_none(settings, tmp_path):
     config = settings(
         recipe="share-grpo",
         variants={"prompts": 2, "rewrites": "other"},
@@ -117,15 +117,15 @@ def test_the_user_s_dual_clip_wins_and_one_for_whole_responses_is_refused(settin
     ],
     ids=str,
 )
-def test_a_validation_samples_as_it_was_told(validation, expected, settings):
+def test_validation_has_its_own_generation_options(validation, expected, settings):
     config = settings(
         data__validation="held_out.parquet",
         generation__temperature=0.9,
         generation__top_p=0.8,
         validation=validation,
     )
-    asked = "actor_rollout_ref.rollout.val_kwargs."
-    names = [asked + name for name in ("temperature", "top_p", "n", "do_sample")]
+    section = "actor_rollout_ref.rollout.val_kwargs."
+    names = [section + name for name in ("temperature", "top_p", "n", "do_sample")]
     assert chosen(config, *names, "trainer.val_before_train") == expected
 
 
@@ -183,15 +183,18 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
         ({"run__report_to": ["file"], "verl__trainer__logger": ["console"]}, ["run.report_to"]),
         (
             {f"{ACTOR}__fsdp_config__model_dtype": "bf17"},
-            ["no dtype 'bf17'", "'bf16'"],
+            ["veRL does not support dtype 'bf17'", "'bf16'"],
         ),
-        ({f"{ACTOR}__fsdp_config__+mixed_precision": {"param_dtype": "fp8"}}, ["param_dtype: no"]),
+        (
+            {f"{ACTOR}__fsdp_config__+mixed_precision": {"param_dtype": "fp8"}},
+            ["param_dtype: veRL does not support dtype 'fp8'"],
+        ),
         ({"verl__trainer": 5}, ["verl.trainer=5", "set verl.trainer.NAME"]),
         ({f"{MODEL}__override_config": 5}, ["override_config=5", "override_config.NAME"]),
         ({"verl__data__apply_chat_template_kwargs": 5}, ["apply_chat_template_kwargs=5"]),
         ({"verl__trainer__project_name": "${gone.name}"}, ["'gone.name' not found"]),
         ({"verl__trainer__logger": "wandbb"}, ["veRL does not support 'wandbb'", "'wandb'"]),
-        ({f"{ACTOR}__use_dynamic_bsz": False}, ["veRL refuses", "ppo_micro_batch_size_per_gpu"]),
+        ({f"{ACTOR}__use_dynamic_bsz": False}, ["veRL rejects", "ppo_micro_batch_size_per_gpu"]),
         (
             {
                 "verl__actor_rollout_ref__actor__use_dynamic_bsz": False,
@@ -199,21 +202,22 @@ def test_an_option_that_veRL_does_not_list_is_added_with_a_plus(settings):
                 "batch__questions": 3,
                 "verl__trainer__n_gpus_per_node": 2,
             },
-            ["veRL refuses the options", "divisible"],
+            ["veRL rejects the options", "divisible"],
         ),
     ],
 )
-def test_what_cannot_work_is_refused_with_what_to_do(options, words, settings):
+def test_wrong_options_are_errors_that_say_what_to_do(options, words, settings):
     with pytest.raises(ConfigError) as caught:
         engine_config(settings(**options))
     for word in words:
         assert word in str(caught.value)
 
 
-def test_bypass_mode_and_sharing_are_refused_together(settings):
+def test_bypass_mode_together_with_sharing_is_an_error(settings):
     two = {"variants__prompts": 2, "variants__rewrites": "other"}
     bypass = {"verl__algorithm__rollout_correction__bypass_mode": True}
-    with pytest.raises(ConfigError, match=r"bypass_mode=True: .* shared response .*'share-grpo'"):
+    words = r"bypass_mode=True: recipe 'share-grpo' trains responses under other prompts"
+    with pytest.raises(ConfigError, match=words):
         engine_config(settings(recipe="share-grpo", **two, **bypass))
     engine_config(settings(recipe="shuffle-r1", **bypass))
 
@@ -225,7 +229,7 @@ def names(values, prefix: str = ""):
             yield from names(value, f"{prefix}{name}.")
 
 
-def test_every_option_that_is_translated_is_one_of_veRL(settings):
+def test_every_translated_option_exists_in_veRL(settings):
     lora = {"model__lora": {"r": 8}, "model__freeze_vision_tower": True}
     ours = set(names(options(settings(recipe="dr-grpo", **lora))))
     with initialize_config_module("verl.trainer.config", version_base=None):
@@ -240,8 +244,8 @@ def test_every_option_that_is_translated_is_one_of_veRL(settings):
     assert sorted(name for name in ours - theirs if not name.startswith(free)) == []
 
 
-# Of what is translated, the options that are veRL's user's: the loss of a recipe, precision, which
-# has a check of its own, and what no section says.
+# Translated options that may be set under `verl`: those of the recipe's loss, those of precision,
+# which has its own check, and those that no section determines.
 OPEN = (
     *("clip_ratio_c", "clip_ratio_high", "clip_ratio_low", "kl_loss_coef", "loss_agg_mode"),
     *("loss_scale_factor", "policy_loss.loss_mode", "use_dynamic_bsz", "use_kl_loss"),
@@ -254,7 +258,7 @@ OPEN = (
 )
 
 
-def test_what_is_translated_stays_as_it_is_but_for_what_no_section_says(settings):
+def test_options_that_a_section_determines_cannot_be_set_under_verl(settings):
     lora = {"recipe": "dr-grpo", "model__lora": {"r": 8}, "data__validation": "held_out.parquet"}
     sums = {"recipe": "gspo", "optimizer__weights": "bfloat16", "model__dtype": "auto"}
     kinds = ({}, lora, sums, {"model__freeze_vision_tower": True})
@@ -266,7 +270,7 @@ def test_what_is_translated_stays_as_it_is_but_for_what_no_section_says(settings
     assert INSTEAD.keys() - theirs - translated == unlisted
 
 
-def test_the_same_value_twice_is_taken(settings):
+def test_an_option_under_verl_may_repeat_the_value_of_a_section(settings):
     config = settings(
         run__report_to=["file"],
         verl__trainer__logger=["console", "file"],
@@ -276,7 +280,7 @@ def test_the_same_value_twice_is_taken(settings):
     assert chosen(config, "trainer.save_freq", "actor_rollout_ref.rollout.n") == [2, 4]
 
 
-def test_the_memory_is_that_of_veRL(settings):
+def test_the_memory_estimate_uses_the_options_of_veRL(settings):
     options = {
         "model__dtype": "auto",
         "batch__micro_batch": 6,
@@ -290,7 +294,7 @@ def test_the_memory_is_that_of_veRL(settings):
     found = resolve(settings(**options))
     assert found.precision == ("bfloat16", "float32", "float32")
     assert found.cut == Cut(16, "fsdp")
-    # veRL fills a forward of 6 rows of 200 + 8 tokens, however short the prompts are.
+    # veRL fills a forward up to 6 rows of 200 + 8 tokens, even if the prompts are short.
     assert found.forward == Forward(6, 8, 200, tile=None, reference=True)
     switch = "verl.actor_rollout_ref.rollout.free_cache_engine"
     assert found.colocated == Colocated("vLLM", 0.5, False, switch, 4)
@@ -301,12 +305,12 @@ def test_the_memory_is_that_of_veRL(settings):
 @pytest.mark.parametrize(
     "file", sorted(RECIPES.glob("*qwen*b-sh*.yaml")), ids=lambda file: file.stem
 )
-def test_the_published_recipes_for_qwen_are_recipes_for_veRL(file):
+def test_the_published_recipes_for_qwen_work_on_veRL(file):
     config = configuration.load(file, {"engine": "verl"})
-    made = engine_config(config)
-    assert made.data.train_batch_size == 512 * config.variants.prompts
-    mini_batch = made.actor_rollout_ref.actor.ppo_mini_batch_size
-    assert mini_batch * config.batch.updates == made.data.train_batch_size
+    theirs = engine_config(config)
+    assert theirs.data.train_batch_size == 512 * config.variants.prompts
+    mini_batch = theirs.actor_rollout_ref.actor.ppo_mini_batch_size
+    assert mini_batch * config.batch.updates == theirs.data.train_batch_size
 
 
 @pytest.mark.parametrize(
@@ -317,21 +321,19 @@ def test_the_published_recipes_for_qwen_are_recipes_for_veRL(file):
         ("float32", "fp32", "float32"),
     ],
 )
-def test_weights_are_kept_in_float32_whatever_forwards_compute_in(
-    dtype, forwards, sampler, settings
-):
-    made = engine_config(settings(model__dtype=dtype)).actor_rollout_ref
-    for part in (made.actor, made.ref):
+def test_weights_are_float32_for_every_precision_of_forwards(dtype, forwards, sampler, settings):
+    theirs = engine_config(settings(model__dtype=dtype)).actor_rollout_ref
+    for part in (theirs.actor, theirs.ref):
         assert part.fsdp_config.model_dtype == "fp32"
         assert OmegaConf.select(part, "fsdp_config.mixed_precision.param_dtype") == forwards
         assert OmegaConf.select(part, "fsdp_config.mixed_precision.reduce_dtype") is None
-    assert made.rollout.dtype == sampler
+    assert theirs.rollout.dtype == sampler
 
 
 @pytest.mark.parametrize(
     "file", sorted(RECIPES.glob("*qwen*b-sh*.yaml")), ids=lambda file: file.stem
 )
-def test_the_published_recipes_keep_weights_in_float32_and_forward_in_bfloat16(file):
+def test_the_published_recipes_have_float32_weights_and_bfloat16_forwards(file):
     actor = engine_config(configuration.load(file, {"engine": "verl"})).actor_rollout_ref.actor
     assert actor.fsdp_config.model_dtype == "fp32"
     assert actor.fsdp_config.get("mixed_precision") is None
@@ -340,7 +342,7 @@ def test_the_published_recipes_keep_weights_in_float32_and_forward_in_bfloat16(f
 KEPT = "actor_rollout_ref.actor.fsdp_config.model_dtype"
 
 
-def test_weights_are_kept_in_float32_or_with_compensated_sums(settings):
+def test_weights_are_float32_or_bfloat16_with_compensated_sums(settings):
     optim = [f"actor_rollout_ref.actor.optim.{name}" for name in ("optimizer_impl", "betas")]
     names = (KEPT, *optim, "actor_rollout_ref.rollout.dtype")
     plain = ["fp32", "torch.optim", [0.9, 0.999], "bfloat16"]
@@ -359,7 +361,7 @@ def test_weights_are_kept_in_float32_or_with_compensated_sums(settings):
         (1e-6, {"override_optimizer_config": {"bf16_stochastic_round": True}}, None),
     ],
 )
-def test_steps_that_cannot_move_the_weights_are_refused(rate, optim, words, settings):
+def test_steps_that_are_too_small_for_the_precision_are_an_error(rate, optim, words, settings):
     config = settings(
         model__dtype="bfloat16",
         optimizer__learning_rate=rate,
@@ -376,21 +378,24 @@ def test_steps_that_cannot_move_the_weights_are_refused(rate, optim, words, sett
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"model__attention": None}, "flash-attn is missing, and model.attention is flash_att"),
-        ({f"{MODEL}__use_remove_padding": True}, "use_remove_padding is true, as veRL has it"),
-        ({f"{ROLLOUT}__name": "vllm"}, "vLLM, which samples, is missing: pip install 'verl[vllm]"),
+        ({"model__attention": None}, "flash-attn is missing, but model.attention is flash_att"),
+        ({f"{MODEL}__use_remove_padding": True}, "use_remove_padding is true (veRL's default)"),
+        (
+            {f"{ROLLOUT}__name": "vllm"},
+            "vLLM, the sampler of the run, is missing: pip install 'verl[vllm]",
+        ),
     ],
 )
-def test_a_dry_run_says_what_the_machine_lacks(options, words, settings):
+def test_missing_packages_are_reported(options, words, settings):
     (found,) = missing_packages(settings(**options))
     assert words in found
 
 
-def test_a_machine_with_everything_lacks_nothing(settings):
+def test_no_package_is_reported_if_none_is_missing(settings):
     assert not [*missing_packages(settings())]
 
 
-def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path):
+def test_resuming_from_a_missing_checkpoint_is_an_error(settings, tmp_path):
     run = tmp_path / "old"
     (run / "global_step_2" / "actor").mkdir(parents=True)
     (run / "latest_checkpointed_iteration.txt").write_text("4")
@@ -400,13 +405,13 @@ def test_a_checkpoint_that_is_gone_is_not_taken_for_a_new_run(settings, tmp_path
         train(config, resume=True)
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_last_whole_one(tmp_path, caplog):
+def test_a_damaged_checkpoint_is_skipped_for_the_last_complete_one(tmp_path, caplog):
     for step in (2, 4):
-        place = tmp_path / f"global_step_{step}"
-        (place / "actor").mkdir(parents=True)
-        (place / "actor" / "weights.pt").write_bytes(bytes(1000))
-        (place / "data.pt").write_bytes(b"data")
-        mark_complete(place)
+        checkpoint = tmp_path / f"global_step_{step}"
+        (checkpoint / "actor").mkdir(parents=True)
+        (checkpoint / "actor" / "weights.pt").write_bytes(bytes(1000))
+        (checkpoint / "data.pt").write_bytes(b"data")
+        mark_complete(checkpoint)
     (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
     assert whole_checkpoint(tmp_path).name == "global_step_4"
     (tmp_path / "global_step_4" / "actor" / "weights.pt").write_bytes(bytes(999) + b"1")
@@ -414,7 +419,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_last_whole_one(tmp_path, ca
     assert "the content of weights.pt changed" in caplog.text
 
 
-def test_going_on_may_change_how_but_not_what(settings, tmp_path):
+def test_resuming_with_options_that_change_the_result_is_an_error(settings, tmp_path):
     run = tmp_path / "old"
     run.mkdir()
     before = settings(run__output=str(run), batch__micro_batch=4)
@@ -424,12 +429,12 @@ def test_going_on_may_change_how_but_not_what(settings, tmp_path):
         check_output(settings(run__output=str(run), optimizer__learning_rate=0.1), resume=True)
 
 
-def test_a_template_with_a_dollar_reaches_the_workers(settings):
+def test_a_template_with_a_dollar_sign_reaches_the_workers(settings):
     config = settings(data__template="${question} {question}")
     assert config_of(engine_config(config).data).data.template == "${question} {question}"
 
 
-def test_a_run_with_checkpoints_is_not_begun_again(settings, tmp_path):
+def test_starting_a_run_that_has_checkpoints_is_an_error(settings, tmp_path):
     config = settings(run__output=str(tmp_path / "old"))
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "latest_checkpointed_iteration.txt").write_text("4")
@@ -438,12 +443,12 @@ def test_a_run_with_checkpoints_is_not_begun_again(settings, tmp_path):
 
 
 @pytest.mark.parametrize("version", ["0.9.0", "0.9.2", "0.10.0", "1.0"])
-def test_another_version_of_veRL_is_refused(version):
+def test_an_unsupported_version_of_veRL_is_an_error(version):
     with pytest.raises(EngineError, match=rf"verl {version} is installed, vantage needs verl.*pip"):
         check_version("verl", version)
 
 
-def test_nodes_that_differ_are_named_with_the_package():
+def test_packages_that_differ_are_listed_for_each_node():
     here = {"vantage": "0.1.0", "verl": "0.9.1"}
     nodes = {
         "10.0.0.1": here,
@@ -451,12 +456,12 @@ def test_nodes_that_differ_are_named_with_the_package():
         "10.0.0.3": {"vantage": "0.1.0", "verl": "0.9.0"},
     }
     assert driver.differences(nodes, here) == [
-        "10.0.0.2: vantage missing, here 0.1.0",
-        "10.0.0.3: verl 0.9.0, here 0.9.1",
+        "10.0.0.2: vantage missing, driver 0.1.0",
+        "10.0.0.3: verl 0.9.0, driver 0.9.1",
     ]
 
 
-def test_a_dry_run_checks_and_shows_what_would_run_without_ray(settings, tmp_path, vantage):
+def test_a_dry_run_describes_the_run_without_ray(settings, tmp_path, vantage):
     import ray
 
     path = tmp_path / "run.yaml"
@@ -472,7 +477,7 @@ def test_a_dry_run_checks_and_shows_what_would_run_without_ray(settings, tmp_pat
 @pytest.mark.parametrize(
     ("kind", "parts"), [("vision", ["text", "image", "text"]), ("text", ["text"])]
 )
-def test_an_instruction_may_stand_before_the_pictures(kind, parts, settings):
+def test_an_instruction_may_precede_the_images(kind, parts, settings):
     config = settings(kind, data__template="Think.\n<image>{question}")
     prompts = prompts_of(config, loaded(config, None)[0])
     (message,) = conversation(prompts.original(prompts.rows[0]), plain=False)
@@ -481,7 +486,7 @@ def test_an_instruction_may_stand_before_the_pictures(kind, parts, settings):
     assert "<image>" not in "".join(part.get("text", "") for part in message["content"])
 
 
-def test_rows_with_pictures_need_a_processor(settings, tmp_path, vantage):
+def test_rows_with_images_need_a_processor(settings, tmp_path, vantage):
     path = tmp_path / "run.yaml"
     given = settings("vision", recipe="shuffle-r1", model__path=settings().model.path)
     configuration.save(given, path)
@@ -490,7 +495,7 @@ def test_rows_with_pictures_need_a_processor(settings, tmp_path, vantage):
     assert "which reads only text" in out
 
 
-def test_a_model_of_text_is_checked(settings, tmp_path, vantage):
+def test_a_text_only_model_passes_the_check(settings, tmp_path, vantage):
     path = tmp_path / "run.yaml"
     configuration.save(settings("text", rewards={"accuracy": 1.0}), path)
     status, out, _ = vantage("check", path)
