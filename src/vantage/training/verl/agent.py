@@ -1,4 +1,4 @@
-"""veRL's single-turn agent loop, with prompts that the sampler reads correctly.
+"""veRL's single-turn agent loop, which sends the sampler one placeholder per image.
 
 Written against the veRL versions in `vantage.training.versions.SUPPORTED`.
 """
@@ -28,7 +28,7 @@ class OneTurn(SingleTurnAgentLoop):
     - The sampler receives the placeholders of the chat template, and expands each image into tokens
       itself. veRL would send it expanded tokens, which it collapses only for Qwen2-VL's processor.
       The trainer still uses the expanded prompt.
-    - A response has no image tokens, since no image belongs to them.
+    - The sampler generates no image tokens, since there is no image for them.
     """
 
     server_manager: Any
@@ -47,7 +47,7 @@ class OneTurn(SingleTurnAgentLoop):
             messages = list(named["raw_prompt"])
             ids = unexpanded(self.processor, messages, self.apply_chat_template_kwargs)
             # This instance serves one prompt.
-            self.server_manager = Asked(self.server_manager, ids)
+            self.server_manager = WithPlaceholders(self.server_manager, ids)
         output = await super().run(sampling_params, **named)
         if not set(media).isdisjoint(output.response_ids):
             raise EngineError(
@@ -56,12 +56,12 @@ class OneTurn(SingleTurnAgentLoop):
         return output
 
 
-class Asked:
-    """veRL's servers, which receive other prompt tokens than the trainer.
+class WithPlaceholders:
+    """Client of veRL's servers that sends a prompt with images with one placeholder per image.
 
     Args:
         servers: veRL's client of the servers.
-        prompt_ids: Token ids to send for a prompt with images.
+        prompt_ids: Token ids of the prompt, with one placeholder per image.
     """
 
     def __init__(self, servers: Any, prompt_ids: list[int]):

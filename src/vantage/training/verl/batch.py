@@ -170,8 +170,8 @@ def compared(stored: Stored) -> tuple[Mismatch, dict[str, float]]:
     """Compare the log-probs of sampler and trainer for responses under their own prompts.
 
     Returns:
-        The mismatch, and corrected values of veRL's metrics, which veRL also computed over shared
-        responses; empty without shared responses.
+        The mismatch; and veRL's metrics of it without shared responses, which veRL's own
+        computation includes. The metrics are empty if no response is shared.
     """
     own = list(stored.own_of.values())
     if not own:
