@@ -3,10 +3,10 @@
 Run: python benchmarks/precision.py
 
 A tiny Qwen2.5-VL with weights of standard deviation 0.02 is trained with the settings of the
-shipped recipe. Every precision starts from the same weights and trains the rollouts of the first
-one. The distance is that between the final weights of a precision and of its reference, relative
-to how far the reference moved: 0 for equal trajectories, 1 if nothing moves. Compensated sums hold
-a weight as the sum of two numbers.
+shipped recipe. Every precision starts from the same weights and trains on the rollouts of the
+first one. The distance is that between the final weights of a precision and of its reference,
+relative to how far the reference moved: 0 for equal trajectories, 1 if nothing moves. Compensated
+sums hold a weight as the sum of two numbers.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def reached(trained, state) -> dict[str, torch.Tensor]:
 
 
 def compared(updates: int) -> dict[str, Outcome]:
-    """Train every precision on the same rollouts."""
+    """Train in every precision on the same rollouts."""
     tape, data = Tape(), rows(64)
     with tempfile.TemporaryDirectory() as directory:
         model = saved(directory)

@@ -125,7 +125,7 @@ def synchronize() -> None:
 def side_of(name: str, work: Work, *, model=None, processor=None, sampled: bool = False, **options):
     """Make a trainer: "TRL", "packed", or "rows", which is ours without packing.
 
-    Unless `options` override it, the trainer trains one rollout batch repeatedly. Responses are
+    Unless `options` override it, the trainer trains on one rollout batch repeatedly. Responses are
     synthetic, or `sampled` with a fixed length.
     """
     common = {

@@ -58,9 +58,9 @@ def test_first_silent_batch_warns_and_the_last_ends_the_run(caplog):
     with caplog.at_level(logging.WARNING):
         for number, made in enumerate([live, silent, silent, live, silent, silent]):
             silence.take(number, made)
-    assert [line.getMessage()[:40] for line in caplog.records] == [
-        "nothing is trained: in batch 1 the rollo",
-        "nothing is trained: in batch 4 the rollo",
+    assert [line.getMessage()[:33] for line in caplog.records] == [
+        "no gradient: in batch 1 the rollo",
+        "no gradient: in batch 4 the rollo",
     ]
     assert silence.count == 2
     with pytest.raises(StoppedError, match=r"in 3 rollout batches in a row.*batch 6.*null"):
@@ -99,7 +99,7 @@ def test_silent_run_ends_with_a_checkpoint_also_when_resumed(value, tiny_model, 
     made = run(tiny_model, tmp_path, Gone(2, value))
     with pytest.raises(EngineError, match=r"3 rollout batches in a row: .*batch 4"):
         made.train()
-    assert caplog.text.count("nothing is trained") == 1
+    assert caplog.text.count("no gradient: ") == 1
     last = last_complete(tmp_path)
     assert last.name == "checkpoint-8"  # of 4 batches with 2 updates
     again = run(tiny_model, tmp_path, Gone(0, value))

@@ -216,7 +216,7 @@ def test_wrong_options_are_errors_that_say_what_to_do(options, words, settings):
 def test_bypass_mode_together_with_sharing_is_an_error(settings):
     two = {"variants__prompts": 2, "variants__rewrites": "other"}
     bypass = {"verl__algorithm__rollout_correction__bypass_mode": True}
-    words = r"bypass_mode=True: recipe 'share-grpo' trains responses under other prompts"
+    words = r"bypass_mode=True: recipe 'share-grpo' shares responses"
     with pytest.raises(ConfigError, match=words):
         engine_config(settings(recipe="share-grpo", **two, **bypass))
     engine_config(settings(recipe="shuffle-r1", **bypass))

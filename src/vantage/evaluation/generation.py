@@ -54,7 +54,7 @@ def answer(
         temperature: Sampling temperature; 0 is greedy decoding.
         max_tokens: Maximum length of a response, in tokens.
         batch: Prompts in a generation batch.
-        seed: Seed of the sampling; torch's random state is restored afterwards.
+        seed: Seed of the random numbers; torch's random state is restored afterwards.
         progress: Whether to show a progress bar.
 
     Returns:

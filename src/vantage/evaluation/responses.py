@@ -25,7 +25,7 @@ class Model(Protocol):
     """A model that answers questions.
 
     Attributes:
-        sampling: Settings of the sampling.
+        sampling: How responses are sampled.
     """
 
     sampling: Sampling
@@ -53,7 +53,7 @@ class Local:
 
     Attributes:
         loaded: The model with its processor.
-        sampling: Settings of the sampling.
+        sampling: How responses are sampled.
         batch: Prompts in a generation batch.
     """
 
@@ -103,7 +103,7 @@ class Remote:
 
     Attributes:
         settings: The server's settings.
-        sampling: Settings of the sampling.
+        sampling: How responses are sampled.
         concurrency: Maximum number of requests in flight.
     """
 

@@ -1,4 +1,4 @@
-"""Settings of the sampling, and a sampled response."""
+"""How responses are sampled, and a sampled response."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Read = Callable[[int], Question]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampling.
+    """How responses are sampled.
 
     Attributes:
-        samples: Responses to each question.
+        samples: Number of responses to each question.
         temperature: Sampling temperature; 0 is greedy decoding.
         max_tokens: Maximum length of a response, in tokens.
-        seed: Seed of the sampling.
+        seed: Seed of the random numbers.
 
     Raises:
         ConfigError: If a value is out of range.

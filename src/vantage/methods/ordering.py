@@ -11,7 +11,7 @@ from vantage.methods.rollouts import Samples
 
 
 def in_order(samples: Samples, ranked: Ranked, rng: np.random.Generator) -> Samples:
-    """Train each sample once, in the order of the rollouts, and keep pairs together."""
+    """Train on each sample once, in the order of the rollouts, and keep pairs together."""
     rows_U = samples.rollout_M.reshape(-1, samples.unit_size)
     order_U = np.argsort(rows_U.min(axis=1), kind="stable")
     return samples.take(_rows(order_U, samples.unit_size))

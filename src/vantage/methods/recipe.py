@@ -207,7 +207,7 @@ def _made_up() -> Rollouts:
 
 @register("grpo")
 def grpo() -> Recipe:
-    """Group relative policy optimization: trains every rollout once. arXiv 2402.03300"""
+    """Group relative policy optimization: trains on every rollout once. arXiv 2402.03300"""
     return Recipe("grpo")
 
 
@@ -232,7 +232,7 @@ def gspo() -> Recipe:
 
 @register("pods")
 def pods(fraction: float = 0.25) -> Recipe:
-    """Trains the subset of rollouts with maximal reward variance. arXiv 2504.13818"""
+    """Trains on the subset of rollouts with maximal reward variance. arXiv 2504.13818"""
     return Recipe("pods", selection=functools.partial(selection.max_variance, fraction=fraction))
 
 
@@ -257,8 +257,8 @@ def shuffle_r1(
     shape: str = "power",
     power: float = 1.0,
 ) -> Recipe:
-    """Trains high-contrast pairs, drawn by advantage; weight is sum, max, mean or positive, shape
-    is power, softmax, log or inverse. arXiv 2508.05612
+    """Trains on high-contrast pairs, drawn by advantage; weight is sum, max, mean or positive,
+    shape is power, softmax, log or inverse. arXiv 2508.05612
     """
     return Recipe(
         "shuffle-r1",
@@ -272,7 +272,7 @@ def shuffle_r1(
 
 @register("share-grpo")
 def share_grpo() -> Recipe:
-    """Trains every response under every prompt of its question; clip-higher, dual clip.
+    """Trains on every response under every prompt of its question; clip-higher, dual clip.
     arXiv 2505.16673
     """
     return Recipe(
@@ -285,7 +285,7 @@ def share_grpo() -> Recipe:
 
 @register("noisy-rollout")
 def noisy_rollout() -> Recipe:
-    """Trains responses to all prompts of a question under its original. arXiv 2504.13055"""
+    """Trains on responses to all prompts of a question, under the original. arXiv 2504.13055"""
     return Recipe("noisy-rollout", sharing=sharing.original_prompt, loss=Loss(updates=4))
 
 
@@ -297,8 +297,8 @@ def share_shuffle(
     shape: str = "power",
     power: float = 1.0,
 ) -> Recipe:
-    """Trains high-contrast pairs under every prompt of their question, drawn by advantage with the
-    weights and shapes of shuffle-r1; clip-higher, dual clip.
+    """Trains on high-contrast pairs under every prompt of their question, drawn by advantage with
+    the weights and shapes of shuffle-r1; clip-higher, dual clip.
 
     Combines arXiv 2508.05612 and 2505.16673.
     """

@@ -7,12 +7,12 @@ from vantage.methods.rollouts import Samples
 
 
 def own_prompt(samples: Samples, ranked: Ranked) -> Samples:
-    """Train every response under the prompt that generated it."""
+    """Train on every response under the prompt that generated it."""
     return samples
 
 
 def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
-    """Train every response under every prompt of its question.
+    """Train on every response under every prompt of its question.
 
     The objective of Share-GRPO, https://arxiv.org/abs/2505.16673. A sample under the prompt that
     generated it keeps its advantage; under any other prompt it has the `across` part alone. The
@@ -53,10 +53,10 @@ def all_prompts(samples: Samples, ranked: Ranked) -> Samples:
 
 
 def original_prompt(samples: Samples, ranked: Ranked) -> Samples:
-    """Train every response under the original prompt of its question, the one of lowest id.
+    """Train on every response under the original prompt of its question, the one of lowest id.
 
     NoisyRollout, https://arxiv.org/abs/2504.13055, sec. 3, generates responses on noisy images
-    too, and trains all of them on the clean image. A sample that changes its prompt has the
+    too, and trains on all of them with the clean image. A sample that changes its prompt has the
     `across` part alone as its advantage.
     """
     prompt_P, first_P, _ = _prompts_by_question(ranked)

@@ -1,6 +1,6 @@
-"""Choose the next questions from the outcomes of earlier ones.
+"""Question sampling: choose the next questions from the outcomes of earlier ones.
 
-To add a sampling, write a class like `SkipSilent` and register it in `SAMPLINGS`, or keep it in
+To add one, write a class like `SkipSilent` and register it in `SAMPLINGS`, or keep it in
 your own file and name it in YAML as `my_file.py:MyClass`.
 """
 
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 
 class Sampling(Protocol):
-    """The interface of a sampling.
+    """The interface of a question sampling.
 
     Every process runs its own copy. All copies record the same outcomes and must draw the same
     questions.

@@ -68,7 +68,7 @@ def measures(rollouts: Rollouts, samples: Samples, updates: int) -> dict[str, fl
 
 
 def equal(one: Samples, other: Samples) -> bool:
-    """Return whether two plans train the same samples in the same order."""
+    """Return whether two plans have the same samples in the same order."""
     return all(
         np.array_equal(getattr(one, field.name), getattr(other, field.name))
         for field in fields(Samples)

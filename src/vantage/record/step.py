@@ -62,7 +62,7 @@ class Step:
         tokens_N: Response tokens in the loss.
         log_prob_N: Mean log-prob of the sampled tokens before the updates; NaN if not computed.
         samples: The plan. `rollout_M` indexes the N rollouts. Empty if no rollout has a score.
-        update_M: Number of the update that trains each sample, from 0; arbitrary for padding.
+        update_M: Number of the update that each sample belongs to, from 0; arbitrary for padding.
         prompts: The question in each prompt, by every id in `prompt_N`. Images are only opened if
             they are kept.
         seconds: Seconds of each stage; "rollout_batch" is the total.

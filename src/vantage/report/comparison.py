@@ -54,7 +54,7 @@ def remarks(record: Record, recipe: Recipe, found: Replay) -> list[str]:
     if recipe.shares and not prompts.any():
         said.append(
             "every question of this run has one prompt, so there is nothing to share: "
-            f"{recipe.name} trains each response under its own prompt alone"
+            f"{recipe.name} trains on each response under its own prompt only"
         )
     if recipe.refills:
         said.append(

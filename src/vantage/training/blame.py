@@ -1,4 +1,4 @@
-"""Reports errors in the user's own rewards, recipes and samplings by name, file and line."""
+"""Reports errors in the user's own rewards, recipes and question samplings, with file and line."""
 
 from __future__ import annotations
 

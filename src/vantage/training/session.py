@@ -4,7 +4,7 @@ Only the engine handles tokens, pixels and processes. For each rollout batch, it
 
     session.begin(number, done)             starts a rollout batch
     questions = session.draw(count)         the engine generates and scores their rollouts
-    session.record(outcomes, tokens)        passes the rewards to the sampling
+    session.record(outcomes, tokens)        passes the rewards to the question sampling
     outcomes = session.refill(outcomes, ask_again)
     plan = session.plan(outcomes)
     session.count(plan)                     too many batches without a gradient end the run
@@ -35,7 +35,7 @@ class Session:
     Attributes:
         recipe: Plans every rollout batch.
         prompts: Makes the prompts of the questions.
-        sampling: Draws the questions.
+        sampling: Question sampling, which draws the questions.
         rows: Data rows to train on; the sampling draws indices into this list.
         silence: Counter of consecutive batches without a gradient.
         seed: Seed of the run.
@@ -70,7 +70,7 @@ class Session:
 
     @contextlib.contextmanager
     def restored_if_stopped(self) -> Iterator[None]:
-        """Restore the state of the sampling if the run stops in the context.
+        """Restore the state of the question sampling if the run stops in the context.
 
         The checkpoint then repeats the rollout batch that was not trained.
         """
@@ -90,7 +90,7 @@ class Session:
         return ids
 
     def record(self, outcomes: Outcomes, tokens: int) -> None:
-        """Pass the rewards of the questions drawn last to the sampling.
+        """Pass the rewards of the questions drawn last to the question sampling.
 
         Args:
             outcomes: Scored rollouts of these questions.
@@ -169,7 +169,7 @@ class Session:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the sampling for a checkpoint, with the identity of the data that it needs."""
+        """State for a checkpoint: of the question sampling, and the identity of its data."""
         return {
             "questions": len(self.rows),
             "rows": self._identity,

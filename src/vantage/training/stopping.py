@@ -62,14 +62,14 @@ class Silence:
         if self.most is not None and now >= self.most:
             raise StoppedError(
                 EngineError(
-                    f"nothing was trained in {now} rollout batches in a row: {told(number, plan)} "
+                    f"no gradient in {now} rollout batches in a row: {told(number, plan)} "
                     "Fix the cause and continue with --resume; run.max_silent_batches sets the "
                     "number of such batches after which a run ends, null for never"
                 )
             )
         self.count = now
         if now == 1 and says:
-            logger.warning(f"nothing is trained: {told(number, plan)}")
+            logger.warning(f"no gradient: {told(number, plan)}")
 
 
 def trains(plan: Plan) -> bool:

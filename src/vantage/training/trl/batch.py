@@ -44,8 +44,7 @@ class Scored(Outcomes):
         """The (prompt, rollout) key of each of M samples, by the encoding of its prompt.
 
         Raises:
-            InputError: A prompt trains shared responses, but a rollout function encoded it in
-                several ways.
+            InputError: A rollout function encoded a prompt with shared responses in several ways.
         """
         away_M = samples.prompt_M != self.prompt_N[samples.rollout_M]
         for prompt in np.unique(samples.prompt_M[away_M]):
@@ -53,8 +52,8 @@ class Scored(Outcomes):
             if ways > 1:
                 raise InputError(
                     f"rollout_func returned {ways} different prompt_ids for the rollouts of one "
-                    f"prompt, but recipe {recipe!r} also trains responses to other prompts of the "
-                    "question under it: return the same prompt_ids, or choose a recipe without "
+                    f"prompt, but recipe {recipe!r} also trains on responses to other prompts of "
+                    "the question under it: return the same prompt_ids, or choose a recipe without "
                     "sharing, such as 'grpo'"
                 )
         asked = dict(zip(self.prompt_N.tolist(), self.asked_N.tolist(), strict=True))
@@ -78,7 +77,7 @@ class RolloutBatch:
         limits: Limits of the forwards.
         forwards_U: Rows of this process in each forward of each update. All processes have the
             same number of forwards.
-        row_of: Key trained by this process -> row of `old_RT` and `reference_RT`.
+        row_of: Key of this process -> row of `old_RT` and `reference_RT`.
         old_RT, reference_RT: Log-probs before the updates, shape (R, T); None if not needed.
     """
 
@@ -120,7 +119,7 @@ class RolloutBatch:
         return prompt == self.scored.asked_N[rollout]
 
     def distinct_keys(self, process: int) -> list[Key]:
-        """Keys that a process trains, without repeats."""
+        """Keys that a process trains on, without repeats."""
         return list(dict.fromkeys(trained_keys(self.keys, self.updates, process)))
 
     def own_log_probs(self) -> torch.Tensor:
@@ -221,7 +220,7 @@ class RolloutBatch:
         return {"num_items_in_batch": items_tensor, "loss_scale": scale}
 
     def _ahead(self, keys: list[Key]) -> dict[str, torch.Tensor]:
-        """Old, reference and sampling log-probs of a forward, computed before the updates."""
+        """Old, reference and sampler's log-probs of a forward, computed before the updates."""
         ahead = {}
         rows, sampled = [self.row_of.get(key, 0) for key in keys], self.responses.sampled
         if self.old_RT is not None:

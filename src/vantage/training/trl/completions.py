@@ -45,7 +45,7 @@ def with_pictures(log: Log, shown: Sequence[list | None]) -> None:
 
 
 def planned(log: Log, scored: Scored, samples: Samples) -> Log:
-    """Restrict the log to the rollouts of a batch, with the advantages that they train with.
+    """Restrict the log to the rollouts of a batch, with their advantages in the plan.
 
     Args:
         log: Log of everything generated for the batch, in order.

@@ -409,7 +409,7 @@ def _check_validation(args: VantageConfig) -> None:
         raise ConfigError(f"eval_temperature={args.eval_temperature}: set 0 or more")
     if args.eval_temperature == 0 and samples > 1 and args.eval_strategy != "no":
         raise ConfigError(
-            f"eval_temperature=0 with num_generations_eval={samples}: without sampling all "
+            f"eval_temperature=0 with num_generations_eval={samples}: with greedy decoding all "
             "responses to a question are the same; set num_generations_eval to 1"
         )
 

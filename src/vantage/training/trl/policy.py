@@ -314,7 +314,7 @@ class Policy:
         Args:
             model: The model as prepared by the accelerator.
             responses: Responses of the rollout batch.
-            keys: Keys that this process trains, in order of the updates.
+            keys: Keys that this process trains on, in order of the updates.
             limits: Constraints on the forwards.
 
         Raises:

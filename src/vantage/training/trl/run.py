@@ -54,7 +54,7 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     interrupt: FinishOnSignal | None = None,
 ) -> VantageTrainer:
-    """Train a configuration, and save the model in the run's directory.
+    """Train the model of a configuration, and save it in the run's directory.
 
     Ctrl-C and SIGTERM end the run after the current rollout batch, with a checkpoint. Nothing is
     written before the directory is locked.

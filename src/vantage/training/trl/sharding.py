@@ -82,7 +82,7 @@ def gather_head(model: Any) -> None:
     """Make FSDP 2 gather the output embedding before the backbone runs.
 
     TRL's fused head reads its weight without calling the module, which bypasses FSDP's hooks. If
-    the embeddings are not tied, each process would train its shard with its local gradient alone.
+    the embeddings are not tied, each process would update its shard with only its local gradient.
     """
     bare = _without_adapters(model)
 

@@ -2,7 +2,7 @@
 
 Supports the TRL versions in `vantage.training.versions.SUPPORTED`. TRL generates and scores as
 usual (`turn.py`, `vllm.py`). Then one plan is made for the whole batch (`rollout_batches.py`),
-every update trains its rows of the plan, and the policy computes the log-probs (`policy.py`).
+every update trains on its rows of the plan, and the policy computes the log-probs (`policy.py`).
 Validation generates and scores without a loss (`validation.py`). Only complete checkpoints are
 used, and a run that resumes from one gives the same numbers as a run that never stopped
 (`resuming.py`).
@@ -55,7 +55,7 @@ from vantage.training.trl.vllm import sampling_what_is_trained
 
 
 class VantageTrainer(GRPOTrainer):
-    """TRL's `GRPOTrainer`, training the plans of a recipe.
+    """TRL's `GRPOTrainer`, which trains on the plans of a recipe.
 
     Takes the arguments of `GRPOTrainer`, with a `VantageConfig` as `args`. Rows of the data set
     have a `prompt` and optionally `image` or `images`; reward functions get all other columns.
@@ -277,7 +277,7 @@ class VantageTrainer(GRPOTrainer):
     def _train_on(
         self, model, batch: RolloutBatch, number: int, part: int, parts: int
     ) -> torch.Tensor:
-        """Train part `part` of `parts` of the forwards of update `number`."""
+        """Run part `part` of `parts` of the forwards of update `number`, with gradients."""
         self.current_gradient_accumulation_steps = len(batch.forwards_U[number])
         loss = torch.zeros((), device=self.accelerator.device)
         # An update of padding alone would enter TRL's metrics as zeros.

@@ -3,7 +3,7 @@
 It differs from TRL's `VLLMGeneration` in three ways:
 
 - Prompts: vLLM expands image placeholders itself. So it gets prompts as the chat template renders
-  them, and the tokens that it reads are compared with those that are trained.
+  them, and the tokens that it reads are compared with those of the update.
 - Weights: they are passed under the names of a checkpoint, which can differ from those of the
   modules in transformers. After an update, vLLM's cache of image features is cleared too, not only
   its prefix cache.
@@ -95,7 +95,7 @@ class Sampler(VLLMGeneration):
             Token ids and log-probs of each response.
 
         Raises:
-            EngineError: vLLM expands a prompt to other tokens than those that are trained.
+            EngineError: vLLM expands a prompt to other tokens than those of the update.
         """
         seen, ids, log_probs, _ = self.generate(asked, images, rollouts)
         check_same_prompts(seen, trained, self.model.config.model_type)
@@ -230,7 +230,7 @@ def written(processor: ProcessorMixin, text: str) -> list[int]:
 def check_same_prompts(
     seen: Sequence[Sequence[int]], trained: Sequence[Sequence[int]], family: str
 ) -> None:
-    """Check that vLLM reads the same prompt tokens that are trained.
+    """Check that vLLM reads the same prompt tokens as the update.
 
     Args:
         seen: Tokens of each prompt as reported by vLLM.

@@ -168,7 +168,7 @@ class Stored:
 
 
 def distinct(generated: Generated, samples: Samples, number: int, own: bool = False) -> Stored:
-    """Find the distinct rows that the plan trains, without padding.
+    """Find the distinct rows of a plan, without padding.
 
     Args:
         generated: Rollouts of the batch.

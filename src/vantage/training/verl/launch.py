@@ -370,8 +370,9 @@ def _check_shared(config: Config, made: DictConfig) -> None:
     for name in NOT_SHARED if recipe.shares else ():
         if OmegaConf.select(made, name):
             raise ConfigError(
-                f"verl.{name}=True: recipe {recipe.name!r} trains responses under other prompts of "
-                "a question, for which the sampler has no log-probs or routing; set it to false"
+                f"verl.{name}=True: recipe {recipe.name!r} shares responses between the prompts of "
+                "a question, but the sampler has no log-probs or routing for them under other "
+                "prompts; set it to false"
             )
 
 

@@ -6,7 +6,7 @@ Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
 - `_init_tokenizer`, `_init_dataloader`, `_next_train_batch`: the questions come from a session,
   whose state is saved in veRL's checkpoint (`asking.py`);
 - `sample` of the replay buffer: rollouts are sorted, so that their order of arrival has no
-  effect; their rewards are passed to the sampling, and silent questions are replaced;
+  effect; their rewards are passed to the question sampling, and silent questions are replaced;
 - `step`: if a batch cannot be trained on, the run saves the state before it and ends;
 - `_balance_batch`, called between the rewards and the log-probs: one plan is made for the
   whole batch; rows without a sample are removed, and shared responses are added (`batch.py`);
@@ -166,7 +166,7 @@ class VerlTrainer(PPOTrainerSync):
         return sampled, metrics
 
     def _outcomes(self, batch: KVBatchMeta) -> Generated:
-        """Read the outcomes of the questions drawn last, and pass their rewards to the sampling."""
+        """Read the outcomes of the questions drawn last, and record their rewards."""
         outcomes = outcomes_of(self.session, batch, self.settings.rewards)
         self.session.record(outcomes, tokens=int(outcomes.lengths().sum()))
         return outcomes
