@@ -39,7 +39,7 @@ def questions(split: str, *, n: int, k: int = 2, seed: int = 0) -> Dataset:
         split: Name in `SPLITS`.
         n: Number of questions.
         k: Digits per image.
-        seed: Seed of the sampling.
+        seed: Seed of the draws.
 
     Returns:
         A data set with the columns question (a wording), image (RGB, 14k × 14k pixels), answer,

@@ -140,7 +140,7 @@ class Record:
 
         Returns:
             The scored rollouts, or None if there are none; the plan, whose `rollout_M` indexes
-            them; and the update that trained each sample.
+            them; and the number of the update of each sample.
 
         Raises:
             InputError: See `whole`.

@@ -68,7 +68,7 @@ class Recorder:
                 "or choose another directory for this run",
                 self.folder / "lock",
             )
-            self._go_on_from(start)
+            self._resume_at(start)
             told = {"format": FORMAT, **asdict(about)}
             files.write(self.folder / "about.json", json.dumps(told, indent=1).encode())
         except BaseException:
@@ -136,7 +136,7 @@ class Recorder:
         unfinished.rename(place)
         files.flush(place.parent)
 
-    def _go_on_from(self, start: int) -> None:
+    def _resume_at(self, start: int) -> None:
         """Remove steps from `start` on, later validations and unfinished files; keep the rest."""
         for place in sorted((self.folder / "steps").iterdir(), reverse=True):
             found = OURS.fullmatch(place.name) if place.is_dir() else None
