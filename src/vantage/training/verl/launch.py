@@ -133,8 +133,8 @@ def train(config: Config, *, resume: bool = False) -> None:
         resume: Whether to resume from the last complete checkpoint, if there is one.
 
     Raises:
-        VantageError: The configuration, data, model or cluster cannot work; raised before the
-            first rollout. Or training failed or was stopped.
+        VantageError: Before the first rollout, the configuration, data, model or cluster is
+            invalid; later, the user's code fails, or too many batches have no gradient.
     """
     run = Path(config.run.output)
     check_output(config, resume=resume)
