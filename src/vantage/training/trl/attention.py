@@ -1,4 +1,4 @@
-"""Attention within packs, without a mask over the whole sequence.
+"""Attention within packs.
 
 Packs stand one after another in one sequence. A token of a prefix attends to earlier tokens of the
 prefix; a token of a segment attends to the prefix of its pack and to earlier tokens of the segment.
@@ -7,7 +7,8 @@ tokens, linear in G.
 
 This module extends the attention functions of transformers, so that they compute packs while
 `packed` is active, and everything else as before. The mask functions then return a `PackMask`,
-which models hand on to each layer, also when gradient checkpointing computes a layer again.
+which models hand on to each layer, also when gradient checkpointing computes a layer again. Flex
+attention and eager attention get a mask of the whole sequence instead.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 # Attention functions of transformers that compute packs.
 FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
 KINDS = ("sdpa", *FLASH)
-FLEX = "flex_attention"
+MASKED = ("flex_attention", "eager")  # those that take a mask of the whole sequence
 HALF = (torch.float16, torch.bfloat16)
 WIDEST = 256  # largest size of a head in variable-length attention
 
@@ -254,8 +255,8 @@ def _pack_mask(plain, layout: Layout, **options: Any) -> PackMask:
     return PackMask(layout, options.get("local_size"), prefixes)
 
 
-def _block_mask(plain, layout: Layout, **options: Any) -> Any:
-    """The block mask of flex attention for packs."""
+def _whole_mask(plain, layout: Layout, **options: Any) -> Any:
+    """A mask of the whole sequence, in the form that the attention function takes."""
     causal, own = options.get("allow_is_causal_skip", True), options["mask_function"]
     sees = seen_by(layout, options.get("local_size"), None if causal else own, options["device"])
     return plain(**{**options, "mask_function": sees, "attention_mask": None})
@@ -315,7 +316,8 @@ def _register() -> None:
     for kind in KINDS:
         ALL_ATTENTION_FUNCTIONS.register(kind, _with_packs(ALL_ATTENTION_FUNCTIONS[kind]))
         masks.register(kind, _mask_with_packs(masks[kind], _pack_mask))
-    masks.register(FLEX, _mask_with_packs(masks[FLEX], _block_mask))
+    for kind in MASKED:
+        masks.register(kind, _mask_with_packs(masks[kind], _whole_mask))
 
 
 _register()

@@ -17,7 +17,7 @@ from vantage.errors import EngineError
 from vantage.training.scoped import evaluating, scoped
 from vantage.training.trl import packing, prefix
 from vantage.training.trl.encoding import Encoding
-from vantage.training.trl.packing import Cost, Pack
+from vantage.training.trl.packing import Pack
 
 logger = logging.getLogger(__name__)
 
@@ -77,25 +77,21 @@ class Packing:
     Attributes:
         mode: "auto" packs if this is exact, "on" raises an error if it is not, "off" never packs.
         works: Whether packs are used; None until the first rollout batch decides.
-        cost: Cost model of sequences.
     """
 
     def __init__(self, mode: str):
         self.mode = mode
         self.works: bool | None = False if mode == "off" else None
-        self.cost = Cost(even=float("inf"))
         self._positions: dict[int, torch.Tensor] = {}
 
     def clear(self) -> None:
         """Clear the cached positions of the last rollout batch."""
         self._positions.clear()
 
-    def prepare(self, model: PreTrainedModel, encodings: list[Encoding]) -> None:
+    def prepare(self, model: PreTrainedModel) -> None:
         """Check for properties of the model that rule out exact packing."""
-        why = prefix.obstacle(model, encodings)
-        if why is None:
-            self.cost = prefix.cost_of(model)
-        else:
+        why = prefix.obstacle(model)
+        if why is not None:
             self.give_up(why)
 
     def judge(self, found: Difference, dtype: torch.dtype) -> None:
@@ -135,10 +131,8 @@ class Packing:
         budget: int,
     ) -> list[Pack]:
         """Group (prompt, rollout) rows into packs of at most `budget` tokens where possible."""
-        prompts = {prompt: encoding(prompt) for prompt, _ in keys}
-        prefixes = {prompt: len(found.ids) - 1 for prompt, found in prompts.items()}
-        images = {prompt: self.cost.pixel * pixels(found) for prompt, found in prompts.items()}
-        return packing.packs(keys, lengths, prefixes, images, self.cost, budget)
+        prefixes = {prompt: len(encoding(prompt).ids) - 1 for prompt, _ in keys}
+        return packing.packs(keys, lengths, prefixes, budget)
 
     def inputs(
         self,
@@ -152,11 +146,11 @@ class Packing:
             made, encoding, lambda prompt: self._placed(model, prompt, encoding), response
         )
         return packed, {
-            "input_ids": packed.input_ids_BT,
-            "attention_mask": prefix.mask_for(model, packed.sees),
+            "input_ids": packed.input_ids_1T,
+            "attention_mask": torch.ones_like(packed.input_ids_1T),
             "position_ids": packed.position_ids,
             "labels": None,
-            "shift_labels": packed.labels_BT,
+            "shift_labels": packed.labels_1T,
             **packed.types,
         }
 
@@ -194,9 +188,3 @@ def check_head(model: nn.Module, tokenizer: Any, temperature: float) -> None:
             f"the log-probs of TRL's fused head differ from those of the logits of {name} by "
             f"{apart:.2g} on average: the model that is trained would not be the one that generates"
         )
-
-
-def pixels(encoding: Encoding) -> int:
-    """Number of pixel values of a prompt's images."""
-    values = encoding.fields.get("pixel_values")
-    return 0 if values is None else values.numel()

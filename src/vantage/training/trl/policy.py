@@ -20,6 +20,7 @@ from accelerate.utils import DistributedType
 from trl.trainer.utils import pad
 
 from vantage.training.dealing import PADDING
+from vantage.training.trl import attention
 from vantage.training.trl.encoding import Encoding, merge_fields, per_token
 from vantage.training.trl.exactness import Difference, Packing, without_autocast
 from vantage.training.trl.features import ImageFeatures
@@ -201,18 +202,22 @@ class Policy:
         lengths = seen_RT.sum(dim=1).tolist()
         tokens = dict(zip((rollout for _, rollout in keys), tokens_RT.cpu(), strict=True))
         made = self.packing.packs(keys, lengths, self.encoding, budget)
-        packed, inputs = self.packing.inputs(
-            self.accelerator.unwrap_model(model), made, self.encoding, tokens.__getitem__
-        )
+        bare = self.accelerator.unwrap_model(model)
+        packed, inputs = self.packing.inputs(bare, made, self.encoding, tokens.__getitem__)
         device = self.accelerator.device
         placed = {k: v.to(device) if torch.is_tensor(v) else v for k, v in inputs.items()}
         encodings = [self.encoding(pack.prompt) for pack in made]
         pixels, _ = self._fields(encodings)
-        with self.accelerator.autocast(), self._images_once(model, encodings):
+        text = bare.config.get_text_config()
+        with (
+            self.accelerator.autocast(),
+            self._images_once(model, encodings),
+            attention.packed(packed.layout, text),
+        ):
             found = model(**placed, **pixels, fused_lm_head=True)
 
-        def by_row(value_BT: torch.Tensor) -> torch.Tensor:
-            return gathered(value_BT, packed, keys, lengths, tokens_RT.shape[1])
+        def by_row(value_1T: torch.Tensor) -> torch.Tensor:
+            return gathered(value_1T, packed, keys, lengths, tokens_RT.shape[1])
 
         return Scores(by_row(found.log_probs), by_row(found.entropy) if entropy else None)
 
@@ -264,7 +269,7 @@ class Policy:
         if padding_R is not None:
             lengths = [0 if padding else n for padding, n in zip(padding_R, lengths, strict=True)]
         made = self.packing.packs(keys, lengths, self.encoding, limits.budget)
-        parts = batches([pack.tokens for pack in made], limits.budget)
+        parts = batches([pack.tokens for pack in made], limits.budget, padded=False)
         forward_of = {
             (made[number].prompt, segment.rollout): place
             for place, part in enumerate(parts)
@@ -323,7 +328,7 @@ class Policy:
         if self.packing.works is not None:
             return
         bare = self.accelerator.unwrap_model(model)
-        self.packing.prepare(bare, [self.encoding(p) for p in {prompt for prompt, _ in keys}])
+        self.packing.prepare(bare)
         refused = torch.tensor([self.packing.works is False], device=self.accelerator.device)
         if self.accelerator.gather(refused).any():
             self.packing.give_up("another process cannot pack")
