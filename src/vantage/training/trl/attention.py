@@ -72,6 +72,29 @@ class PackMask:
     prefixes: tuple[torch.Tensor, ...] | None = None
     _known: dict[torch.device, torch.Tensor] = field(default_factory=dict, compare=False)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the mask that this stands for; models ask for it."""
+        return 1, 1, self.layout.tokens, self.layout.tokens
+
+    @property
+    def ndim(self) -> int:
+        """Number of its dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> PackMask:
+        """The mask itself, for models that slice their masks to all queries and keys.
+
+        Raises:
+            NotImplementedError: A part of the mask.
+        """
+        taken = tuple(
+            len(range(*some.indices(size))) for some, size in zip(slices, self.shape, strict=True)
+        )
+        if taken != self.shape:
+            raise NotImplementedError("a part of the mask of packs")
+        return self
+
     def causal(self, before: int, length: int, device: torch.device) -> torch.Tensor:
         """Mask of causal attention from the last `length` of `before + length` tokens.
 
@@ -244,6 +267,8 @@ def _mask_with_packs(plain: Callable[..., Any], made: Callable[..., Any]) -> Cal
         active = _PACKED.get()
         if active is None or not isinstance(options.get("config"), type(active[1])):
             return plain(*args, **options)
+        if isinstance(options.get("attention_mask"), PackMask):  # made by an outer model
+            return options["attention_mask"]
         return made(plain, active[0], **options)
 
     return mask
