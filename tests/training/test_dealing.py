@@ -1,5 +1,7 @@
 """Distribution of plan rows over processes, updates and forwards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,22 @@ def test_update_tokens_count_trained_rows():
 def test_empty_update_has_a_row_on_every_process():
     for update in dealt(plan(0), 2, processes=3):
         assert update.row_PR.tolist() == [[PADDING]] * 3
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_silent_rows_count_but_go_through_no_forward(processes):
+    length_M = np.array([5, 1, 7, 2, 4, 4])
+    samples = replace(plan(6), advantage_M=np.array([1.0, 0, -1, 0, 0, -0.0]))
+    samples.weight_M[2] = 0.0
+    first, second = deal(samples, length_M, 2, processes, skips_silent=True)
+    assert (rows_of(first), rows_of(second)) == ([0], [])
+    assert (first.row_N.tolist(), second.row_N.tolist()) == ([0, 1, 2], [3, 4, 5])
+    assert (first.rows, first.tokens, second.rows, second.tokens) == (3, 13, 3, 10)
+    assert (first.is_empty, second.is_empty) == (False, True)
+    every = deal(samples, length_M, 2, processes)
+    assert [rows_of(update) for update in every] == [[0, 1, 2], [3, 4, 5]]
+    weights = (loss_weights(samples, np.ones(6), made) for made in ([first, second], every))
+    assert np.array_equal(*weights)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16])

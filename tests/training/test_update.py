@@ -309,7 +309,7 @@ def test_every_processor_matches_hand_computed_values(family, tmp_path):
     by_update = planned(trainer)
     clipped = agree(steps, by_update, HIGHER, hand)
     assert {"images", "shared", "weights"} <= occurrences(trainer, by_update, clipped)
-    assert trainer.policy.packing.works is (family != "gemma3")
+    assert trainer.policy.packing.works is True
 
 
 @pytest.mark.parametrize("family", [qwen2, qwen3])

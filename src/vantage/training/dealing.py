@@ -21,17 +21,35 @@ class Update:
     """The rows of one optimizer update.
 
     Attributes:
-        row_PR: Rows of the plan per process, shape (P, R); PADDING pads processes with fewer rows.
-        rows: Number of rows over all processes, without padding.
-        tokens: Number of response tokens of these rows.
+        row_PR: Rows of the plan that go through a forward, per process, shape (P, R); PADDING pads
+            processes with fewer rows.
+        row_N: All rows of the update, without padding, shape (N,).
+        tokens: Number of response tokens of all rows.
     """
 
     row_PR: np.ndarray
-    rows: int
+    row_N: np.ndarray
     tokens: int
 
+    @property
+    def rows(self) -> int:
+        """Number of all rows."""
+        return len(self.row_N)
 
-def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -> list[Update]:
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row goes through a forward, or no token counts."""
+        return self.tokens == 0 or bool((self.row_PR == PADDING).all())
+
+
+def deal(
+    samples: Samples,
+    length_M: np.ndarray,
+    updates: int,
+    processes: int,
+    *,
+    skips_silent: bool = False,
+) -> list[Update]:
     """Split a plan into optimizer updates, in its order and without its padding samples.
 
     Every process gets the same number of rows in an update, at least one.
@@ -41,19 +59,23 @@ def deal(samples: Samples, length_M: np.ndarray, updates: int, processes: int) -
         length_M: Response tokens of each sample that count in the loss, shape (M,).
         updates: Number of optimizer updates U.
         processes: Number of processes P.
+        skips_silent: Whether rows whose weighted advantage is 0 go through no forward. They have
+            no gradient, but count in the denominators of the loss.
 
     Returns:
         U updates.
     """
     update_M = update_of(samples, updates)
+    forwarded_M = (not skips_silent) | (samples.advantage_M * samples.weight_M != 0)
     dealt = []
     for number in range(updates):
-        rows = np.flatnonzero((update_M == number) & ~samples.padding_M)
+        every = np.flatnonzero((update_M == number) & ~samples.padding_M)
+        rows = every[forwarded_M[every]]
         each = max(1, -(-len(rows) // processes))
         padded = np.full(each * processes, PADDING)
         padded[: len(rows)] = rows
         row_PR = padded.reshape(each, processes).T
-        dealt.append(Update(row_PR, len(rows), int(length_M[rows].sum())))
+        dealt.append(Update(row_PR, every, int(length_M[every].sum())))
     return dealt
 
 
@@ -71,7 +93,7 @@ def loss_weights(samples: Samples, size_M: np.ndarray, updates: list[Update]) ->
     """
     weight_M = np.zeros(len(samples))
     for update in updates:
-        rows = update.row_PR[update.row_PR != PADDING]
+        rows = update.row_N
         total = (samples.weight_M[rows] * size_M[rows]).sum()
         scale = size_M[rows].sum() / total if total else 1.0
         weight_M[rows] = samples.weight_M[rows] * scale

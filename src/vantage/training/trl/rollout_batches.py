@@ -108,6 +108,11 @@ class RolloutBatches:
         """Whether TRL applies importance sampling correction between vLLM and the policy."""
         return self.args.use_vllm and self.args.vllm_importance_sampling_correction
 
+    @property
+    def _skips_silent(self) -> bool:
+        """Whether rows without an advantage have no gradient, so that forwards can skip them."""
+        return self.args.beta == 0.0 and not self.policy.balances
+
     def scored(self, session: Session, metrics_kept: contextlib.AbstractContextManager) -> Scored:
         """Generate and score the rollouts of the next batch, and refill silent questions.
 
@@ -148,7 +153,13 @@ class RolloutBatches:
         with self.clock.timed("plan"):
             plan = self._plan(session, scored)
             samples, length_M = plan.samples, responses.counted()[plan.samples.rollout_M]
-            updates = deal(samples, length_M, args.updates, self.accelerator.num_processes)
+            updates = deal(
+                samples,
+                length_M,
+                args.updates,
+                self.accelerator.num_processes,
+                skips_silent=self._skips_silent,
+            )
             size_M = length_M if args.loss_type in TOKEN_MEANS else np.ones(len(samples))
             advantage_M = samples.advantage_M * loss_weights(samples, size_M, updates)
         self.log(session.metrics(plan))

@@ -281,8 +281,8 @@ class VantageTrainer(GRPOTrainer):
         self.current_gradient_accumulation_steps = len(batch.forwards_U[number])
         loss = torch.zeros((), device=self.accelerator.device)
         # An update of padding alone would enter TRL's metrics as zeros.
-        silent = not batch.updates[number].tokens
-        with self._metrics_kept() if silent else contextlib.nullcontext():
+        empty = batch.updates[number].is_empty
+        with self._metrics_kept() if empty else contextlib.nullcontext():
             for rows, last in batch.forwards(number, part, parts):
                 with sharding.gradients_kept(self.accelerator, model, synchronize=last):
                     inputs = batch.micro_batch(number, rows)
