@@ -206,7 +206,7 @@ def update(work: Work) -> None:
     sides = {name: side_of(name, work) for name in ("TRL", "packed")}
     seconds = alternate(sides)
     ours = sides["packed"][0]
-    prompt = len(ours._encoding(0).ids)
+    prompt = len(ours._encoder(0).ids)
     group, response = work.group, work.response
     limit = group * (prompt + response) / (prompt + group * response)
     median, least, most = ratios(seconds["TRL"], seconds["packed"])

@@ -166,7 +166,7 @@ def test_a_vision_path_that_does_not_train_runs_once_an_image_a_rollout_batch(
 ):
     made = trainer(
         tiny_model,
-        mixed_rows(4),
+        mixed_rows(4, live=(0, 1, 2, 3)),
         tmp_path,
         packing=packing,
         max_steps=8,
@@ -214,16 +214,31 @@ def test_reused_features_change_no_gradient(tiny_model, tmp_path):
         for module in (*prefix.towers(made.model), made.model.model.multi_modal_projector):
             module.requires_grad_(False)
         if not reuse:
-            made.policy._features._fixed[id(made.model)] = False
+            made.policy._features.shares = lambda model, images: False
         made.train()
         found.append(weights(made))
     assert difference(*found) < 1e-6
 
 
+@pytest.mark.parametrize("packing", ["on", "off"])
+def test_rows_of_a_forward_share_the_features_of_a_tower_that_trains(packing, tiny_model, tmp_path):
+    found, seen = [], []
+    for shares in (True, False):
+        made = trainer(tiny_model, mixed_rows(4), tmp_path, packing=packing, max_steps=2, **SHARE)
+        if not shares:
+            made.policy._features.shares = lambda model, images: False
+        seen.append(towers_run(made))
+        made.train()
+        found.append(weights(made))
+    assert difference(*found) < 1e-6
+    assert sum(seen[0]) < sum(seen[1])
+
+
 def test_a_path_that_trains_is_not_reused(tiny_model, tmp_path):
     made, steps = trained(tiny_model, mixed_rows(4), tmp_path, freeze_vision_tower=True)
     assert any("multi_modal_projector" in name for name in steps[0].gradients)
-    assert list(made.policy._features._fixed.values()) == [False]
+    assert not made.policy._features._is_fixed(made.model)
+    assert not made.policy._features._known
 
 
 # ---- a run ---------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ class Encoding:
     fields: dict[str, Any]
     written: list[int] | None = None
     pictures: Hashable = ()
+
+    def with_pixels(self, count: int) -> Encoding:
+        """The encoding with only the first `count` rows of pixel values."""
+        fields = {n: v[:count] if n.startswith("pixel") else v for n, v in self.fields.items()}
+        return replace(self, fields=fields)
 
 
 def merge_fields(rows: list[Encoding]) -> dict[str, Any]:

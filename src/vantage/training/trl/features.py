@@ -1,4 +1,4 @@
-"""Caches image features of a rollout batch if nothing in the vision path is trained."""
+"""Shares image features between the rows of a forward, and between forwards."""
 
 from __future__ import annotations
 
@@ -18,20 +18,30 @@ METHOD = "get_image_features"
 
 
 class ImageFeatures:
-    """Cache of image features of a rollout batch, separate for each model."""
+    """Image features of a rollout batch: each image is encoded once per forward.
+
+    If nothing in the vision path is trained, it is encoded once per rollout batch and model.
+    """
 
     def __init__(self) -> None:
-        self._fixed: dict[int, bool] = {}
+        self._vision: dict[int, list[nn.Module]] = {}
         self._known: dict[tuple[int, Hashable], Any] = {}
 
     def clear(self) -> None:
         """Clear the cache."""
         self._known.clear()
 
-    def reused(
+    def shares(self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]) -> bool:
+        """Whether `shared` encodes the images one by one, and ignores the model's pixel values."""
+        if id(model) not in self._vision:  # no forward has shown it yet
+            return False
+        keys = [key for key, _ in images]
+        return self._is_fixed(model) or (len({*keys}) < len(keys) and not self._is_random(model))
+
+    def shared(
         self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]
     ) -> contextlib.AbstractContextManager:
-        """Within the context, the model's forward reuses cached features, and caches new ones.
+        """Within the context, rows with the same images share their features.
 
         Args:
             model: The bare model.
@@ -40,29 +50,35 @@ class ImageFeatures:
         holder = _holder(model)
         if holder is None or not images:
             return contextlib.nullcontext()
-        remembering = self._remembering(model, getattr(holder, METHOD), images)
-        return scoped(holder, **{METHOD: remembering})
+        sharing = self._sharing(model, getattr(holder, METHOD), images)
+        return scoped(holder, **{METHOD: sharing})
 
-    def _remembering(self, model: nn.Module, original: Callable, images) -> Callable:
-        def remembered(*args, **kwargs):
+    def _sharing(self, model: nn.Module, original: Callable, images) -> Callable:
+        def shared(*args, **kwargs):
             given = inspect.signature(original).bind(*args, **kwargs).arguments
             given.update(given.pop("kwargs", {}))
-            _, first = images[0]
-            if not self._is_fixed(model, lambda: original(**_for_one(given, first))):
+            if id(model) not in self._vision:
+                first = _for_one(given, images[0][1])
+                self._vision[id(model)] = _modules_of(lambda: original(**first))
+            if not self.shares(model, images):
                 return original(*args, **kwargs)
-            for key, encoding in images:
-                if (id(model), key) not in self._known:
-                    with torch.no_grad():
-                        self._known[id(model), key] = original(**_for_one(given, encoding))
-            return _together([self._known[id(model), key] for key, _ in images])
+            fixed = self._is_fixed(model)
+            found = self._known if fixed else {}
+            with torch.no_grad() if fixed else contextlib.nullcontext():
+                for key, encoding in images:
+                    if (id(model), key) not in found:
+                        found[id(model), key] = original(**_for_one(given, encoding))
+            return _together([found[id(model), key] for key, _ in images])
 
-        return remembered
+        return shared
 
-    def _is_fixed(self, model: nn.Module, look: Callable[[], Any]) -> bool:
+    def _is_fixed(self, model: nn.Module) -> bool:
         """Whether the features are independent of trainable weights and of random draws."""
-        if id(model) not in self._fixed:
-            self._fixed[id(model)] = not any(map(_changes, _modules_of(look)))
-        return self._fixed[id(model)]
+        return not any(map(_changes, self._vision[id(model)]))
+
+    def _is_random(self, model: nn.Module) -> bool:
+        """Whether the features depend on random draws, which differ between rows."""
+        return any(map(drops, self._vision[id(model)]))
 
 
 def _holder(model: nn.Module) -> nn.Module | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,7 +170,7 @@ class Policy:
         labels = input_ids.masked_fill(mask == 0, IGNORED)
         labels[:, :-width] = IGNORED
         options = {"output_router_logits": True} if balance else {}
-        pixels, types = self._fields(encodings)
+        pixels, types = self._fields(model, encodings)
         types = {name: _placed(rows, input_ids, width) for name, rows in types.items()}
         with self.accelerator.autocast(), self._images_once(model, encodings):
             found = model(
@@ -207,7 +207,7 @@ class Policy:
         device = self.accelerator.device
         placed = {k: v.to(device) if torch.is_tensor(v) else v for k, v in inputs.items()}
         encodings = [self.encoding(pack.prompt) for pack in made]
-        pixels, _ = self._fields(encodings)
+        pixels, _ = self._fields(model, encodings)
         text = bare.config.get_text_config()
         with (
             self.accelerator.autocast(),
@@ -379,16 +379,22 @@ class Policy:
         return self.accelerator.distributed_type in SHARDED
 
     def _images_once(self, model: Any, encodings: Sequence[Encoding]):
-        """Within the context, encode images once per rollout batch if their features are fixed."""
+        """Within the context, rows with the same images share their features."""
         if self._is_sharded:  # a cache hit on one process would leave the others waiting
             return contextlib.nullcontext()
-        images = [(row.pictures, row) for row in encodings if row.pictures]
-        return self._features.reused(self.accelerator.unwrap_model(model), images)
+        return self._features.shared(self.accelerator.unwrap_model(model), _images(encodings))
 
-    def _fields(self, encodings: Sequence[Encoding]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _fields(
+        self, model: Any, encodings: Sequence[Encoding]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Pixel values and other image inputs of some rows, and their token types."""
         device, pixels, types = self.accelerator.device, dict[str, Any](), dict[str, Any]()
-        for name, value in merge_fields(list(encodings)).items():
+        bare, rows, images = self.accelerator.unwrap_model(model), [*encodings], _images(encodings)
+        if images and not self._is_sharded and self._features.shares(bare, images):
+            # Models look whether there are pixel values, so one row stays.
+            first = next(number for number, row in enumerate(rows) if row.pictures)
+            rows = [row.with_pixels(int(number == first)) for number, row in enumerate(rows)]
+        for name, value in merge_fields(rows).items():
             if per_token(name):
                 types[name] = value
             else:
@@ -402,3 +408,8 @@ def _placed(types: list[list[int]], input_ids: torch.Tensor, width: int) -> torc
     for row, values in zip(wide, types, strict=True):
         row[end - len(values) : end] = torch.tensor(values)
     return wide.to(input_ids.device)
+
+
+def _images(encodings: Sequence[Encoding]) -> list[tuple[Hashable, Encoding]]:
+    """Key of the images and encoding of each row with images."""
+    return [(row.pictures, row) for row in encodings if row.pictures]
