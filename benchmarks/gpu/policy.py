@@ -15,7 +15,7 @@ from gpu.chip import DEVICE
 from vantage.checking import memory
 from vantage.training.precision import BYTES, Precision
 from vantage.training.resolved import Forward
-from vantage.training.trl import freeze_vision_tower
+from vantage.training.trl import attention, freeze_vision_tower
 from vantage.training.trl.encoding import Encoding, merge_fields, per_prompt
 from vantage.training.trl.exactness import Packing
 from vantage.training.trl.packing import IGNORED, Pack, Segment
@@ -112,20 +112,21 @@ class Group:
             packs: A batch of packs.
             shift: Offset of the positions of all responses; any value but 0 is wrong.
         """
-        _, inputs = Packing("on").inputs(
+        packed, inputs = Packing("on").inputs(
             model, list(packs), lambda prompt: self.encoding, lambda n: self.responses_GR[n]
         )
-        labels_BT = inputs.pop("shift_labels").to(DEVICE)
+        labels_1T = inputs.pop("shift_labels").to(DEVICE)
         del inputs["labels"]
         pixels = merge_fields([self.encoding] * len(packs))
         inputs |= {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}
-        if shift:
-            inputs["position_ids"][..., self.prompt - 1 :] += shift
+        for start in packed.start.values():
+            inputs["position_ids"][..., start : start + self.responses_GR.shape[1]] += shift
         inputs = {name: value.to(DEVICE) for name, value in inputs.items()}
-        hidden_BTH = model.model(**inputs, use_cache=False).last_hidden_state
-        scored = labels_BT != IGNORED
-        logits = model.lm_head(hidden_BTH[scored]).float()
-        return logits.log_softmax(-1).gather(-1, labels_BT[scored][:, None])[:, 0]
+        with attention.packed(packed.layout, model.config.get_text_config()):
+            hidden_1TH = model.model(**inputs, use_cache=False).last_hidden_state
+        scored = labels_1T != IGNORED
+        logits = model.lm_head(hidden_1TH[scored]).float()
+        return logits.log_softmax(-1).gather(-1, labels_1T[scored][:, None])[:, 0]
 
 
 class Counted:

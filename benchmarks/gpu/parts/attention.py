@@ -1,7 +1,7 @@
 """Attention over responses that share a prompt: one layer, forward and backward pass.
 
 There are G responses of R tokens to a prompt of P tokens. A pack (the prompt once, followed by all
-responses) is computed with a dense mask, with a block mask, or as variable-length segments. The
+responses) is computed with a dense mask, with a block mask, or as vantage trains it. The
 alternative is G ordinary rows, each with a copy of the prompt. Heads are those of Qwen2.5-VL-3B;
 keys and values are repeated, as in transformers for scaled-dot-product attention.
 """
@@ -12,12 +12,15 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from gpu.chip import CUDA, DEVICE, matrix_rate, seconds_of
 from gpu.results import Case, Numbers, Skipped
+from vantage.training.trl.attention import Layout, PackMask, attend
 
 # FLOP per pair of tokens, head and dimension: 2 products forward, 5 backward, 2 FLOP each.
 FORWARD, BACKWARD = 4, 10
@@ -185,20 +188,15 @@ def varlen_rows(shape: Shape) -> Callable:
     return way
 
 
-def varlen_segments(shape: Shape) -> Callable:
-    """A pack as segments: queries of a response attend to keys of the prompt and the response.
+def packs(shape: Shape) -> Callable:
+    """A pack as it is trained, with the back end that vantage chooses."""
+    mask = PackMask(Layout(((shape.P, (shape.R,) * shape.G),)))
+    config = SimpleNamespace(_attn_implementation="sdpa")
+    layer = SimpleNamespace(config=config, is_causal=True, num_key_value_groups=1)
 
-    Keys and values of the prompt are copied before each response. In a causal segment with fewer
-    queries than keys, the last query is aligned with the last key, as in FlashAttention.
-    """
-    attend = varlen()
-    places = torch.cat([torch.arange(shape.P, device=DEVICE), shape.row_GT.flatten()])
-    ends_q = starts([shape.P, *[shape.R] * shape.G])
-    ends_k = starts([shape.P, *[shape.P + shape.R] * shape.G])
-    longest_q, longest_k = max(shape.P, shape.R), shape.P + shape.R
-
-    def way(shape, q, k, v):
-        return attend(q, k[places], v[places], ends_q, ends_k, longest_q, longest_k)
+    def way(shape, *pack):
+        states = (x[None].transpose(1, 2) for x in pack)
+        return attend(sdpa_attention_forward, layer, *states, mask)[0][0]
 
     return way
 
@@ -225,7 +223,7 @@ def starts(lengths: list[int]) -> torch.Tensor:
 WAYS = {
     "dense mask": dense,
     "flex_attention": flex,
-    "segments, varlen": varlen_segments,
+    "packs": packs,
     "rows, sdpa": causal_rows,
     "rows, varlen": varlen_rows,
 }
