@@ -335,30 +335,32 @@ def scored(monkeypatch):
 def test_old_log_probs_are_computed_once_per_distinct_sample(options, scored, tiny_model, tmp_path):
     rows = mixed_rows(8, live=(0, 1, 2, 6))
     made, _ = trained(tiny_model, rows, tmp_path, packing="off", **options)
-    real = ~made.batch.plan.of_rollouts.padding_M
-    keys = set(
-        zip(
-            made.batch.plan.of_rollouts.prompt_M[real],
-            made.batch.plan.of_rollouts.rollout_M[real],
-            strict=True,
-        )
-    )
-    assert len(scored) == len(keys)
-    assert logged(made, "plan/distinct_samples") == [len(keys)]
+    samples = made.batch.plan.of_rollouts
+    keys = [*zip(samples.prompt_M.tolist(), samples.rollout_M.tolist(), strict=True)]
+    real = {key for key, padding in zip(keys, samples.padding_M, strict=True) if not padding}
+    trained_M = ~samples.padding_M & (samples.advantage_M != 0)
+    with_gradient = {key for key, trains in zip(keys, trained_M, strict=True) if trains}
+    assert len(scored) == len(with_gradient) <= len(real)
+    assert logged(made, "plan/distinct_samples") == [len(real)]
 
 
 @pytest.mark.parametrize("updates", [1, 2])
 def test_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp_path):
     options = {"gradient_accumulation_steps": 2 // updates, "packing": "off"}
-    trained(tiny_model, mixed_rows(4), tmp_path, **options)
-    assert len(scored) == (16 if updates == 2 else 0)
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, **options)
+    with_gradient = (made.batch.samples.advantage_M != 0).sum()
+    assert 0 < with_gradient < 16
+    assert len(scored) == (with_gradient if updates == 2 else 0)
 
 
 def test_early_log_probs_of_sampler_correction_are_reused(scored, tiny_model, tmp_path):
     options = {**SHARE, "packing": "off"}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **options)
-    assert len(made.batch.plan.of_rollouts) == 3 * 16 + 8
-    assert len(scored) == len(made.batch.plan.of_rollouts)
+    samples = made.batch.samples
+    assert len(samples) == 3 * 16 + 8
+    away_M = samples.prompt_M != made.batch.scored.prompt_N[samples.rollout_M]
+    shared = (away_M & (samples.advantage_M != 0)).sum()
+    assert len(scored) == 32 + shared  # 32 responses under their own prompts, before the plan
 
 
 def test_processor_runs_once_per_distinct_prompt(tiny_model, tmp_path):
