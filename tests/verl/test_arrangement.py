@@ -43,13 +43,14 @@ def generated(reward_QVG, dropped=()) -> Generated:
     return Generated(question_N[keep], slot_N[keep], reward_N, reward_N[:, None], keys, tags)
 
 
-def arranged(rollouts: Generated, name: str, updates: int, processes: int, multiple: int = 1):
+def arranged(
+    rollouts: Generated, name: str, updates: int, processes: int, multiple: int = 1, **options
+):
     samples = make_plan(recipe(name), rollouts, seed=3, number=7).samples
     length_M = rollouts.lengths()[samples.rollout_M]
-    layout = lay_out(
-        samples, length_M, length_M, updates=updates, processes=processes, multiple=multiple
-    )
-    stored = distinct(rollouts, samples, 7)
+    sizes = {"updates": updates, "processes": processes, "multiple": multiple}
+    layout = lay_out(samples, length_M, length_M, **sizes, **options)
+    stored = distinct(rollouts, samples.take(layout.forwarded), 7)
     padding = [(f"pad_{n}_0", {"response_len": 1}) for n in range(layout.padding)]
     return samples, layout, stored, ordered(layout, samples, stored, padding, 7)
 
@@ -86,6 +87,28 @@ def test_every_row_of_the_plan_is_trained_once_in_its_update_on_any_number_of_pr
         assert layout.rows_U[number] == len(expected)
     assert layout.row_UPR.shape[2] % multiple == 0
     assert len(batch.keys) == len(set(batch.keys)) == layout.row_UPR.size
+
+
+@given(RUNS)
+@settings(max_examples=100, deadline=None)
+def test_silent_rows_leave_the_batch_but_count_in_every_denominator(run):
+    reward_QVG, dropped, name, updates, processes, multiple = run
+    rollouts = generated(reward_QVG, dropped)
+    samples, every, _, _ = arranged(rollouts, name, updates, processes, multiple)
+    _, layout, stored, batch = arranged(
+        rollouts, name, updates, processes, multiple, skips_silent=True
+    )
+    live_M = ~samples.padding_M & (samples.advantage_M * samples.weight_M != 0)
+    assert layout.forwarded.tolist() == np.flatnonzero(live_M).tolist()
+    assert layout.rows_U.tolist() == every.rows_U.tolist()
+    assert layout.tokens_U.tolist() == every.tokens_U.tolist()
+    assert layout.advantage_M.tolist() == every.advantage_M.tolist()
+    live = samples.take(np.flatnonzero(live_M))
+    keys = {*zip(live.prompt_M.tolist(), live.rollout_M.tolist(), strict=True)}
+    assert stored.key_of.keys() == keys
+    row_B, update_B = layout.in_order()
+    assert (batch.advantage_B != 0).tolist() == (row_B != PADDING).tolist()
+    assert batch.tokens_B.tolist() == every.tokens_U[update_B].tolist()
 
 
 @given(RUNS)

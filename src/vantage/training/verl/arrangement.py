@@ -51,13 +51,20 @@ class Layout:
     Attributes:
         row_UPR: Row of the plan at each of R positions, per update and process, shape (U, P, R);
             PADDING for none.
-        rows_U: Number of rows of the plan in each update, shape (U,).
+        rows_U, tokens_U: Number of rows of the plan in each update, and of their response tokens,
+            including rows that go through no forward, shape (U,).
         advantage_M: Advantages times loss weights, shape (M,).
     """
 
     row_UPR: np.ndarray
     rows_U: np.ndarray
+    tokens_U: np.ndarray
     advantage_M: np.ndarray
+
+    @property
+    def forwarded(self) -> np.ndarray:
+        """Rows of the plan that go through a forward, in the order of the plan."""
+        return np.unique(self.row_UPR[self.row_UPR != PADDING])
 
     @property
     def padding(self) -> int:
@@ -87,6 +94,7 @@ def lay_out(
     processes: int,
     multiple: int = 1,
     by_tokens: bool = True,
+    skips_silent: bool = False,
 ) -> Layout:
     """Lay out a plan with the same number of rows for every process and update.
 
@@ -98,14 +106,15 @@ def lay_out(
         processes: Number of worker groups that receive different rows.
         multiple: The number of rows per process and update is a multiple of this.
         by_tokens: Whether the loss is a mean over tokens rather than over rows.
+        skips_silent: As for `deal`.
     """
-    dealt = deal(samples, length_M, updates, processes)
+    dealt = deal(samples, length_M, updates, processes, skips_silent=skips_silent)
     weight_M = loss_weights(samples, length_M if by_tokens else np.ones(len(samples)), dealt)
     most = max(update.row_PR.shape[1] for update in dealt)
     size = -(-most // multiple) * multiple
     row_UPR = np.stack([_balanced(update.row_PR, size, work_M) for update in dealt])
-    rows_U = np.array([update.rows for update in dealt])
-    return Layout(row_UPR, rows_U, samples.advantage_M * weight_M)
+    rows_U, tokens_U = np.array([(update.rows, update.tokens) for update in dealt]).T
+    return Layout(row_UPR, rows_U, tokens_U, samples.advantage_M * weight_M)
 
 
 def _balanced(row_PR: np.ndarray, size: int, work_M: np.ndarray) -> np.ndarray:
@@ -212,7 +221,8 @@ class Ordered:
     Attributes:
         keys, tags: Key and veRL's tag of each row.
         advantage_B: Advantage times loss weight, 0 for padding, shape (B,).
-        rows_B: Number of rows of the plan in the update of each row, shape (B,).
+        rows_B, tokens_B: Number of rows of the plan in the update of each row, and of their
+            response tokens, shape (B,).
         copies: Rows to write: copies of rows that are trained more than once.
     """
 
@@ -220,6 +230,7 @@ class Ordered:
     tags: list[Tag]
     advantage_B: np.ndarray
     rows_B: np.ndarray
+    tokens_B: np.ndarray
     copies: list[Joined]
 
 
@@ -254,5 +265,5 @@ def ordered(
             key = copies[-1].key
         tag_of[key] = tag
     advantage_B = np.append(layout.advantage_M, 0.0)[row_B]  # PADDING, -1, indexes the appended 0
-    rows_B = layout.rows_U[update_B]
-    return Ordered(list(tag_of), list(tag_of.values()), advantage_B, rows_B, copies)
+    totals = (layout.rows_U[update_B], layout.tokens_U[update_B])
+    return Ordered(list(tag_of), list(tag_of.values()), advantage_B, *totals, copies)

@@ -32,7 +32,7 @@ from vantage.training.verl.arrangement import (
     ordered,
 )
 from vantage.training.verl.correction import COMPARED, correction
-from vantage.training.verl.loss import ROWS
+from vantage.training.verl.loss import ROWS, TOKENS
 from vantage.training.verl.rows import Movers
 
 
@@ -123,6 +123,8 @@ def laid_out(
         processes=processes,
         multiple=1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu,
         by_tokens=actor.loss_agg_mode == "token-mean",
+        # Without an advantage, a row has a gradient only if another term of the loss does.
+        skips_silent=not (actor.use_kl_loss or actor.entropy_coeff),
     )
 
 
@@ -157,7 +159,7 @@ def write_rows(
         texts: Rollout -> text of its response, for responses that the record keeps.
         movers: Actors that write the rows.
     """
-    stored = distinct(generated, plan.samples, number, own=own)
+    stored = distinct(generated, plan.samples.take(layout.forwarded), number, own=own)
     movers.write(stored.joined, stored.tag_of)
     unknown_N = np.full(len(generated.keys), np.nan)
     batch = RolloutBatch(generated, plan, layout, stored, padding, texts, unknown_N)
@@ -222,5 +224,8 @@ def write_updates(batch: Ordered, movers: Movers) -> None:
     mask = store.masks(batch.keys)
     advantage_B1 = torch.from_numpy(batch.advantage_B).float()[:, None]
     advantages = response_to_nested(advantage_B1 * mask.to_padded_tensor(padding=0), mask)
-    rows_B1 = torch.from_numpy(batch.rows_B)[:, None]
-    store.put(batch.keys, {"advantages": advantages, "returns": advantages, ROWS: rows_B1})
+    totals = {
+        name: torch.from_numpy(total_B)[:, None]
+        for name, total_B in ((ROWS, batch.rows_B), (TOKENS, batch.tokens_B))
+    }
+    store.put(batch.keys, {"advantages": advantages, "returns": advantages, **totals})
