@@ -24,9 +24,10 @@ test: $(VENV)/dev-installed browser
 docs: $(VENV)/docs-installed
 	$(SITE)
 
-# Long-running variants of the checks in `test`.
-test-long: $(VENV)/dev-installed
+# Long-running variants of the checks in `test` and `test-verl`.
+test-long: $(VENV)/dev-installed .venv-verl/installed
 	$(BIN)/python $(PYTEST) -m slow tests/end_to_end tests/training tests/hostile
+	.venv-verl/bin/python $(PYTEST) -m slow tests/verl
 
 # Run every command on hostile inputs and print the results as one table.
 hostile: $(VENV)/dev-installed

@@ -66,11 +66,12 @@ def trained_only_under_other_prompts(batch) -> set[int]:
 @pytest.mark.parametrize(
     ("kind", "recipe", "options"),
     [
-        ("text", "grpo", {}),
-        (
+        pytest.param("text", "grpo", {}, marks=pytest.mark.slow),
+        pytest.param(
             "text",
             {"name": "shuffle-r1", "shape": "softmax"},
             {f"{CORRECTION}__bypass_mode": True},
+            marks=pytest.mark.slow,
         ),
         ("text", "share-grpo", {**TWO, **KL, **APART, **BY_SEQUENCE}),
         ("vision", "share-shuffle", TWO),
@@ -178,6 +179,7 @@ def test_forwards_in_bfloat16_change_the_weights_that_have_a_gradient(settings, 
     assert run.metrics()[0]["sampler/difference"] > 1e-4
 
 
+@pytest.mark.slow
 def test_bfloat16_weights_are_trained_with_compensated_sums(settings, train):
     options = {
         "model__dtype": "auto",
