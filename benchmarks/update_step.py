@@ -2,9 +2,9 @@
 
 Both train the same tiny Qwen2.5-VL (512 hidden units, 2 + 2 layers, random weights) on the same
 rows with the same loss and optimizer. Responses are synthetic, so that every step has the same
-work. `limit` is the ratio of tokens, G (P + R) / (P + G R), without images and attention.
+work. `limit` is the ratio of multiply-adds, vision and attention included.
 
-    python benchmarks/update_step.py    # update alone, memory, whole step, recipes; 10 minutes
+    python benchmarks/update_step.py    # all parts, 20 minutes; --part runs one
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from vantage.training.trl import VantageConfig, VantageTrainer
+from vantage.training.trl.attention import Layout
 
 BLOCKS = 5  # turns of each side
 STEPS = 2  # timed steps per turn
@@ -63,9 +64,19 @@ CASES = (
     Work("P = 266, R = 128, head of 300", 224, 128),
     Work("P = 266, R = 128, head of 8,192", 224, 128, vocabulary=8192),
     Work("P = 1,000, R = 128", 442, 128),
+    Work("P = 1,000, R = 512", 442, 512),
     Work("R >> P", 28, 512),
     Work("digits (P = 14, R = 8)", 28, 8),
 )
+
+
+LONG_PROMPTS = (CASES[0], CASES[2], CASES[3])
+# Full logits would take 0.6 MB per token in float32.
+LARGE_HEADS = tuple(
+    Work(f"R = {response:,}, head of 152,064", 28, response, vocabulary=152_064)
+    for response in (128, 512, 1024)
+)
+OF_PART = {"silent": LONG_PROMPTS, "update": CASES, "memory": (*CASES, *LARGE_HEADS)}
 
 
 def rows(work: Work, questions: int) -> Dataset:
@@ -76,11 +87,13 @@ def rows(work: Work, questions: int) -> Dataset:
         "prompt": [[{"role": "user", "content": "Add the digits."}]] * questions,
         "images": [[Pictures.fromarray(pixels)] for pixels in noise],
         "new_questions": [["Find the total."]] * questions,
+        "number": range(questions),
     }
     features = {
         "prompt": List({"role": Value("string"), "content": Value("string")}),
         "images": List(Image()),
         "new_questions": List(Value("string")),
+        "number": Value("int64"),
     }
     return Dataset.from_dict(columns, Features(features))
 
@@ -88,6 +101,32 @@ def rows(work: Work, questions: int) -> Dataset:
 def reward(completion_ids, **columns) -> list[float]:
     """Reward 1 for about half of the responses."""
     return [float(sum(ids) % 2) for ids in completion_ids]
+
+
+def half_silent(completion_ids, number, **columns) -> list[float]:
+    """The same, but all responses to every second question get the reward 1."""
+    rewards = zip(reward(completion_ids), number, strict=True)
+    return [value if question % 2 else 1.0 for value, question in rewards]
+
+
+def multiply_adds(model, work: Work, prompt: int, *, packed: bool) -> float:
+    """Multiply-adds of a forward pass over a group; those of an update are three times as many."""
+    text, vision = model.config.get_text_config(), model.config.vision_config
+    inner, tower = model.model.language_model.layers, model.model.visual
+    weights, seeing = (sum(p.numel() for p in part.parameters()) for part in (inner, tower))
+    copies, patches = 1 if packed else work.group, (work.side // 14) ** 2
+    response, group = work.response, work.group
+    layout = Layout(((prompt - 1, (response,) * group),))
+    row = Layout(((prompt + response, ()),))
+    tokens = layout.tokens if packed else group * row.tokens
+    pairs = layout.pairs if packed else group * row.pairs
+    return (
+        weights * tokens
+        + 2 * text.num_hidden_layers * text.hidden_size * pairs
+        + seeing * copies * patches
+        + 2 * vision.depth * vision.hidden_size * copies * patches**2
+        + text.vocab_size * text.hidden_size * group * response
+    )
 
 
 def inventing(kind: type, response: int, vocabulary: int) -> type:
@@ -122,7 +161,16 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def side_of(name: str, work: Work, *, model=None, processor=None, sampled: bool = False, **options):
+def side_of(
+    name: str,
+    work: Work,
+    *,
+    model=None,
+    processor=None,
+    sampled: bool = False,
+    rewards=reward,
+    **options,
+):
     """Make a trainer: "TRL", "packed", or "rows", which is ours without packing.
 
     Unless `options` override it, the trainer trains on one rollout batch repeatedly. Responses are
@@ -162,7 +210,7 @@ def side_of(name: str, work: Work, *, model=None, processor=None, sampled: bool 
     clock = Clock()
     trainer = kind(
         model,
-        reward,
+        rewards,
         args,
         rows(work, 4),
         processing_class=processor,
@@ -206,15 +254,31 @@ def update(work: Work) -> None:
     sides = {name: side_of(name, work) for name in ("TRL", "packed")}
     seconds = alternate(sides)
     ours = sides["packed"][0]
-    prompt = len(ours._encoder(0).ids)
-    group, response = work.group, work.response
-    limit = group * (prompt + response) / (prompt + group * response)
+    prompt, response = len(ours._encoder(0).ids), work.response
+    rows, packs = (multiply_adds(ours.model, work, prompt, packed=way) for way in (False, True))
+    limit = rows / packs
     median, least, most = ratios(seconds["TRL"], seconds["packed"])
     apart = max(abs(a - b) for a, b in zip(*(losses(t) for t, _ in sides.values()), strict=True))
     print(
         f"{work.name:32} {prompt:6} {response:5} {limit:6.2f} "
         f"{statistics.median(seconds['TRL']):8.3f} {statistics.median(seconds['packed']):8.3f} "
         f"{median:6.2f} ({least:.2f} to {most:.2f})  {apart:.0e}",
+        flush=True,
+    )
+
+
+def silent(work: Work) -> None:
+    """Time updates of four groups, two of them silent, against the same without silent groups."""
+    options = {"per_device_train_batch_size": 4 * work.group}
+    sides = {
+        "all": side_of("packed", work, **options),
+        "half": side_of("packed", work, rewards=half_silent, **options),
+    }
+    seconds = alternate(sides)
+    median, least, most = ratios(seconds["all"], seconds["half"])
+    print(
+        f"{work.name:32} {statistics.median(seconds['all']):8.3f} "
+        f"{statistics.median(seconds['half']):8.3f} {median:6.2f} ({least:.2f} to {most:.2f})",
         flush=True,
     )
 
@@ -303,6 +367,7 @@ def recipes() -> None:
 
 
 PARTS = {
+    "silent": "four groups, two silent        all, s   half, s  ratio",
     "update": "update alone                         P     R  limit   TRL, s   ours, s  ratio"
     "              losses apart",
     "memory": "peak memory, MB above the start         TRL       ours",
@@ -322,9 +387,9 @@ def main() -> None:
         return
     for part in [options.part] if options.part else PARTS:
         print(PARTS[part], flush=True)
-        if part in ("update", "memory"):
-            for work in CASES:
-                {"update": update, "memory": memory}[part](work)
+        if part in OF_PART:
+            for work in OF_PART[part]:
+                {"silent": silent, "update": update, "memory": memory}[part](work)
         else:
             {"whole": whole, "recipes": recipes}[part]()
         print()

@@ -175,12 +175,9 @@ class Counted:
         if not torch.is_grad_enabled():
             return  # a pass for log-probs, without gradients
         batch, length = kwargs["inputs_embeds"].shape[:2]
-        mask = kwargs.get("attention_mask")
+        layout = attention.current()
         self.tokens += batch * length
-        if torch.is_tensor(mask) and mask.ndim == 4:
-            self.pairs += int((mask if mask.dtype == torch.bool else mask == 0).sum())
-        else:
-            self.pairs += batch * length * (length + 1) // 2
+        self.pairs += layout.pairs if layout else batch * length * (length + 1) // 2
 
     def _vision(self, module, args, kwargs) -> None:
         if torch.is_grad_enabled():

@@ -217,3 +217,4 @@ def test_pairs_of_tokens_are_linear_in_the_number_of_segments(count, monkeypatch
     layout = Layout(((10, (5,) * count),))
     attend(counted, layer(), *states(layout.tokens), PackMask(layout))
     assert sum(pairs) == 10 * 10 + count * 5 * 15
+    assert layout.pairs == 55 + count * (5 * 10 + 15) == by_hand(layout).sum()

@@ -55,6 +55,15 @@ class Layout:
         """Length of the sequence."""
         return sum(self.lengths)
 
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of tokens in causal attention."""
+        return sum(
+            prefix * (prefix + 1) // 2
+            + sum(length * prefix + length * (length + 1) // 2 for length in segments)
+            for prefix, segments in self.packs
+        )
+
 
 @dataclass(frozen=True)
 class PackMask:
@@ -126,6 +135,12 @@ def packed(layout: Layout, config: PreTrainedConfig) -> Iterator[None]:
         yield
     finally:
         _PACKED.reset(token)
+
+
+def current() -> Layout | None:
+    """The layout of the packs that a forward computes now, if any."""
+    active = _PACKED.get()
+    return active[0] if active else None
 
 
 def attend(
