@@ -18,14 +18,19 @@ import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import accumulate
 from typing import Any
 
 import torch
-from torch.nn.attention.varlen import varlen_attn
 from transformers import PreTrainedConfig
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # an older PyTorch
+    varlen_attn = None  # type: ignore[assignment]
 
 # Attention functions of transformers that compute packs.
 FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
@@ -201,8 +206,9 @@ def _by_segments(plain, module, query, key, value, mask: PackMask, **options):
 
 def _takes_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
     """Whether PyTorch's variable-length attention computes these queries and values."""
-    fits = query.shape[-1] == value.shape[-1] <= WIDEST
-    return fits and query.is_cuda and query.dtype in HALF
+    fits = query.is_cuda and query.dtype in HALF and query.shape[-1] == value.shape[-1] <= WIDEST
+    # Its first versions have no windows.
+    return fits and varlen_attn is not None and "window_size" in signature(varlen_attn).parameters
 
 
 def _by_varlen(query, key, value, mask: PackMask, scale: float | None) -> torch.Tensor:
