@@ -364,31 +364,3 @@ def test_every_path_expands_the_home_directory(file, monkeypatch, tmp_path):
     data = config.data
     found = (config.model.path, data.train, data.validation, data.image_root, config.run.output)
     assert found == tuple(str(tmp_path / name) for name in ("m", "d", "v", "", "o"))
-
-
-PATHS = ["model__path", "data__train", "data__validation", "data__image_root", "run__output"]
-
-
-@pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("written", ["there", "./there", "~/there", "inside/../there"])
-def test_relative_paths_become_absolute(name, written, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "there").mkdir()
-    (tmp_path / "inside").mkdir()
-    section, _, option = name.partition("__")
-    path = getattr(getattr(parse(changed(**{name: written})), section), option)
-    assert Path(path).is_absolute()
-    assert Path(path).samefile(tmp_path / "there")
-
-
-@pytest.mark.parametrize("written", ["org/name", "x" * 5000, "hf-internal-testing/a\nb"])
-def test_a_name_without_such_a_path_is_unchanged(written, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = parse(changed(model__path=written, data__train=written))
-    assert (config.model.path, config.data.train) == (written, written)
-
-
-def test_the_output_is_absolute_before_it_exists(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert parse(LEAST).run.output == str(tmp_path / "o")

@@ -18,7 +18,7 @@ from vantage.questions.layouts import Columns
 from vantage.questions.sampling import sampling
 from vantage.questions.schema import fault_of
 from vantage.questions.variants import Variants
-from vantage.sections import Folder, Function, Named, Place, Section, parsed, section_type
+from vantage.sections import Function, Named, Place, Section, parsed, section_type
 from vantage.yaml_values import read, text_of, value_of
 
 INSTRUCTION = (
@@ -174,7 +174,7 @@ class Run(Section):
     checkpoint; null disables this.
     """
 
-    output: Folder
+    output: Place
     seed: int = Field(0, ge=0, lt=2**32)
     batches: int | None = Field(None, ge=1, le=MOST_BATCHES)
     epochs: float | None = Field(None, gt=0, le=1e6)
@@ -200,7 +200,7 @@ class Judge(Section):
 
 
 class Config(Section):
-    """The whole configuration, with absolute paths.
+    """The whole configuration.
 
     `engine` selects the training engine: TRL on one machine or under accelerate, or veRL on a
     Ray cluster. `trl` takes any option of TRL's `GRPOConfig`, and `verl` any option of veRL,

@@ -56,10 +56,8 @@ def _named(spec: Any) -> Any:
     return spec | {"name": files.home(spec["name"])} if isinstance(spec.get("name"), str) else spec
 
 
-# A path, made absolute.
-Folder = Annotated[str, AfterValidator(_place), AfterValidator(files.absolute)]
-# A path, made absolute if it exists, or a name on the hub.
-Place = Annotated[str, AfterValidator(_place), AfterValidator(files.absolute_if_there)]
+# A path in the file system or a name on the hub; ~ expands to the home directory.
+Place = Annotated[str, AfterValidator(_place), AfterValidator(files.home)]
 # A registered name, or the user's own function as "file.py:function".
 Function = Annotated[str, AfterValidator(files.home)]
 # The same, optionally with options: {name: ..., option: value}.

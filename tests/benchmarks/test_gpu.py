@@ -15,6 +15,8 @@ from gpu.parts import attention, learns
 from gpu.results import Result, Skipped, measured, read
 from qwen import qwen
 
+from vantage.training.trl.attention import Layout, packed
+
 COMMAND = Path(run.__file__)
 
 
@@ -155,18 +157,18 @@ def test_work_is_counted_by_tokens_and_pairs():
     text = model.model.language_model
     width = model.config.get_text_config().hidden_size
     tokens_BTH = torch.zeros(2, 5, width)
-    sees = torch.ones(2, 1, 5, 5, dtype=torch.bool).tril()
-    sees[0, 0, 4, :2] = False
+    layout = Layout(((1, (2, 2)),))  # 1 + 2 x (2 + 3) pairs
     with policy.Counted(model) as counted:
-        text(inputs_embeds=tokens_BTH, attention_mask=sees)
-        text(inputs_embeds=tokens_BTH[:1], attention_mask=torch.ones(1, 5, dtype=torch.long))
+        with packed(layout, model.config.get_text_config()):
+            text(inputs_embeds=tokens_BTH[:1], attention_mask=torch.ones(1, 5, dtype=torch.long))
+        text(inputs_embeds=tokens_BTH)
         with torch.no_grad():  # log-probs before the update
             text(inputs_embeds=tokens_BTH)
     text(inputs_embeds=tokens_BTH)
-    assert (counted.tokens, counted.pairs, counted.patches) == (15, 15 + 13 + 15, 0)
+    assert (counted.tokens, counted.pairs, counted.patches) == (15, 11 + 2 * 15, 0)
     weights = sum(p.numel() for p in text.layers.parameters())
     head = model.lm_head.weight.numel()
-    assert counted.flop(scored=4) == 6 * weights * 15 + 12 * 2 * width * 43 + 6 * head * 4
+    assert counted.flop(scored=4) == 6 * weights * 15 + 12 * 2 * width * 41 + 6 * head * 4
 
 
 def varlen_by_hand(q, k, v, ends_q, ends_k, longest_q, longest_k):

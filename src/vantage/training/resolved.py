@@ -121,7 +121,7 @@ class Resolved:
     """A configuration as resolved by an engine.
 
     Attributes:
-        config: The configuration, in which paths are absolute.
+        config: The configuration.
         shape: Sizes of a rollout batch.
         prompts: Rows -> prompts.
         limit: Maximum length of training prompts, in tokens; None for no limit.

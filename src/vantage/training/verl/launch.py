@@ -35,6 +35,12 @@ from vantage.training.verl.translation import FREEZING, options
 
 logger = logging.getLogger(__name__)
 
+LOCAL_PATHS = (
+    ("model", "path"),
+    ("data", "train"),
+    ("data", "validation"),
+    ("data", "image_root"),
+)
 LOGGER = "trainer.logger"
 # Options of veRL that a section of the configuration or the plan determines -> advice on what to
 # set instead, or the reason.
@@ -201,7 +207,7 @@ def composed(config: Config, resume: bool = False) -> DictConfig:
         made = compose("ppo_trainer")
     given = _named(OmegaConf.to_container(made), config.verl)
     with open_dict(made):
-        ours = OmegaConf.merge(made, options(config, resume))
+        ours = OmegaConf.merge(made, options(_absolute(config), resume))
         made = OmegaConf.merge(ours, given)
     _check_references(made)
     decided = [name for name in INSTEAD if config.run.report_to or name != LOGGER]
@@ -310,6 +316,16 @@ def _check_gpus(made: DictConfig) -> None:
             f"(verl.trainer.n_gpus_per_node={made.trainer.n_gpus_per_node} x nnodes="
             f"{made.trainer.nnodes})"
         )
+
+
+def _absolute(config: Config) -> Config:
+    """Make the paths of a configuration absolute: workers start in directories of their own."""
+    values = configuration.as_values(config)
+    values["run"]["output"] = files.absolute(config.run.output)
+    for section, name in LOCAL_PATHS:
+        path = values[section][name]
+        values[section][name] = path and files.absolute_if_there(path)
+    return configuration.parse(values)
 
 
 def _named(known: Any, given: Any, where: str = "verl") -> Any:
