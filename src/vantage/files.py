@@ -40,24 +40,6 @@ def home(path: str) -> str:
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
 
 
-def absolute(path: str) -> str:
-    """Make a path absolute, without following links; ~ expands to the home directory."""
-    return str(Path(home(path)).absolute())
-
-
-def absolute_if_there(path: str) -> str:
-    """The same for an existing path; any other text, such as a name on the hub, is unchanged."""
-    # Unlike Path.exists, this is false for a name that is too long or cannot be looked up.
-    there = os.path.exists(home(path))  # noqa: PTH110
-    return absolute(path) if there else home(path)
-
-
-def from_here(path: str) -> str:
-    """A path in the working directory relative to it, as users write it; any other unchanged."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-
-
 class Lock:
     """A lock file that a process holds until it releases it or ends.
 

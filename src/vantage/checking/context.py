@@ -86,7 +86,7 @@ class Context:
         """The training rows."""
         run = self.run
         options = reading_options(run.config, self.model.processor)
-        return data_sets.read(run.train.name, run.train, variants=run.config.variants, **options)
+        return data_sets.read(run.train.path, run.train, variants=run.config.variants, **options)
 
     @property
     def rows(self) -> Dataset:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from vantage import files
 from vantage.checking.checks import CHECKS, WITHOUT_ROWS
 from vantage.checking.context import Check, Context
 from vantage.checking.report import CheckReport
@@ -65,7 +64,7 @@ def report(context: Context, checks: tuple[Check, ...]) -> CheckReport:
     """
     applied = [check for check in checks if check in WITHOUT_ROWS or len(context.rows)]
     findings = [finding for check in applied for finding in check(context)]
-    train, model = context.train, files.from_here(context.run.config.model.path)
+    train, model = context.train, context.run.config.model.path
     found = CheckReport(train.name, model, len(train.rows), train.faults, findings=findings)
     if not len(train.rows):
         return found

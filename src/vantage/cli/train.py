@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from vantage import files
 from vantage.cli import application
 from vantage.cli.overrides import overrides
 from vantage.terminal import shown
@@ -42,9 +41,7 @@ def train(
         from vantage.training.verl import launch
 
         launch.train(settings, resume=resume)
-        application.console.print(
-            f"checkpoints in {files.from_here(settings.run.output)}", soft_wrap=True
-        )
+        application.console.print(f"checkpoints in {settings.run.output}", soft_wrap=True)
     else:
         _train_with_trl(settings, resume)
 
@@ -57,9 +54,7 @@ def _train_with_trl(settings: Config, resume: bool) -> None:
     run.part()
     if not state.is_world_process_zero:
         raise typer.Exit(0 if state.global_step >= state.max_steps else 128 + interrupt.asked)
-    application.console.print(
-        f"model saved in {files.from_here(settings.run.output)}/model", soft_wrap=True
-    )
+    application.console.print(f"model saved in {settings.run.output}/model", soft_wrap=True)
     if state.global_step < state.max_steps:
         done = f"stopped after update {state.global_step} of {state.max_steps}"
         application.console.print(

@@ -8,7 +8,6 @@ from typing import Any
 
 from datasets import Dataset
 
-from vantage import files
 from vantage.config import Config
 from vantage.methods.recipe import parse_recipe
 from vantage.questions.pixels import Bounds
@@ -108,12 +107,7 @@ class Source:
     split: str
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.split})"
-
-    @property
-    def name(self) -> str:
-        """The path as shown to users."""
-        return files.from_here(self.path)
+        return f"{self.path} ({self.split})"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 from vantage.config import Model
-from vantage.files import from_here
 from vantage.training.directory import newest
 from vantage.training.resolved import Resolved
 from vantage.training.versions import version_of
@@ -29,13 +28,13 @@ def summary(run: Resolved, batches: int, *, resume: bool) -> dict[str, str]:
     begins = f"resumed from {checkpoint}" if checkpoint else "from the start"
     return {
         "engine": f"{config.engine} {version_of(config.engine) or '(not installed)'}",
-        "model": f"{from_here(config.model.path)}, {_trained(config.model)}",
-        "data": f"{run.train.name}, {batches:,} rollout batches per epoch",
+        "model": f"{config.model.path}, {_trained(config.model)}",
+        "data": f"{run.train.path}, {batches:,} rollout batches per epoch",
         "recipe": str(config.recipe),
         "rewards": ", ".join(f"{weight:g} {name}" for name, weight in config.rewards.items()),
         "rollout batch": str(shape),
         "length": f"{length:,} rollout batches, {length * shape.steps:,} updates",
-        "output": f"{from_here(config.run.output)}, {begins}",
+        "output": f"{config.run.output}, {begins}",
     }
 
 

@@ -321,11 +321,15 @@ def _check_gpus(made: DictConfig) -> None:
 def _absolute(config: Config) -> Config:
     """Make the paths of a configuration absolute: workers start in directories of their own."""
     values = configuration.as_values(config)
-    values["run"]["output"] = files.absolute(config.run.output)
+    values["run"]["output"] = str(Path(config.run.output).absolute())
     for section, name in LOCAL_PATHS:
-        path = values[section][name]
-        values[section][name] = path and files.absolute_if_there(path)
+        values[section][name] = _absolute_if_there(values[section][name])
     return configuration.parse(values)
+
+
+def _absolute_if_there(path: str | None) -> str | None:
+    """Make an existing path absolute; a name on the hub is unchanged."""
+    return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 
 def _named(known: Any, given: Any, where: str = "verl") -> Any:
