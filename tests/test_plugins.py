@@ -263,38 +263,6 @@ def test_moved_code_is_the_same_but_another_file_of_equal_name_is_not(written, t
         resumed(tmp_path, written("a"), written("b"))
 
 
-@pytest.mark.parametrize("name", ["model", "data"])
-@pytest.mark.parametrize(
-    ("before", "now", "is_moved"),
-    [
-        ("old/part", "new/part", True),
-        ("old/part", "new/other", False),
-        ("both/part", "new/part", False),  # the old one is still there
-        ("org/part", "new/part", False),  # the old one is a name on the hub
-    ],
-)
-def test_moved_data_and_models_are_the_same(name, before, now, is_moved, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for place in {"old/part", "both/part", now} & {before, now}:
-        (tmp_path / place).mkdir(parents=True)
-    option = {"model": "path", "data": "train"}[name]
-    run = tmp_path / "run"
-    before, now = (
-        path if path.startswith("org") else str(tmp_path / path) for path in (before, now)
-    )
-    then = configuration.parse(run_of(tmp_path, **{name: {option: before}}))
-    run.mkdir()
-    configuration.save(then, run / "config.yaml")
-    if "/old/" in before:
-        Path(before).rmdir()
-    later = configuration.parse(run_of(tmp_path, **{name: {option: now}}))
-    if is_moved:
-        check_output(later, resume=True)
-    else:
-        with pytest.raises(ConfigError, match=rf"this changed: {name}\.{option} from"):
-            check_output(later, resume=True)
-
-
 def test_saved_configuration_has_absolute_paths_of_code(written, tmp_path, monkeypatch):
     file = written("a")
     monkeypatch.chdir(tmp_path / "a")

@@ -23,8 +23,6 @@ TRACKER = "latest_checkpointed_iteration.txt"  # written by veRL
 RECORD = Path("record")
 # Options that may change on resume, since they do not affect what the run computes.
 FREE = ("run", "verl", "batch.micro_batch", "judge")
-# Paths that may change if their old place is gone; the rows of the data are compared on their own.
-PATHS = ("model.path", "data.train", "data.validation", "data.image_root")
 
 
 def locked(config: Config) -> files.Lock:
@@ -160,7 +158,6 @@ def _check_same(before: Config, now: Config) -> None:
         f"{name} from {old.get(name)!r} to {new.get(name)!r}"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
-        and not (name in PATHS and _moved_path(old.get(name), new.get(name)))
     ]
     if changed:
         told = ", ".join(changed)
@@ -177,14 +174,6 @@ def _options(values: Mapping[str, Any]) -> dict[str, Any]:
 def _moved(old: str, new: str) -> bool:
     """Whether a file of the user's code was moved: the name is equal, and the old file is gone."""
     return plugins.short(old) == plugins.short(new) and not Path(plugins.file_of(old)).exists()
-
-
-def _moved_path(old: str | None, new: str | None) -> bool:
-    """The same for a data set or a model."""
-    if old is None or new is None:
-        return False
-    gone = Path(old).is_absolute() and not Path(old).exists()
-    return gone and Path(old).name == Path(new).name
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
