@@ -30,8 +30,13 @@ class Outcomes:
 
     def rewards(self, questions: Sequence[int]) -> list[np.ndarray]:
         """Rewards of the scored rollouts of each question; empty for a question without any."""
-        scored_N = ~np.isnan(self.reward_N)
-        return [self.reward_N[scored_N & (self.question_N == question)] for question in questions]
+        scored = np.flatnonzero(~np.isnan(self.reward_N))
+        row_N = scored[np.argsort(self.question_N[scored], kind="stable")]
+        found, first_Q = np.unique(self.question_N[row_N], return_index=True)
+        parts = np.split(self.reward_N[row_N], first_Q[1:])
+        # np.split returns one empty part if nothing was found, hence not strict.
+        by_question = dict(zip(found.tolist(), parts, strict=False))
+        return [by_question.get(question, np.zeros(0)) for question in questions]
 
     def silent(self) -> list[int]:
         """Questions whose rewards are all equal, or that have no rewards."""
