@@ -52,7 +52,7 @@ def step_of(
     prompts = session.prompts
     return Step(
         number=session.number,
-        row_N=rows_of(outcomes, prompts),
+        row_N=data_rows(outcomes, prompts),
         question_N=outcomes.question_N,
         epoch_N=np.array([prompts.asked(q).epoch for q in outcomes.question_N.tolist()]),
         prompt_N=outcomes.prompt_N,
@@ -75,7 +75,7 @@ def step_of(
     )
 
 
-def rows_of(outcomes: Outcomes, prompts: Prompts) -> np.ndarray:
+def data_rows(outcomes: Outcomes, prompts: Prompts) -> np.ndarray:
     """Data row behind each rollout, shape (N,)."""
     return np.array([prompts.asked(question).question for question in outcomes.question_N.tolist()])
 

@@ -16,7 +16,7 @@ from vantage.record import About, Keep, Recorder
 from vantage.record.bounds import kept
 from vantage.training.inputs import part_names
 from vantage.training.planning import totals
-from vantage.training.recording import Writing, rows_of
+from vantage.training.recording import Writing, data_rows
 from vantage.training.shape import shape_of
 from vantage.training.verl import store
 from vantage.training.verl.arrangement import Generated
@@ -69,7 +69,7 @@ class VerlRecording(Writing):
         Returns:
             Rollout -> text of its response.
         """
-        wanted = kept(rows_of(generated, prompts), self._config.run.record.rollouts)
+        wanted = kept(data_rows(generated, prompts), self._config.run.record.rollouts)
         rollouts = np.flatnonzero(wanted).tolist()
         keys = [generated.keys[rollout] for rollout in rollouts]
         return dict(zip(rollouts, store.responses(keys, tokenizer), strict=True))
