@@ -237,7 +237,7 @@ def test_rows_of_a_forward_share_the_features_of_a_tower_that_trains(packing, ti
 def test_a_path_that_trains_is_not_reused(tiny_model, tmp_path):
     made, steps = trained(tiny_model, mixed_rows(4), tmp_path, freeze_vision_tower=True)
     assert any("multi_modal_projector" in name for name in steps[0].gradients)
-    assert not made.policy._features._is_fixed(made.model)
+    assert not made.policy._features._vision[id(made.model)].is_fixed
     assert not made.policy._features._known
 
 

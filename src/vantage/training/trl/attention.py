@@ -31,6 +31,8 @@ try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # an older PyTorch
     varlen_attn = None  # type: ignore[assignment]
+# Its first versions have no windows.
+HAS_VARLEN = varlen_attn is not None and "window_size" in signature(varlen_attn).parameters
 
 # Attention functions of transformers that compute packs.
 FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
@@ -50,10 +52,15 @@ class Layout:
 
     packs: tuple[tuple[int, tuple[int, ...]], ...]
 
-    @property
+    @functools.cached_property  # each layer asks for it
     def lengths(self) -> list[int]:
         """Lengths of all prefixes and segments in their order."""
         return [length for prefix, segments in self.packs for length in (prefix, *segments)]
+
+    @functools.cached_property
+    def longest_prefix(self) -> int:
+        """Length of the longest prefix."""
+        return max(prefix for prefix, _ in self.packs)
 
     @property
     def tokens(self) -> int:
@@ -115,7 +122,7 @@ class PackMask:
         Returns:
             Shape (1, 1, length, before + length); a view of one mask for all prefixes and segments.
         """
-        most = max(prefix for prefix, _ in self.layout.packs)
+        most = self.layout.longest_prefix
         if device not in self._known:
             segments = [length for _, pack in self.layout.packs for length in pack]
             longest = max(self.layout.lengths if self.window else segments)
@@ -207,8 +214,7 @@ def _by_segments(plain, module, query, key, value, mask: PackMask, **options):
 def _takes_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
     """Whether PyTorch's variable-length attention computes these queries and values."""
     fits = query.is_cuda and query.dtype in HALF and query.shape[-1] == value.shape[-1] <= WIDEST
-    # Its first versions have no windows.
-    return fits and varlen_attn is not None and "window_size" in signature(varlen_attn).parameters
+    return HAS_VARLEN and fits
 
 
 def _by_varlen(query, key, value, mask: PackMask, scale: float | None) -> torch.Tensor:
@@ -322,18 +328,17 @@ def seen_by(
         own: The model's own function, for the prefixes; None for causal attention.
         device: Device of the indices.
     """
-    lengths, starts, packs = layout.lengths, [], []
-    for number, (prefix, segments) in enumerate(layout.packs):
-        starts += [0, *(prefix for _ in segments)]
-        packs += [number] * (1 + len(segments))
-    part_T, pack_T, start_T = (
+    parts = []  # (pack, whether it is the prefix, first position, length)
+    for pack, (prefix, segments) in enumerate(layout.packs):
+        parts.append((pack, True, 0, prefix))
+        parts += [(pack, False, prefix, length) for length in segments]
+    packs, shared, starts, lengths = zip(*parts, strict=True)
+    part_T, pack_T, shared_T = (
         torch.repeat_interleave(torch.tensor(values), torch.tensor(lengths)).to(device)
-        for values in (range(len(lengths)), packs, starts)
+        for values in (range(len(parts)), packs, shared)
     )
-    first_T = torch.tensor([*accumulate(lengths[:-1], initial=0)]).to(device)[part_T]
-    position_T = torch.arange(layout.tokens, device=device) - first_T + start_T
-    is_shared = torch.tensor([n for prefix, segs in layout.packs for n in (1, *(0 for _ in segs))])
-    shared_T = is_shared.bool().to(device)[part_T]
+    spans = zip(starts, lengths, strict=True)
+    position_T = torch.cat([torch.arange(start, start + n) for start, n in spans]).to(device)
 
     def sees(batch, head, query, key):
         mine = part_T[query] == part_T[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +17,18 @@ from vantage.training.trl.prefix import drops
 METHOD = "get_image_features"
 
 
+class Vision(NamedTuple):
+    """Properties of the vision path of a model.
+
+    Attributes:
+        is_fixed: Whether the features are independent of trainable weights and of random draws.
+        is_random: Whether the features depend on random draws, which differ between rows.
+    """
+
+    is_fixed: bool
+    is_random: bool
+
+
 class ImageFeatures:
     """Image features of a rollout batch: each image is encoded once per forward.
 
@@ -24,7 +36,7 @@ class ImageFeatures:
     """
 
     def __init__(self) -> None:
-        self._vision: dict[int, list[nn.Module]] = {}
+        self._vision: dict[int, Vision] = {}
         self._known: dict[tuple[int, Hashable], Any] = {}
 
     def clear(self) -> None:
@@ -33,10 +45,11 @@ class ImageFeatures:
 
     def shares(self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]) -> bool:
         """Whether `shared` encodes the images one by one, and ignores the model's pixel values."""
-        if id(model) not in self._vision:  # no forward has shown it yet
+        vision = self._vision.get(id(model))
+        if vision is None:  # no forward has shown it yet
             return False
         keys = [key for key, _ in images]
-        return self._is_fixed(model) or (len({*keys}) < len(keys) and not self._is_random(model))
+        return vision.is_fixed or (len({*keys}) < len(keys) and not vision.is_random)
 
     def shared(
         self, model: nn.Module, images: Sequence[tuple[Hashable, Encoding]]
@@ -59,10 +72,10 @@ class ImageFeatures:
             given.update(given.pop("kwargs", {}))
             if id(model) not in self._vision:
                 first = _for_one(given, images[0][1])
-                self._vision[id(model)] = _modules_of(lambda: original(**first))
+                self._vision[id(model)] = _vision_of(_modules_of(lambda: original(**first)))
             if not self.shares(model, images):
                 return original(*args, **kwargs)
-            fixed = self._is_fixed(model)
+            fixed = self._vision[id(model)].is_fixed
             found = self._known if fixed else {}
             with torch.no_grad() if fixed else contextlib.nullcontext():
                 for key, encoding in images:
@@ -71,14 +84,6 @@ class ImageFeatures:
             return _together([found[id(model), key] for key, _ in images])
 
         return shared
-
-    def _is_fixed(self, model: nn.Module) -> bool:
-        """Whether the features are independent of trainable weights and of random draws."""
-        return not any(map(_changes, self._vision[id(model)]))
-
-    def _is_random(self, model: nn.Module) -> bool:
-        """Whether the features depend on random draws, which differ between rows."""
-        return any(map(drops, self._vision[id(model)]))
 
 
 def _holder(model: nn.Module) -> nn.Module | None:
@@ -94,6 +99,10 @@ def _for_one(given: dict[str, Any], encoding: Encoding) -> dict[str, Any]:
         if torch.is_tensor(given.get(name)):
             mine[name] = value.to(device=given[name].device, dtype=given[name].dtype)
     return mine
+
+
+def _vision_of(modules: Sequence[nn.Module]) -> Vision:
+    return Vision(not any(map(_changes, modules)), any(map(drops, modules)))
 
 
 def _modules_of(look: Callable[[], Any]) -> list[nn.Module]:

@@ -81,12 +81,11 @@ def packs(
     for prompt, distinct in longest.items():
         ordered = sorted((Segment(*item) for item in distinct.items()), key=lambda s: -s.length)
         for count in range(1, len(ordered) + 1):
-            # Deal the sorted responses round-robin, so that packs have similar lengths.
-            dealt = [ordered[number::count] for number in range(count)]
-            cut = [Pack(prompt, prefixes[prompt], tuple(segments)) for segments in dealt]
-            if cut[0].tokens <= budget:  # the longest
+            longest_pack = Pack(prompt, prefixes[prompt], tuple(ordered[::count]))
+            if longest_pack.tokens <= budget:
                 break
-        made += cut
+        # Deal the sorted responses round-robin, so that packs have similar lengths.
+        made += [Pack(prompt, prefixes[prompt], tuple(ordered[n::count])) for n in range(count)]
     return made
 
 
