@@ -6,12 +6,17 @@ import pytest
 from huggingface_hub import constants
 from peft import LoraConfig, PeftModel, get_peft_model
 from training_cases import Reward, mixed_rows, trained, trainer
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedConfig,
+)
 
 from vantage import config as configuration
 from vantage.checking.context import Context
 from vantage.errors import ConfigError
-from vantage.training.trl import run
+from vantage.training.trl import run, trainable
 from vantage.training.trl.loading import config_source, source
 from vantage.training.trl.resolving import resolve
 
@@ -174,6 +179,20 @@ def test_user_and_media_tokens_are_both_suppressed(given, tiny_model, tmp_path):
     wanted = sorted({IMAGE, *(given or [])})
     for known in (made.generation_config.to_dict(), made.generation_kwargs):
         assert (known["suppress_tokens"], known["bad_words_ids"]) == (wanted, [[40]])
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ({}, []),
+        ({"image_token_id": 7, "video_token_id": None, "eos_token_id": 2}, [7]),
+        ({"boi_token_id": 5, "eoi_token_id": 6, "image_token_id": 5}, [5, 6]),
+        ({"image_start_token_id": 8, "video_end_token_id": 3}, [3, 8]),
+        ({"image_token_id": 4, "visual_indicator_token_ids": [9, 1]}, [1, 4, 9]),
+    ],
+)
+def test_media_ids_are_all_tokens_that_a_model_replaces(values, expected):
+    assert trainable.media_ids(PreTrainedConfig(**values)) == expected
 
 
 def test_suppressed_tokens_are_never_sampled(tiny_model, tmp_path):

@@ -14,6 +14,7 @@ import torch
 
 from vantage import config as configuration
 
+SECONDS = 1200  # far longer than any of the runs
 NAMES = ("prompt_M", "rollout_M", "advantage_M", "pair_M", "padding_M", "weight_M")
 
 
@@ -33,7 +34,7 @@ def started(config, run: Path, *arguments: str) -> subprocess.Popen:
 
 
 def finished(process: subprocess.Popen, run: Path) -> None:
-    status = process.wait(timeout=300)
+    status = process.wait(timeout=SECONDS)
     assert status == 0, run.with_suffix(".log").read_text()[-3000:]
 
 
@@ -46,7 +47,7 @@ def end(process: subprocess.Popen) -> None:
     psutil.wait_procs(processes, timeout=30)
 
 
-def wait_for(file: Path, process: subprocess.Popen, seconds: float = 300) -> None:
+def wait_for(file: Path, process: subprocess.Popen, seconds: float = SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not file.exists():
         assert process.poll() is None and time.monotonic() < deadline

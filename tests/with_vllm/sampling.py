@@ -20,7 +20,7 @@ from training_cases import mixed_rows
 from transformers import AutoConfig, ProcessorMixin
 
 from vantage.errors import VantageError
-from vantage.training.trl import VantageTrainer, vllm
+from vantage.training.trl import VantageTrainer, trainable, vllm
 
 families.HEAD = 32  # the smallest that vLLM's attention on a CPU takes
 
@@ -230,8 +230,7 @@ def saved(family: str, out: Path) -> tuple[str, bool]:
     """Directory of a tiny model whose media tokens are improbable; whether it sees."""
     model, processor = stock.FAMILIES[family]()
     as_published(model, processor)
-    media = [getattr(model.config, name, None) for name in vllm_media()]
-    quieten(model, [token for token in media if isinstance(token, int)])
+    quieten(model, trainable.media_ids(model.config))
     model.save_pretrained(out / "model")
     processor.save_pretrained(out / "model")
     return str(out / "model"), isinstance(processor, ProcessorMixin)
@@ -243,12 +242,6 @@ def as_published(model, processor) -> None:
     images = getattr(processor, "image_processor", None)
     if hasattr(images, "do_image_splitting") and hasattr(images, "max_image_size"):
         images.do_image_splitting, images.size = True, {"longest_edge": 56}
-
-
-def vllm_media() -> tuple[str, ...]:
-    from vantage.training.trl.trainable import MEDIA_TOKENS
-
-    return MEDIA_TOKENS
 
 
 def quieten(model, token_ids: list[int]) -> None:

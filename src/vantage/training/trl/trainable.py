@@ -23,12 +23,18 @@ MEDIA_TOKENS = (
     "vision_end_token_id",
     "boi_token_id",
     "eoi_token_id",
+    "image_start_token_id",
+    "image_end_token_id",
+    "video_start_token_id",
+    "video_end_token_id",
+    "visual_indicator_token_ids",
 )
 
 
 def media_ids(config: Any) -> list[int]:
     """Ids of placeholder tokens of images, videos and audio in a model's configuration."""
-    values = [getattr(config, name, None) for name in MEDIA_TOKENS]
+    named = (getattr(config, name, None) for name in MEDIA_TOKENS)
+    values = (value for one in named for value in (one if isinstance(one, list) else [one]))
     return sorted({value for value in values if isinstance(value, int)})
 
 
