@@ -22,8 +22,8 @@ def plan(rows: int, *, pairs: bool = False, padding=(), weight=1.0) -> Samples:
 
 
 def rows_of(update) -> list[int]:
-    """Rows that an update trains, in the order in which processes and forwards take them."""
-    rows = update.row_PR.T.ravel()
+    """Rows that an update trains, by process."""
+    rows = update.row_PR.ravel()
     return rows[rows != PADDING].tolist()
 
 
@@ -60,6 +60,22 @@ def test_processes_get_equal_rows_per_update(processes):
         each = (update.row_PR != PADDING).sum(axis=1)
         assert update.row_PR.shape == (processes, max(each.max(), 1))
         assert each.max() - each.min() <= 1
+
+
+@pytest.mark.parametrize(
+    "prompts, processes, expected",
+    [
+        ([0, 1, 0, 1, 0, 1, 0, 1], 2, [[0, 2, 4, 6], [1, 3, 5, 7]]),
+        ([2, 0, 1, 2, 0, 1], 3, [[1, 4], [2, 5], [0, 3]]),
+        ([0, 1, 1, 1, 0, 2, 2], 3, [[0, 4, 1], [2, 3], [5, 6]]),
+        ([5] * 4, 3, [[0, 1], [2], [3]]),
+    ],
+)
+def test_rows_of_a_prompt_stay_on_one_process(prompts, processes, expected):
+    samples = replace(plan(len(prompts)), prompt_M=np.array(prompts))
+    (update,) = dealt(samples, 1, processes)
+    found = [row_R[row_R != PADDING].tolist() for row_R in update.row_PR]
+    assert found == expected
 
 
 def test_update_tokens_count_trained_rows():

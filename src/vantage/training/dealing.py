@@ -52,7 +52,8 @@ def deal(
 ) -> list[Update]:
     """Split a plan into optimizer updates, in its order and without its padding samples.
 
-    Every process gets the same number of rows in an update, at least one.
+    Every process gets the same number of rows in an update, at least one. Rows of a prompt stay
+    together, since they can share its tokens and images in a forward.
 
     Args:
         samples: The plan, M rows.
@@ -71,10 +72,10 @@ def deal(
     for number in range(updates):
         every = np.flatnonzero((update_M == number) & ~samples.padding_M)
         rows = every[forwarded_M[every]]
-        each = max(1, -(-len(rows) // processes))
-        padded = np.full(each * processes, PADDING)
-        padded[: len(rows)] = rows
-        row_PR = padded.reshape(each, processes).T
+        by_prompt = rows[np.argsort(samples.prompt_M[rows], kind="stable")]
+        row_PR = np.full((processes, max(1, -(-len(rows) // processes))), PADDING)
+        for process, mine in enumerate(np.array_split(by_prompt, processes)):
+            row_PR[process, : len(mine)] = mine
         dealt.append(Update(row_PR, every, int(length_M[every].sum())))
     return dealt
 

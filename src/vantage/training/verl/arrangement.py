@@ -130,7 +130,8 @@ def _balanced(row_PR: np.ndarray, size: int, work_M: np.ndarray) -> np.ndarray:
     """
     processes = len(row_PR)
     padded = np.full(size * processes, PADDING)
-    padded[: row_PR.size] = row_PR.T.reshape(-1)
+    rows = np.sort(row_PR[row_PR != PADDING])
+    padded[: len(rows)] = rows
     work = np.array([work_M[row] if row != PADDING else -1 for row in padded])
     dealt_RP = np.argsort(-work, kind="stable").reshape(size, processes)
     dealt_RP[1::2] = dealt_RP[1::2, ::-1]
