@@ -318,7 +318,10 @@ def memory(work: Work) -> None:
 
 
 def whole() -> None:
-    """Time whole rollout batches: sampling, scoring, old log-probs, four updates."""
+    """Time whole rollout batches: sampling, scoring, old log-probs, four updates.
+
+    The last line has the seconds of the stages of packed updates.
+    """
     work = CASES[0]
     options = {"steps_per_generation": 4, "num_iterations": 1, "max_steps": 8}
     sides = {name: side_of(name, work, sampled=True, **options) for name in ("TRL", "packed")}
@@ -336,6 +339,16 @@ def whole() -> None:
         f"{'4 questions x 8, R = 128, U = 4':32} {seconds[0]:9.2f} {seconds[1]:9.2f} "
         f"{median:6.2f} ({least:.2f} to {most:.2f})",
         flush=True,
+    )
+    logged = sides["packed"][0].state.log_history
+    stages = ("generate", "reward", "plan", "log_probs", "update")
+    of_stage = {
+        name: [line[f"seconds/{name}"] for line in logged if f"seconds/{name}" in line]
+        for name in stages
+    }
+    print(
+        "  ours: "
+        + ", ".join(f"{name} {statistics.median(s):.2f} s" for name, s in of_stage.items())
     )
 
 

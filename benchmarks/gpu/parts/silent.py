@@ -1,0 +1,34 @@
+"""Updates of four groups, two of them without an advantage, against four groups that all train."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Iterator
+
+from update_step import Work, alternate, half_silent, ratios, reward, side_of
+
+from gpu.policy import TINY, model_of, processor
+from gpu.results import Case, Numbers
+
+WORK = Work("P 1,010, R 512, G 8", 896, 512)
+
+
+def cases(tiny: bool) -> Iterator[Case]:
+    """One case."""
+    yield WORK.name, functools.partial(compare, TINY if tiny else WORK, tiny)
+
+
+def compare(work: Work, tiny: bool) -> Numbers:
+    """Seconds of an update of each kind, alternating in one process."""
+    model = model_of(tiny)
+    options = {"gradient_checkpointing": True, "learning_rate": 0.0, "optim": "sgd"}
+    options |= {"per_device_train_batch_size": 4 * work.group, "model": model}
+    sides = {
+        name: side_of("packed", work, processor=processor(work, tiny), rewards=function, **options)
+        for name, function in (("all", reward), ("half", half_silent))
+    }
+    seconds = alternate(sides, 1 if tiny else 3)
+    median, least, most = ratios(seconds["all"], seconds["half"])
+    middle = {f"{name} s": statistics.median(each) for name, each in seconds.items()}
+    return {"times faster": median, "least": least, "most": most, **middle}
