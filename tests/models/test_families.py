@@ -1,5 +1,6 @@
 """Every family with its stock processor: what works, and the table of it in docs/models.md."""
 
+import contextlib
 import functools
 import json
 import tempfile
@@ -21,7 +22,9 @@ from transformers import (
     ProcessorMixin,
 )
 
+from vantage import decoding
 from vantage.errors import ConfigError, EngineError
+from vantage.evaluation import generation
 from vantage.evaluation.generation import generate
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.sampling import Sampling
@@ -67,6 +70,14 @@ class Family:
         return trainer, occurrences(trainer, by_update, clipped)
 
 
+@contextlib.contextmanager
+def by_transformers():
+    """Within the context, evaluation generates with the decoding method of transformers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "can_decode", lambda model: False)
+        yield
+
+
 # ---- cells ---------------------------------------------------------------------------------
 
 
@@ -81,7 +92,7 @@ def loads(family: Family, tmp_path) -> str:
 
 
 def generates(family: Family, tmp_path) -> str:
-    """Several responses to prompts in one batch are those to each prompt by itself."""
+    """Responses to prompts in one batch are those of `generate` to each prompt by itself."""
     model = family.auto.from_pretrained(family.path)
     for name, weights in model.named_parameters():  # or pictures would hardly be seen
         if any(part in name for part in ("projector", "merger", "connector")):
@@ -90,7 +101,9 @@ def generates(family: Family, tmp_path) -> str:
     one, none, two, other = map(read, family.rows(4))
     seeing, blind = [one, two, replace(two, images=two.images[::-1])], [none, other]
     for together in (seeing, blind):
-        greedy = [generate(loaded, [one], Sampling(1, 0.0, 6, 0))[0][0] for one in together]
+        with by_transformers():
+            greedy = [generate(loaded, [one], Sampling(1, 0.0, 6, 0))[0][0] for one in together]
+        assert decoding.can_decode(model)
         drawn = generate(loaded, together, Sampling(2, 1e-5, 6, 0))
         assert drawn == [[response, response] for response in greedy]
     return "yes"

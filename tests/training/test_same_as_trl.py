@@ -138,7 +138,7 @@ def both(case: Case, tmp_path, monkeypatch) -> list:
     for kind, configuration in ((GRPOTrainer, GRPOConfig), (VantageTrainer, VantageConfig)):
         answer = Responses()
         monkeypatch.setattr(
-            GRPOTrainer,
+            kind,
             "_generate_single_turn",
             lambda self, *rest, answer=answer, **more: answer(self, *rest, **more),
         )

@@ -236,6 +236,23 @@ def test_tensor_parallel_processes_share_a_seed(
         assert [mine == other for other in draws] == [one == other for other in groups]
 
 
+@pytest.mark.parametrize("caches", [True, False])
+def test_missing_prefix_caching_is_logged(caches, monkeypatch, tmp_path, caplog):
+    cache = SimpleNamespace(enable_prefix_caching=caches)
+    engine = SimpleNamespace(
+        vllm_config=SimpleNamespace(cache_config=cache),
+        model_config=SimpleNamespace(dtype=torch.float32),
+    )
+    monkeypatch.setattr(
+        generation.VLLMGeneration,
+        "_init_vllm",
+        lambda self: setattr(self, "llm", SimpleNamespace(llm_engine=engine)),
+    )
+    model, processor = FAMILIES["qwen2.5-vl"]()
+    trainer(model, mixed_rows(4), tmp_path, rest={"processing_class": processor}, **COLOCATED)
+    assert ("prefix caching is off for qwen2_5_vl" in caplog.text) is not caches
+
+
 # ---- options -------------------------------------------------------------------------------
 
 

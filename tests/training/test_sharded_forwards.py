@@ -8,7 +8,6 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import MixedPrecision, MixedPrecisionPolicy
 
 from vantage.training.trl import sharding
-from vantage.training.trl.encoding import Encoding
 
 BF16 = torch.bfloat16
 
@@ -115,11 +114,3 @@ def model(tiny_model):
     from transformers import AutoModelForImageTextToText
 
     return AutoModelForImageTextToText.from_pretrained(tiny_model)
-
-
-def test_image_prompt_is_appended_to_text_prompts():
-    picture = Encoding("", [7, 8], [], {"pixel_values": torch.ones(1, 2), "token_type_ids": [0, 1]})
-    ids, fields = sharding.with_prompt([[1], [2, 3]], {"token_type_ids": [[0], [0, 0]]}, picture)
-    assert ids == [[1], [2, 3], [7, 8]]
-    assert fields["token_type_ids"] == [[0], [0, 0], [0, 1]]
-    assert torch.equal(fields["pixel_values"], torch.ones(1, 2))

@@ -11,7 +11,12 @@ from datasets import Dataset, Image, IterableDataset
 from families import FAMILIES
 from PIL import Image as Pictures
 from training_cases import OtherEngine, Recorder, Reward, difference, mixed_rows, trained, trainer
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationMixin,
+)
 
 import vantage
 from vantage.errors import ConfigError, EngineError, InputError
@@ -353,14 +358,17 @@ def test_single_update_needs_no_old_log_probs(updates, scored, tiny_model, tmp_p
     assert len(scored) == (with_gradient if updates == 2 else 0)
 
 
-def test_early_log_probs_of_sampler_correction_are_reused(scored, tiny_model, tmp_path):
+def test_sampler_correction_scores_only_trained_rollouts(scored, tiny_model, tmp_path):
     options = {**SHARE, "packing": "off"}
     made, _ = trained(tiny_model, mixed_rows(4), tmp_path, kind=OtherEngine, **options)
-    samples = made.batch.samples
+    samples, scored_rollouts = made.batch.samples, made.batch.scored
     assert len(samples) == 3 * 16 + 8
-    away_M = samples.prompt_M != made.batch.scored.prompt_N[samples.rollout_M]
-    shared = (away_M & (samples.advantage_M != 0)).sum()
-    assert len(scored) == 32 + shared  # 32 responses under their own prompts, before the plan
+    forwarded_M = samples.advantage_M != 0
+    rollouts = samples.rollout_M[forwarded_M]
+    under = zip(samples.prompt_M[forwarded_M].tolist(), rollouts.tolist(), strict=True)
+    own = zip(scored_rollouts.prompt_N[rollouts].tolist(), rollouts.tolist(), strict=True)
+    assert len(scored) == len({*under, *own}) < 3 * 16 + 8
+    assert logged(made, "sampling/importance_sampling_ratio/mean")[0] > 0
 
 
 def test_processor_runs_once_per_distinct_prompt(tiny_model, tmp_path):
@@ -847,3 +855,51 @@ def test_images_that_a_reward_or_the_model_reads_pass(digit_rows):
             columns.check_pictures("rows", other, [])
     with pytest.raises(InputError, match="'clip' holds videos"):
         columns.check_pictures("rows", rows.add_column("clip", ["a.mp4"] * 4), [])
+
+
+# ---- generation ------------------------------------------------------------------------------
+
+
+def test_prompt_of_several_rollouts_is_read_once(ragged_model, tmp_path, monkeypatch):
+    read = []
+    prefill = GenerationMixin._prefill
+
+    def spy(self, input_ids, *rest, **more):
+        read.append(len(input_ids))
+        return prefill(self, input_ids, *rest, **more)
+
+    monkeypatch.setattr(GenerationMixin, "_prefill", spy)
+    made, _ = trained(ragged_model, mixed_rows(4), tmp_path, eval_strategy="no")
+    assert read == [4] and len(made.reward_funcs[0].responses) == 16
+
+
+@pytest.mark.parametrize(
+    "options", [{"repetition_penalty": 1.2}, {"cache_implementation": "static"}]
+)
+def test_options_of_other_decoding_methods_are_followed(options, tiny_model, tmp_path, monkeypatch):
+    asked = []
+    sample = GenerationMixin._sample
+
+    def spy(self, input_ids, *rest, **more):
+        asked.append((len(input_ids), more["generation_config"]))
+        return sample(self, input_ids, *rest, **more)
+
+    monkeypatch.setattr(GenerationMixin, "_sample", spy)
+    trained(tiny_model, mixed_rows(4), tmp_path, **options)
+    assert [rows for rows, _ in asked] == [16]
+    assert all(
+        getattr(config, *item[:1]) == item[1] for _, config in asked for item in options.items()
+    )
+
+
+def test_responses_are_seeded_by_batch_and_rollout(ragged_model, tmp_path):
+    """The first questions get the same responses in a batch with more questions."""
+    found = []
+    for questions, name in ((2, "two"), (4, "four")):
+        size = {"per_device_train_batch_size": 2 * questions, "shuffle_dataset": False}
+        made, _ = trained(ragged_model, mixed_rows(4), tmp_path / name, **size, max_steps=1)
+        found.append(made.reward_funcs[0].responses)
+    few, many = found
+    assert (len(few), len(many)) == (8, 16)
+    assert few == many[:8]
+    assert len({*map(tuple, many)}) > 8

@@ -67,7 +67,7 @@ class Watched(VantageTrainer):
     def _noting(self, canary, batch, model):
         self.rows.append([])
         if batch.old_RT is not None:
-            sampling_NT = batch.responses.sampled["sampling_per_token_logps"]
+            sampling_NT = batch.responses.sampling_NT
             for (prompt, rollout), place in batch.row_of.items():
                 if prompt == batch.scored.prompt_N[rollout]:
                     counted_T = batch.responses.mask_NT[rollout].bool()

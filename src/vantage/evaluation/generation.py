@@ -11,6 +11,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import ProcessorMixin
 
+from vantage.decoding import Decoding, can_decode
 from vantage.errors import ConfigError, reading
 from vantage.evaluation.models import Loaded
 from vantage.evaluation.sampling import Read, Response, Sampling
@@ -26,6 +27,7 @@ from vantage.questions.schema import (
     taken,
 )
 from vantage.rewards.opening import judged, opened, opened_by
+from vantage.scoped import evaluating
 
 
 def answer(
@@ -101,9 +103,9 @@ def generate(
         refuse(question, placeholders(loaded.processor))
     tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)
     greedy = sampling.temperature == 0
-    # For some models, `num_return_sequences` splits the images of a prompt among its copies
-    # instead of repeating them, so prompts with several images are repeated here.
-    copies = sampling.samples if any(len(pictures(q)) > 1 for q in questions) else 1
+    prompt_N = np.arange(len(questions)).repeat(sampling.samples).tolist()
+    decoding = Decoding(prompt_N, torch.randint(2**62, (len(prompt_N), 1)).tolist())
+    shares = can_decode(loaded.model)
     options = {
         "do_sample": not greedy,
         "temperature": None if greedy else sampling.temperature,
@@ -111,38 +113,31 @@ def generate(
         "top_p": None if greedy else 1.0,
         "repetition_penalty": 1.0,
         "max_new_tokens": sampling.max_tokens,
-        "num_return_sequences": sampling.samples // copies,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    prompts = [render(question) for question in questions for _ in range(copies)]
+    written = [render(question) for question in questions]
+    prompts = written if shares else [written[row] for row in prompt_N]
     with reading(f"model {loaded.path!r}: the chat template or the processor fails on a question"):
         inputs = dict(_inputs(loaded.processor, prompts).to(loaded.model.device))
     for name, value in inputs.items():
         # Some processors return pixels in half precision; the model needs at least its own.
         if value.is_floating_point():
             inputs[name] = value.to(torch.promote_types(value.dtype, loaded.model.dtype))
-    with _evaluating(loaded.model):
+    with (
+        evaluating(loaded.model),
+        decoding.applies(loaded.model) if shares else contextlib.nullcontext(),
+    ):
         ids = loaded.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     lengths = (ids != tokenizer.pad_token_id).sum(dim=1).tolist()
-    each = sampling.samples // copies
-    tags = [tag for tag in _tags(loaded.processor, prompts) for _ in range(each)]
+    written_tags = _tags(loaded.processor, written)
+    tags = [written_tags[row] for row in prompt_N]
     flat = [
         Response(judged(text, tag), length)
         for text, tag, length in zip(texts, tags, lengths, strict=True)
     ]
     starts = range(0, len(flat), sampling.samples)
     return [flat[start : start + sampling.samples] for start in starts]
-
-
-@contextlib.contextmanager
-def _evaluating(model) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def right_answers(

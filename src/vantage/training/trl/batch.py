@@ -18,9 +18,9 @@ from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.policy import Key, Limits
 from vantage.training.trl.responses import Responses
 
-# TRL's names of the sampler's log-probs and of what it computes from them before rewards are known.
+# TRL's names of log-probs of the sampler and the policy, and of the ratios that correct for both.
 SAMPLED = "sampling_per_token_logps"
-EARLY = "old_per_token_logps"
+OLD = "old_per_token_logps"
 RATIO = "importance_sampling_ratio"
 
 
@@ -79,6 +79,9 @@ class RolloutBatch:
             same number of forwards.
         row_of: Key of this process -> row of `old_RT` and `reference_RT`.
         old_RT, reference_RT: Log-probs before the updates, shape (R, T); None if not needed.
+        own_NT: Log-probs of all processes before the updates, under the prompts that generated the
+            rollouts, 0 for those that are not trained, shape (N, T); None if not needed.
+        ratio_NT: Ratios that correct for the sampler, shape (N, T) or (N, 1); None for none.
     """
 
     scored: Scored
@@ -92,6 +95,8 @@ class RolloutBatch:
     row_of: dict[Key, int] = field(default_factory=dict)
     old_RT: torch.Tensor | None = None
     reference_RT: torch.Tensor | None = None
+    own_NT: torch.Tensor | None = None
+    ratio_NT: torch.Tensor | None = None
 
     @property
     def samples(self) -> Samples:
@@ -112,6 +117,12 @@ class RolloutBatch:
     def length_N(self) -> np.ndarray:
         """Number of response tokens that count, per rollout, shape (N,)."""
         return self.responses.counted()
+
+    @property
+    def own_keys(self) -> list[Key]:
+        """Key of each rollout under the prompt that generated it."""
+        asked_N = self.scored.asked_N.tolist()
+        return [(prompt, rollout) for rollout, prompt in enumerate(asked_N)]
 
     def is_own(self, key: Key) -> bool:
         """Whether the prompt of the key generated its rollout."""
@@ -159,7 +170,7 @@ class RolloutBatch:
         else:
             return mismatch(np.zeros(0), np.zeros(0))
         rollouts = [rollout for _, rollout in own]
-        sampling_RT = self.responses.sampled[SAMPLED][rollouts]
+        sampling_RT = self._sampling()[rollouts]
         counted_RT = self.responses.mask_NT[rollouts].bool()
         known_RT = counted_RT & ~sampling_RT.isnan()
         if known_RT.sum() > counted_RT.sum() / 2:  # vLLM omits a few log-probs
@@ -222,24 +233,28 @@ class RolloutBatch:
     def _ahead(self, keys: list[Key]) -> dict[str, torch.Tensor]:
         """Old, reference and sampler's log-probs of a forward, computed before the updates."""
         ahead = {}
-        rows, sampled = [self.row_of.get(key, 0) for key in keys], self.responses.sampled
+        rows = [self.row_of.get(key, 0) for key in keys]
+        rollouts = [rollout for _, rollout in keys]
         if self.old_RT is not None:
-            ahead[EARLY] = self.old_RT[rows]
+            ahead[OLD] = self.old_RT[rows]
         if self.reference_RT is not None:
             ahead["ref_per_token_logps"] = self.reference_RT[rows]
         # The importance ratio corrects for how a response was sampled. So it belongs to the prompt
         # that generated the response, whatever prompt it is trained under.
-        mine = {name: value[[rollout for _, rollout in keys]] for name, value in sampled.items()}
-        if RATIO in mine:
-            ahead[RATIO] = mine[RATIO]
-        if SAMPLED in mine and self.old_RT is not None:
+        if self.ratio_NT is not None:
+            ahead[RATIO] = self.ratio_NT[rollouts]
+        if self.responses.sampling_NT is not None and self.old_RT is not None:
             own_B1 = torch.tensor([self.is_own(key) for key in keys], device=self.device)[:, None]
-            sampling, old = mine[SAMPLED], ahead[EARLY]
+            sampling = self.responses.sampling_NT[rollouts]
             # The sampler has no log-probs under other prompts. Apply its offset from the trainer
             # under its own prompt to the old log-probs.
-            apart = sampling - mine.get(EARLY, sampling)
-            ahead[SAMPLED] = torch.where(own_B1, sampling, old + apart)
+            apart = 0.0 if self.own_NT is None else sampling - self.own_NT[rollouts]
+            ahead[SAMPLED] = torch.where(own_B1, sampling, ahead[OLD] + apart)
         return ahead
+
+    def _sampling(self) -> torch.Tensor:
+        assert self.responses.sampling_NT is not None
+        return self.responses.sampling_NT
 
 
 def trained_keys(keys: Sequence[Key], updates: list[Update], process: int) -> list[Key]:

@@ -12,7 +12,7 @@ from transformers import BatchFeature, ProcessorMixin
 from vantage.errors import InputError
 from vantage.questions.prompts import Prompts
 from vantage.questions.schema import pictures, render, taken
-from vantage.training.scoped import scoped
+from vantage.scoped import scoped
 from vantage.training.trl.encoding import Encoding, ImagesOnce, per_prompt
 from vantage.training.trl.vllm import written
 

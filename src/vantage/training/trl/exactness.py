@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vantage.errors import EngineError
-from vantage.training.scoped import evaluating, scoped
+from vantage.scoped import evaluating, scoped
 from vantage.training.trl import packing, prefix
 from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.packing import Pack

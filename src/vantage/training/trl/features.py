@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from vantage.training.scoped import scoped
+from vantage.scoped import scoped
 from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.prefix import drops
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,14 +19,15 @@ class Responses:
         mask_NT: Loss mask, 0 for padding and for tokens that the model did not generate, shape
             (N, T).
         pad_id: Id of the padding token.
-        sampled: Name -> other values of the sampled tokens, shape (N, T) or (N, 1).
+        sampling_NT: Log-probs of the tokens by the engine that sampled them, NaN where it has none,
+            shape (N, T); None if it reports none.
     """
 
     tokens_NT: torch.Tensor
     seen_NT: torch.Tensor
     mask_NT: torch.Tensor
     pad_id: int
-    sampled: dict[str, torch.Tensor] = field(default_factory=dict)
+    sampling_NT: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens_NT)
@@ -52,7 +53,7 @@ class Responses:
             tokens_NT=self.tokens_NT[index],
             seen_NT=self.seen_NT[index],
             mask_NT=self.mask_NT[index],
-            sampled={name: value[index] for name, value in self.sampled.items()},
+            sampling_NT=None if self.sampling_NT is None else self.sampling_NT[index],
         )
 
     def __add__(self, other: Responses) -> Responses:
@@ -62,7 +63,9 @@ class Responses:
             tokens_NT=_stacked(self.tokens_NT, other.tokens_NT, self.pad_id),
             seen_NT=_stacked(self.seen_NT, other.seen_NT, 0),
             mask_NT=_stacked(self.mask_NT, other.mask_NT, 0),
-            sampled={n: _stacked(v, other.sampled[n], 0.0) for n, v in self.sampled.items()},
+            sampling_NT=None
+            if self.sampling_NT is None or other.sampling_NT is None
+            else _stacked(self.sampling_NT, other.sampling_NT, 0.0),
         )
 
 

@@ -24,7 +24,8 @@ from vantage.training.mismatch import Canary, pooled
 from vantage.training.planning import Plan, totals
 from vantage.training.session import Session
 from vantage.training.stopping import StoppedError
-from vantage.training.trl.batch import EARLY, RATIO, SAMPLED, RolloutBatch, Scored, trained_keys
+from vantage.training.trl import correction
+from vantage.training.trl.batch import SAMPLED, RolloutBatch, Scored, trained_keys
 from vantage.training.trl.config import TOKEN_MEANS, VantageConfig
 from vantage.training.trl.encoder import Encoder
 from vantage.training.trl.policy import Key, Limits, Policy
@@ -170,7 +171,7 @@ class RolloutBatches:
             batch = RolloutBatch(scored, plan, args, updates, advantage_M, keys, limits)
             batch = replace(batch, forwards_U=self._forwards(batch, model))
             batch = self._with_log_probs(batch, model, reference)
-            if self.canary is not None and SAMPLED in responses.sampled:
+            if self.canary is not None and responses.sampling_NT is not None:
                 self._compare(self.canary, batch, model)
         return batch
 
@@ -191,12 +192,15 @@ class RolloutBatches:
         prompts, process = session.prompts, self.accelerator.process_index
         prompt_N = prompts.ids(session.draw(questions), self.args.num_generations)
         each = len(prompt_N) // self.accelerator.num_processes
-        mine = prompt_N[process * each : (process + 1) * each].tolist()
+        rows = range(process * each, (process + 1) * each)
+        mine = prompt_N[rows].tolist()
         encodings = [self.encoder(prompt) for prompt in mine]
         sources = zip(map(prompts.source, mine), encodings, strict=True)
         examples = [{**source, "prompt": encoding.prompt} for source, encoding in sources]
         question_N = prompt_N // prompts.variants.prompts
-        turn = Turn(in_one_form(examples), encodings, list(self.rewards()), number, question_N)
+        seeds = [(self.args.seed, session.number, number, row) for row in rows]
+        rewards = list(self.rewards())
+        turn = Turn(in_one_form(examples), encodings, seeds, rewards, number, question_N)
         seed_generation(self.args, session.number, process, number)
         output = self.generate(turn)
         scored = Scored(
@@ -232,18 +236,18 @@ class RolloutBatches:
 
     def _responses(self, output: dict[str, Any]) -> Responses:
         """Gather the responses of all processes."""
-        names = (SAMPLED, RATIO, *([EARLY] if self.corrects_sampler else []))
         seen = output["completion_mask"]
         # A rollout function marks tokens that the model did not generate with `env_mask`, which
         # TRL passes on as `tool_mask`.
         own_NT = self._gathered(output.get("tool_mask", torch.ones_like(seen)), 1)
         seen_NT = self._gathered(seen, 0)
+        sampling = output.get(SAMPLED)
         return Responses(
             self._gathered(output["completion_ids"], self.policy.pad_id),
             seen_NT,
             seen_NT * own_NT,
             self.policy.pad_id,
-            {name: self._gathered(output[name], 0.0) for name in names if name in output},
+            None if sampling is None else self._gathered(sampling, 0.0),
         )
 
     def _generated_tokens(self, output: dict[str, Any]) -> int:
@@ -285,23 +289,46 @@ class RolloutBatches:
 
     def _with_log_probs(self, batch: RolloutBatch, model: Any, reference) -> RolloutBatch:
         """Compute old and reference log-probs once per distinct key of this process."""
-        args, sampled = self.args, batch.responses.sampled
-        off_policy = args.updates_per_rollout_batch > 1
+        args, samples = self.args, batch.responses.sampling_NT is not None
+        corrects = samples and self.corrects_sampler
         # TRL's off-policy mask compares the sampler's log-probs with the old ones.
-        masks = args.off_policy_mask_threshold is not None and SAMPLED in sampled
-        needs_old = off_policy or masks or self.corrects_sampler
+        masks = samples and args.off_policy_mask_threshold is not None
+        needs_old = corrects or masks or args.updates_per_rollout_batch > 1
         if not needs_old and args.beta == 0.0:
             return batch
-        dealt = [batch.distinct_keys(p) for p in range(self.accelerator.num_processes)]
-        mine = dealt[self.accelerator.process_index]
-        return replace(
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        dealt = [batch.distinct_keys(number) for number in range(processes)]
+        owned = correction.owners(batch.own_keys, dealt) if corrects else [[] for _ in dealt]
+        mine = list(dict.fromkeys([*dealt[process], *owned[process]]))
+        batch = replace(
             batch,
             row_of={key: row for row, key in enumerate(mine)},
-            old_RT=self._score_old(batch, model, dealt) if needs_old else None,
-            reference_RT=self._score_reference(batch, mine, model, reference)
+            old_RT=self._score(batch, mine, model) if needs_old else None,
+            reference_RT=self._score_reference(batch, dealt[process], model, reference)
             if args.beta != 0.0
             else None,
         )
+        return self._corrected(batch, owned) if corrects else batch
+
+    def _corrected(self, batch: RolloutBatch, owned: list[list[Key]]) -> RolloutBatch:
+        """Compute the ratios that correct for the sampler.
+
+        Args:
+            batch: The batch with the old log-probs of this process.
+            owned: Keys of the rollouts that each process has scored for all.
+        """
+        responses, mine = batch.responses, owned[self.accelerator.process_index]
+        assert batch.old_RT is not None and responses.sampling_NT is not None
+        own_NT = torch.zeros_like(responses.tokens_NT, dtype=batch.old_RT.dtype)
+        own_NT[[rollout for _, rollout in mine]] = batch.old_RT[[batch.row_of[key] for key in mine]]
+        own_NT = self.accelerator.reduce(own_NT, "sum")
+        trained = [rollout for keys in owned for _, rollout in keys]
+        compared = (own_NT[trained], responses.sampling_NT[trained], responses.mask_NT[trained])
+        ratio_R = correction.ratios(*compared, self.args)
+        self.log(correction.metrics(*compared, ratio_R))
+        ratio_N = ratio_R.new_ones(len(responses), ratio_R.shape[1])
+        ratio_N[trained] = ratio_R
+        return replace(batch, own_NT=own_NT, ratio_NT=ratio_N)
 
     def _score(self, batch: RolloutBatch, keys: Sequence[Key], model: Any) -> torch.Tensor:
         return self.policy.log_probs(model, batch.responses, keys, batch.limits)
@@ -315,18 +342,6 @@ class RolloutBatches:
         with use_adapter(adapted, adapter_name="ref" if "ref" in adapted.peft_config else None):
             return self._score(batch, keys, model)
 
-    def _score_old(self, batch: RolloutBatch, model: Any, dealt: list[list[Key]]) -> torch.Tensor:
-        """Old log-probs of the keys of this process; reuses those that TRL computed early."""
-        mine = dealt[self.accelerator.process_index]
-        known_NT = batch.responses.sampled.get(EARLY)
-        if known_NT is None:
-            return self._score(batch, mine, model)
-        old_RT = known_NT[[rollout for _, rollout in mine]]
-        if any(not batch.is_own(key) for keys in dealt for key in keys):
-            rows = [row for row, key in enumerate(mine) if not batch.is_own(key)]
-            old_RT[rows] = self._score(batch, [mine[row] for row in rows], model)
-        return old_RT
-
     def _compare(self, canary: Canary, batch: RolloutBatch, model: Any) -> None:
         """Log the mismatch between vLLM and the policy; a large one ends the run."""
         process, rows = self.accelerator.process_index, self.policy.rows
@@ -337,39 +352,3 @@ class RolloutBatches:
             options = ", ".join(self.args.changes_of_log_probs)
             logger.warning(f"{options}: vLLM's log-probs cannot be compared with the trainer's")
         canary.take(found)
-
-    # ---- log-probs that TRL needs early ----------------------------------------------
-
-    def score_own(
-        self,
-        model: Any,
-        turn: Turn,
-        input_ids: torch.Tensor,
-        mask: torch.Tensor,
-        width: int,
-    ) -> torch.Tensor:
-        """Compute log-probs of responses under the prompts that generated them.
-
-        Args:
-            model: The trained model.
-            turn: The turn that generated them.
-            input_ids, mask: Prompts and responses with their padding mask, shape (B, P + width).
-            width: Padded response length.
-
-        Returns:
-            Log-probs, shape (B, width).
-        """
-        asked = zip(turn.encodings, input_ids[:, :-width], mask[:, :-width].bool(), strict=True)
-        rows = [replace(row, ids=ids[there].tolist()) for row, ids, there in asked]
-        tokens_RT, seen_RT = input_ids[:, -width:], mask[:, -width:]
-        scored = []
-        for start in range(0, len(rows), self.policy.rows):
-            part = slice(start, start + self.policy.rows)
-            some, tokens, seen = rows[part], tokens_RT[part], seen_RT[part]
-            if self.encoder.pictured and not any(row.images for row in some):
-                some = [*some, self.encoder.pictured]
-                tokens = torch.cat([tokens, torch.full_like(tokens[:1], self.policy.pad_id)])
-                seen = torch.cat([seen, torch.zeros_like(seen[:1])])
-            scores = self.policy.whole_rows(model, some, tokens, seen)
-            scored.append(scores.log_probs_RT[: len(rows[part])])
-        return torch.cat(scored)

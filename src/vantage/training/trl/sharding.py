@@ -19,8 +19,7 @@ from accelerate.utils import DistributedType, is_peft_model
 from torch.distributed.fsdp import FSDPModule
 from transformers import TrainingArguments
 
-from vantage.training.scoped import scoped
-from vantage.training.trl.encoding import Encoding, merge_fields, per_token
+from vantage.scoped import scoped
 
 
 def exchange_in_float32(accelerator: Accelerator) -> None:
@@ -131,14 +130,3 @@ def trains_vision(model: Any) -> bool:
 
 def _without_adapters(model: Any) -> Any:
     return model.get_base_model() if is_peft_model(model) else model
-
-
-def with_prompt(prompt_ids: list[list[int]], fields: dict, more: Encoding) -> tuple[list, dict]:
-    """Append a prompt with an image to text-only prompts and their processor fields."""
-    types = {name: rows for name, rows in fields.items() if per_token(name)}
-    rows = [
-        Encoding("", list(ids), [], {name: rows[number] for name, rows in types.items()})
-        for number, ids in enumerate(prompt_ids)
-    ]
-    rows.append(more)
-    return [row.ids for row in rows], merge_fields(rows)

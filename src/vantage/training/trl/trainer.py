@@ -25,9 +25,10 @@ from transformers import Trainer
 from trl import GRPOTrainer
 from trl.trainer.utils import strip_images_from_messages
 
+from vantage.decoding import can_decode
 from vantage.questions.schema import images_in
+from vantage.scoped import evaluating, scoped
 from vantage.training import checkpoints
-from vantage.training.scoped import evaluating, scoped
 from vantage.training.stopping import StoppedError
 from vantage.training.trl import (
     completion_tables,
@@ -42,6 +43,7 @@ from vantage.training.trl.batch import RolloutBatch
 from vantage.training.trl.config import VantageConfig, check_arguments
 from vantage.training.trl.data_sets import DataSets, check_columns, read
 from vantage.training.trl.encoder import Encoder
+from vantage.training.trl.encoding import merge_fields
 from vantage.training.trl.loading import with_processor
 from vantage.training.trl.recording import TrlRecording
 from vantage.training.trl.rewards import computed, tag_of
@@ -50,7 +52,7 @@ from vantage.training.trl.rollout_batches import (
     RolloutBatches,
     seed_generation,
 )
-from vantage.training.trl.turn import WRITTEN, Turn
+from vantage.training.trl.turn import ENCODINGS, Turn
 from vantage.training.trl.vllm import sampling_what_is_trained
 
 
@@ -172,8 +174,9 @@ class VantageTrainer(GRPOTrainer):
     def _generated(self, turn: Turn) -> dict[str, Any]:
         """Generate and score with TRL, without images, which TRL would process and gather."""
         bare = [{"prompt": strip_images_from_messages(prompt)} for prompt in turn.prompts]
-        # Without KL, TRL leaves the reference's log-probs to the policy.
-        with scoped(self, _turn=turn, beta=0.0):
+        # The policy computes log-probs of the reference and for the correction of the sampler.
+        without = {"beta": 0.0, "vllm_importance_sampling_correction": False}
+        with scoped(self, _turn=turn, **without):
             output = self._generate_and_score_completions(bare)
         completions.without_advantages(self._logs, len(turn.part_NF))
         self._logs.setdefault(completions.QUESTION, []).extend(turn.question_N.tolist())
@@ -185,7 +188,7 @@ class VantageTrainer(GRPOTrainer):
     def _tokenize_prompts(self, prompts: list):
         if self._turn is None:
             return super()._tokenize_prompts(prompts)
-        return self._turn.tokenized(pixels=not self.use_vllm)
+        return self._turn.tokenized()
 
     def _generate(self, prompts: list):
         if self._turn is None:
@@ -200,26 +203,33 @@ class VantageTrainer(GRPOTrainer):
         return prompt_ids, ids, mask, texts, log_probs, extra, None, []
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
-        """As TRL, but in evaluation mode, and with an additional prompt with an image if weights
-        are sharded and the prompts of this process have none.
+        """As TRL, but in evaluation mode, and with one forward over the prompt of all its rollouts.
+
+        If weights are sharded and no prompt of this process has an image, it generates for an
+        additional prompt that has one.
         """
-        fields = multimodal_fields
+        generate, turn = super()._generate_single_turn, self._turn
+        if turn is None or ENCODINGS not in multimodal_fields:  # called by the user's code
+            with evaluating(self.model):
+                return generate(prompt_ids, images, multimodal_fields, num_generations, **rest)
         if self.use_vllm:
             if self.state.global_step != self._last_loaded_step:
                 self.vllm_generation.sync_weights()
                 self._last_loaded_step = self.state.global_step
-            asked = fields[WRITTEN]
+            asked = [row.written or row.ids for row in turn.encodings]
             return self.vllm_generation.sample(asked, prompt_ids, images, num_generations)
+        bare = self.accelerator.unwrap_model(self.model)
+        sharded = sharding.shards_weights(self.accelerator)
         gathers = self.args.ds3_gather_for_generation and not self.is_fsdp_enabled
-        shared = sharding.shards_weights(self.accelerator) and not gathers
-        more = self._encoder.pictured if shared and not images else None
-        if more is not None:
-            prompt_ids, fields = sharding.with_prompt(prompt_ids, fields, more)
-        with evaluating(self.model):
-            sampled, log_probs = super()._generate_single_turn(
-                prompt_ids, images, fields, num_generations, **rest
-            )
-        return (sampled if more is None else sampled[:-1]), log_probs
+        more = self._encoder.pictured if sharded and not gathers and not images else None
+        shares = not self.use_transformers_continuous_batching
+        shares = shares and can_decode(bare, self.generation_config)
+        rows, decoding = turn.asked(more, shares=shares, is_synced=sharded)
+        ids, fields = [row.ids for row in rows], merge_fields(rows)
+        changed = decoding.applies(bare) if decoding else contextlib.nullcontext()
+        with evaluating(self.model), changed:
+            sampled, log_probs = generate(ids, images, fields, num_generations, **rest)
+        return sampled[: len(prompt_ids)], log_probs
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         score = partial(super()._calculate_rewards, completion_ids_list=completion_ids_list)
@@ -251,9 +261,6 @@ class VantageTrainer(GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, width, *args, **kwargs
             )
-        make = self._rollout_batches
-        if turn.number is not None and make.corrects_sampler and model is self.model:
-            return make.score_own(model, turn, input_ids, attention_mask, width), None, None
         # The policy computes the other log-probs once the plan is made.
         waiting = torch.full((len(input_ids), width), torch.nan)
         return waiting.to(input_ids.device), None, None

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from trl.data_utils import prepare_multimodal_messages
 
+from vantage.decoding import Decoding
 from vantage.questions.schema import images_in
-from vantage.training.trl.encoding import Encoding, merge_fields
+from vantage.training.trl.encoding import Encoding
 
-# Field that passes unexpanded prompts through TRL's generation to vLLM.
-WRITTEN = "written"
+# Field that passes the encodings through TRL's generation.
+ENCODINGS = "encodings"
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Turn:
 
     Attributes:
         examples: Data rows with rendered prompts.
-        encodings: Encodings of the prompts.
+        encodings: Encoding of each prompt, the same object for all responses to a prompt.
+        seeds: Seed of the random numbers of each response.
         number: Number of the turn within the rollout batch, from 0; None for validation.
         rewards: Names of the reward functions.
         question_N: Id within the batch of each rollout's question, over all processes, shape (N,).
@@ -33,6 +35,7 @@ class Turn:
 
     examples: list[dict[str, Any]]
     encodings: list[Encoding]
+    seeds: Sequence[Sequence[int]]
     rewards: Sequence[str]
     number: int | None = None
     question_N: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -44,18 +47,33 @@ class Turn:
         """Prompts with their images."""
         return [example["prompt"] for example in self.examples]
 
-    def tokenized(self, *, pixels: bool) -> tuple[list, list | None, dict[str, Any]]:
+    def tokenized(self) -> tuple[list, list | None, dict[str, Any]]:
         """Return the encoded prompts in the form of TRL's tokenization: ids, images and fields.
 
-        Args:
-            pixels: Whether to include pixel values. vLLM processes images itself, and the pixels
-                of all rollouts would fill the host's memory.
+        The fields have no pixel values, since those of all rollouts would fill the host's memory.
         """
         images = [row.images or None for row in self.encodings]
-        fields = {WRITTEN: [row.written or row.ids for row in self.encodings]}
-        if pixels:
-            fields = merge_fields(self.encodings)
+        fields = {ENCODINGS: self.encodings}
         return [row.ids for row in self.encodings], images if any(images) else None, fields
+
+    def asked(
+        self, more: Encoding | None, *, shares: bool, is_synced: bool
+    ) -> tuple[list[Encoding], Decoding | None]:
+        """Prompts that `generate` of transformers gets, and how it decodes the responses.
+
+        Args:
+            more: An additional prompt after those of the turn, if any.
+            shares: Whether it gets each prompt once; otherwise, it gets a prompt per response.
+            is_synced: Whether all processes run the same number of forwards.
+        """
+        prompts = [*self.encodings, *([more] if more else [])]
+        if not shares:
+            return prompts, None
+        distinct = {id(prompt): prompt for prompt in prompts}
+        row_of = {key: row for row, key in enumerate(distinct)}
+        seeds = [*self.seeds, *([(0,)] if more else [])]
+        decoding = Decoding([row_of[id(prompt)] for prompt in prompts], seeds, is_synced)
+        return list(distinct.values()), decoding
 
     def rows(self, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Data rows with the extra fields of a rollout function."""

@@ -106,4 +106,5 @@ def turn_of(
     examples = in_one_form(asked)
     each = samples if len(examples) % samples == 0 else 1
     made = [encoder.encode(example["prompt"]) for example in examples[::each]]
-    return Turn(examples, [encoding for encoding in made for _ in range(each)], rewards)
+    encodings = [encoding for encoding in made for _ in range(each)]
+    return Turn(examples, encodings, torch.randint(2**62, (len(encodings), 1)).tolist(), rewards)

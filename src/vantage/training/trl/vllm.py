@@ -14,6 +14,7 @@ It differs from TRL's `VLLMGeneration` in three ways:
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -34,10 +35,12 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer import grpo_trainer
 
 from vantage.errors import EngineError
+from vantage.scoped import scoped
 from vantage.training.mismatch import Canary, renormalisation, verdict
-from vantage.training.scoped import scoped
 from vantage.training.trl.config import VantageConfig
 from vantage.training.trl.policy import Policy
+
+logger = logging.getLogger(__name__)
 
 # Packages whose versions the error names if sampler and trainer disagree.
 PACKAGES = ("vllm", "trl", "transformers", "torch")
@@ -62,6 +65,13 @@ class Sampler(VLLMGeneration):
         ):
             raise EngineError("adapters with vLLM under FSDP 1 are not supported: use FSDP 2")
         super()._init_vllm()
+        if self.mode == "colocate":
+            cache = self.llm.llm_engine.vllm_config.cache_config
+            if not cache.enable_prefix_caching:
+                family = self.model.config.model_type
+                logger.warning(
+                    f"vLLM reads a prompt once per rollout: prefix caching is off for {family}"
+                )
 
     def ban(self, token_ids: Sequence[int]) -> None:
         """Never sample these tokens, regardless of the user's logit biases."""

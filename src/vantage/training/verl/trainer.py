@@ -40,10 +40,10 @@ from verl.utils.debug import marked_timer
 
 from vantage.errors import EngineError
 from vantage.rewards.opening import opened_by
+from vantage.scoped import scoped
 from vantage.training import checkpoints
 from vantage.training.clock import useful_per_second
 from vantage.training.recording import step_of
-from vantage.training.scoped import scoped
 from vantage.training.shape import shape_of
 from vantage.training.stopping import StoppedError
 from vantage.training.verl import resuming, rows, store

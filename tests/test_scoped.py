@@ -2,7 +2,7 @@
 
 import pytest
 
-from vantage.training.scoped import scoped
+from vantage.scoped import scoped
 
 
 class Owner:

@@ -1,0 +1,184 @@
+"""Samples several responses to a prompt after one forward over it.
+
+`Decoding` is a decoding method for `generate` of transformers (its argument `custom_generate`).
+`generate` gets each prompt once; after the forward over the prompts, the cache is copied for each
+response. Finished responses leave the batch. Each response has random numbers of its own, so it
+does not depend on the responses beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import (
+    Cache,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    StoppingCriteriaList,
+)
+from transformers.generation import GenerationMode
+from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
+
+from vantage.scoped import scoped
+
+# Options that change logits with a state per prompt, and their values without effect.
+STATEFUL = {
+    "repetition_penalty": (None, 1.0),
+    "encoder_repetition_penalty": (None, 1.0),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "guidance_scale": (None, 1),
+    "watermarking_config": (None,),
+}
+
+
+class Decoding(NamedTuple):
+    """Samples N responses to B prompts, or decodes greedily.
+
+    Attributes:
+        prompt_N: Row of the prompt of each response.
+        seed_N: Seed of the random numbers of each response, for `numpy.random.default_rng`.
+        is_synced: Whether all processes run the same number of forwards, as sharded weights need.
+    """
+
+    prompt_N: Sequence[int]
+    seed_N: Sequence[Sequence[int]]
+    is_synced: bool = False
+
+    def applies(self, model: Any) -> contextlib.AbstractContextManager:
+        """Within the context, `generate` of the model samples the responses.
+
+        It gets the B prompts, and returns the N responses with their prompts, shape (N, P + T).
+        """
+        return scoped(model, generate=partial(model.generate, custom_generate=self.decode))
+
+    def decode(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **inputs: Any,
+    ) -> torch.Tensor:
+        """Decode responses, with the signature that `generate` expects.
+
+        Args:
+            model: The model.
+            input_ids: Tokens of the prompts, padded on the left, shape (B, P).
+            logits_processor: Changes the logits, for example by the temperature.
+            stopping_criteria: Tells which responses are finished.
+            generation_config: Options of the generation.
+            inputs: Other inputs of the model, such as the cache.
+
+        Returns:
+            Tokens of prompts and responses, padded on the right, shape (N, P + T).
+        """
+        row_N = torch.tensor(self.prompt_N, device=input_ids.device)
+        start, padding = input_ids.shape[1], generation_config._pad_token_tensor
+        output = model._prefill(input_ids, generation_config, inputs)
+        inputs = model._update_model_kwargs_for_generation(output, inputs)
+        for name in MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL:
+            inputs.pop(name, None)
+        logits, ids = output.logits[row_N, -1], input_ids[row_N]
+        inputs = _rows(inputs, len(input_ids), row_N)
+        del output  # its logits may be those of all tokens
+        uniform_NT = self._uniform(stopping_criteria.max_length - start).to(ids.device)
+        place_R = torch.arange(len(row_N), device=ids.device)
+        found: list[tuple[torch.Tensor, torch.Tensor]] = []
+        finished = False
+        with model._optimize_model_for_decode():
+            while True:
+                if not finished:
+                    scores = logits_processor(ids, logits.float())
+                    tokens = scores.argmax(dim=-1)
+                    if generation_config.do_sample:
+                        tokens = pick(scores, uniform_NT[place_R, ids.shape[1] - start])
+                    ids = torch.cat([ids, tokens[:, None]], dim=1)
+                    done_R = stopping_criteria(ids, None)
+                    finished = bool(done_R.all())
+                    if done_R.any():
+                        found.append((place_R[done_R], ids[done_R]))
+                    if done_R.any() and not finished:
+                        kept, inputs = ~done_R, _rows(inputs, len(ids), (~done_R).nonzero()[:, 0])
+                        ids, place_R = ids[kept], place_R[kept]
+                if not model._has_unfinished_sequences(finished, self.is_synced, ids.device):
+                    break
+                taken = model.prepare_inputs_for_generation(ids, next_sequence_length=1, **inputs)
+                output = model(**taken, return_dict=True)
+                logits = output.logits[:, -1]
+                inputs = model._update_model_kwargs_for_generation(output, inputs)
+        together = ids.new_full((len(row_N), ids.shape[1]), 0 if padding is None else int(padding))
+        for places, rows in found:
+            together[places, : rows.shape[1]] = rows
+        return together
+
+    def _uniform(self, tokens: int) -> torch.Tensor:
+        """Random numbers in [0, 1) for each token of each response, shape (N, T)."""
+        drawn = [np.random.default_rng(seed).random(tokens) for seed in self.seed_N]
+        return torch.from_numpy(np.stack(drawn))
+
+
+def can_decode(model: Any, config: GenerationConfig | None = None) -> bool:
+    """Whether `Decoding` supports a model and the options of its generation, by default its own.
+
+    Other models and options, such as beams, static caches, penalties of repetition or prompts that
+    an adapter learns, need `generate` as it is.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    adapter = getattr(model, "active_peft_config", None)
+    if getattr(type(inner), "generate", None) is not GenerationMixin.generate:
+        return False
+    config = config or inner.generation_config
+    return (
+        type(inner)._supports_default_dynamic_cache()
+        and not inner.is_remote_code()
+        and not inner.config.is_encoder_decoder
+        and not getattr(adapter, "is_prompt_learning", False)
+        and config.get_generation_mode() in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
+        and config.cache_implementation in (None, "dynamic")
+        and config.use_cache is not False
+        and not config.return_dict_in_generate
+        and all(getattr(config, name, None) in neutral for name, neutral in STATEFUL.items())
+    )
+
+
+def pick(scores: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
+    """Sample one token per row by inversion of the cumulative distribution.
+
+    Args:
+        scores: Logits, -inf for tokens that are never sampled, shape (R, V).
+        uniform_R: Random numbers in [0, 1), shape (R,).
+
+    Returns:
+        Tokens, shape (R,).
+    """
+    # In float32, the sum over a large vocabulary would lose improbable tokens.
+    precise = torch.float32 if scores.device.type == "mps" else torch.float64
+    below_RV = scores.softmax(dim=-1).cumsum(dim=-1, dtype=precise)
+    total_R = below_RV[:, -1]
+    below_total_R = torch.nextafter(total_R, torch.zeros_like(total_R))
+    target_R = torch.minimum(uniform_R.to(precise) * total_R, below_total_R)
+    return torch.searchsorted(below_RV, target_R[:, None], right=True)[:, 0]
+
+
+def _rows(inputs: dict[str, Any], count: int, row_R: torch.Tensor) -> dict[str, Any]:
+    """Select the rows of the inputs for `count` sequences, and of the cache in place.
+
+    Rows may repeat. One row of positions stands for all sequences.
+    """
+    taken = {}
+    for name, value in inputs.items():
+        if isinstance(value, Cache):
+            value.reorder_cache(row_R)
+        elif torch.is_tensor(value) and value.ndim:
+            rows = 1 if name == "position_ids" and value.ndim == 3 else 0
+            if value.shape[rows] == count:
+                value = value.index_select(rows, row_R)
+        taken[name] = value
+    return taken
