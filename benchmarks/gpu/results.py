@@ -44,7 +44,7 @@ class Result:
         """Format the result as a readable line."""
         numbers = ", ".join(f"{name} {readable(value)}" for name, value in self.numbers.items())
         why = [f"{w}: {t}" for w, t in (("FAILED", self.failed), ("skipped", self.skipped)) if t]
-        return "  ".join(filter(None, [f"{self.part:10}{self.case:46}", numbers, *why]))
+        return "  ".join(filter(None, [f"{self.part:12}{self.case:46}", numbers, *why]))
 
 
 def readable(value: float) -> str:

@@ -74,3 +74,9 @@ def test_missing_revision_raises(capfd):
     with pytest.raises(SystemExit):
         measure.main(["not-a-revision"])
     assert "not-a-revision" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("engine, most", [("trl", 450), ("verl", 350)])
+def test_trainers_contain_little_but_hooks(engine, most):
+    text = (ROOT / f"src/vantage/training/{engine}/trainer.py").read_text(encoding="utf-8")
+    assert text.count("\n") <= most

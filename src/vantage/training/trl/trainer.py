@@ -25,7 +25,6 @@ from transformers import Trainer
 from trl import GRPOTrainer
 from trl.trainer.utils import strip_images_from_messages
 
-from vantage.decoding import can_decode
 from vantage.questions.schema import images_in
 from vantage.scoped import evaluating, scoped
 from vantage.training import checkpoints
@@ -33,6 +32,7 @@ from vantage.training.stopping import StoppedError
 from vantage.training.trl import (
     completion_tables,
     completions,
+    generation,
     precision,
     resuming,
     sharding,
@@ -203,11 +203,7 @@ class VantageTrainer(GRPOTrainer):
         return prompt_ids, ids, mask, texts, log_probs, extra, None, []
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
-        """As TRL, but in evaluation mode, and with one forward over the prompt of all its rollouts.
-
-        If weights are sharded and no prompt of this process has an image, it generates for an
-        additional prompt that has one.
-        """
+        """As TRL, but in evaluation mode, and with one forward over the prompt of many rollouts."""
         generate, turn = super()._generate_single_turn, self._turn
         if turn is None or ENCODINGS not in multimodal_fields:  # called by the user's code
             with evaluating(self.model):
@@ -218,16 +214,10 @@ class VantageTrainer(GRPOTrainer):
                 self._last_loaded_step = self.state.global_step
             asked = [row.written or row.ids for row in turn.encodings]
             return self.vllm_generation.sample(asked, prompt_ids, images, num_generations)
-        bare = self.accelerator.unwrap_model(self.model)
-        sharded = sharding.shards_weights(self.accelerator)
-        gathers = self.args.ds3_gather_for_generation and not self.is_fsdp_enabled
-        more = self._encoder.pictured if sharded and not gathers and not images else None
-        shares = not self.use_transformers_continuous_batching
-        shares = shares and can_decode(bare, self.generation_config)
-        rows, decoding = turn.asked(more, shares=shares, is_synced=sharded)
-        ids, fields = [row.ids for row in rows], merge_fields(rows)
-        changed = decoding.applies(bare) if decoding else contextlib.nullcontext()
-        with evaluating(self.model), changed:
+        options = (self.accelerator, self.args, self.generation_config, self._encoder.pictured)
+        prompts, decoding = generation.asked(turn, self.model, *options)
+        ids, fields = [row.ids for row in prompts], merge_fields(prompts)
+        with evaluating(self.model), decoding:
             sampled, log_probs = generate(ids, images, fields, num_generations, **rest)
         return sampled[: len(prompt_ids)], log_probs
 

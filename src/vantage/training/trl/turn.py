@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from trl.data_utils import prepare_multimodal_messages
 
-from vantage.decoding import Decoding
 from vantage.questions.schema import images_in
 from vantage.training.trl.encoding import Encoding
 
@@ -55,25 +54,6 @@ class Turn:
         images = [row.images or None for row in self.encodings]
         fields = {ENCODINGS: self.encodings}
         return [row.ids for row in self.encodings], images if any(images) else None, fields
-
-    def asked(
-        self, more: Encoding | None, *, shares: bool, is_synced: bool
-    ) -> tuple[list[Encoding], Decoding | None]:
-        """Prompts that `generate` of transformers gets, and how it decodes the responses.
-
-        Args:
-            more: An additional prompt after those of the turn, if any.
-            shares: Whether it gets each prompt once; otherwise, it gets a prompt per response.
-            is_synced: Whether all processes run the same number of forwards.
-        """
-        prompts = [*self.encodings, *([more] if more else [])]
-        if not shares:
-            return prompts, None
-        distinct = {id(prompt): prompt for prompt in prompts}
-        row_of = {key: row for row, key in enumerate(distinct)}
-        seeds = [*self.seeds, *([(0,)] if more else [])]
-        decoding = Decoding([row_of[id(prompt)] for prompt in prompts], seeds, is_synced)
-        return list(distinct.values()), decoding
 
     def rows(self, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Data rows with the extra fields of a rollout function."""

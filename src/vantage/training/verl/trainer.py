@@ -1,5 +1,4 @@
-"""Overrides hooks of veRL's synchronous V1 trainer; each hook is a few lines long and calls
-another module.
+"""Overrides hooks of veRL's synchronous V1 trainer; each calls another module in a few lines.
 
 Written against the veRL versions in `vantage.training.versions.SUPPORTED`:
 
@@ -137,8 +136,7 @@ class VerlTrainer(PPOTrainerSync):
         """Draw the next questions, and return their prompts as rows of veRL."""
         slots = num_prompts or self.config.data.train_batch_size
         asked = self.session.draw(slots // self.shape.prompts)
-        plain = self.processor is None
-        made = rows_asked(self.session, asked, plain=plain, tag=self._tag)
+        made = rows_asked(self.session, asked, plain=self.processor is None, tag=self._tag)
         batch = tu.get_tensordict(collate_fn(made))
         tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
         return batch
@@ -191,13 +189,12 @@ class VerlTrainer(PPOTrainerSync):
         with marked_timer("plan", self.timing_raw):
             plan = self.session.plan(generated)
             self.session.count(plan)
-            layout = laid_out(
-                generated,
-                plan,
+            actor, processes = (
                 self.config.actor_rollout_ref.actor,
-                updates=self.shape.updates,
-                processes=processes_of(self.actor_rollout_wg),
+                processes_of(self.actor_rollout_wg),
             )
+            sizes = {"updates": self.shape.updates, "processes": processes}
+            layout = laid_out(generated, plan, actor, **sizes)
         with marked_timer("rows", self.timing_raw):
             self.batch = write_rows(
                 generated,
@@ -274,13 +271,9 @@ class VerlTrainer(PPOTrainerSync):
             return super()._update_actor(batch, metrics)
 
     def _meta(self, tag_of: dict[str, Tag]) -> KVBatchMeta:
-        temperature = self.config.actor_rollout_ref.rollout.temperature
-        return KVBatchMeta(
-            keys=list(tag_of),
-            tags=list(tag_of.values()),
-            partition_id=store.PARTITION,
-            extra_info={"temperature": temperature},
-        )
+        extra = {"temperature": self.config.actor_rollout_ref.rollout.temperature}
+        tags, partition = list(tag_of.values()), store.PARTITION
+        return KVBatchMeta(keys=list(tag_of), tags=tags, partition_id=partition, extra_info=extra)
 
     # ---- record, metrics and checkpoints ---------------------------------------------
 
@@ -330,8 +323,8 @@ class VerlTrainer(PPOTrainerSync):
     def _validate(self) -> dict[str, float]:
         began = time.perf_counter()
         metrics = super()._validate()
-        done = max(self.global_steps, 0)
-        self.recording.validated(done, metrics, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self.recording.validated(max(self.global_steps, 0), metrics, seconds)
         return metrics
 
     def _val_metrics_update(self, sources, uids, found, turns, **rest) -> dict[str, float]:
@@ -342,8 +335,9 @@ class VerlTrainer(PPOTrainerSync):
     @property
     def _checkpoint(self) -> Path:
         """Directory of the current step's checkpoint."""
-        run = Path(self.config.trainer.default_local_dir)
-        return resuming.checkpoint_at(run, self.global_steps)
+        return resuming.checkpoint_at(
+            Path(self.config.trainer.default_local_dir), self.global_steps
+        )
 
     def _save_checkpoint(self) -> None:
         """Save a checkpoint as veRL does, and mark it complete."""
