@@ -170,7 +170,9 @@ def test_lora_run_with_all_options_resumes_in_real_processes(values):
     assert "model saved in run/model" in first.stdout
 
     resolved = yaml.safe_load(Path("run/config.yaml").read_text())
-    assert resolved["optimizer"]["learning_rate"] == 1e-3
+    received = yaml.safe_load(Path("run/engine.yaml").read_text())
+    assert resolved["optimizer"]["learning_rate"] == received["learning_rate"] == 1e-3
+    assert received["max_completion_length"] == 4
     assert resolved["recipe"] == {"name": "../own.py:mine", "fraction": 0.5}
     assert resolved["data"]["columns"]["answer"] == "solution"
     assert resolved["generation"] == {"max_tokens": 4, "temperature": 1.0, "top_p": 1.0}

@@ -71,11 +71,9 @@ def _engine_config(settings: Config, resume: bool) -> str:
         from vantage.training.verl import launch
 
         return OmegaConf.to_yaml(launch.engine_config(settings, resume))
-    import yaml
-
     from vantage.training.trl import run
 
-    return yaml.safe_dump(run.arguments(settings).to_dict(), sort_keys=False)
+    return run.as_yaml(run.arguments(settings))
 
 
 def _dry_run(settings: Config, resume: bool) -> int:

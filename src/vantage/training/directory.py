@@ -17,6 +17,7 @@ from vantage.training.checkpoints import numbered
 logger = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
+ENGINE_OPTIONS = "engine.yaml"
 LOCK = "lock"
 CHECKPOINT = re.compile(r"(?:checkpoint-|global_step_)(\d+)")
 TRACKER = "latest_checkpointed_iteration.txt"  # written by veRL
@@ -46,6 +47,18 @@ def locked(config: Config) -> files.Lock:
         lock.release()
         raise ConfigError(f"run.output: {str(run)!r} {files.unwritable(error)}") from error
     return lock
+
+
+def save(config: Config, engine_options: str) -> None:
+    """Save the configuration of a run in its directory, and all options that its engine receives.
+
+    Args:
+        config: The configuration.
+        engine_options: The options, as YAML; nothing reads them from the directory.
+    """
+    run = Path(config.run.output)
+    configuration.save(config, run / CONFIG)
+    files.write(run / ENGINE_OPTIONS, engine_options.encode())
 
 
 def check_output(config: Config, *, resume: bool) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from accelerate import PartialState
 from accelerate.utils import gather
 from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from vantage import config as configuration
 from vantage import model_files
 from vantage.config import Config
 from vantage.errors import ConfigError, InputError, VantageError, nearest, reading
@@ -28,7 +28,7 @@ from vantage.training import checkpoints
 from vantage.training.adapters import lora_of
 from vantage.training.blame import blamed
 from vantage.training.decided import check_decided, flat
-from vantage.training.directory import CONFIG, check_output, locked
+from vantage.training.directory import check_output, locked, save
 from vantage.training.inputs import check_attention, load_model, processes, reward_of, rows_of
 from vantage.training.shape import largest_divisor, shape_of
 from vantage.training.trl import VantageTrainer, precision, values
@@ -60,7 +60,7 @@ def train(
     written before the directory is locked.
 
     Args:
-        config: The configuration, which is written to `config.yaml` in the run's directory.
+        config: The configuration, which is saved in the run's directory.
         resume: Whether to resume from the last complete checkpoint, if there is one.
         callbacks: Callbacks of the trainer; each gets the trainer as its attribute `trainer`.
         interrupt: Handles signals; afterwards its `asked` is the signal that ended the run.
@@ -78,7 +78,7 @@ def train(
             check_output(config, resume=resume)  # again, now that no other process can write there
         trainer = build(config)
         if is_main:
-            configuration.save(config, run / CONFIG)
+            save(config, as_yaml(trainer.args))
         for callback in (ProgressLine(trainer.session.recipe.name), interrupt, *callbacks):
             callback.trainer = trainer
             trainer.add_callback(callback)
@@ -88,6 +88,11 @@ def train(
             trainer.save_model(str(run / "model"))
             trainer.save_state()
     return trainer
+
+
+def as_yaml(args: VantageConfig) -> str:
+    """The options of a trainer as YAML, without secrets."""
+    return yaml.safe_dump(args.to_dict(), sort_keys=False)
 
 
 def part() -> None:

@@ -25,7 +25,7 @@ from vantage.config import Config
 from vantage.errors import ConfigError, VantageError, nearest
 from vantage.methods.recipe import parse_recipe
 from vantage.training.decided import check_decided
-from vantage.training.directory import CONFIG, check_output, locked
+from vantage.training.directory import check_output, locked, save
 from vantage.training.inputs import check_attention, load_model, reward_of
 from vantage.training.precision import expected, judge
 from vantage.training.verl.mismatch import check_correction
@@ -135,7 +135,7 @@ def train(config: Config, *, resume: bool = False) -> None:
     Writes no file before the directory of the run is locked.
 
     Args:
-        config: Configuration, saved as `config.yaml` in the directory of the run.
+        config: Configuration, saved in the directory of the run.
         resume: Whether to resume from the last complete checkpoint, if there is one.
 
     Raises:
@@ -148,7 +148,7 @@ def train(config: Config, *, resume: bool = False) -> None:
         made = _prepared(config, resume)
         if resume:
             take_whole(run)
-        configuration.save(config, run / CONFIG)
+        save(config, OmegaConf.to_yaml(made))
         _run(made)
 
 
