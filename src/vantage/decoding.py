@@ -88,7 +88,7 @@ class Decoding(NamedTuple):
         logits, ids = output.logits[row_N, -1], input_ids[row_N]
         inputs = _rows(inputs, len(input_ids), row_N)
         del output  # its logits may be those of all tokens
-        uniform_NT = self._uniform(stopping_criteria.max_length - start).to(ids.device)
+        uniform_NT = self._uniform(stopping_criteria.max_length - start, ids.device)
         place_R = torch.arange(len(row_N), device=ids.device)
         found: list[tuple[torch.Tensor, torch.Tensor]] = []
         finished = False
@@ -118,10 +118,10 @@ class Decoding(NamedTuple):
             together[places, : rows.shape[1]] = rows
         return together
 
-    def _uniform(self, tokens: int) -> torch.Tensor:
+    def _uniform(self, tokens: int, device: torch.device) -> torch.Tensor:
         """Random numbers in [0, 1) for each token of each response, shape (N, T)."""
         drawn = [np.random.default_rng(seed).random(tokens) for seed in self.seed_N]
-        return torch.from_numpy(np.stack(drawn))
+        return torch.from_numpy(np.stack(drawn)).to(_precise(device)).to(device)
 
 
 def can_decode(model: Any, config: GenerationConfig | None = None) -> bool:
@@ -159,12 +159,17 @@ def pick(scores: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
         Tokens, shape (R,).
     """
     # In float32, the sum over a large vocabulary would lose improbable tokens.
-    precise = torch.float32 if scores.device.type == "mps" else torch.float64
+    precise = _precise(scores.device)
     below_RV = scores.softmax(dim=-1).cumsum(dim=-1, dtype=precise)
     total_R = below_RV[:, -1]
     below_total_R = torch.nextafter(total_R, torch.zeros_like(total_R))
     target_R = torch.minimum(uniform_R.to(precise) * total_R, below_total_R)
     return torch.searchsorted(below_RV, target_R[:, None], right=True)[:, 0]
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """The most precise dtype of a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _rows(inputs: dict[str, Any], count: int, row_R: torch.Tensor) -> dict[str, Any]:
