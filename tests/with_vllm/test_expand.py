@@ -97,4 +97,4 @@ def test_a_model_that_the_server_does_not_have_stops_at_once(url, tmp_path):
     Dataset.from_dict({"prompt": ["Why?"], "answer": ["x"]}).to_parquet(data)
     ran = expand(data, url, "--model", "tinny")
     assert ran.returncode == 2
-    assert "check the address of the server" in ran.stderr
+    assert "check the base URL" in ran.stderr
