@@ -1,9 +1,9 @@
-"""Samples several responses to a prompt after one forward over it.
+"""Samples several responses to a prompt after a single forward pass over the prompt.
 
 `Decoding` is a decoding method for `generate` of transformers (its argument `custom_generate`).
-`generate` gets each prompt once; after the forward over the prompts, the cache is copied for each
-response. Finished responses leave the batch. Each response has random numbers of its own, so it
-does not depend on the responses beside it.
+`generate` receives each prompt once. After the forward pass over the prompts (prefill), the KV
+cache is copied for each response. Finished responses are removed from the batch. Each response has
+its own random generator, so it does not depend on the other responses of the batch.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class Decoding(NamedTuple):
     """Samples N responses to B prompts, or decodes greedily.
 
     Attributes:
-        prompt_N: Row of the prompt of each response.
+        prompt_N: Index of the prompt of each response.
         seed_N: Seed of the random numbers of each response, for `numpy.random.default_rng`.
-        is_synced: Whether all processes run the same number of forwards, as sharded weights need.
+        is_synced: Whether all processes run the same number of forward passes, which sharded
+            weights require.
     """
 
     prompt_N: Sequence[int]
@@ -51,9 +52,10 @@ class Decoding(NamedTuple):
     is_synced: bool = False
 
     def applies(self, model: Any) -> contextlib.AbstractContextManager:
-        """Within the context, `generate` of the model samples the responses.
+        """Return a context in which the model's `generate` samples the responses.
 
-        It gets the B prompts, and returns the N responses with their prompts, shape (N, P + T).
+        In the context, `generate` takes the B prompts and returns the N responses with their
+        prompts, shape (N, P + T).
         """
         return scoped(model, generate=partial(model.generate, custom_generate=self.decode))
 
@@ -72,7 +74,7 @@ class Decoding(NamedTuple):
             model: The model.
             input_ids: Tokens of the prompts, padded on the left, shape (B, P).
             logits_processor: Changes the logits, for example by the temperature.
-            stopping_criteria: Tells which responses are finished.
+            stopping_criteria: Determines which responses are finished.
             generation_config: Options of the generation.
             inputs: Other inputs of the model, such as the cache.
 
@@ -87,7 +89,7 @@ class Decoding(NamedTuple):
             inputs.pop(name, None)
         logits, ids = output.logits[row_N, -1], input_ids[row_N]
         inputs = _rows(inputs, len(input_ids), row_N)
-        del output  # its logits may be those of all tokens
+        del output  # its logits may cover all tokens
         uniform_NT = self._uniform(stopping_criteria.max_length - start, ids.device)
         place_R = torch.arange(len(row_N), device=ids.device)
         found: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -125,10 +127,10 @@ class Decoding(NamedTuple):
 
 
 def can_decode(model: Any, config: GenerationConfig | None = None) -> bool:
-    """Whether `Decoding` supports a model and the options of its generation, by default its own.
+    """Whether `Decoding` supports a model and a generation configuration, by default the model's.
 
-    Other models and options, such as beams, static caches, penalties of repetition or prompts that
-    an adapter learns, need `generate` as it is.
+    Other models and options need the unmodified `generate`. Examples are beam search, static
+    caches, repetition penalties and adapters that learn prompts.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     adapter = getattr(model, "active_peft_config", None)
@@ -175,7 +177,7 @@ def _precise(device: torch.device) -> torch.dtype:
 def _rows(inputs: dict[str, Any], count: int, row_R: torch.Tensor) -> dict[str, Any]:
     """Select the rows of the inputs for `count` sequences, and of the cache in place.
 
-    Rows may repeat. One row of positions stands for all sequences.
+    Rows may repeat. If the positions have a single row, this row applies to all sequences.
     """
     taken = {}
     for name, value in inputs.items():

@@ -47,7 +47,7 @@ class Command(TyperCommand):
     """A command that rejects non-finite numbers and expands ~ in paths."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line; an old name of an option is refused with the new one."""
+        """Parse the command line; an old option name is an error that gives the new one."""
         for word in args:
             name = word.partition("=")[0]
             if new := FLAGS.get(self.name or "", {}).get(name):
@@ -78,7 +78,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Turn Ctrl-C into a line that says how to resume, and the exit status of an interrupt."""
+    """On Ctrl-C, print how to resume, and exit with the status of an interrupt."""
     try:
         yield
     except KeyboardInterrupt:
@@ -89,7 +89,7 @@ def resumable() -> Iterator[None]:
 def main() -> None:
     """Run the command line; print errors that a user can cause without a traceback."""
     install()
-    # Engines warn about each other's options; a user can do nothing about it.
+    # Engines warn about each other's options; a user can do nothing about these warnings.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()

@@ -28,11 +28,15 @@ def check(
     max_prompt_tokens: Annotated[
         int | None, typer.Option(help="Maximum prompt length, in tokens.")
     ] = None,
-    min_pixels: Annotated[int | None, typer.Option(help="Scale smaller images up to it.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Scale larger images down to it.")] = None,
+    min_pixels: Annotated[
+        int | None, typer.Option(help="Scale smaller images up to this many pixels.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Scale larger images down to this many pixels.")
+    ] = None,
     rejects: Annotated[Path | None, typer.Option(help="File to write all bad rows to.")] = None,
 ) -> None:
-    """Check whether a model can train on DATA. A YAML file names both. Exits with 1 if not."""
+    """Check whether a model can train on DATA. A YAML file names both. Exit status 1 means no."""
     from vantage import config as configuration
 
     if rejects is not None:

@@ -50,13 +50,13 @@ def evaluate(
     ] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System message.")] = None,
     min_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Scale smaller images up to it.")
+        int | None, typer.Option(min=1, help="Scale smaller images up to this many pixels.")
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Scale larger images down to it.")
+        int | None, typer.Option(min=1, help="Scale larger images down to this many pixels.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Prompts per generation batch.")] = 16,
-    base_url: Annotated[str | None, typer.Option(help="URL of a server of MODEL.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="URL of a server that runs MODEL.")] = None,
     judge: Annotated[str | None, typer.Option(help="Model that also judges answers.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="URL of the judge's server.")] = None,
     concurrency: Concurrency = 16,
@@ -66,8 +66,8 @@ def evaluate(
 ) -> None:
     """Evaluate MODEL on benchmarks or on your data, with 95 % confidence intervals.
 
-    Prompts are built as in the run that trained MODEL. Models evaluated into the same directory
-    share a table. If interrupted, rerun the command to resume.
+    Prompts are built as in the run that trained MODEL. Models whose results are in the same
+    directory share a table. To resume after an interruption, rerun the command.
     """
     from vantage.evaluation import report, run
     from vantage.evaluation.question_sets import question_sets

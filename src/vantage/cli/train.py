@@ -29,7 +29,7 @@ def train(
         bool, typer.Option("--dry-run", help="Check everything, print what would run, and exit.")
     ] = False,
 ) -> None:
-    """Train as CONFIG specifies. Any of `vantage options` overrides it, such as --run.seed 1"""
+    """Train as CONFIG specifies. Options override it, as in --run.seed 1; see `vantage options`."""
     from vantage import config as configuration
 
     settings = configuration.load(config, overrides(context.args))
@@ -77,7 +77,7 @@ def _engine_config(settings: Config, resume: bool) -> str:
 
 
 def _dry_run(settings: Config, resume: bool) -> int:
-    """Do everything but train; return the exit status of `vantage check`."""
+    """Check and print what would run, without training; return the status of `vantage check`."""
     from vantage.checking import report, run
 
     found = run.dry_run(settings, resume=resume)

@@ -1,4 +1,4 @@
-"""Integrity of checkpoints: each is marked once written, and verified before it is loaded.
+"""Integrity of checkpoints: each is marked after it is written, and verified before it is loaded.
 
 The mark is a file that lists every file of the checkpoint with its size and digest. The digest is
 SHA-256 over the SHA-256 digests of its blocks, so that threads can hash blocks in parallel.
@@ -158,7 +158,7 @@ def numbered(run: Path, name: re.Pattern[str] = NAME) -> list[Path]:
 def check_none_lost(run: Path) -> None:
     """Check that a run without a complete checkpoint has no damaged ones either.
 
-    Restarting it from the beginning would overwrite what the user may still restore.
+    To restart the run from the beginning would overwrite what the user may still restore.
 
     Raises:
         InputError: There are damaged checkpoints; describes the damage of each.
@@ -258,7 +258,7 @@ def updates_of(checkpoint: Path) -> int:
 
 
 def save_sampling(checkpoint: Path, state: Mapping[str, Any], *, inside: bool = False) -> None:
-    """Save the state of the question sampling.
+    """Save the state of the question sampler.
 
     Args:
         checkpoint: Directory of the checkpoint.
@@ -279,7 +279,7 @@ def load_sampling(checkpoint: Path) -> dict[str, Any]:
 
 
 def check_rows(run: Path, questions: Dataset) -> None:
-    """Check that a run resumes with the rows it started with, which any checkpoint identifies.
+    """Check that a run resumes with the rows it started with; every checkpoint identifies them.
 
     Raises:
         InputError: The rows differ; names the columns.

@@ -50,7 +50,7 @@ def useful_per_second(plan: Plan, seconds: Mapping[str, float]) -> dict[str, flo
 
     Args:
         plan: Plan of the rollout batch.
-        seconds: Stage -> seconds, with that of the "rollout_batch".
+        seconds: Stage -> seconds, including those of the "rollout_batch".
     """
     useful = plan.diagnosis.get("useful_rollouts", 0)
     return {"plan/useful_rollouts_per_second": useful / seconds["rollout_batch"]}

@@ -13,7 +13,7 @@ from vantage.questions.column_kinds import Data, held
 from vantage.questions.column_roles import sample
 from vantage.questions.variants import Variants
 
-# Arguments of reward functions that are not columns: of every engine, and of TRL.
+# Arguments of reward functions that are not columns: those of every engine, and those of TRL.
 FROM_ANY = {"prompts", "completions"}
 FROM_TRL = FROM_ANY | {"completion_ids", "trainer_state", "log_extra", "log_metric"}
 
@@ -87,8 +87,7 @@ def check_pictures(name: str, rows: Dataset | IterableDataset, rewards: list) ->
 
     Args:
         name: Name of the data set, for error messages.
-        rows: The data set. Of a stream, and of a formatted data set, only the first row is
-            checked.
+        rows: The data set. If it is a stream or has a format, only the first row is checked.
         rewards: Reward functions or models. A function reads the columns that its parameters
             name.
 

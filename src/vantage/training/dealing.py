@@ -1,4 +1,4 @@
-"""Distributes the rows of a plan over processes, updates and forwards.
+"""Distributes the rows of a plan over processes, updates and forward passes.
 
 Everything here depends only on the plan and the response lengths, which all processes know,
 so all processes compute the same distribution without communication.
@@ -21,8 +21,8 @@ class Update:
     """The rows of one optimizer update.
 
     Attributes:
-        row_PR: Rows of the plan that go through a forward, per process, shape (P, R); PADDING pads
-            processes with fewer rows.
+        row_PR: Rows of the plan that go through a forward pass, per process, shape (P, R); PADDING
+            pads processes with fewer rows.
         row_N: All rows of the update, without padding, shape (N,).
         tokens: Number of response tokens of all rows.
     """
@@ -38,7 +38,7 @@ class Update:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no row goes through a forward, or no token counts."""
+        """Whether no row goes through a forward pass, or no token counts."""
         return self.tokens == 0 or bool((self.row_PR == PADDING).all())
 
 
@@ -50,17 +50,17 @@ def deal(
     *,
     skips_silent: bool = False,
 ) -> list[Update]:
-    """Split a plan into optimizer updates, in its order and without its padding samples.
+    """Split a plan into optimizer updates, in order and without the padding samples.
 
     Every process gets the same number of rows in an update, at least one. Rows of a prompt stay
-    together, since they can share its tokens and images in a forward.
+    together, since they can share the prompt's tokens and images in a forward pass.
 
     Args:
         samples: The plan, M rows.
         length_M: Response tokens of each sample that count in the loss, shape (M,).
         updates: Number of optimizer updates U.
         processes: Number of processes P.
-        skips_silent: Whether rows whose weighted advantage is 0 go through no forward. They have
+        skips_silent: Whether rows whose weighted advantage is 0 skip the forward pass. They have
             no gradient, but count in the denominators of the loss.
 
     Returns:
@@ -102,9 +102,9 @@ def loss_weights(samples: Samples, size_M: np.ndarray, updates: list[Update]) ->
 
 
 def share_of(count: int, part: int, parts: int) -> slice:
-    """The slice of `count` forwards that belongs to accumulation step `part` of `parts`.
+    """The slice of `count` forward passes that belongs to accumulation step `part` of `parts`.
 
-    The last step synchronizes the gradients, and always has a forward.
+    The last step synchronizes the gradients, and always has a forward pass.
     """
     start, stop = cuts(count, parts)[part : part + 2]
     return slice(int(start), int(stop))

@@ -50,7 +50,7 @@ def locked(config: Config) -> files.Lock:
 
 
 def save(config: Config, engine_options: str) -> None:
-    """Save the configuration of a run in its directory, and all options that its engine receives.
+    """Save in the run's directory its configuration and all options that its engine receives.
 
     Args:
         config: The configuration.

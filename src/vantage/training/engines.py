@@ -42,10 +42,10 @@ class Engine(Protocol):
 
 
 class Absent:
-    """Stand-in for an engine that is not installed. It uses the configuration alone.
+    """Stand-in for an engine that is not installed; uses only the configuration.
 
     Attributes:
-        CHECKS: None, since they belong to the engine.
+        CHECKS: Empty, since engine-specific checks belong to the engine.
     """
 
     CHECKS: tuple[Check, ...] = ()

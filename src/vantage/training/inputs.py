@@ -128,7 +128,7 @@ def check_attention(kind: str | None) -> None:
     """Check that transformers has an attention implementation; names with a slash are hub kernels.
 
     Raises:
-        ConfigError: It has not; suggests the closest name.
+        ConfigError: transformers does not have it; suggests the closest name.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 

@@ -1,4 +1,4 @@
-"""Mismatch between the log-probs of sampler and trainer, and when it must end a run."""
+"""Mismatch between the log-probs of sampler and trainer, and when a mismatch must end a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Precision of weights and forwards, and whether optimizer steps survive rounding to it."""
+"""Precision of weights and forward passes, and whether optimizer steps are lost to rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vantage.errors import ConfigError
 FORMATS = {"float32": (23, -126), "bfloat16": (7, -126), "float16": (10, -14)}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# A run is an error if a step moves a smaller share of the weights.
+# A run stops with an error if a step changes a smaller share of the weights.
 ENOUGH = 0.9
 # Standard deviation of matrices if the model's configuration has no `initializer_range`.
 USUAL_SPREAD = 0.02
@@ -46,7 +46,7 @@ class Precision(NamedTuple):
 def precision_of(config: Config, *, has_bfloat16: bool) -> Precision:
     """Resolve the precision that a configuration asks for.
 
-    Forwards compute in `model.dtype`. In full fine-tuning, weights are kept in
+    Forward passes compute in `model.dtype`. In full fine-tuning, weights are kept in
     `optimizer.weights`, by default float32. With adapters, the frozen model is kept in
     `model.dtype` and the adapters in float32.
 
@@ -56,7 +56,7 @@ def precision_of(config: Config, *, has_bfloat16: bool) -> Precision:
 
     Raises:
         ConfigError: `optimizer.weights` is bfloat16, but the run trains adapters or computes
-            forwards in another precision.
+            forward passes in another precision.
     """
     weights, forward = config.optimizer.weights, config.model.dtype
     if forward == "auto":
@@ -142,9 +142,9 @@ def steps_of(
 ) -> Steps:
     """Estimate the steps of an optimizer of transformers or PyTorch by its name.
 
-    Steps of SGD are proportional to gradients. If their norm is clipped to c, the root mean square
-    of P gradients is at most c / sqrt(P), and a step is at most the learning rate times that over
-    1 - momentum.
+    Steps of SGD are proportional to gradients. If the gradient norm is clipped to c, the root mean
+    square of P gradients is at most c / sqrt(P). A step is at most this bound times the learning
+    rate, divided by 1 - momentum.
 
     Args:
         optimizer: Name such as "adamw_torch_fused" or "optimi.AdamW".
@@ -171,8 +171,8 @@ def reach(step: float, dtype: str) -> float:
     A weight w with 2^e <= |w| < 2^(e+1) is 2^(e-m) away from its neighbours, where m is the
     number of significand bits (7 in bfloat16, 10 in float16, 23 in float32). Rounding to nearest
     returns w unless the step exceeds half of that distance, 2^(e-m-1), which in bfloat16 is
-    |w| / 512 to |w| / 256. So a step changes weights below 2^ceil(log2(step) + m + 1): for a step
-    of 1e-6 those below 0.00049 in bfloat16, and those below 32 in float32.
+    |w| / 512 to |w| / 256. So a step changes weights below 2^ceil(log2(step) + m + 1). For
+    a step of 1e-6, these are weights below 0.00049 in bfloat16, and below 32 in float32.
 
     Args:
         step: Absolute size of the step.
@@ -193,7 +193,7 @@ class Moved(NamedTuple):
 
 
 def moved(weights: Sequence[Weights], steps: Steps) -> Moved:
-    """Compute which weights steps of known size change; all dtypes must be in `FORMATS`."""
+    """Compute the share of the weights that steps of known size change; dtypes as in `FORMATS`."""
     shares = [float((w.magnitude_N < reach(steps.size or 0.0, w.dtype)).mean()) for w in weights]
     size = sum(w.size for w in weights)
     whole = sum(share * w.size for share, w in zip(shares, weights, strict=True))
@@ -201,7 +201,7 @@ def moved(weights: Sequence[Weights], steps: Steps) -> Moved:
 
 
 class Verdict(NamedTuple):
-    """An error if steps cannot train the weights, a warning if only some of them, else neither."""
+    """An error if steps cannot train the weights; a warning if some weights may not train."""
 
     error: str | None = None
     warning: str | None = None
@@ -215,8 +215,8 @@ def judge(weights: Sequence[Weights], steps: Steps) -> Verdict:
         steps: Steps of the optimizer.
 
     Returns:
-        An error if the steps change a smaller share of the weights than `ENOUGH`; a warning if
-        they do not change some tensors at all, or if this is unknown.
+        An error if the steps change a smaller share of the weights than `ENOUGH`. A warning if
+        they do not change some tensors at all, or if it is unknown whether they do.
     """
     high = ("float32", "float64", *(("bfloat16",) if steps.kept else ()))
     rounded = [w for w in weights if w.dtype not in high]

@@ -83,9 +83,9 @@ def data_rows(outcomes: Outcomes, prompts: Prompts) -> np.ndarray:
 class Writing:
     """Writes the record of a run in order, and retries writes that fail.
 
-    A full disk must not end a run whose weights are fine. So failed writes stay in memory and are
-    retried before the next one. Nothing is written before `open`, as on processes other than the
-    main one.
+    A full disk must not end a run whose weights are fine. Failed writes therefore stay in memory,
+    and are retried before the next one. Nothing is written before `open`, which only the main
+    process calls.
     """
 
     def __init__(self) -> None:

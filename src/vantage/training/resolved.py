@@ -1,4 +1,4 @@
-"""What an engine makes of a configuration."""
+"""A configuration as an engine resolves it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Tokenize:
     """Tokenizes prompts as the engine does.
 
     Attributes:
-        many: Tokenizes several prompts without images, or one prompt with or without images.
+        many: Function that tokenizes several prompts without images, or one prompt with or without
+            images.
     """
 
     many: Callable[[Sequence[Any]], list[list[int]]]
@@ -117,20 +118,23 @@ class Resolved:
     Attributes:
         config: The configuration.
         shape: Sizes of a rollout batch.
-        prompts: Rows -> prompts.
+        prompts: Function that makes the prompts of rows.
         limit: Maximum length of training prompts, in tokens; None for no limit.
         limit_validation: The same for validation prompts.
         on_long_prompt: Whether to "error" or "skip" longer prompts.
-        precision: Precision of forwards and weights.
+        precision: Precision of forward passes and weights.
         forward: Micro-batch of an update; None if the engine is not installed.
         cut: Sharding of the model.
         steps: Steps of the optimizer; None if the engine is not installed.
         kept_in: Precision of the weights that the optimizer updates.
         loading: Options for loading the model's configuration and processor.
         template_options: Options of the chat template.
-        tokenizer: Processor -> tokenization as in the engine; None for the default.
-        check_model: Raises if the model's configuration and the engine's options conflict.
-        supplied: Arguments of reward functions besides columns; withheld: columns not passed.
+        tokenizer: Function that makes the engine's tokenization from a processor; None for the
+            default.
+        check_model: Function that raises an error if the model's configuration conflicts with the
+            engine's options.
+        supplied: Arguments of reward functions besides columns.
+        withheld: Columns that are not passed to reward functions.
         colocated: Sampler on the training GPUs, if any.
         warnings: Other warnings for the user.
         more_gpus: Advice on how to spread a model that is too large for one GPU.

@@ -4,7 +4,7 @@ Only the engine handles tokens, pixels and processes. For each rollout batch, it
 
     session.begin(number, done)             starts a rollout batch
     questions = session.draw(count)         the engine generates and scores their rollouts
-    session.record(outcomes, tokens)        passes the rewards to the question sampling
+    session.record(outcomes, tokens)        passes the rewards to the question sampler
     outcomes = session.refill(outcomes, ask_again)
     plan = session.plan(outcomes)
     session.count(plan)                     too many batches without a gradient end the run
@@ -35,13 +35,14 @@ class Session:
     Attributes:
         recipe: Plans every rollout batch.
         prompts: Makes the prompts of the questions.
-        sampling: Question sampling, which draws the questions.
-        rows: Data rows to train on; the sampling draws indices into this list.
+        sampling: Question sampler, which draws the questions.
+        rows: Data rows to train on; the sampler draws indices into this list.
         silence: Counter of consecutive batches without a gradient.
         seed: Seed of the run.
         questions: Number of questions per rollout batch.
         number: Number of the current rollout batch, from 0.
-        asked: Number of questions drawn for it so far; generated_tokens: tokens of their rollouts.
+        asked: Number of questions drawn for this batch so far.
+        generated_tokens: Number of tokens in the rollouts of these questions.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Session:
 
     @contextlib.contextmanager
     def restored_if_stopped(self) -> Iterator[None]:
-        """Restore the state of the question sampling if the run stops in the context.
+        """Restore the state of the question sampler if the run stops in the context.
 
-        The checkpoint then repeats the rollout batch that was not trained.
+        A run resumed from the checkpoint then repeats the rollout batch that was not trained.
         """
         before = copy.deepcopy(self.sampling.state_dict())
         try:
@@ -90,7 +91,7 @@ class Session:
         return ids
 
     def record(self, outcomes: Outcomes, tokens: int) -> None:
-        """Pass the rewards of the questions drawn last to the question sampling.
+        """Pass the rewards of the questions drawn last to the question sampler.
 
         Args:
             outcomes: Scored rollouts of these questions.
@@ -111,7 +112,7 @@ class Session:
             outcomes: Scored rollouts of the questions drawn first.
             ask_again: Takes the number of missing questions, and returns recorded outcomes of at
                 least that many new questions, or None if there are none.
-            forget: Takes the outcomes that are left out, for an engine that stores their rows.
+            forget: Receives the outcomes that are left out, for an engine that stores their rows.
 
         Returns:
             Outcomes of at most `questions` questions; silent ones only fill remaining places.
@@ -169,7 +170,7 @@ class Session:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint: of the question sampling, and the identity of its data."""
+        """State for a checkpoint: that of the question sampler, and the identity of its data."""
         return {
             "questions": len(self.rows),
             "rows": self._identity,

@@ -124,7 +124,7 @@ def check_recipe(recipe: Recipe, variants: Variants, updates: int) -> None:
         updates: Optimizer updates per rollout batch.
 
     Raises:
-        ConfigError: It does not; names the conflicting options.
+        ConfigError: The recipe does not fit; names the conflicting options.
     """
     if recipe.rounds and recipe.rounds % updates:
         raise ConfigError(
