@@ -34,6 +34,9 @@ class Asked(NamedTuple):
 class Sampling(Protocol):
     """The interface of a question sampling.
 
+    `sampling` calls the class with the number of questions, the seed (None keeps the order of the
+    data) and the options of the configuration.
+
     Every process runs its own copy. All copies record the same outcomes and must draw the same
     questions.
     """
