@@ -136,7 +136,7 @@ class RolloutBatch:
     def own_log_probs(self) -> torch.Tensor:
         """Mean log-prob of each rollout under its own prompt before the updates, shape (N,).
 
-        NaN if this process did not compute it.
+        NaN if this process did not compute it, or no token counts.
         """
         mask_NT = self.responses.mask_NT
         mean_N = mask_NT.new_full((len(mask_NT),), torch.nan, dtype=torch.float32)

@@ -60,7 +60,10 @@ class Turn:
         return [{**row, **more} for row, more in zip(self.examples, found, strict=True)]
 
     def blanked(self, ids: list[list[int]], media: Sequence[int], pad_id: int) -> list[list[int]]:
-        """Replace sampled media tokens by padding, since the model would expect an image there."""
+        """Replace sampled media tokens by padding, since the model would expect an image there.
+
+        Sets `spoiled`.
+        """
         banned = set(media)
         self.spoiled = [not banned.isdisjoint(row) for row in ids]
         return [[pad_id if token in banned else token for token in row] for row in ids]
