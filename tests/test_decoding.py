@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from vantage.decoding import Decoding, can_decode, pick
+from vantage.errors import EngineError
 
 VOCABULARY = 48
 END = 1
@@ -144,6 +145,12 @@ def test_pick_keeps_improbable_tokens_of_a_large_vocabulary():
     uniform = (torch.arange(1000) + 0.5) / 1000
     found = pick(scores.expand(1000, size), uniform.double())
     assert found.tolist() == [int(value * size) for value in uniform.double()]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_not_finite_are_an_error(value):
+    with pytest.raises(EngineError, match="logits are NaN or infinite"):
+        pick(torch.tensor([[0.0, 1.0], [0.0, value]]), torch.tensor([0.5, 0.5]))
 
 
 # ---- what is supported -------------------------------------------------------------------------

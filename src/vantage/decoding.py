@@ -25,6 +25,7 @@ from transformers import (
 from transformers.generation import GenerationMode
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
+from vantage.errors import EngineError
 from vantage.scoped import scoped
 
 # Options that change logits with a state per prompt, and their values without effect.
@@ -91,8 +92,8 @@ class Decoding(NamedTuple):
         inputs = _rows(inputs, len(input_ids), row_N)
         del output  # its logits may cover all tokens
         uniform_NT = self._uniform(stopping_criteria.max_length - start, ids.device)
-        place_R = torch.arange(len(row_N), device=ids.device)
-        found: list[tuple[torch.Tensor, torch.Tensor]] = []
+        response_R = torch.arange(len(row_N), device=ids.device)  # those still being generated
+        done: list[tuple[torch.Tensor, torch.Tensor]] = []
         finished = False
         with model._optimize_model_for_decode():
             while True:
@@ -100,25 +101,25 @@ class Decoding(NamedTuple):
                     scores = logits_processor(ids, logits.float())
                     tokens = scores.argmax(dim=-1)
                     if generation_config.do_sample:
-                        tokens = pick(scores, uniform_NT[place_R, ids.shape[1] - start])
+                        tokens = pick(scores, uniform_NT[response_R, ids.shape[1] - start])
                     ids = torch.cat([ids, tokens[:, None]], dim=1)
-                    done_R = stopping_criteria(ids, None)
-                    finished = bool(done_R.all())
-                    if done_R.any():
-                        found.append((place_R[done_R], ids[done_R]))
-                    if done_R.any() and not finished:
-                        kept, inputs = ~done_R, _rows(inputs, len(ids), (~done_R).nonzero()[:, 0])
-                        ids, place_R = ids[kept], place_R[kept]
+                    ended_R = stopping_criteria(ids, None)
+                    finished = bool(ended_R.all())
+                    if ended_R.any():
+                        done.append((response_R[ended_R], ids[ended_R]))
+                    if ended_R.any() and not finished:
+                        inputs = _rows(inputs, len(ids), (~ended_R).nonzero()[:, 0])
+                        ids, response_R = ids[~ended_R], response_R[~ended_R]
                 if not model._has_unfinished_sequences(finished, self.is_synced, ids.device):
                     break
-                taken = model.prepare_inputs_for_generation(ids, next_sequence_length=1, **inputs)
-                output = model(**taken, return_dict=True)
+                step = model.prepare_inputs_for_generation(ids, next_sequence_length=1, **inputs)
+                output = model(**step, return_dict=True)
                 logits = output.logits[:, -1]
                 inputs = model._update_model_kwargs_for_generation(output, inputs)
-        together = ids.new_full((len(row_N), ids.shape[1]), 0 if padding is None else int(padding))
-        for places, rows in found:
-            together[places, : rows.shape[1]] = rows
-        return together
+        sequences = ids.new_full((len(row_N), ids.shape[1]), 0 if padding is None else int(padding))
+        for responses, rows in done:
+            sequences[responses, : rows.shape[1]] = rows
+        return sequences
 
     def _uniform(self, tokens: int, device: torch.device) -> torch.Tensor:
         """Random numbers in [0, 1) for each token of each response, shape (N, T)."""
@@ -159,11 +160,19 @@ def pick(scores: torch.Tensor, uniform_R: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Tokens, shape (R,).
+
+    Raises:
+        EngineError: The scores of a row are NaN or infinite.
     """
     # In float32, the sum over a large vocabulary would lose improbable tokens.
     precise = _precise(scores.device)
     below_RV = scores.softmax(dim=-1).cumsum(dim=-1, dtype=precise)
     total_R = below_RV[:, -1]
+    if not total_R.isfinite().all():
+        raise EngineError(
+            "generation: the model's logits are NaN or infinite, so no token can be sampled: lower "
+            "the learning rate, or compute in a wider dtype (float16 overflows)"
+        )
     below_total_R = torch.nextafter(total_R, torch.zeros_like(total_R))
     target_R = torch.minimum(uniform_R.to(precise) * total_R, below_total_R)
     return torch.searchsorted(below_RV, target_R[:, None], right=True)[:, 0]

@@ -64,8 +64,11 @@ def test_metrics_are_of_the_tokens_that_count():
             "sampling/importance_sampling_ratio/max": 4.0,
         }
     )
+    unknown = correction.metrics(OWN, torch.full_like(OWN, math.nan), MASK, torch.ones(2, 2))
+    assert set(unknown.values()) == {0.0, 1.0}
+    assert unknown["sampling/importance_sampling_ratio/mean"] == 1.0
     nothing = correction.metrics(OWN, sampling, torch.zeros_like(MASK), ratio)
-    assert set(nothing.values()) == {0.0}
+    assert nothing == unknown
 
 
 KEYS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=8)

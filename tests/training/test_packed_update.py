@@ -307,3 +307,21 @@ def test_only_rounding_differences_allow_packing(largest, mean, noise, dtype, wo
     found = Packing("auto")
     found.judge(Difference(largest, mean, noise), dtype)
     assert found.works is works
+
+
+@pytest.mark.parametrize(
+    ("bf16", "expected"), [(False, [torch.float32]), (True, [torch.float32, torch.bfloat16])]
+)
+def test_packs_are_judged_in_float32_and_in_the_precision_of_training(
+    bf16, expected, tiny_model, tmp_path, monkeypatch
+):
+    judged, judge = [], Packing.judge
+
+    def noting(self, found, dtype):
+        judged.append(dtype)
+        judge(self, found, dtype)
+
+    monkeypatch.setattr(Packing, "judge", noting)
+    made, _ = trained(tiny_model, mixed_rows(4), tmp_path, bf16=bf16, packing="auto")
+    assert judged == expected
+    assert made.policy.packing.works is True

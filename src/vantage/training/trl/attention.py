@@ -39,7 +39,8 @@ FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
 KINDS = ("sdpa", *FLASH)
 MASKED = ("flex_attention", "eager")  # those that take a mask of the whole sequence
 HALF = (torch.float16, torch.bfloat16)
-WIDEST = 256  # largest size of a head in variable-length attention
+# Least compute capability and largest size of a head in variable-length attention.
+AMPERE, WIDEST = (8, 0), 256
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _by_segments(plain, module, query, key, value, mask: PackMask, **options):
 def _takes_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
     """Whether PyTorch's variable-length attention computes these queries and values."""
     fits = query.is_cuda and query.dtype in HALF and query.shape[-1] == value.shape[-1] <= WIDEST
-    return HAS_VARLEN and fits
+    return HAS_VARLEN and fits and torch.cuda.get_device_capability(query.device) >= AMPERE
 
 
 def _by_varlen(query, key, value, mask: PackMask, scale: float | None) -> torch.Tensor:

@@ -27,7 +27,8 @@ def ratios(
     Returns:
         Ratio of each token, shape (R, T), or of each response, shape (R, 1).
     """
-    apart_RT = ((own_RT - sampling_RT) * mask_RT).nan_to_num(nan=0.0)
+    known_RT = mask_RT.bool() & ~sampling_RT.isnan()
+    apart_RT = torch.where(known_RT, own_RT - sampling_RT, 0.0)
     level, action = args.vllm_importance_sampling_mode.split("_")
     ratio = (apart_RT.sum(dim=1, keepdim=True) if level == "sequence" else apart_RT).exp()
     low, high = args.vllm_importance_sampling_clip_min, args.vllm_importance_sampling_clip_max
@@ -49,8 +50,10 @@ def metrics(
     counted_RT = mask_RT.bool()
     apart_T = (own_RT - sampling_RT).abs()[counted_RT & ~sampling_RT.isnan()]
     ratio_T = ratio[counted_RT] if ratio.shape == mask_RT.shape else ratio.flatten()
-    if not len(apart_T) or not len(ratio_T):
-        apart_T = ratio_T = ratio.new_zeros(1)
+    if not len(apart_T):  # no sampling log-prob is known
+        apart_T = own_RT.new_zeros(1)
+    if not len(ratio_T):
+        ratio_T = ratio.new_ones(1)
     return {
         "sampling/sampling_logp_difference/mean": apart_T.mean().item(),
         "sampling/sampling_logp_difference/max": apart_T.max().item(),

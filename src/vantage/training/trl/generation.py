@@ -49,5 +49,6 @@ def asked(
         return prompts, contextlib.nullcontext()
     distinct = {id(prompt): prompt for prompt in prompts}
     row_of = {key: row for row, key in enumerate(distinct)}
-    decoding = Decoding([row_of[id(prompt)] for prompt in prompts], seeds, sharded)
+    rows, is_synced = [row_of[id(prompt)] for prompt in prompts], sharded and not gathers
+    decoding = Decoding(rows, seeds, is_synced)
     return list(distinct.values()), decoding.applies(bare)

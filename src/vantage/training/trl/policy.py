@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -336,16 +337,29 @@ class Policy:
         busiest = Counter(prompt for prompt, _ in keys).most_common(1)[0][0]
         mine = sorted(dict.fromkeys(keys), key=lambda key: key[0] != busiest)[:4]
         apart = [mine[number % len(mine)] for number in range(4)]  # equal count per process
-        exact = self._is_exact(model)
-        with without_autocast(self.accelerator, bare) if exact else contextlib.nullcontext():
-            row_RT = self._scored(self._in_rows, model, responses, mine, limits)
-            alone = [self._scored(self._in_rows, model, responses, [k], limits) for k in apart]
-            packed_RT = self._scored(self.packs, model, responses, mine, limits)
-        alone_RT = torch.cat(alone)[: len(mine)]
-        self._features.clear()  # they may be more precise than those of training
         counted_RT = responses.mask_NT[[rollout for _, rollout in mine]].bool()
-        found = self._difference(row_RT, packed_RT, alone_RT, counted_RT)
-        self.packing.judge(found, bare.dtype if exact else self.computes_in(model))
+        for dtype, context in self._precisions(model):
+            with context:
+                row_RT = self._scored(self._in_rows, model, responses, mine, limits)
+                alone = [self._scored(self._in_rows, model, responses, [k], limits) for k in apart]
+                packed_RT = self._scored(self.packs, model, responses, mine, limits)
+            self._features.clear()  # those of one precision are not those of another
+            alone_RT = torch.cat(alone)[: len(mine)]
+            self.packing.judge(self._difference(row_RT, packed_RT, alone_RT, counted_RT), dtype)
+            if not self.packing.works:
+                return
+
+    def _precisions(self, model: Any) -> Iterator[tuple[torch.dtype, AbstractContextManager]]:
+        """Precisions in which packs have to be exact: float32 if possible, and that of training.
+
+        Float32 reveals small errors; in the precision of training, other kernels may compute.
+        """
+        bare, trained = self.accelerator.unwrap_model(model), self.computes_in(model)
+        is_exact = self._is_exact(model)
+        if is_exact:
+            yield torch.float32, without_autocast(self.accelerator, bare)
+        if not is_exact or trained != torch.float32:
+            yield trained, contextlib.nullcontext()
 
     def _in_rows(self, model, tokens_RT, seen_RT, keys, budget: int, **more: bool) -> Scores:
         encodings = [self.encoding(prompt) for prompt, _ in keys]
