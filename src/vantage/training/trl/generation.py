@@ -16,7 +16,7 @@ from vantage.training.trl.encoding import Encoding
 from vantage.training.trl.turn import Turn
 
 
-def asked(
+def inputs_of(
     turn: Turn,
     model: Any,
     accelerator: Accelerator,

@@ -114,12 +114,14 @@ class RolloutBatches:
         """Whether rows without an advantage have no gradient, so that forwards can skip them."""
         return self.args.beta == 0.0 and not self.policy.balances
 
-    def scored(self, session: Session, metrics_kept: contextlib.AbstractContextManager) -> Scored:
+    def scored(
+        self, session: Session, without_metrics: contextlib.AbstractContextManager
+    ) -> Scored:
         """Generate and score the rollouts of the next batch, and refill silent questions.
 
         Args:
             session: Session that has started the batch.
-            metrics_kept: Context in which TRL's metrics are discarded.
+            without_metrics: Context in which TRL's metrics are discarded.
         """
         # A refill asks a multiple of the number of processes, so that each gets whole prompts.
         turns, even = itertools.count(1), self.accelerator.num_processes
@@ -128,7 +130,7 @@ class RolloutBatches:
         self.policy.clear()
         first = self._ask(session, session.questions, 0)
         # Refilled questions are a biased sample, so they must not enter TRL's metrics.
-        with metrics_kept:
+        with without_metrics:
             return session.refill(
                 first, lambda missing: self._ask(session, -(-missing // even) * even, next(turns))
             )

@@ -52,7 +52,7 @@ from vantage.training.trl.rollout_batches import (
     RolloutBatches,
     seed_generation,
 )
-from vantage.training.trl.turn import ENCODINGS, Turn
+from vantage.training.trl.turn import ENCODINGS, Turn, blanked
 from vantage.training.trl.vllm import sampling_what_is_trained
 
 
@@ -199,7 +199,8 @@ class VantageTrainer(GRPOTrainer):
         with self.clock.timed("generate"):
             asked = prompts if self.rollout_func is None else self._turn.prompts
             prompt_ids, ids, mask, texts, log_probs, extra, _, _ = super()._generate(asked)
-        ids = self._turn.blanked(ids, self._media_ids, self._tokenizer.pad_token_id)
+        padding = self._tokenizer.pad_token_id
+        ids, self._turn.spoiled = blanked(ids, self._media_ids, padding)
         return prompt_ids, ids, mask, texts, log_probs, extra, None, []
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
@@ -215,7 +216,7 @@ class VantageTrainer(GRPOTrainer):
             asked = [row.written or row.ids for row in turn.encodings]
             return self.vllm_generation.sample(asked, prompt_ids, images, num_generations)
         options = (self.accelerator, self.args, self.generation_config, self._encoder.pictured)
-        prompts, decoding = generation.asked(turn, self.model, *options)
+        prompts, decoding = generation.inputs_of(turn, self.model, *options)
         ids, fields = [row.ids for row in prompts], merge_fields(prompts)
         with evaluating(self.model), decoding:
             sampled, log_probs = generate(ids, images, fields, num_generations, **rest)
@@ -236,7 +237,7 @@ class VantageTrainer(GRPOTrainer):
         self._logs = completions.empty()
         with self.session.restored_if_stopped():
             self.session.begin(number, done=number * every / max(self.state.max_steps, 1))
-            scored = make.scored(self.session, self._metrics_kept())
+            scored = make.scored(self.session, self._without_metrics())
             batch = make.planned(self.session, scored, self.model, self.ref_model)
         self._logs = completions.planned(self._logs, scored, batch.samples)
         return batch
@@ -279,7 +280,7 @@ class VantageTrainer(GRPOTrainer):
         loss = torch.zeros((), device=self.accelerator.device)
         # An update of padding alone would enter TRL's metrics as zeros.
         empty = batch.updates[number].is_empty
-        with self._metrics_kept() if empty else contextlib.nullcontext():
+        with self._without_metrics() if empty else contextlib.nullcontext():
             for rows, last in batch.forwards(number, part, parts):
                 with sharding.gradients_kept(self.accelerator, model, synchronize=last):
                     inputs = batch.micro_batch(number, rows)
@@ -334,7 +335,7 @@ class VantageTrainer(GRPOTrainer):
         return torch.zeros((), device=self.accelerator.device), None, None
 
     @contextlib.contextmanager
-    def _metrics_kept(self) -> Iterator[None]:
+    def _without_metrics(self) -> Iterator[None]:
         """Discard metrics that are logged within the context."""
         before = {name: list(values) for name, values in self._metrics["train"].items()}
         yield

@@ -59,14 +59,23 @@ class Turn:
         """Data rows with the extra fields of a rollout function."""
         return [{**row, **more} for row, more in zip(self.examples, found, strict=True)]
 
-    def blanked(self, ids: list[list[int]], media: Sequence[int], pad_id: int) -> list[list[int]]:
-        """Replace sampled media tokens by padding, since the model would expect an image there.
 
-        Sets `spoiled`.
-        """
-        banned = set(media)
-        self.spoiled = [not banned.isdisjoint(row) for row in ids]
-        return [[pad_id if token in banned else token for token in row] for row in ids]
+def blanked(
+    ids: list[list[int]], media: Sequence[int], pad_id: int
+) -> tuple[list[list[int]], list[bool]]:
+    """Replace sampled media tokens by padding, since the model would expect an image there.
+
+    Args:
+        ids: Tokens of each response.
+        media: Ids of media placeholder tokens.
+        pad_id: Id of the padding token.
+
+    Returns:
+        The tokens, and whether each response sampled a media token.
+    """
+    banned = set(media)
+    spoiled = [not banned.isdisjoint(row) for row in ids]
+    return [[pad_id if token in banned else token for token in row] for row in ids], spoiled
 
 
 def in_one_form(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
