@@ -1,7 +1,9 @@
 """Rewards in forked processes and in threads: each process has its own helper."""
 
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,15 @@ def told(process: int, out: int) -> str:
         said = file.read().decode()
     os.waitpid(process, 0)
     return said
+
+
+def test_first_comparison_is_made_before_the_helper_is_ready(monkeypatch, capsys):
+    """What it loads does not count against the time limit of a question."""
+    printed = []
+    monkeypatch.setattr(mathematics, "verify", lambda *_: printed.append(capsys.readouterr().out))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    mathematics.serve()
+    assert printed == [""] and capsys.readouterr().out == "ready\n"
 
 
 def test_concurrent_forked_processes_get_their_own_verdicts(helper):

@@ -185,8 +185,8 @@ class _LateError(BaseException):
 
 def serve() -> None:
     """Answer questions from stdin, one JSON line each, until it closes."""
-    import math_verify  # noqa: F401
-
+    # The first question loads parsers and rules, which must not count against its time limit.
+    verify(r"\sum_{i=1}^{3} i", "6")
     print("ready", flush=True)
     for line in sys.stdin:
         number, *question = json.loads(line)
