@@ -111,7 +111,7 @@ def generates(family: Family, tmp_path) -> str:
 
 def grpo(family: Family, tmp_path) -> str:
     case = Case("grpo", 2, questions=4, live=(0, 2, 3))
-    _, seen = family.as_by_hand(case, tmp_path, learning_rate=0.06)
+    _, seen = family.as_by_hand(case, tmp_path, learning_rate=0.1)
     assert seen >= ({"images", "clip"} if family.sees else {"clip"})
     return "yes"
 
