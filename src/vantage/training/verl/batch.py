@@ -102,17 +102,15 @@ class RolloutBatch:
         return metrics
 
 
-def laid_out(
-    generated: Generated, plan: Plan, actor: Any, *, updates: int, processes: int
-) -> Layout:
+def laid_out(generated: Generated, plan: Plan, actor: Any, workers: Any, *, updates: int) -> Layout:
     """Lay out the rows of a plan in the updates.
 
     Args:
         generated: Rollouts of the batch.
         plan: Plan made from them.
         actor: veRL's options of the actor.
+        workers: veRL's workers of the actor.
         updates: Number of optimizer updates.
-        processes: Number of worker groups that receive different rows.
     """
     trained = plan.samples.rollout_M
     return lay_out(
@@ -120,7 +118,7 @@ def laid_out(
         generated.lengths()[trained],
         generated.lengths("seq_len")[trained],
         updates=updates,
-        processes=processes,
+        processes=_processes_of(workers),
         multiple=1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu,
         by_tokens=actor.loss_agg_mode == "token-mean",
         # Without an advantage, a row has a gradient only if another term of the loss does.
@@ -128,7 +126,7 @@ def laid_out(
     )
 
 
-def processes_of(workers: Any) -> int:
+def _processes_of(workers: Any) -> int:
     """Number of groups of the actor's workers that receive different rows."""
     if "actor" not in workers._dispatch_info:
         workers._dispatch_info["actor"] = workers._query_dispatch_info("actor")

@@ -52,7 +52,6 @@ from vantage.training.verl.batch import (
     RolloutBatch,
     compared,
     laid_out,
-    processes_of,
     write_correction,
     write_rows,
     write_updates,
@@ -189,12 +188,13 @@ class VerlTrainer(PPOTrainerSync):
         with marked_timer("plan", self.timing_raw):
             plan = self.session.plan(generated)
             self.session.count(plan)
-            actor, processes = (
+            layout = laid_out(
+                generated,
+                plan,
                 self.config.actor_rollout_ref.actor,
-                processes_of(self.actor_rollout_wg),
+                self.actor_rollout_wg,
+                updates=self.shape.updates,
             )
-            sizes = {"updates": self.shape.updates, "processes": processes}
-            layout = laid_out(generated, plan, actor, **sizes)
         with marked_timer("rows", self.timing_raw):
             self.batch = write_rows(
                 generated,
@@ -335,9 +335,8 @@ class VerlTrainer(PPOTrainerSync):
     @property
     def _checkpoint(self) -> Path:
         """Directory of the current step's checkpoint."""
-        return resuming.checkpoint_at(
-            Path(self.config.trainer.default_local_dir), self.global_steps
-        )
+        run = Path(self.config.trainer.default_local_dir)
+        return resuming.checkpoint_at(run, self.global_steps)
 
     def _save_checkpoint(self) -> None:
         """Save a checkpoint as veRL does, and mark it complete."""
