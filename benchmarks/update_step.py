@@ -267,14 +267,19 @@ def update(work: Work) -> None:
     )
 
 
+def with_and_without_silent(work: Work, turns: int = BLOCKS, **options) -> dict[str, list[float]]:
+    """Seconds of updates of four groups: all of them train, or two are silent."""
+    options = {"per_device_train_batch_size": 4 * work.group, **options}
+    sides = {
+        name: side_of("packed", work, rewards=function, **options)
+        for name, function in (("all", reward), ("half", half_silent))
+    }
+    return alternate(sides, turns)
+
+
 def silent(work: Work) -> None:
     """Time updates of four groups, two of them silent, against the same without silent groups."""
-    options = {"per_device_train_batch_size": 4 * work.group}
-    sides = {
-        "all": side_of("packed", work, **options),
-        "half": side_of("packed", work, rewards=half_silent, **options),
-    }
-    seconds = alternate(sides)
+    seconds = with_and_without_silent(work)
     median, least, most = ratios(seconds["all"], seconds["half"])
     print(
         f"{work.name:32} {statistics.median(seconds['all']):8.3f} "

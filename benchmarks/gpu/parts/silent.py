@@ -6,7 +6,7 @@ import functools
 import statistics
 from collections.abc import Iterator
 
-from update_step import Work, alternate, half_silent, ratios, reward, side_of
+from update_step import Work, ratios, with_and_without_silent
 
 from gpu.policy import TINY, model_of, processor
 from gpu.results import Case, Numbers
@@ -21,14 +21,9 @@ def cases(tiny: bool) -> Iterator[Case]:
 
 def compare(work: Work, tiny: bool) -> Numbers:
     """Seconds of an update of each kind, alternating in one process."""
-    model = model_of(tiny)
     options = {"gradient_checkpointing": True, "learning_rate": 0.0, "optim": "sgd"}
-    options |= {"per_device_train_batch_size": 4 * work.group, "model": model}
-    sides = {
-        name: side_of("packed", work, processor=processor(work, tiny), rewards=function, **options)
-        for name, function in (("all", reward), ("half", half_silent))
-    }
-    seconds = alternate(sides, 1 if tiny else 3)
+    options |= {"model": model_of(tiny), "processor": processor(work, tiny)}
+    seconds = with_and_without_silent(work, 1 if tiny else 3, **options)
     median, least, most = ratios(seconds["all"], seconds["half"])
     middle = {f"{name} s": statistics.median(each) for name, each in seconds.items()}
     return {"times faster": median, "least": least, "most": most, **middle}
