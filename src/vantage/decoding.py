@@ -104,10 +104,11 @@ class Decoding(NamedTuple):
                         tokens = pick(scores, uniform_NT[response_R, ids.shape[1] - start])
                     ids = torch.cat([ids, tokens[:, None]], dim=1)
                     ended_R = stopping_criteria(ids, None)
-                    finished = bool(ended_R.all())
-                    if ended_R.any():
+                    ended = int(ended_R.sum())  # one transfer from the GPU, not three
+                    finished = ended == len(ids)
+                    if ended:
                         done.append((response_R[ended_R], ids[ended_R]))
-                    if ended_R.any() and not finished:
+                    if ended and not finished:
                         inputs = _rows(inputs, len(ids), (~ended_R).nonzero()[:, 0])
                         ids, response_R = ids[~ended_R], response_R[~ended_R]
                 if not model._has_unfinished_sequences(finished, self.is_synced, ids.device):

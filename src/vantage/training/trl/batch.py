@@ -170,7 +170,8 @@ class RolloutBatch:
         else:
             return mismatch(np.zeros(0), np.zeros(0))
         rollouts = [rollout for _, rollout in own]
-        sampling_RT = self._sampling()[rollouts]
+        assert self.responses.sampling_NT is not None
+        sampling_RT = self.responses.sampling_NT[rollouts]
         counted_RT = self.responses.mask_NT[rollouts].bool()
         known_RT = counted_RT & ~sampling_RT.isnan()
         if known_RT.sum() > counted_RT.sum() / 2:  # vLLM omits a few log-probs
@@ -251,10 +252,6 @@ class RolloutBatch:
             apart = 0.0 if self.own_NT is None else sampling - self.own_NT[rollouts]
             ahead[SAMPLED] = torch.where(own_B1, sampling, ahead[OLD] + apart)
         return ahead
-
-    def _sampling(self) -> torch.Tensor:
-        assert self.responses.sampling_NT is not None
-        return self.responses.sampling_NT
 
 
 def trained_keys(keys: Sequence[Key], updates: list[Update], process: int) -> list[Key]:

@@ -52,7 +52,7 @@ from vantage.training.trl.rollout_batches import (
     RolloutBatches,
     seed_generation,
 )
-from vantage.training.trl.turn import ENCODINGS, Turn, blanked
+from vantage.training.trl.turn import TURN, Turn, blanked
 from vantage.training.trl.vllm import sampling_what_is_trained
 
 
@@ -205,8 +205,8 @@ class VantageTrainer(GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, **rest):
         """As TRL, but in evaluation mode, and with one forward over the prompt of many rollouts."""
-        generate, turn = super()._generate_single_turn, self._turn
-        if turn is None or ENCODINGS not in multimodal_fields:  # called by the user's code
+        generate, turn = super()._generate_single_turn, multimodal_fields.get(TURN)
+        if turn is None:  # called by the user's code
             with evaluating(self.model):
                 return generate(prompt_ids, images, multimodal_fields, num_generations, **rest)
         if self.use_vllm:

@@ -13,8 +13,8 @@ from trl.data_utils import prepare_multimodal_messages
 from vantage.questions.schema import images_in
 from vantage.training.trl.encoding import Encoding
 
-# Field that passes the encodings through TRL's generation.
-ENCODINGS = "encodings"
+# Field that passes the turn through TRL's generation.
+TURN = "turn"
 
 
 @dataclass
@@ -52,8 +52,7 @@ class Turn:
         The fields have no pixel values, since those of all rollouts would fill the host's memory.
         """
         images = [row.images or None for row in self.encodings]
-        fields = {ENCODINGS: self.encodings}
-        return [row.ids for row in self.encodings], images if any(images) else None, fields
+        return [row.ids for row in self.encodings], images if any(images) else None, {TURN: self}
 
     def rows(self, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Data rows with the extra fields of a rollout function."""
